@@ -1,0 +1,29 @@
+# make eval, make test: each sets up what it needs in .venv first, once.
+PROMPT := assets/prompts/kjv-heldout.txt
+MODEL := models/microsoft/Phi-3-mini-128k-instruct/n150/functional/model.py
+READY := .venv/.ready
+PYTEST_ARGS ?= -n 2
+
+.PHONY: eval test lint clean
+
+eval: $(READY)
+	@.venv/bin/python eval.py $(MODEL) --model assets/phi3-tiny --prompt_file $(PROMPT) \
+	    --max_new_tokens 100 --min_new_tokens 100
+
+test: $(READY)
+	@.venv/bin/python -m pytest $(PYTEST_ARGS)
+
+lint: $(READY)
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+
+# Written last, so that an interrupted installation is taken up again.
+$(READY): pyproject.toml constraints.txt scripts/find_python.sh
+	@python=$$(sh scripts/find_python.sh) && \
+	echo "Installing into .venv with $$($$python --version): about 6 GB, a few minutes." && \
+	{ [ -x .venv/bin/python ] || $$python -m venv .venv; } && \
+	.venv/bin/python -m pip install -qq --disable-pip-version-check \
+	    --constraint constraints.txt --editable '.[test]' && \
+	touch $(READY)
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,274 @@
+"""The vector unit (SFPU): what one instruction does to float32 lanes, and its loads and stores.
+
+Functions made of these instructions (exp, reciprocal, ...) are in `vector_exponential`,
+`vector_functions` and `vector_binary`.  A lane is a float32; a tensor stands for any number of
+lanes.  Sources: the Wormhole pages of Tenstorrent's ISA documentation (SFPMAD, SFPSTOCHRND,
+SFPLUTFP32, SFPSWAP, SFPSTORE) and its bit-exact model of the multiply-add (Miscellaneous/FMA).
+"""
+
+import functools
+
+import numba
+import numpy as np
+import torch
+
+SIGN = -0x80000000
+MAGNITUDE = 0x7FFFFFFF
+INFINITY_BITS = 0x7F800000
+SMALLEST_NORMAL = 2.0**-126
+
+
+# --- registers -----------------------------------------------------------------------------------
+
+
+def constant(value):
+    """A float32 constant as a register holds it (Python floats round to nearest even once)."""
+    return torch.tensor(value, dtype=torch.float32)
+
+
+def bits(x):
+    """The int32 pattern of float32 `x`."""
+    return x.contiguous().view(torch.int32)
+
+
+def from_bits(pattern):
+    """The float32 whose int32 pattern is given."""
+    return pattern.to(torch.int32).contiguous().view(torch.float32)
+
+
+def exponent(x):
+    """Biased exponent field of `x`, int32 in 0..255 (SFPEXEXP without debias)."""
+    return (bits(x) >> 23) & 0xFF
+
+
+def set_exponent(x, biased):
+    """`x` with its exponent field replaced by the low 8 bits of int32 `biased` (SFPSETEXP)."""
+    return from_bits((bits(x) & ~INFINITY_BITS) | ((biased & 0xFF) << 23))
+
+
+def copy_sign(magnitude, sign):
+    """The magnitude of the first with the sign bit of the second (SFPSETSGN)."""
+    return from_bits((bits(magnitude) & MAGNITUDE) | (bits(sign) & SIGN))
+
+
+def is_zero(x):
+    """True where the exponent field is 0: the unit takes denormals for zero."""
+    return exponent(x) == 0
+
+
+def flush(x):
+    """Denormals become zero and keep their sign."""
+    return torch.where(is_zero(x), from_bits(bits(x) & SIGN), x)
+
+
+# --- arithmetic ----------------------------------------------------------------------------------
+
+
+@numba.vectorize(["uint32(uint32,uint32,uint32)"], cache=True)
+def _mad_bits(a, b, c):
+    """Pattern of a*b + c for patterns a, b, c, as the Wormhole unit rounds it.
+
+    The product is cut to 27 bits with a sticky bit before the addition, so this is not a fused
+    multiply-add: a residual such as 1 - x*y loses what lies under 2**-26.
+    """
+    a_exponent = np.int64((a >> 23) & 0xFF)
+    b_exponent = np.int64((b >> 23) & 0xFF)
+    c_exponent = np.int64((c >> 23) & 0xFF)
+    product_sign = (a ^ b) & np.uint32(0x80000000)
+    c_sign = c & np.uint32(0x80000000)
+    infinity = np.uint32(0x7F800000)
+    quiet_nan = np.uint32(0x7FC00000)
+    product_exponent = a_exponent + b_exponent - 127
+    a_zero, b_zero = a_exponent == 0, b_exponent == 0
+    if max(a_exponent, b_exponent, c_exponent, product_exponent) >= 255:
+        a_nan = (a & np.uint32(0x7FFFFFFF)) > infinity
+        b_nan = (b & np.uint32(0x7FFFFFFF)) > infinity
+        c_nan = (c & np.uint32(0x7FFFFFFF)) > infinity
+        undefined = (a_exponent == 255 and b_zero) or (b_exponent == 255 and a_zero)
+        if a_nan or b_nan or c_nan or undefined:
+            return quiet_nan
+        product_infinite = max(a_exponent, b_exponent, product_exponent) >= 255
+        if c_exponent == 255:
+            return quiet_nan if product_infinite and c_sign != product_sign else c
+        return product_sign | infinity
+    if a_zero or b_zero or product_exponent < 0:
+        return c if c_exponent > 0 else np.uint32(0)
+    product = np.int64((a & 0x7FFFFF) | 0x800000) * np.int64((b & 0x7FFFFF) | 0x800000)
+    product = (product >> 20) | np.int64((product & 0xFFFFF) != 0)
+    addend = np.int64((c & 0x7FFFFF) | 0x800000) << 3 if c_exponent > 0 else np.int64(0)
+    # Align the smaller one; its lost bits stick to the lowest unless nothing of it is left.
+    shift = min(abs(product_exponent - c_exponent), np.int64(32))
+    if product_exponent < c_exponent:
+        kept = product >> shift
+        product = kept | np.int64(kept << shift != product) if kept else np.int64(0)
+    else:
+        kept = addend >> shift
+        addend = kept | np.int64(kept << shift != addend) if kept else np.int64(0)
+    aligned_exponent = max(product_exponent, c_exponent)
+    total = (-product if product_sign else product) + (-addend if c_sign else addend)
+    if total == 0:
+        return np.uint32(0)
+    sign = np.uint32(0x80000000) if total < 0 else np.uint32(0)
+    magnitude = abs(total)
+    # Normalise to 27 bits: 24 of the result, guard, round, sticky.
+    length = np.int64(0)
+    while magnitude >> length:
+        length += 1
+    excess = length - 27
+    if excess > 0:
+        # A shift by two keeps only bit 0 as sticky: bit 1 is lost.
+        magnitude = (magnitude >> excess) | (magnitude & 1)
+    else:
+        magnitude <<= -excess
+    result_exponent = aligned_exponent + excess
+    significand = magnitude >> 3
+    if (magnitude & 7) + (significand & 1) > 4:
+        significand += 1
+        if significand == 0x1000000:
+            significand = np.int64(0x800000)
+            result_exponent += 1
+    if result_exponent >= 255:
+        return sign | infinity
+    if result_exponent < 1:
+        return np.uint32(0)
+    return sign | np.uint32(result_exponent << 23) | np.uint32(significand & 0x7FFFFF)
+
+
+def _pattern(x):
+    if isinstance(x, (int, float)):
+        x = constant(float(x))
+    return x.contiguous().numpy().view(np.uint32)
+
+
+def mad(a, b, c):
+    """a*b + c lanewise (SFPMAD); tensors broadcast, Python floats are float32 constants."""
+    result = np.asarray(_mad_bits(_pattern(a), _pattern(b), _pattern(c)))
+    return torch.from_numpy(result.view(np.float32))
+
+
+def mul(a, b):
+    """a*b lanewise (SFPMUL): nearest even, denormals in and out are zero, a zero is positive."""
+    return mad(a, b, 0.0)
+
+
+def add(a, b):
+    """a+b lanewise (SFPADD): nearest even, denormals in and out are zero, a zero is positive."""
+    return mad(1.0, a, b)
+
+
+def polynomial(x, *coefficients):
+    """Horner's scheme with one multiply-add per step; coefficients from the constant term up."""
+    result = coefficients[-1]
+    for coefficient in reversed(coefficients[:-1]):
+        result = mad(result, x, coefficient)
+    return result
+
+
+def _order(x):
+    pattern = bits(x)
+    return torch.where(pattern < 0, pattern ^ MAGNITUDE, pattern)
+
+
+def minimum(x, limit):
+    """The smaller in the order of SFPSWAP: by sign and magnitude, so a NaN is beyond infinity."""
+    limit = constant(limit).expand_as(x)
+    return torch.where(_order(limit) < _order(x), limit, x)
+
+
+def maximum(x, limit):
+    """The larger in the order of SFPSWAP: by sign and magnitude, so a NaN is beyond infinity."""
+    limit = constant(limit).expand_as(x)
+    return torch.where(_order(limit) > _order(x), limit, x)
+
+
+# --- conversions ---------------------------------------------------------------------------------
+
+
+def round_to_bf16(x):
+    """Nearest bf16, ties away from zero (SFPSTOCHRND FP32_TO_FP16B without randomness).
+
+    Exponent 0 becomes +0, NaN the infinity of its sign.  sfpi's `convert<vFloat16b>(x, Nearest)`.
+    """
+    pattern = bits(x)
+    rounded = torch.where((pattern & 0x8000) != 0, (pattern & -0x10000) + 0x10000, pattern)
+    rounded = rounded & -0x10000
+    special = pattern & -0x800000
+    rounded = torch.where(exponent(x) == 255, special, rounded)
+    return from_bits(torch.where(is_zero(x), 0, rounded))
+
+
+def round_to_bf16_even(x):
+    """Nearest bf16, ties to even, by integer arithmetic on the pattern.
+
+    What the multiply, square, divide and typecast kernels do instead of `round_to_bf16`
+    (float32_to_bf16_rne in ckernel_sfpu_conversions.h).
+    """
+    pattern = bits(x)
+    return from_bits((pattern + 0x7FFF + ((pattern >> 16) & 1)) & -0x10000)
+
+
+def round_to_integer(x, largest):
+    """|x| to the nearest integer, ties away from zero, at most `largest`: int32 (SFPSTOCHRND).
+
+    The modes UINT8 (255) and UINT16 (65535) drop the sign; for INT8 (127) and INT16 (32767) the
+    caller puts it back.  NaN and infinity give `largest`.
+    """
+    magnitude = torch.nan_to_num(x.abs().double(), nan=float(largest), posinf=float(largest))
+    return torch.floor(magnitude + 0.5).clamp(max=largest).to(torch.int32)
+
+
+def piecewise_linear(x, segments):
+    """slope*|x| + intercept of the segment |x| falls in (SFPLUT, SFPLUTFP32).
+
+    Args:
+        x: float32 lanes.
+        segments: (upper bound of |x|, slope, intercept), ascending; the last bound is infinite.
+    """
+    magnitude = x.abs()
+    slope = torch.full_like(x, segments[-1][1])
+    intercept = torch.full_like(x, segments[-1][2])
+    for bound, segment_slope, segment_intercept in reversed(segments[:-1]):
+        inside = magnitude < bound
+        slope = torch.where(inside, constant(segment_slope), slope)
+        intercept = torch.where(inside, constant(segment_intercept), intercept)
+    return mad(slope, magnitude, intercept)
+
+
+# --- Dst -----------------------------------------------------------------------------------------
+
+
+def load(x):
+    """What a register holds after loading Dst: denormals were zeroed on their way into Dst."""
+    return flush(x)
+
+
+def store(x, fp32_dest):
+    """What Dst holds after SFPSTORE: float32, or its upper 16 bits (truncation, no rounding)."""
+    x = flush(x)
+    return x if fp32_dest else from_bits(bits(x) & -0x10000)
+
+
+@functools.lru_cache(maxsize=128)
+def _table(function, parameters):
+    patterns = torch.arange(1 << 16, dtype=torch.int32) << 16
+    return store(function(load(from_bits(patterns)), *parameters), fp32_dest=False)
+
+
+def on_bf16_dest(function, x, *parameters):
+    """store(function(load(x), *parameters)) for a 16-bit Dst, by a table of all 65536 values.
+
+    Only the upper 16 bits of each lane of `x` are looked at: a 16-bit Dst holds no others.
+    """
+    index = (bits(x) >> 16) & 0xFFFF
+    return _table(function, parameters)[index]
+
+
+def on_fp32_dest(function, x, *parameters):
+    """store(function(load(x), *parameters)) for a 32-bit Dst."""
+    return store(function(load(x), *parameters), fp32_dest=True)
+
+
+def on_dest(function, x, *parameters, fp32_dest):
+    """`function` from Dst to Dst, for kernels whose arithmetic does not depend on its width."""
+    run = on_fp32_dest if fp32_dest else on_bf16_dest
+    return run(function, x, *parameters)

@@ -1,0 +1,196 @@
+"""Opening and closing the emulated n150: `open_device` for code, `install` for a whole script."""
+
+import contextlib
+
+import ttnn
+
+from emulator import dispatch, toolchain
+from emulator.arithmetic import rounded
+from emulator.memory import Memory, on_device
+from emulator.ops import KERNELS, transfer
+
+# Python-level operations that only call other operations: they run as they are.
+COMPOSED = frozenset(
+    {
+        "ttnn.Tensor.__getitem__",
+        "ttnn.to_torch",
+        "ttnn.unsqueeze_to_4D",
+        "ttnn.deallocate",
+        "ttnn.allocate_tensor_on_host",
+        "ttnn.pearson_correlation_coefficient",
+    }
+)
+
+# Methods of ttnn.Tensor that read a device's buffer on the way to the host.
+READING_METHODS = ("to_torch", "to_list", "to_numpy", "item", "to_torch_with_padded_shape")
+
+# Methods that work on host storage alone, where a mock device's zeros would pass for contents.
+HOST_METHODS = ("host_buffer", "extract_shard", "unpad", "pad_to_tile", "unpad_from_tile", "pad")
+
+_installation = None
+
+
+class _Installation:
+    """What `install` replaced, to be put back by `uninstall`."""
+
+    def __init__(self, math):
+        self.memory = Memory()
+        self.math = math
+        self._undo = contextlib.ExitStack()
+
+    def attach(self):
+        for operation in ttnn.query_registered_operations(include_experimental=True):
+            if operation.python_fully_qualified_name not in COMPOSED:
+                self._replace(operation, "function", self._emulated(operation))
+                # TTNN's slow runtime keeps a copy of the function from its first use
+                self._replace(operation, "_slow_operation", None)
+        for name, method in _tensor_methods(self.memory).items():
+            self._replace(ttnn.Tensor, name, method(getattr(ttnn.Tensor, name)))
+        self._replace(ttnn, "close_device", self._closing(ttnn.close_device))
+        self._replace(ttnn, "execute_trace", _refuse_trace)
+
+    def detach(self):
+        self._undo.close()
+        self.memory.clear()
+
+    def _replace(self, owner, name, value):
+        self._undo.callback(setattr, owner, name, getattr(owner, name))
+        setattr(owner, name, value)
+
+    def _emulated(self, operation):
+        name = operation.python_fully_qualified_name
+        if name in transfer.TRANSFERS:
+            return dispatch.transferring(operation, transfer.TRANSFERS[name], self.memory)
+        if name in KERNELS:
+            return dispatch.launching(operation, KERNELS[name], self.memory, self.math)
+        return dispatch.refusing(operation)
+
+    def _closing(self, close):
+        def close_device(device):
+            close(device)
+            self.memory.clear()
+
+        return close_device
+
+
+def _refuse_trace(*args, **kwargs):
+    raise dispatch.NotEmulated(
+        "ttnn.execute_trace replays commands on the device's own queue, which the emulation does "
+        "not see; call the operations themselves."
+    )
+
+
+def _tensor_methods(memory):
+    """name -> function that makes the emulated method from TTNN's own."""
+
+    def reading(method):
+        def read(self, *args, **kwargs):
+            if on_device(self):
+                # by name, because the host tensor's own method is wanted, not the emulated one
+                return method(transfer.to_host(memory, self), *args, **kwargs)
+            return method(self, *args, **kwargs)
+
+        return read
+
+    def padded(method):
+        def to_torch_with_padded_shape(self):
+            return memory.read(self).data.clone() if on_device(self) else method(self)
+
+        return to_torch_with_padded_shape
+
+    def host_only(method):
+        def refuse(self, *args, **kwargs):
+            if on_device(self):
+                raise dispatch.NotEmulated(
+                    f"ttnn.Tensor.{method.__name__} reads host storage; call it on tensor.cpu()."
+                )
+            return method(self, *args, **kwargs)
+
+        return refuse
+
+    def cpu(method):
+        def to_cpu(self, *args, **kwargs):
+            method(self, *args, **kwargs)
+            return transfer.to_host(memory, self) if on_device(self) else self
+
+        return to_cpu
+
+    def to(method):
+        def move(self, *args, **kwargs):
+            if on_device(self) and device_layout(args, kwargs):
+                return ttnn.to_layout(self, device_layout(args, kwargs))
+            result = method(self, *args, **kwargs)
+            if on_device(result) and not on_device(self):
+                transfer.to_device(memory, self, result)
+            return result
+
+        return move
+
+    def device_layout(args, kwargs):
+        return next((v for v in (*args, *kwargs.values()) if isinstance(v, ttnn.Layout)), None)
+
+    def reshape(method):
+        def reshaped(self, *shape):
+            if on_device(self):
+                return ttnn.reshape(self, shape[0] if len(shape) == 1 else shape)
+            return method(self, *shape)
+
+        return reshaped
+
+    methods = {name: reading for name in READING_METHODS}
+    methods |= {name: host_only for name in HOST_METHODS}
+    methods |= {"to_torch_with_padded_shape": padded, "__repr__": reading}
+    return methods | {"cpu": cpu, "to": to, "reshape": reshape}
+
+
+def install():
+    """Emulate an n150 in this process from now on, for a script that calls `ttnn.open_device` itself.
+
+    Must come before the process opens its first device. Calling it again changes nothing.
+    """
+    global _installation
+    if _installation is None:
+        toolchain.prepare()
+        _installation = _Installation(rounded)
+        _installation.attach()
+
+
+def uninstall():
+    """Put TTNN's own operations back. Close emulated devices first: their contents are forgotten."""
+    global _installation
+    if _installation is not None:
+        _installation.detach()
+        _installation = None
+
+
+@contextlib.contextmanager
+def open_device(device_id=0, **kwargs):
+    """An emulated n150 as a ttnn device: `with emulator.open_device() as device:`.
+
+    Args:
+        device_id: 0, an n150 has one chip.
+        kwargs: those of `ttnn.open_device`.
+
+    The device is closed, and TTNN's own operations are back, when the block ends.
+    """
+    if device_id != 0:
+        raise ValueError(f"device_id {device_id}: an emulated n150 has one chip, device 0.")
+    already = _installation is not None
+    install()
+    try:
+        device = ttnn.open_device(device_id=device_id, **kwargs)
+        try:
+            yield device
+        finally:
+            ttnn.close_device(device)
+    finally:
+        if not already:
+            uninstall()
+
+
+def contents_bytes():
+    """Bytes that the emulated buffers hold on the host, 0 when nothing is installed."""
+    return _installation.memory.nbytes if _installation else 0
+
+
+__all__ = ["contents_bytes", "install", "open_device", "uninstall"]

@@ -1,0 +1,159 @@
+"""One operation call: TTNN's genuine host side, then the kernel's arithmetic.
+
+Every TTNN operation is an object whose `function` attribute is the host call. `attach` puts a
+function around it that lets the host call check, plan and allocate, computes what the kernel would
+have written and keeps that as the contents of the output's buffer. TTNN's own fast and slow
+(comparison, graph report) runtimes both go through `function`, so both see the emulation.
+"""
+
+import dataclasses
+import functools
+import inspect
+import types
+
+import ttnn
+
+from emulator.memory import DeviceTensor, Output, describe, device_tensors, on_device
+
+# Arguments that say where a result lives or which cores work on it. The host side heeds them; no
+# result depends on them.
+PLACEMENT = frozenset(
+    {"memory_config", "output_mem_config", "sub_core_grids", "sub_core_grid", "use_multicore"}
+)
+
+
+class NotEmulated(NotImplementedError):
+    """An operation, or an argument of one, for which the emulation has no arithmetic."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Launch:
+    """What a kernel is told beside its operands.
+
+    Attributes:
+        name: the operation's full name, such as "ttnn.linear".
+        outputs: an `Output` for each device tensor that the host call returned.
+        math: the arithmetic, a module of `emulator.arithmetic`.
+        grid: (x, y) worker cores of the device.
+    """
+
+    name: str
+    outputs: tuple[Output, ...]
+    math: types.ModuleType
+    grid: tuple[int, int]
+
+    @property
+    def output(self):
+        """The only output's plan."""
+        (output,) = self.outputs
+        return output
+
+
+def launching(operation, kernel, memory, math):
+    """The host call of `operation` followed by `kernel`.
+
+    `kernel(launch, *args, **kwargs)` gets the operation's own arguments, each device tensor as a
+    `DeviceTensor`, those of `PLACEMENT` left out. It returns a tensor for each output (a single
+    one, or a sequence), of its logical or padded shape; or None if it wrote in place or if
+    every output shares its buffer with an operand (a view).
+    """
+    name, host_call = operation.python_fully_qualified_name, operation.function
+    signature = inspect.signature(kernel)
+
+    @functools.wraps(host_call)
+    def call(*args, **kwargs):
+        if not device_tensors((args, kwargs)) and not _creates(kwargs, args):
+            return host_call(*args, **kwargs)
+        operands = _as_kernel_sees(args, memory)
+        named = {k: _as_kernel_sees(v, memory) for k, v in kwargs.items() if k not in PLACEMENT}
+        result = host_call(*args, **kwargs)
+        made = device_tensors([result])
+        launch = Launch(name, tuple(Output(**describe(t)) for t in made), math, _grid(made))
+        try:
+            signature.bind(launch, *operands, **named)
+        except TypeError as error:
+            raise NotEmulated(
+                f"{_call_text(name, args, kwargs)}: {error}. The kernel is {kernel.__name__} in "
+                f"{kernel.__module__.replace('.', '/')}.py."
+            ) from None
+        values = kernel(launch, *operands, **named)
+        _keep(memory, name, made, values)
+        return result
+
+    return call
+
+
+def transferring(operation, transfer, memory):
+    """`transfer(memory, host_call, *args, **kwargs)` in place of the host call.
+
+    For operations that move contents between host and device rather than start a kernel.
+    """
+    return functools.wraps(operation.function)(
+        functools.partial(transfer, memory, operation.function)
+    )
+
+
+def refusing(operation):
+    """The host call, refused when it would start a kernel that has no arithmetic here."""
+    name, host_call = operation.python_fully_qualified_name, operation.function
+
+    @functools.wraps(host_call)
+    def call(*args, **kwargs):
+        if device_tensors((args, kwargs)) or _creates(kwargs, args):
+            raise NotEmulated(
+                f"{_call_text(name, args, kwargs)} has no arithmetic in the emulation. Add a kernel "
+                "for it to a module of emulator/ops/ and to that module's KERNELS."
+            )
+        return host_call(*args, **kwargs)
+
+    return call
+
+
+def _keep(memory, name, tensors, values):
+    if values is None:
+        values = [None] * len(tensors)
+    elif len(tensors) == 1 and not isinstance(values, (list, tuple)):
+        values = [values]
+    for tensor, value in zip(tensors, values, strict=True):
+        if value is not None:
+            memory.write(tensor, value)
+        elif tensor not in memory:
+            raise NotEmulated(f"{name}: its kernel wrote nothing into {_tensor_text(tensor)}.")
+
+
+def _as_kernel_sees(value, memory):
+    if isinstance(value, ttnn.Tensor):
+        return memory.read(value) if on_device(value) else value
+    if isinstance(value, (list, tuple)) and device_tensors(value):
+        return type(value)(_as_kernel_sees(v, memory) for v in value)
+    return value
+
+
+def _creates(kwargs, args):
+    """Whether a call without device tensors still makes one, as ttnn.zeros(device=...) does."""
+    return any(isinstance(v, ttnn.MeshDevice) for v in (*args, *kwargs.values()))
+
+
+def _grid(tensors):
+    if not tensors:
+        return (0, 0)
+    size = tensors[0].device().compute_with_storage_grid_size()
+    return (size.x, size.y)
+
+
+def _tensor_text(tensor):
+    layout = "tile" if tensor.layout == ttnn.TILE_LAYOUT else "row-major"
+    return f"{tensor.dtype.name.lower()} {list(tensor.shape)} {layout}"
+
+
+def _call_text(name, args, kwargs):
+    def text(value):
+        if isinstance(value, ttnn.Tensor):
+            return _tensor_text(value)
+        return repr(value) if isinstance(value, (int, float, str, list, tuple)) else type(value).__name__
+
+    parts = [text(a) for a in args] + [f"{k}={text(v)}" for k, v in kwargs.items()]
+    return f"{name}({', '.join(parts)})"
+
+
+__all__ = ["DeviceTensor", "Launch", "NotEmulated", "launching", "refusing", "transferring"]

@@ -1,0 +1,176 @@
+"""What the emulated device's buffers hold.
+
+TTNN's mock device allocates buffers but keeps nothing in them; here each live buffer has a torch
+tensor. Contents are physical, padded to tiles as on the device.
+"""
+
+import dataclasses
+import itertools
+
+import torch
+import ttnn
+
+from emulator.arithmetic import formats
+
+SWEEP_BYTES = 64 << 20  # new contents since the last sweep that are worth asking TTNN what is live
+SWEEP_BUFFERS = 256
+
+
+class UnknownContents(RuntimeError):
+    """A buffer was read that nothing emulated has written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceTensor:
+    """A tensor on the device as a kernel sees it.
+
+    `data` has the padded shape and the storage dtype (`formats.STORAGE`); it shares memory with the
+    buffer, so writing to it is writing in place.
+    """
+
+    shape: tuple
+    padded_shape: tuple
+    dtype: str
+    tiled: bool
+    data: torch.Tensor
+
+    @property
+    def logical(self):
+        """The contents without padding: a view of shape `shape`."""
+        return trimmed(self.data, self.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """Where a kernel's result goes, as TTNN's host side planned it."""
+
+    shape: tuple
+    padded_shape: tuple
+    dtype: str
+    tiled: bool
+
+
+def dtype_name(dtype):
+    """`ttnn.bfloat8_b` -> "bfloat8_b": the name that `arithmetic.formats` knows it by."""
+    return dtype.name.lower()
+
+
+def describe(tensor):
+    """The fields of `Output` that a ttnn tensor has."""
+    return dict(
+        shape=tuple(tensor.shape),
+        padded_shape=tuple(tensor.padded_shape),
+        dtype=dtype_name(tensor.dtype),
+        tiled=tensor.layout == ttnn.TILE_LAYOUT,
+    )
+
+
+class Memory:
+    """Contents of a device's live buffers.
+
+    Keyed by place (DRAM or L1, and address), because an address is reused as soon as its buffer is
+    freed, which frees the old contents too; the buffer's unique id tells whose contents they are.
+    """
+
+    def __init__(self):
+        self._buffers = {}  # (buffer type, address) -> (buffer id, contents)
+        self._new_bytes = 0
+        self._new_buffers = 0
+
+    def __contains__(self, tensor):
+        held = self._buffers.get(_place(tensor))
+        return held is not None and held[0] == tensor.buffer_unique_id()
+
+    def read(self, tensor):
+        """The contents of a ttnn device tensor as a `DeviceTensor`; raises `UnknownContents`."""
+        held = self._buffers.get(_place(tensor))
+        if held is None or held[0] != tensor.buffer_unique_id():
+            raise UnknownContents(
+                f"Nothing emulated has written the {tensor.dtype.name} tensor {tuple(tensor.shape)} at "
+                f"{tensor.buffer_address():#x}: it comes from a call that the emulation does not see. "
+                "Make it by an operation of the ttnn module, such as ttnn.from_torch or ttnn.zeros."
+            )
+        description = describe(tensor)
+        return DeviceTensor(**description, data=held[1].reshape(description["padded_shape"]))
+
+    def write(self, tensor, values):
+        """Make `values` the contents of a ttnn device tensor.
+
+        Args:
+            tensor: the ttnn tensor.
+            values: torch tensor of the tensor's logical or padded shape. It is rounded once to the
+                tensor's dtype. Padding that it does not have becomes zero.
+        """
+        output = Output(**describe(tensor))
+        contents = physical(values, output)
+        self._buffers[_place(tensor)] = (tensor.buffer_unique_id(), contents)
+        self._new_bytes += contents.nbytes
+        self._new_buffers += 1
+        if self._new_bytes > SWEEP_BYTES or self._new_buffers > SWEEP_BUFFERS:
+            self.sweep(tensor.device())
+
+    def sweep(self, device):
+        """Drop the contents of buffers that TTNN has freed."""
+        live = {
+            (buffer.buffer_type, buffer.address)
+            for buffer in ttnn._ttnn.reports.get_buffers(device)
+        }
+        self._buffers = {place: held for place, held in self._buffers.items() if place in live}
+        self._new_bytes = self._new_buffers = 0
+
+    def clear(self):
+        """Forget everything, as when the device closes."""
+        self._buffers.clear()
+        self._new_bytes = self._new_buffers = 0
+
+    @property
+    def nbytes(self):
+        """Bytes of contents held, the not yet swept ones included."""
+        return sum(contents.nbytes for _, contents in self._buffers.values())
+
+
+def physical(values, output):
+    """`values` of an output's logical or padded shape -> its padded contents in storage dtype."""
+    shape = tuple(values.shape)
+    if shape == output.padded_shape:
+        return formats.encode(values, output.dtype).contiguous()
+    if shape != output.shape:
+        raise ValueError(
+            f"A kernel computed {shape} where TTNN planned {output.shape}, padded {output.padded_shape}."
+        )
+    if output.dtype in formats.BLOCK_FORMAT_BITS:  # blocks are cut from the padded tensor
+        padded = torch.zeros(output.padded_shape, dtype=values.dtype)
+        trimmed(padded, shape).copy_(values)
+        return formats.encode(padded, output.dtype)
+    padded = torch.zeros(output.padded_shape, dtype=formats.STORAGE[output.dtype])
+    trimmed(padded, shape).copy_(formats.encode(values, output.dtype))
+    return padded
+
+
+def trimmed(padded, shape):
+    """The part of padded contents that has the logical `shape`: a view.
+
+    A tensor of rank 0 or 1 in tile layout is padded to a whole 32x32 tile; it is the first row.
+    """
+    extra = padded.dim() - len(shape)
+    return padded[(0,) * extra + tuple(slice(0, n) for n in shape)]
+
+
+def device_tensors(value):
+    """All ttnn tensors on a device within nested lists, tuples and dicts."""
+    if isinstance(value, ttnn.Tensor):
+        return [value] if on_device(value) else []
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
+        return []
+    return list(itertools.chain.from_iterable(map(device_tensors, value)))
+
+
+def on_device(tensor):
+    """Whether the tensor's storage is a device's."""
+    return tensor.storage_type() == ttnn.StorageType.DEVICE
+
+
+def _place(tensor):
+    return tensor.memory_config().buffer_type, tensor.buffer_address()

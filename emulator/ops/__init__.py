@@ -1,0 +1,38 @@
+"""Kernels of TTNN's operations, one module per family.
+
+Each module has a table `KERNELS` from an operation's full name to its kernel, a function
+`kernel(launch, *args, **kwargs)` with the operation's own parameter names (see
+`emulator.dispatch.launching`).
+"""
+
+from emulator.ops import (
+    attention,
+    creation,
+    eltwise,
+    embedding,
+    heads,
+    kv_cache,
+    matmul,
+    movement,
+    normalization,
+    reduction,
+    rotary,
+)
+
+KERNELS = {
+    name: kernel
+    for family in (
+        attention,
+        creation,
+        eltwise,
+        embedding,
+        heads,
+        kv_cache,
+        matmul,
+        movement,
+        normalization,
+        reduction,
+        rotary,
+    )
+    for name, kernel in family.KERNELS.items()
+}

@@ -1,0 +1,128 @@
+"""What TTNN insists on before it opens a device: a runtime root, a compiler and a cluster to look at.
+
+On a mocked cluster nothing that is compiled is ever executed, so a compiler that writes files the
+loader accepts is enough. Everything lives in a folder of its own; the ttnn package is only linked to.
+"""
+
+import atexit
+import functools
+import os
+import pathlib
+import shutil
+import struct
+import tempfile
+
+import ttnn
+
+# One n150: a single Wormhole with one row of worker cores harvested, 8x8 left to programs.
+CLUSTER = """\
+arch: {0: wormhole_b0}
+chips: {0: [0, 0, 0, 0]}
+ethernet_connections: []
+chips_with_mmio: [{0: 0}]
+harvesting: {0: {noc_translation: true, harvest_mask: 64, dram_harvesting_mask: 0, \
+eth_harvesting_mask: 0, pcie_harvesting_mask: 0}}
+chip_to_boardtype: {0: n150}
+boards: [[{board_id: 72059269368820857}, {board_type: n150}, {chips: [0]}]]
+"""
+
+# A shell script, because TTNN starts it about ten times for a program: 2 ms each against 30 ms for
+# Python. Objects are empty, firmware is the one shipped with ttnn, a kernel is KERNEL_ELF. The
+# dependency file beside an object must exist or TTNN's kernel cache raises.
+COMPILER = """\
+#!/bin/sh
+case "$1" in --version) echo "riscv-tt-elf-g++ (stub, builds nothing) 15.1.0"; exit 0;; esac
+for a in "$@"; do [ "$previous" = -o ] && out="$a"; previous="$a"; done
+case "$out" in
+  */firmware/*.elf*)
+    name=$(basename "$out"); name=${{name%%.*}}; cp "{firmware}/$name/$name.elf" "$out";;
+  *.elf*) cp "{kernel}" "$out";;
+  *.o) : > "$out"; echo "$out: " > "${{out%.o}}.d";;
+  *) : > "$out";;
+esac
+"""
+
+
+def kernel_elf(address=0x5000):
+    """Bytes of a 32-bit RISC-V executable that TTNN's loader accepts: it returns at once.
+
+    The loader (tt_elffile.cpp) wants one text segment, a symbol table and a relocation section.
+    """
+    text = struct.pack("<4I", 0x00008067, 0x13, 0x13, 0x13)  # ret; nop; nop; nop
+    section_names = b"\0.text\0.rela.text\0.symtab\0.strtab\0.shstrtab\0"
+    symbol_names = b"\0_start\0"
+    symbols = bytes(16) + struct.pack("<IIIBBH", 1, address, len(text), 0x12, 0, 1)
+    relocations = struct.pack("<IIi", address + 4, (1 << 8) | 51, 0)  # R_RISCV_RELAX
+
+    offsets, end = [], 52 + 32  # after the ELF header and one program header
+    for part in (text, relocations, symbols, symbol_names, section_names):
+        offsets.append(end)
+        end += len(part)
+    table = (end + 3) & ~3
+
+    def section(name, kind, flags, at, offset, size, link=0, info=0, align=1, entry=0):
+        name_at = section_names.index(b"\0" + name + b"\0") + 1
+        return struct.pack("<10I", name_at, kind, flags, at, offset, size, link, info, align, entry)
+
+    sections = bytes(40)
+    sections += section(b".text", 1, 6, address, offsets[0], len(text), align=4)
+    sections += section(b".rela.text", 4, 0x40, 0, offsets[1], len(relocations), 3, 1, 4, 12)
+    sections += section(b".symtab", 2, 0, 0, offsets[2], len(symbols), 4, 1, 4, 16)
+    sections += section(b".strtab", 3, 0, 0, offsets[3], len(symbol_names))
+    sections += section(b".shstrtab", 3, 0, 0, offsets[4], len(section_names))
+
+    header = b"\x7fELF\x01\x01\x01" + bytes(9)
+    header += struct.pack(
+        "<HHIIIIIHHHHHH", 2, 243, 1, address, 52, table, 0, 52, 32, 1, 40, len(sections) // 40, 5
+    )
+    program = struct.pack(
+        "<8I", 1, offsets[0], address, address, len(text), len(text), 5, 4
+    )
+    body = header + program + text + relocations + symbols + symbol_names + section_names
+    return body + bytes(table - len(body)) + sections
+
+
+def wormhole_firmware(package):
+    """The folder of shipped firmware that has an `erisc`: only Wormhole's set does."""
+    found = sorted((package / "tt_metal" / "pre-compiled").glob("*/erisc"))
+    if not found:
+        raise RuntimeError(
+            f"ttnn in {package} ships no Wormhole firmware under tt_metal/pre-compiled; "
+            "the emulated n150 is made for ttnn 0.81.1 from PyPI."
+        )
+    return found[0].parent
+
+
+@functools.cache
+def prepare():
+    """Make the runtime root for this process and point TTNN at it. Returns the folder.
+
+    Must run before the process opens its first device. The folder goes away with the process.
+    """
+    package = pathlib.Path(ttnn.__file__).parent
+    root = pathlib.Path(tempfile.mkdtemp(prefix="emulated-n150-"))
+    atexit.register(_remove, root, os.getpid())
+    for name in ("tt_metal", "ttnn", "build"):
+        (root / name).symlink_to(package / name)
+    (root / "runtime").mkdir()
+    (root / "runtime" / "hw").symlink_to(package / "runtime" / "hw")
+    kernel = root / "kernel.elf"
+    kernel.write_bytes(kernel_elf())
+    compiler = root / "runtime" / "sfpi" / "compiler" / "bin" / "riscv-tt-elf-g++"
+    compiler.parent.mkdir(parents=True)
+    compiler.write_text(COMPILER.format(firmware=wormhole_firmware(package), kernel=kernel))
+    compiler.chmod(0o755)
+    cluster = root / "n150.yaml"
+    cluster.write_text(CLUSTER)
+    os.environ.update(
+        TT_METAL_RUNTIME_ROOT=str(root),
+        TT_METAL_CACHE=str(root / "cache"),
+        TT_METAL_MOCK_CLUSTER_DESC_PATH=str(cluster),
+    )
+    os.environ.setdefault("TT_METAL_LOGGER_LEVEL", "error")
+    return root
+
+
+def _remove(root, owner):
+    if os.getpid() == owner:  # a forked child must not take the folder from its parent
+        shutil.rmtree(root, ignore_errors=True)

@@ -1,0 +1,212 @@
+"""The emulated device itself: contents, reads, errors, lifetime."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+import ttnn
+
+import emulator
+
+DTYPES = [ttnn.bfloat16, ttnn.bfloat8_b, ttnn.bfloat4_b, ttnn.float32]
+SHAPES = [(32, 32), (1, 1, 37, 80), (2, 3, 1, 96), (5, 33)]
+
+
+def on_tiles(device, values, dtype=ttnn.bfloat16):
+    return ttnn.from_torch(values, dtype=dtype, layout=ttnn.TILE_LAYOUT, device=device)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.name.lower())
+def test_every_host_read_gives_what_ttnn_packs_on_the_host(device, dtype, shape):
+    values = torch.randn(shape)
+    packed = ttnn.from_torch(values, dtype=dtype, layout=ttnn.TILE_LAYOUT).to_torch()
+    tensor = on_tiles(device, values, dtype)
+    for name, read in {
+        "to_torch": ttnn.to_torch(tensor),
+        "from_device": ttnn.from_device(tensor).to_torch(),
+        "cpu": tensor.cpu().to_torch(),
+        "method": tensor.to_torch(),
+        "to_list": torch.tensor(tensor.to_list(), dtype=packed.dtype),
+    }.items():
+        assert torch.equal(read, packed), name
+
+
+@pytest.mark.parametrize("layout", [ttnn.ROW_MAJOR_LAYOUT, ttnn.TILE_LAYOUT])
+@pytest.mark.parametrize("dtype", [ttnn.uint32, ttnn.int32, ttnn.uint16])
+def test_integers_keep_their_values(device, dtype, layout):
+    values = torch.arange(70, dtype=torch.int32).reshape(2, 35)
+    tensor = ttnn.from_torch(values, dtype=dtype, layout=layout, device=device)
+    assert torch.equal(ttnn.to_torch(tensor).to(torch.int32), values)
+
+
+def test_item_reads_a_scalar(device):
+    assert ttnn.from_torch(torch.tensor([3.5]), dtype=ttnn.float32, device=device).item() == 3.5
+
+
+def test_printing_shows_contents(device):
+    assert "7.0000e+00" in str(on_tiles(device, torch.full((32, 32), 7.0)))
+
+
+def test_padding_is_part_of_the_contents(device):
+    values = torch.randn(1, 1, 3, 5).bfloat16()
+    tensor = ttnn.from_torch(values, layout=ttnn.TILE_LAYOUT, device=device, pad_value=2.0)
+    padded = tensor.to_torch_with_padded_shape()
+    assert padded.shape == (1, 1, 32, 32)
+    assert torch.equal(padded[..., :3, :5], values)
+    assert padded.sum().float() == pytest.approx(float(values.float().sum()) + 2 * (1024 - 15), rel=0.01)
+
+
+def test_host_tensors_move_by_method_and_by_function(device):
+    values = torch.randn(37, 80).bfloat16()
+    host = ttnn.from_torch(values, layout=ttnn.TILE_LAYOUT)
+    for moved in (host.to(device), ttnn.to_device(host, device)):
+        assert torch.equal(ttnn.to_torch(moved), values)
+
+
+def test_copy_host_to_device_overwrites_in_place(device):
+    tensor = on_tiles(device, torch.zeros(32, 32))
+    values = torch.randn(32, 32).bfloat16()
+    ttnn.copy_host_to_device_tensor(ttnn.from_torch(values, layout=ttnn.TILE_LAYOUT), tensor)
+    assert torch.equal(ttnn.to_torch(tensor), values)
+
+
+def test_a_saved_tensor_comes_back(device, tmp_path):
+    values = torch.randn(37, 80).bfloat16()
+    file = tmp_path / "t.tensorbin"
+    ttnn.dump_tensor(file, on_tiles(device, values))
+    assert torch.equal(ttnn.to_torch(ttnn.load_tensor(file, device=device)), values)
+
+
+def test_as_tensor_reads_its_cache_file(device, tmp_path):
+    values = torch.randn(40, 64).bfloat16()
+    for source in (values, torch.zeros_like(values)):  # the second call must read the file
+        tensor = ttnn.as_tensor(
+            source,
+            dtype=ttnn.bfloat16,
+            layout=ttnn.TILE_LAYOUT,
+            device=device,
+            memory_config=ttnn.DRAM_MEMORY_CONFIG,
+            cache_file_name=tmp_path / "w",
+        )
+        assert torch.equal(ttnn.to_torch(tensor), values)
+
+
+def test_an_allocated_tensor_is_recognisably_undefined(device):
+    tensor = ttnn.allocate_tensor_on_device(
+        ttnn.Shape([32, 32]), ttnn.bfloat16, ttnn.TILE_LAYOUT, device
+    )
+    assert ttnn.to_torch(tensor).isnan().all()
+
+
+def test_an_operation_without_arithmetic_names_itself_and_its_tensors(device):
+    tensor = on_tiles(device, torch.ones(1, 1, 37, 80))
+    with pytest.raises(emulator.NotEmulated) as error:
+        ttnn.digamma(tensor)
+    assert "ttnn.digamma(bfloat16 [1, 1, 37, 80] tile)" in str(error.value)
+    assert "emulator/ops/" in str(error.value)
+
+
+def test_an_argument_without_arithmetic_is_named(device):
+    tensor = on_tiles(device, torch.ones(32, 32))
+    with pytest.raises(emulator.NotEmulated, match="'output_tile'.*emulator/ops/matmul.py"):
+        ttnn.matmul(tensor, tensor, output_tile=ttnn.Tile([32, 32]))
+
+
+def test_a_tensor_nobody_wrote_cannot_be_read(device):
+    spec = on_tiles(device, torch.ones(32, 32))
+    unseen = ttnn._ttnn.operations.core.allocate_tensor_on_device(
+        spec.shape, spec.dtype, spec.layout, device
+    )
+    with pytest.raises(emulator.UnknownContents, match=r"\(32, 32\)"):
+        ttnn.to_torch(unseen)
+
+
+def test_a_deallocated_tensor_cannot_be_read(device):
+    tensor = on_tiles(device, torch.ones(32, 32))
+    ttnn.deallocate(tensor)
+    with pytest.raises(RuntimeError):
+        ttnn.to_torch(tensor)
+
+
+def test_host_only_methods_refuse_device_tensors(device):
+    with pytest.raises(emulator.NotEmulated, match="host_buffer"):
+        on_tiles(device, torch.ones(32, 32)).host_buffer()
+
+
+def test_ttnn_itself_refuses_mismatched_shapes(device):
+    tensor = on_tiles(device, torch.ones(32, 64))
+    with pytest.raises(RuntimeError, match="width of the first tensor must be equal"):
+        ttnn.linear(tensor, tensor)
+
+
+def test_ttnn_itself_runs_out_of_memory(device):
+    with pytest.raises(RuntimeError, match="Out of Memory"):
+        held = []
+        for _ in range(400):  # 32 GiB, an n150 has 12
+            held.append(
+                ttnn.zeros((1, 32, 4096, 320), ttnn.bfloat16, ttnn.TILE_LAYOUT, device)
+            )
+
+
+def test_contents_go_when_their_buffers_go(device):
+    tensor = on_tiles(device, torch.ones(256, 256))
+    before = None
+    for step in range(1200):
+        ttnn.add(tensor, tensor)
+        if step == 600:
+            before = emulator.contents_bytes()
+    assert emulator.contents_bytes() <= before + (64 << 20)
+
+
+def test_comparison_mode_sees_the_emulated_contents(device):
+    tensor = on_tiles(device, torch.randn(37, 80))
+    with ttnn.manage_config("enable_comparison_mode", True):
+        with ttnn.manage_config("comparison_mode_should_raise_exception", True):
+            ttnn.add(tensor, tensor)
+
+
+SCRIPT = """
+import sys
+import torch
+import ttnn
+
+device = ttnn.open_device(device_id=0)
+a = ttnn.from_torch(torch.full((2, 3), 2.0), dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=device)
+print(sys.argv[1:], float(ttnn.to_torch(ttnn.add(a, a)).sum()))
+ttnn.close_device(device)
+"""
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "emulator", *arguments], capture_output=True, text=True
+    )
+
+
+def test_an_unmodified_script_runs(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    result = run(str(script), "a", "--b")
+    assert (result.returncode, result.stdout) == (0, "['a', '--b'] 24.0\n"), result.stderr
+
+
+def test_a_missing_script_is_one_sentence():
+    result = run("nowhere.py")
+    assert result.returncode == 2
+    assert result.stderr == "error: nowhere.py is not a file; give the path of a script.\n"
+
+
+def test_a_closed_device_opens_again_and_nothing_stays_installed():
+    code = """
+import ttnn, torch, emulator
+genuine = ttnn.add.function
+for value in (1.0, 2.0):
+    with emulator.open_device() as device:
+        t = ttnn.from_torch(torch.full((4, 4), value), layout=ttnn.TILE_LAYOUT, device=device)
+        print(float(ttnn.to_torch(t)[0, 0]))
+assert ttnn.add.function is genuine and emulator.contents_bytes() == 0
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, "1.0\n2.0\n"), result.stderr
