@@ -110,8 +110,11 @@ def _tensor_methods(memory):
 
     def cpu(method):
         def to_cpu(self, *args, **kwargs):
+            if not on_device(self):
+                return method(self, *args, **kwargs)
+            host = transfer.to_host(memory, self)  # first: TTNN dies on a deallocated tensor
             method(self, *args, **kwargs)
-            return transfer.to_host(memory, self) if on_device(self) else self
+            return host
 
         return to_cpu
 

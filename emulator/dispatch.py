@@ -35,12 +35,14 @@ class Launch:
         outputs: an `Output` for each device tensor that the host call returned.
         math: the arithmetic, a module of `emulator.arithmetic`.
         grid: (x, y) worker cores of the device.
+        views_input: whether the first output has the first operand's buffer: a view, or in place.
     """
 
     name: str
     outputs: tuple[Output, ...]
     math: types.ModuleType
     grid: tuple[int, int]
+    views_input: bool
 
     @property
     def output(self):
@@ -62,13 +64,17 @@ def launching(operation, kernel, memory, math):
 
     @functools.wraps(host_call)
     def call(*args, **kwargs):
-        if not device_tensors((args, kwargs)) and not _creates(kwargs, args):
+        given = device_tensors((args, kwargs))
+        if not given and not _creates(kwargs, args):
             return host_call(*args, **kwargs)
         operands = _as_kernel_sees(args, memory)
         named = {k: _as_kernel_sees(v, memory) for k, v in kwargs.items() if k not in PLACEMENT}
+        first = given[0].buffer_unique_id() if given else None  # now: the call may free it
         result = host_call(*args, **kwargs)
         made = device_tensors([result])
-        launch = Launch(name, tuple(Output(**describe(t)) for t in made), math, _grid(made))
+        outputs = tuple(Output(**describe(t)) for t in made)
+        views_input = bool(made) and made[0].buffer_unique_id() == first
+        launch = Launch(name, outputs, math, _grid(made), views_input)
         try:
             signature.bind(launch, *operands, **named)
         except TypeError as error:

@@ -101,8 +101,10 @@ class Memory:
             values: torch tensor of the tensor's logical or padded shape. It is rounded once to the
                 tensor's dtype. Padding that it does not have becomes zero.
         """
-        output = Output(**describe(tensor))
-        contents = physical(values, output)
+        self.keep(tensor, physical(values, Output(**describe(tensor))))
+
+    def keep(self, tensor, contents):
+        """Like `write`, for contents that are physical already: padded, in the storage dtype."""
         self._buffers[_place(tensor)] = (tensor.buffer_unique_id(), contents)
         self._new_bytes += contents.nbytes
         self._new_buffers += 1
@@ -173,4 +175,8 @@ def on_device(tensor):
 
 
 def _place(tensor):
+    if not tensor.is_allocated():  # asking TTNN for the buffer of a freed tensor is a segmentation fault
+        raise RuntimeError(
+            f"The {tensor.dtype.name} tensor {tuple(tensor.shape)} was deallocated and is used again."
+        )
     return tensor.memory_config().buffer_type, tensor.buffer_address()

@@ -32,7 +32,8 @@ def block_float(values, bits):
 
     Each significand is first shifted right to the block's largest exponent and truncated at 24
     bits, then rounded to nearest even at `bits` bits and clamped (TTNN's blockfloat_common.cpp;
-    bit-equal to `ttnn.from_torch(...).to_torch()`).
+    bit-equal to `ttnn.from_torch(...).to_torch()`).  A zero has no sign; beside an infinity or a
+    NaN, which stay, every finite value of the block becomes 0.
     """
     pattern = values.float().contiguous().view(torch.int32)
     exponent = (pattern >> 23) & 0xFF
@@ -46,7 +47,9 @@ def block_float(values, bits):
     rounded = (aligned + ((1 << (drop - 1)) - 1) + ((aligned >> drop) & 1)) >> drop
     rounded = rounded.clamp(max=(1 << bits) - 1)
     magnitude = torch.ldexp(rounded.float(), shared - 127 - (bits - 1))
-    return torch.where(pattern.reshape(blocks) < 0, -magnitude, magnitude).reshape(shape).bfloat16()
+    signed = torch.where((pattern.reshape(blocks) < 0) & (rounded > 0), -magnitude, magnitude)
+    signed = torch.where(values.reshape(blocks).isnan(), torch.nan, signed)
+    return signed.reshape(shape).bfloat16()
 
 
 def encode(values, dtype):

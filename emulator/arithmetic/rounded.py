@@ -1,15 +1,293 @@
 """Arithmetic in float32, each operation's result rounded once to its output's dtype.
 
 The quick arithmetic: shapes, layouts and data movement are the device's, rounding within an
-operation is not. Functions take the operands' contents and return float32 values (or bfloat16
-ones, where a library routine rounds float32 sums once on its own).
+operation is not. Functions take the operands' contents in storage dtype and return float32 values
+(bfloat16 ones where a library routine rounds float32 sums once on its own), or int64 for integers.
 """
 
 import torch
+from torch.nn import functional
 
-from emulator.arithmetic.rounded_attention import attention, rotary, rotary_pairs, rotate_half  # noqa: F401
+from emulator.arithmetic.rounded_attention import (
+    attention,
+    attention_decode,
+    rotary,
+    rotary_pairs,
+    rotate_half,
+)
+
+COLUMN_CHUNK = 1024  # columns of a bf16 weight that are float32 at a time
 
 
-def matmul(a, b):
-    """[..., M, K] x [..., K, N] -> [..., M, N]; float32, or bfloat16 rounded once from float32."""
-    return torch.matmul(a, b)
+def wide(values):
+    """The type that arithmetic happens in: float32 for floats, int64 for integers."""
+    return values.float() if values.dtype.is_floating_point else values.long()
+
+
+# --- elementwise ---------------------------------------------------------------------------------
+
+
+def _fill(x, value):
+    return torch.full_like(x, value)
+
+
+def _threshold(x, threshold, value):
+    return torch.where(x > threshold, x, value)
+
+
+def _softplus(x, beta=1.0, threshold=20.0):
+    return functional.softplus(x, beta, threshold)
+
+
+def _round(x, decimals=0):
+    return torch.round(x, decimals=decimals)
+
+
+# Operation -> function of wide values and the operation's own numbers.
+UNARY = {
+    "abs": torch.abs,
+    "cbrt": lambda x: x.sign() * x.abs().pow(1 / 3),
+    "ceil": torch.ceil,
+    "clamp": torch.clamp,
+    "cos": torch.cos,
+    "cosh": torch.cosh,
+    "elu": functional.elu,
+    "eqz": lambda x: x == 0,
+    "erf": torch.erf,
+    "exp": torch.exp,
+    "exp2": torch.exp2,
+    "expm1": torch.expm1,
+    "fill": _fill,
+    "floor": torch.floor,
+    "frac": torch.frac,
+    "gelu": functional.gelu,
+    "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+    "gez": lambda x: x >= 0,
+    "gtz": lambda x: x > 0,
+    "hardsigmoid": functional.hardsigmoid,
+    "hardswish": functional.hardswish,
+    "identity": torch.clone,
+    "isfinite": torch.isfinite,
+    "isinf": torch.isinf,
+    "isnan": torch.isnan,
+    "leaky_relu": functional.leaky_relu,
+    "lez": lambda x: x <= 0,
+    "log": torch.log,
+    "log10": torch.log10,
+    "log1p": torch.log1p,
+    "log2": torch.log2,
+    "log_sigmoid": functional.logsigmoid,
+    "logical_not": torch.logical_not,
+    "ltz": lambda x: x < 0,
+    "mish": functional.mish,
+    "neg": torch.neg,
+    "nez": lambda x: x != 0,
+    "pow": torch.pow,
+    "reciprocal": torch.reciprocal,
+    "relu": torch.relu,
+    "relu6": lambda x: x.clamp(0, 6),
+    "relu_max": lambda x, upper: x.clamp(0, upper),
+    "relu_min": lambda x, lower: torch.relu(x.clamp(min=lower)),
+    "round": _round,
+    "rsqrt": torch.rsqrt,
+    "selu": functional.selu,
+    "sigmoid": torch.sigmoid,
+    "sign": torch.sign,
+    "silu": functional.silu,
+    "sin": torch.sin,
+    "sinh": torch.sinh,
+    "softplus": _softplus,
+    "softsign": functional.softsign,
+    "sqrt": torch.sqrt,
+    "square": torch.square,
+    "tan": torch.tan,
+    "tanh": torch.tanh,
+    "threshold": _threshold,
+    "trunc": torch.trunc,
+}
+
+BINARY = {
+    "add": torch.add,
+    "subtract": torch.subtract,
+    "multiply": torch.multiply,
+    "divide": torch.divide,
+    "rsub": torch.rsub,
+    "pow": torch.pow,
+    "maximum": torch.maximum,
+    "minimum": torch.minimum,
+    "eq": torch.eq,
+    "ne": torch.ne,
+    "lt": torch.lt,
+    "le": torch.le,
+    "gt": torch.gt,
+    "ge": torch.ge,
+    "logical_and": torch.logical_and,
+    "logical_or": torch.logical_or,
+    "logical_xor": torch.logical_xor,
+    "squared_difference": lambda a, b: torch.square(a - b),
+}
+
+
+def unary(operation, x, *numbers, approximate=False):
+    """An operation of `UNARY` on each element.
+
+    Args:
+        operation: its name.
+        x: contents of any shape.
+        numbers: what else the operation takes, such as pow's exponent.
+        approximate: asks for the device's fast variant. Its error is not modelled here.
+    """
+    return UNARY[operation](wide(x), *numbers)
+
+
+def binary(operation, a, b):
+    """An operation of `BINARY` on the elements of two tensors that broadcast."""
+    return BINARY[operation](wide(a), wide(b))
+
+
+def where(condition, if_true, if_false):
+    """`if_true` where `condition` is not zero, `if_false` elsewhere; all three broadcast."""
+    return torch.where(condition != 0, wide(if_true), wide(if_false))
+
+
+def typecast(x, from_dtype, to_dtype):
+    """Values of `x` on their way to another dtype; writing them to the output rounds them."""
+    return x
+
+
+# --- matrix products -----------------------------------------------------------------------------
+
+
+def matmul(a, b, bias=None, *, dtype="bfloat16", compute_kernel_config=None):
+    """Matrix product with float32 sums.
+
+    Args:
+        a: [..., M, K] contents.
+        b: [..., K, N] contents; leading dimensions broadcast against those of `a`.
+        bias: [..., 1, N] or [..., M, N] contents to add, or None.
+        dtype: the output's; for any but float32 the sums of bf16 operands are rounded to bf16,
+            the destination register's format.
+        compute_kernel_config: the device's fidelity and accumulation, not modelled here.
+
+    Returns:
+        [..., M, N] bfloat16 or float32.
+    """
+    half = a.dtype == b.dtype == torch.bfloat16
+    if not half or dtype == "float32":
+        product = _float32_matmul(a, b)
+        return product if bias is None else product + bias
+    if bias is None:
+        return _matmul(a, b)
+    flat = b.numel() == b.shape[-1] * b.shape[-2] and bias.numel() == bias.shape[-1]
+    if flat:
+        rows = a.reshape(-1, a.shape[-1])
+        product = functional.linear(rows, b.reshape(b.shape[-2:]).mT, bias.to(a.dtype).flatten())
+        return product.reshape(*a.shape[:-1], b.shape[-1])
+    return _matmul(a, b).float() + bias
+
+
+def _matmul(a, b):
+    if b.numel() != b.shape[-1] * b.shape[-2]:
+        return torch.matmul(a, b)
+    rows = a.reshape(-1, a.shape[-1])  # one product, where torch would batch over ones
+    weight = b.reshape(b.shape[-2:])
+    return (rows @ weight).reshape(*a.shape[:-1], b.shape[-1])
+
+
+def _float32_matmul(a, b):
+    """a @ b in float32, without a whole float32 copy of a bf16 `b`."""
+    a = a.float()
+    if b.dtype == torch.float32:
+        return torch.matmul(a, b)
+    chunks = b.split(COLUMN_CHUNK, dim=-1)
+    return torch.cat([torch.matmul(a, chunk.float()) for chunk in chunks], dim=-1)
+
+
+# --- normalization -------------------------------------------------------------------------------
+
+
+def rms_norm(x, weight=None, bias=None, residual=None, *, epsilon, compute_kernel_config=None):
+    """x / sqrt(mean(x^2) + epsilon) * weight + bias over the last dimension.
+
+    Args:
+        x: [..., H] contents.
+        weight, bias: [H] contents or None.
+        residual: [..., H] contents added to `x` first, or None.
+        epsilon: number under the root.
+        compute_kernel_config: not modelled here.
+    """
+    x = x.float() if residual is None else x.float() + residual.float()
+    x = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + epsilon)
+    return _affine(x, weight, bias)
+
+
+def layer_norm(x, weight=None, bias=None, residual=None, *, epsilon, compute_kernel_config=None):
+    """(x - mean(x)) / sqrt(var(x) + epsilon) * weight + bias; arguments as for `rms_norm`."""
+    x = x.float() if residual is None else x.float() + residual.float()
+    return _affine(functional.layer_norm(x, x.shape[-1:], eps=epsilon), weight, bias)
+
+
+def _affine(x, weight, bias):
+    if weight is not None:
+        x = x * weight.float()
+    return x if bias is None else x + bias.float()
+
+
+def softmax(x, dim=-1, *, scale=None, mask=None, numeric_stable=True, compute_kernel_config=None):
+    """softmax(x * scale + mask) along `dim`.
+
+    Args:
+        x: contents of any shape.
+        dim: dimension that sums to one.
+        scale: number, or None for 1.
+        mask: contents that broadcast against `x`, or None.
+        numeric_stable: whether the maximum is subtracted first; without it large values overflow.
+        compute_kernel_config: not modelled here.
+    """
+    x = x.float()
+    if scale is not None:
+        x = x * scale
+    if mask is not None:
+        x = x + mask.float()
+    if numeric_stable:
+        return torch.softmax(x, dim)
+    x = x.exp()
+    return x / x.sum(dim, keepdim=True)
+
+
+# --- reductions ----------------------------------------------------------------------------------
+
+REDUCTIONS = {"sum": torch.sum, "mean": torch.mean, "max": torch.amax, "min": torch.amin}
+
+
+def reduce(operation, x, dims, *, compute_kernel_config=None):
+    """"sum", "mean", "max" or "min" of contents over `dims`, which stay as ones."""
+    x = wide(x)
+    if operation == "mean":
+        x = x.float()
+    return REDUCTIONS[operation](x, dims, keepdim=True)
+
+
+def variance(x, dims, correction):
+    """Variance over `dims`, which stay as ones; the divisor is the count less `correction`."""
+    return torch.var(x.float(), dims, correction=correction, keepdim=True)
+
+
+__all__ = [
+    "attention",
+    "attention_decode",
+    "binary",
+    "layer_norm",
+    "matmul",
+    "reduce",
+    "rms_norm",
+    "rotary",
+    "rotary_pairs",
+    "rotate_half",
+    "softmax",
+    "typecast",
+    "unary",
+    "variance",
+    "where",
+    "wide",
+]

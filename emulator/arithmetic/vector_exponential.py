@@ -9,10 +9,11 @@ import torch
 from emulator.arithmetic.vector_unit import (
     add,
     bits,
-    copy_sign,
     constant,
+    copy_sign,
     exponent,
     from_bits,
+    load,
     mad,
     maximum,
     minimum,
@@ -24,6 +25,7 @@ from emulator.arithmetic.vector_unit import (
     round_to_bf16,
     round_to_integer,
     set_exponent,
+    store,
 )
 
 ONE_OVER_LN2 = 1.4426950216293334961
@@ -122,9 +124,10 @@ def attention_score_exp(x, scale, *, fp32_dest=False):
     """e**(x*scale) of attention scores less their row maximum, as packed: x <= 0, negatives to 0.
 
     exp_tile<approx, scale_fp32, InputClamping::None> followed by the packer's ReLU.  Attention
-    uses it wherever EXP_APPROX_MODE is on, and prefill with a 16-bit Dst even where it is off
-    (compute_common.hpp sub_exp_block_bcast_cols_inplace, compute_streaming.hpp).  `scale` is the
-    full float32 scale.  Above x*scale = 0.72 the line saturates.
+    uses it wherever EXP_APPROX_MODE is on (the default), and even where it is off in prefill with
+    a 16-bit Dst (compute_streaming.hpp) and in decode with half tiles (up to 16 heads per key head:
+    VectorMode::R in sub_exp_block_bcast_cols_inplace, compute_common.hpp).  `scale` is the full
+    float32 scale.  Above x*scale = 0.72 the line saturates.
     """
     result = on_dest(_schraudolph_unclamped, x, float(scale), fp32_dest=fp32_dest)
     return torch.where(bits(result) < 0, constant(0.0), result)
@@ -202,3 +205,33 @@ def attention_correction_exp_polynomial(x, scale, *, fp32_dest=False):
     run = on_fp32_dest if fp32_dest else on_bf16_dest
     function = _correction_polynomial if fp32_dest else _correction_polynomial_bf16
     return run(function, x, _truncated_to_bf16(scale), coefficients)
+
+
+def attention_merge(own_max, other_max, own_sum, other_sum, scale, *, fp32_dest=False):
+    """The row statistics of two cores' parts of one decode attention, merged.
+
+    Args:
+        own_max, other_max: running maxima of the scores, [..., rows].
+        own_sum, other_sum: running sums of the exponentials, [..., rows].
+        scale: float32 scale of the scores, cut to bf16 here.
+
+    Returns:
+        (own_correction, other_correction, maximum, total), each [..., rows]: the factors for the
+        two partial outputs, and the merged statistics.
+
+    calculate_fused_max_sub_exp_add_tile (ckernel_sfpu_sdpa.h): the difference of the maxima is
+    not rounded, each product is stored before it is added unless Dst is 32 bits wide, where the
+    other core's stays in its register.
+    """
+    own_max, other_max = load(own_max), load(other_max)
+    maximum_ = torch.where(own_max < other_max, other_max, own_max)
+    scale = _truncated_to_bf16(scale)
+    correction = _correction_fp32 if fp32_dest else _correction_bf16
+    own = correction(add(own_max, -maximum_), scale)
+    other = correction(add(other_max, -maximum_), scale)
+    own_total = store(mul(own, load(own_sum)), fp32_dest)
+    other_total = mul(other, load(other_sum))
+    if not fp32_dest:
+        other_total = store(other_total, fp32_dest)
+    total = store(add(other_total, own_total), fp32_dest)
+    return store(own, fp32_dest), store(other, fp32_dest), maximum_, total

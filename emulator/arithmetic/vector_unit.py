@@ -1,8 +1,8 @@
 """The vector unit (SFPU): what one instruction does to float32 lanes, and its loads and stores.
 
-Functions made of these instructions (exp, reciprocal, ...) are in `vector_exponential`,
-`vector_functions` and `vector_binary`.  A lane is a float32; a tensor stands for any number of
-lanes.  Sources: the Wormhole pages of Tenstorrent's ISA documentation (SFPMAD, SFPSTOCHRND,
+Functions made of these instructions are in `vector_exponential`, `vector_roots`,
+`vector_activations`, `vector_functions`, `vector_binary` and `vector_typecast`.  A lane is a
+float32; a tensor stands for any number of lanes.  Sources: the Wormhole pages of Tenstorrent's ISA documentation (SFPMAD, SFPSTOCHRND,
 SFPLUTFP32, SFPSWAP, SFPSTORE) and its bit-exact model of the multiply-add (Miscellaneous/FMA).
 """
 
@@ -15,7 +15,7 @@ import torch
 SIGN = -0x80000000
 MAGNITUDE = 0x7FFFFFFF
 INFINITY_BITS = 0x7F800000
-SMALLEST_NORMAL = 2.0**-126
+LARGEST_DENORMAL = 2.0**-126 - 2.0**-149
 
 
 # --- registers -----------------------------------------------------------------------------------
@@ -56,9 +56,14 @@ def is_zero(x):
     return exponent(x) == 0
 
 
+def without_denormals(x):
+    """Denormals and -0 become +0."""
+    return torch.nn.functional.hardshrink(x, LARGEST_DENORMAL)
+
+
 def flush(x):
     """Denormals become zero and keep their sign."""
-    return torch.where(is_zero(x), from_bits(bits(x) & SIGN), x)
+    return torch.copysign(without_denormals(x), x)
 
 
 # --- arithmetic ----------------------------------------------------------------------------------
@@ -77,7 +82,8 @@ def _mad_bits(a, b, c):
     product_sign = (a ^ b) & np.uint32(0x80000000)
     c_sign = c & np.uint32(0x80000000)
     infinity = np.uint32(0x7F800000)
-    quiet_nan = np.uint32(0x7FC00000)
+    # The unit's NaNs carry a sign and always have their lowest bit set.
+    nan = np.uint32(0x7FC00001)
     product_exponent = a_exponent + b_exponent - 127
     a_zero, b_zero = a_exponent == 0, b_exponent == 0
     if max(a_exponent, b_exponent, c_exponent, product_exponent) >= 255:
@@ -85,12 +91,13 @@ def _mad_bits(a, b, c):
         b_nan = (b & np.uint32(0x7FFFFFFF)) > infinity
         c_nan = (c & np.uint32(0x7FFFFFFF)) > infinity
         undefined = (a_exponent == 255 and b_zero) or (b_exponent == 255 and a_zero)
-        if a_nan or b_nan or c_nan or undefined:
-            return quiet_nan
         product_infinite = max(a_exponent, b_exponent, product_exponent) >= 255
-        if c_exponent == 255:
-            return quiet_nan if product_infinite and c_sign != product_sign else c
-        return product_sign | infinity
+        opposite = c_exponent == 255 and not c_nan and product_infinite and c_sign != product_sign
+        if a_nan or b_nan or undefined or opposite:
+            return product_sign | nan
+        if c_nan:
+            return c_sign | nan
+        return c if c_exponent == 255 else product_sign | infinity
     if a_zero or b_zero or product_exponent < 0:
         return c if c_exponent > 0 else np.uint32(0)
     product = np.int64((a & 0x7FFFFF) | 0x800000) * np.int64((b & 0x7FFFFF) | 0x800000)
@@ -111,15 +118,15 @@ def _mad_bits(a, b, c):
     sign = np.uint32(0x80000000) if total < 0 else np.uint32(0)
     magnitude = abs(total)
     # Normalise to 27 bits: 24 of the result, guard, round, sticky.
-    length = np.int64(0)
-    while magnitude >> length:
-        length += 1
-    excess = length - 27
+    excess = np.int64(0)
+    while magnitude >> (27 + excess):
+        excess += 1
     if excess > 0:
         # A shift by two keeps only bit 0 as sticky: bit 1 is lost.
         magnitude = (magnitude >> excess) | (magnitude & 1)
-    else:
-        magnitude <<= -excess
+    while magnitude < 1 << 26:
+        magnitude <<= 1
+        excess -= 1
     result_exponent = aligned_exponent + excess
     significand = magnitude >> 3
     if (magnitude & 7) + (significand & 1) > 4:
@@ -134,10 +141,12 @@ def _mad_bits(a, b, c):
     return sign | np.uint32(result_exponent << 23) | np.uint32(significand & 0x7FFFFF)
 
 
+def _lanes(x):
+    return x if isinstance(x, torch.Tensor) else constant(float(x))
+
+
 def _pattern(x):
-    if isinstance(x, (int, float)):
-        x = constant(float(x))
-    return x.contiguous().numpy().view(np.uint32)
+    return _lanes(x).contiguous().numpy().view(np.uint32)
 
 
 def mad(a, b, c):
@@ -146,14 +155,31 @@ def mad(a, b, c):
     return torch.from_numpy(result.view(np.float32))
 
 
+def _settled(result, a, b, c):
+    """`result` with its denormals and zeros made +0 and its NaNs made the unit's own."""
+    result = without_denormals(result)
+    if result.sum().isnan():  # a NaN, or infinities of both signs
+        result = torch.where(result.isnan(), mad(a, b, c), result)
+    return result
+
+
 def mul(a, b):
-    """a*b lanewise (SFPMUL): nearest even, denormals in and out are zero, a zero is positive."""
-    return mad(a, b, 0.0)
+    """a*b lanewise (SFPMUL): nearest even, a denormal result and any zero are +0.
+
+    Lanes hold no denormals (`load`).  This is `mad(a, b, 0)` made of one float32 product, except
+    for products within 2**-151 under the smallest normal number.
+    """
+    a, b = _lanes(a), _lanes(b)
+    return _settled(a * b, a, b, 0.0)
 
 
 def add(a, b):
-    """a+b lanewise (SFPADD): nearest even, denormals in and out are zero, a zero is positive."""
-    return mad(1.0, a, b)
+    """a+b lanewise (SFPADD): nearest even, a denormal result and any zero are +0.
+
+    Equal to `mad(1, a, b)`.
+    """
+    a, b = _lanes(a), _lanes(b)
+    return _settled(a + b, 1.0, a, b)
 
 
 def polynomial(x, *coefficients):
@@ -197,6 +223,15 @@ def round_to_bf16(x):
     return from_bits(torch.where(is_zero(x), 0, rounded))
 
 
+def rounded(function):
+    """`function` followed by the kernel's own rounding to bf16, ties away from zero."""
+
+    def run(x, *parameters):
+        return round_to_bf16(function(x, *parameters))
+
+    return run
+
+
 def round_to_bf16_even(x):
     """Nearest bf16, ties to even, by integer arithmetic on the pattern.
 
@@ -204,7 +239,8 @@ def round_to_bf16_even(x):
     (float32_to_bf16_rne in ckernel_sfpu_conversions.h).
     """
     pattern = bits(x)
-    return from_bits((pattern + 0x7FFF + ((pattern >> 16) & 1)) & -0x10000)
+    rounded = (pattern >> 16).bitwise_and_(1).add_(pattern).add_(0x7FFF).bitwise_and_(-0x10000)
+    return from_bits(rounded)
 
 
 def round_to_integer(x, largest):
@@ -251,16 +287,19 @@ def store(x, fp32_dest):
 @functools.lru_cache(maxsize=128)
 def _table(function, parameters):
     patterns = torch.arange(1 << 16, dtype=torch.int32) << 16
-    return store(function(load(from_bits(patterns)), *parameters), fp32_dest=False)
+    return store(function(load(from_bits(patterns)), *parameters), fp32_dest=False).numpy()
 
 
 def on_bf16_dest(function, x, *parameters):
     """store(function(load(x), *parameters)) for a 16-bit Dst, by a table of all 65536 values.
 
     Only the upper 16 bits of each lane of `x` are looked at: a 16-bit Dst holds no others.
+    Raises TypeError unless `x` is float32.
     """
-    index = (bits(x) >> 16) & 0xFFFF
-    return _table(function, parameters)[index]
+    if x.dtype != torch.float32:
+        raise TypeError(f"the vector unit works on float32 lanes, not on {x.dtype}")
+    upper_halves = x.contiguous().numpy().view(np.uint16).reshape(*x.shape, 2)[..., 1]
+    return torch.from_numpy(np.asarray(_table(function, parameters).take(upper_halves)))
 
 
 def on_fp32_dest(function, x, *parameters):
@@ -272,3 +311,10 @@ def on_dest(function, x, *parameters, fp32_dest):
     """`function` from Dst to Dst, for kernels whose arithmetic does not depend on its width."""
     run = on_fp32_dest if fp32_dest else on_bf16_dest
     return run(function, x, *parameters)
+
+
+def choose(bf16_function, fp32_function, x, fp32_dest):
+    """From Dst to Dst, for kernels whose arithmetic depends on Dst's width."""
+    if fp32_dest:
+        return on_fp32_dest(fp32_function, x)
+    return on_bf16_dest(bf16_function, x)

@@ -8,7 +8,8 @@ Each module has a table `KERNELS` from an operation's full name to its kernel, a
 from emulator.ops import (
     attention,
     creation,
-    eltwise,
+    eltwise_binary,
+    eltwise_unary,
     embedding,
     heads,
     kv_cache,
@@ -24,7 +25,8 @@ KERNELS = {
     for family in (
         attention,
         creation,
-        eltwise,
+        eltwise_binary,
+    eltwise_unary,
         embedding,
         heads,
         kv_cache,

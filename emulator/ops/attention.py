@@ -1,12 +1,14 @@
 """Kernels of scaled dot product attention, over a prompt and over a cache.
 
-B batch, S queries, T keys, N heads, K kv heads, D head_dim, C cache length.
+B batch, S queries, T keys, N heads, K kv heads, D head_dim, C cache length, P pages.
 """
 
 import math
 
 import torch
 
+from emulator.dispatch import NotEmulated
+from emulator.ops.paging import gather_pages, positions_of
 from emulator.ops.transfer import undefined
 
 
@@ -19,20 +21,80 @@ def scaled_dot_product_attention(
     attn_mask=None,
     is_causal=True,
     scale=None,
+    sliding_window_size=None,
     program_config=None,
     compute_kernel_config=None,
+    attention_sink=None,
+    output_concat_heads=False,
 ):
-    """[B, N, S, D], [B, K, T, D], [B, K, T, D] -> [B, N, S, D]."""
-    query, key, value = input_tensor_q.logical, input_tensor_k.logical, input_tensor_v.logical
-    bias = attn_mask.logical.float() if attn_mask is not None else None
-    if is_causal:
-        bias = _causal_bias(query.shape[-2], key.shape[-2])
+    """[B, N, S, D], [B, K, T, D], [B, K, T, D] -> [B, N, S, D].
+
+    The kernel works on whole tiles: padding queries attend too, padding keys are hidden by the
+    causal mask, or else by one of their own. A mask [1 or B, 1 or N, S, T] that is given stands
+    alone, so what its own padding columns hold decides whether padding keys are seen (sdpa.cpp).
+    """
+    if attn_mask is not None:
+        bias = attn_mask.data.float()
+    else:
+        bias = _position_bias(
+            torch.arange(input_tensor_q.padded_shape[-2]),
+            torch.arange(input_tensor_k.padded_shape[-2]),
+            length=input_tensor_k.shape[-2],
+            causal=is_causal,
+            window=sliding_window_size,
+        )
+    scale = _scale(scale, input_tensor_q)
+    result = launch.math.attention(
+        input_tensor_q.data,
+        input_tensor_k.data,
+        input_tensor_v.data,
+        scale=scale,
+        bias=bias,
+        sink=_sink(attention_sink, scale, input_tensor_q.shape[1]),
+        program=program_config,
+        compute=compute_kernel_config,
+    )
+    return result.transpose(1, 2).flatten(2)[:, None] if output_concat_heads else result
+
+
+def chunked_scaled_dot_product_attention(
+    launch,
+    input_tensor_q,
+    input_tensor_k,
+    input_tensor_v,
+    page_table_tensor,
+    chunk_start_idx=None,
+    *,
+    chunk_start_idx_tensor=None,
+    scale=None,
+    sliding_window_size=None,
+    program_config=None,
+    compute_kernel_config=None,
+    attention_sink=None,
+):
+    """[B, N, S, D], of which row 0 is position `chunk_start_idx`, causally over pages [P, K, block, D]."""
+    start = chunk_start_idx
+    if chunk_start_idx_tensor is not None:
+        start = int(chunk_start_idx_tensor.logical.flatten()[0])
+    length = start + input_tensor_q.padded_shape[-2]
+    key, value = (
+        gather_pages(cache.data, page_table_tensor.logical, length)
+        for cache in (input_tensor_k, input_tensor_v)
+    )
+    scale = _scale(scale, input_tensor_q)
     return launch.math.attention(
-        query,
+        input_tensor_q.data,
         key,
         value,
         scale=scale,
-        bias=bias,
+        bias=_position_bias(
+            torch.arange(start, length),
+            torch.arange(key.shape[-2]),
+            length=length,
+            causal=True,
+            window=sliding_window_size,
+        ),
+        sink=_sink(attention_sink, scale, input_tensor_q.shape[1]),
         program=program_config,
         compute=compute_kernel_config,
     )
@@ -48,57 +110,177 @@ def scaled_dot_product_attention_decode(
     attn_mask=None,
     cur_pos=(),
     cur_pos_tensor=None,
+    attention_sink=None,
     scale=None,
+    sliding_window_size=None,
+    program_config=None,
+    compute_kernel_config=None,
+    share_cache=None,
+):
+    """One query for each user: [1, B, N, D] over a cache [B, K, C, D] -> [1, B, N, D].
+
+    User b sees rows 0 .. position of its cache, the last `sliding_window_size` of them if that is
+    given; without `is_causal` all C, with a mask [B, 1, N, C] or [1, 1, N, C]. A position of -1 in
+    `cur_pos_tensor` skips its user: that result, and the padding rows of all, are not written.
+
+    Raises:
+        NotEmulated: a position beyond the cache; a mask [1, B, N, C]; `share_cache` with several
+            users, for which TTNN plans the output of one.
+    """
+
+    def live(cache, users, first, last):
+        return cache.data[users, :, first:last]
+
+    positions = None
+    if is_causal:
+        positions = positions_of(cur_pos, cur_pos_tensor, input_tensor_q.shape[1])
+    return _decode(
+        launch,
+        input_tensor_q,
+        (input_tensor_k, input_tensor_v),
+        live,
+        positions,
+        capacity=input_tensor_k.shape[-2],
+        mask=attn_mask,
+        sink=attention_sink,
+        scale=scale,
+        window=sliding_window_size,
+        program=program_config,
+        compute=compute_kernel_config,
+    )
+
+
+def paged_scaled_dot_product_attention_decode(
+    launch,
+    input_tensor_q,
+    input_tensor_k,
+    input_tensor_v,
+    page_table_tensor,
+    *,
+    is_causal=True,
+    attn_mask=None,
+    cur_pos_tensor=None,
+    attention_sink=None,
+    scale=None,
+    sliding_window_size=None,
     program_config=None,
     compute_kernel_config=None,
 ):
-    """One query for each user: [1, B, N, D] over the first `position + 1` rows of [B, K, C, D].
+    """`scaled_dot_product_attention_decode` over pages [P, K, block, D].
 
-    Only those rows of the cache are read. A position of -1 skips the user, whose result is
-    undefined.
+    Row b of the page table [B, pages] names the pages of user b's sequence in order.
     """
-    query = input_tensor_q.logical[0]  # [B, N, D]
-    batch, heads, _ = query.shape
-    length = input_tensor_k.shape[-2]
-    lengths = torch.full((batch,), length)
+    pages = page_table_tensor.logical
+
+    def live(cache, users, first, last):
+        return gather_pages(cache.data, pages[users], last)[:, :, first:]
+
+    positions = None
     if is_causal:
-        lengths = _positions(cur_pos, cur_pos_tensor)[:batch] + 1
+        positions = positions_of((), cur_pos_tensor, input_tensor_q.shape[1])
+    return _decode(
+        launch,
+        input_tensor_q,
+        (input_tensor_k, input_tensor_v),
+        live,
+        positions,
+        capacity=pages.shape[-1] * input_tensor_k.shape[-2],
+        mask=attn_mask,
+        sink=attention_sink,
+        scale=scale,
+        window=sliding_window_size,
+        program=program_config,
+        compute=compute_kernel_config,
+    )
+
+
+def _decode(
+    launch, query, caches, live, positions, *, capacity, mask, sink, scale, window, program, compute
+):
+    """The users' results in an output that is undefined elsewhere.
+
+    `live(cache, users, first, last)` reads rows [first, last) of some users' caches: nothing else
+    of a cache is touched. Users at the same position are computed together. `positions` is None
+    where every user sees its whole cache.
+    """
+    users, heads = query.shape[1:3]
+    if launch.output.shape[1] != users:  # with share_cache
+        raise NotEmulated(
+            f"{launch.name} of {users} users: TTNN plans an output for {launch.output.shape[1]}."
+        )
+    scale = _scale(scale, query)
+    sink = _sink(sink, scale, heads)
     output = undefined(launch.output.padded_shape, launch.output.dtype)
-    for live in lengths.unique().tolist():
-        if live <= 0:
-            continue
-        users = torch.nonzero(lengths == live).flatten()
-        if len(users) == batch:
-            users = slice(0, batch)
-        key = input_tensor_k.data[users, :, :live]
-        value = input_tensor_v.data[users, :, :live]
-        bias = None
-        if attn_mask is not None:
-            bias = attn_mask.logical[0, users, :, None, :live].float()
-        result = launch.math.attention(
-            query[users, :, None],
+    lengths = torch.full((users,), capacity) if positions is None else positions + 1
+    if int(lengths.max()) > capacity:
+        raise NotEmulated(
+            f"{launch.name} at position {int(lengths.max()) - 1} of a cache of length {capacity}: what "
+            "lies behind a cache is memory of something else."
+        )
+    for last in lengths[lengths > 0].unique().tolist():
+        group = torch.nonzero(lengths == last).flatten()
+        group = slice(None) if len(group) == users else group
+        first = max(0, last - window) if window else 0
+        key, value = (live(cache, group, first, last) for cache in caches)
+        result = launch.math.attention_decode(
+            query.logical[0][group],
             key,
             value,
             scale=scale,
-            bias=bias,
-            program=program_config,
-            compute=compute_kernel_config,
+            bias=None if mask is None else _decode_bias(mask, group, scale)[..., first:last],
+            sink=sink,
+            capacity=capacity,
+            program=program,
+            compute=compute,
         )
-        output[0, users, :heads] = result[:, :, 0].to(output.dtype)
+        output[0, :users][group, :heads] = result.to(output.dtype)
     return output
 
 
-def _causal_bias(queries, keys):
-    return torch.full((queries, keys), -math.inf).triu(1)
+def _decode_bias(mask, group, scale):
+    """[U, N, C]. The kernel adds the mask to scores that are not scaled yet (sdpa_flash_decode.cpp)."""
+    rows = mask.logical.float() * scale
+    if rows.shape[0] == 1 and rows.shape[1] > 1:
+        raise NotEmulated(
+            f"A decode mask {list(mask.shape)}: the kernel takes the users from the first dimension and "
+            "would give all of them the first one's mask. Use [B, 1, N, C]."
+        )
+    return rows[:, 0] if rows.shape[0] == 1 else rows[group, 0]
 
 
-def _positions(listed, tensor):
-    if tensor is not None:
-        return tensor.logical.flatten().long()
-    return torch.tensor(list(listed), dtype=torch.long)
+def _position_bias(queries, keys, *, length, causal, window):
+    """0 where a query position sees a key position and minus infinity elsewhere: [S, T] or None.
+
+    A causal window reaches `window` keys back, the query's own included; the other one half of it
+    to either side (sliding_window_geometry.hpp). Keys from `length` on are padding.
+    """
+    distance = queries[:, None] - keys
+    hidden = distance < 0 if causal else (keys >= length).expand_as(distance)
+    if window:
+        hidden = hidden | (distance >= window if causal else distance.abs() > window // 2)
+    if not hidden.any():
+        return None
+    return torch.zeros(hidden.shape).masked_fill_(hidden, -math.inf)
+
+
+def _scale(scale, query):
+    return 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+
+
+def _sink(tensor, scale, heads):
+    """[N] logits from [1, N, 1, 1] or, for decode, the first column of [N, 32]; the kernel scales them."""
+    if tensor is None:
+        return None
+    values = tensor.logical.float()
+    values = values[:heads, 0] if values.dim() == 2 else values.flatten()
+    return values * scale
 
 
 KERNELS = {
     "ttnn.transformer.scaled_dot_product_attention": scaled_dot_product_attention,
+    "ttnn.transformer.chunked_scaled_dot_product_attention": chunked_scaled_dot_product_attention,
     "ttnn.transformer.scaled_dot_product_attention_decode": scaled_dot_product_attention_decode,
+    "ttnn.transformer.paged_scaled_dot_product_attention_decode": (
+        paged_scaled_dot_product_attention_decode
+    ),
 }

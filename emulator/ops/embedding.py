@@ -1,6 +1,6 @@
 """Kernels of table look-ups: `ttnn.embedding`."""
 
-import torch
+import math
 
 from emulator.dispatch import NotEmulated
 
@@ -16,20 +16,29 @@ def embedding(
     dtype=None,
     output_tensor=None,
 ):
-    """Rows of `weight` by the indices in `input_tensor`.
+    """Rows of a table: indices [B, S] or [B, 1, 1, S] and a table [1, 1, V, H] -> [B, S, H].
 
-    Args:
-        input_tensor: indices [B, S] or [B, 1, 1, S], uint32 (or bfloat16, as the kernel reads them).
-        weight: [1, 1, V, H] or [V, H].
+    Indices are uint32 or bfloat16 (exact up to 256). `padding_idx` and `embeddings_type` only keep
+    the rows that they name in faster memory (embeddings_common.hpp); the result is the same.
+
+    Raises:
+        NotEmulated: an index beyond the table; indices of another shape, of which TTNN plans for
+            the first and the last dimension alone.
     """
     table = weight.logical.reshape(-1, weight.shape[-1])
-    indices = input_tensor.logical.long()
-    if indices.numel() and (indices.min() < 0 or indices.max() >= len(table)):
+    indices = input_tensor.logical.reshape(-1).long()
+    if len(indices) * weight.shape[-1] != math.prod(launch.output.shape):
         raise NotEmulated(
-            f"ttnn.embedding reads row {int(indices.max())} of a table of {len(table)} rows: on the "
-            "device that is other memory. Indices must be below the table's length."
+            f"ttnn.embedding of indices {list(input_tensor.shape)} gives {list(launch.output.shape)}: "
+            "TTNN looks at their first and last dimension. Use [B, S] or [B, 1, 1, S]."
         )
-    return table[indices.reshape(-1)].reshape(launch.output.shape)
+    beyond = indices[(indices < 0) | (indices >= len(table))]
+    if beyond.numel():
+        raise NotEmulated(
+            f"ttnn.embedding reads row {int(beyond[0])} of a table of {len(table)} rows, which on the "
+            f"device is memory of something else. Indices go from 0 to {len(table) - 1}."
+        )
+    return table[indices].reshape(launch.output.shape)
 
 
 KERNELS = {"ttnn.embedding": embedding}

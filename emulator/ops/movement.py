@@ -1,3 +1,291 @@
-"""(being written)"""
+"""Operations that move values without changing them: shapes, layouts, memory configurations.
 
-KERNELS = {}
+Every result is a copy of its own, since an output's buffer is another than its input's; where TTNN
+returns a view of the same buffer the contents stay as they are.
+"""
+
+import torch
+
+from emulator.arithmetic import formats
+from emulator.dispatch import NotEmulated
+from emulator.memory import DeviceTensor, trimmed
+
+
+def moved(launch, operand, *args, **kwargs):
+    """The same logical contents elsewhere: another layout, dtype or memory configuration."""
+    if launch.views_input:
+        return None
+    if operand.padded_shape == launch.output.padded_shape:
+        return operand.data.clone()
+    return _copy(operand.logical.reshape(launch.output.shape))
+
+
+def _copy(values):
+    """Values of their own: views of an operand's contents must not share its memory."""
+    return values.clone(memory_format=torch.contiguous_format)
+
+
+def _with_padding(launch, values, pad_value):
+    """Padded contents whose padding holds `pad_value`, None for zero."""
+    if not pad_value or launch.output.shape == launch.output.padded_shape:
+        return values
+    padded = torch.full(
+        launch.output.padded_shape, pad_value, dtype=formats.STORAGE[launch.output.dtype]
+    )
+    trimmed(padded, launch.output.shape).copy_(values)
+    return padded
+
+
+# --- shapes --------------------------------------------------------------------------------------
+
+
+def reshape(
+    launch,
+    input_tensor,
+    *shapes,
+    shape=None,
+    logical_shape=None,
+    padded_shape=None,
+    pad_value=None,
+    skip_padding_fill=False,  # leaves the padding undefined, so zeros will do
+    reshape_tile_mode=None,
+):
+    """Logical elements in their order, whatever the padding of either shape."""
+    if launch.views_input:
+        return None
+    values = _copy(input_tensor.logical.reshape(launch.output.shape))
+    return _with_padding(launch, values, pad_value)
+
+
+def view(launch, input_tensor, *shape, **named):
+    return reshape(launch, input_tensor)
+
+
+def transpose(launch, input_tensor, dim1, dim2, pad_value=None):
+    if launch.views_input:
+        return None
+    values = _copy(input_tensor.logical.transpose(dim1, dim2))
+    return _with_padding(launch, values, pad_value)
+
+
+def permute(launch, input_tensor, dims, pad_value=None):
+    if launch.views_input:
+        return None
+    values = _copy(input_tensor.logical.permute(tuple(dims)))
+    return _with_padding(launch, values, pad_value)
+
+
+# --- joining and parting -------------------------------------------------------------------------
+
+
+def concat(launch, tensors, dim=0, *, output_tensor=None, groups=1):
+    if groups != 1:
+        raise NotEmulated(f"ttnn.concat: groups={groups} is not emulated, only 1.")
+    return torch.cat([t.logical for t in tensors], dim)
+
+
+def stack(launch, input_tensors, dim):
+    return torch.stack([t.logical for t in input_tensors], dim)
+
+
+def slice_(
+    launch,
+    input_tensor,
+    starts=None,
+    ends=None,
+    steps=None,
+    *,
+    slice_start=None,
+    slice_end=None,
+    slice_step=None,
+    output_tensor=None,
+    pad_value=None,
+    slice_dim=None,
+    num_devices=None,
+):
+    """Elements from starts up to ends, by steps; starts and ends are lists or device tensors."""
+    if launch.views_input:
+        return None
+    starts = _indices(slice_start if starts is None else starts)
+    ends = _indices(slice_end if ends is None else ends)
+    steps = (slice_step if steps is None else steps) or [1] * len(starts)
+    picked = input_tensor.logical
+    for dim, (start, end, step) in enumerate(zip(starts, ends, steps, strict=True)):
+        size = picked.shape[dim]
+        start, end = (i + size if i < 0 else i for i in (start, end))
+        picked = picked[(slice(None),) * dim + (slice(start, end, step),)]
+    return _with_padding(launch, _copy(picked.reshape(launch.output.shape)), pad_value)
+
+
+def _indices(bounds):
+    return bounds.logical.flatten().tolist() if isinstance(bounds, DeviceTensor) else list(bounds)
+
+
+def split(launch, input_tensor, split_size, dim=0):
+    sizes = split_size if isinstance(split_size, int) else list(split_size)
+    return [_copy(part) for part in input_tensor.logical.split(sizes, dim)]
+
+
+def chunk(launch, input_tensor, chunks, dim=0):
+    sizes = [output.shape[dim] for output in launch.outputs]
+    return [_copy(part) for part in input_tensor.logical.split(sizes, dim)]
+
+
+def narrow(launch, input_tensor, dim, start, length):
+    return moved_values(launch, input_tensor.logical.narrow(dim, start, length))
+
+
+def moved_values(launch, values):
+    """A copy of `values` in the output's shape, nothing for a view."""
+    return None if launch.views_input else _copy(values.reshape(launch.output.shape))
+
+
+# --- growing -------------------------------------------------------------------------------------
+
+
+def pad(
+    launch,
+    input_tensor,
+    padding=None,
+    *start_and_value,
+    value=0.0,
+    output_padded_shape=None,
+    input_tensor_start=None,
+):
+    """Both forms: pairs (before, after) for each dimension and a value; or the padded shape, where
+    the input starts in it, and a value. Fewer pairs than dimensions are for the last ones. A result
+    that fits the input's tiles shares its buffer: TTNN fills the padding in place.
+    """
+    shape = launch.output.shape
+    if launch.views_input and shape == input_tensor.shape:
+        return None
+    padding = list(output_padded_shape if padding is None else padding)
+    if not padding or isinstance(padding[0], int):
+        start, *rest = (*(() if input_tensor_start is None else (input_tensor_start,)), *start_and_value)
+    else:
+        start, rest = [before for before, _ in padding], start_and_value
+    (value,) = rest or (value,)
+    start = (0,) * (len(shape) - len(start)) + tuple(start)
+    padded = torch.full(shape, value, dtype=input_tensor.data.dtype)
+    region = tuple(
+        slice(at, at + size) for at, size in zip(start, input_tensor.shape, strict=True)
+    )
+    padded[region] = input_tensor.logical
+    return padded
+
+
+def repeat(launch, input_tensor, repeat_dims, *, optional_output_tensor=None):
+    return moved_values(launch, input_tensor.logical.repeat(tuple(repeat_dims)))
+
+
+def repeat_interleave(launch, input_tensor, repeats, dim=None):
+    return torch.repeat_interleave(input_tensor.logical, repeats, dim)
+
+
+def expand(launch, input_tensor, output_shape, *, output=None):
+    return moved_values(launch, input_tensor.logical.expand(launch.output.shape))
+
+
+# --- layouts -------------------------------------------------------------------------------------
+
+
+def to_layout(launch, tensor, layout, dtype=None, memory_config=None, sub_core_grids=None,
+              pad_value=0.0):
+    if launch.views_input:
+        return None
+    if not pad_value or not launch.output.tiled:
+        return moved(launch, tensor)
+    return _with_padding(launch, tensor.logical, pad_value)
+
+
+def tilize_with_val_padding(launch, input_tensor, output_tensor_shape, pad_value, *, dtype=None):
+    return _with_padding(launch, moved_values(launch, input_tensor.logical), pad_value)
+
+
+def untilize_with_unpadding(launch, input_tensor, output_tensor_end):
+    """Rows and columns up to `output_tensor_end`, padding included where it reaches into it."""
+    return _copy(trimmed(input_tensor.data, launch.output.shape))
+
+
+def fill_implicit_tile_padding(launch, input_tensor, fill_value):
+    if launch.views_input and input_tensor.shape == input_tensor.padded_shape:
+        return None
+    padded = torch.full_like(input_tensor.data, fill_value)
+    trimmed(padded, input_tensor.shape).copy_(input_tensor.logical)
+    return padded
+
+
+# --- copies --------------------------------------------------------------------------------------
+
+
+def to_memory_config(launch, tensor, memory_config, dtype=None, output_tensor=None):
+    return moved(launch, tensor)
+
+
+def clone(launch, input, *, dtype=None, compute_kernel_config=None):
+    return moved(launch, input)
+
+
+def copy(launch, input_a, input_b):
+    """Into the second tensor, which is also what the call returns."""
+    return moved_into(input_b, input_a)
+
+
+def assign(launch, input_tensor, input_b=None, *, dtype=None, output_tensor=None):
+    target = input_b if input_b is not None else output_tensor
+    return moved(launch, input_tensor) if target is None else moved_into(target, input_tensor)
+
+
+def moved_into(target, source):
+    """Contents for the output that `target` is: rounded to its dtype as they are written."""
+    return source.data.clone() if source.padded_shape == target.padded_shape else _copy(source.logical)
+
+
+def _placed(name):
+    """A kernel whose arguments only say where the copy goes."""
+
+    def kernel(launch, input_tensor, *placement, **named_placement):
+        return moved(launch, input_tensor)
+
+    kernel.__name__ = name
+    return kernel
+
+
+KERNELS = {
+    "ttnn.assign": assign,
+    "ttnn.chunk": chunk,
+    "ttnn.clone": clone,
+    "ttnn.concat": concat,
+    "ttnn.copy": copy,
+    "ttnn.expand": expand,
+    "ttnn.experimental.broadcast_to": expand,
+    "ttnn.experimental.view": view,
+    "ttnn.fill_implicit_tile_padding": fill_implicit_tile_padding,
+    "ttnn.interleaved_to_sharded": _placed("interleaved_to_sharded"),
+    "ttnn.move": _placed("move"),
+    "ttnn.narrow": narrow,
+    "ttnn.pad": pad,
+    "ttnn.permute": permute,
+    "ttnn.reallocate": _placed("reallocate"),
+    "ttnn.repeat": repeat,
+    "ttnn.repeat_interleave": repeat_interleave,
+    "ttnn.reshape": reshape,
+    "ttnn.reshape_on_device": view,
+    "ttnn.reshard": _placed("reshard"),
+    "ttnn.sharded_to_interleaved": _placed("sharded_to_interleaved"),
+    "ttnn.slice": slice_,
+    "ttnn.split": split,
+    "ttnn.squeeze": view,
+    "ttnn.stack": stack,
+    "ttnn.tilize": _placed("tilize"),
+    "ttnn.tilize_with_val_padding": tilize_with_val_padding,
+    "ttnn.tilize_with_zero_padding": _placed("tilize_with_zero_padding"),
+    "ttnn.to_dtype": _placed("to_dtype"),
+    "ttnn.to_layout": to_layout,
+    "ttnn.to_memory_config": to_memory_config,
+    "ttnn.transpose": transpose,
+    "ttnn.unsqueeze": view,
+    "ttnn.untilize": _placed("untilize"),
+    "ttnn.untilize_with_unpadding": untilize_with_unpadding,
+    "ttnn.view": view,
+}

@@ -1,3 +1,83 @@
-"""(being written)"""
+"""Reductions: sums, extremes, their positions, and the k largest."""
 
-KERNELS = {}
+import torch
+
+from emulator.dispatch import NotEmulated
+
+
+def _reduction(name):
+    def kernel(
+        launch,
+        input_tensor,
+        dim=None,
+        keepdim=False,
+        *,
+        scalar=1.0,
+        compute_kernel_config=None,
+        correction=None,  # of std and var; the others take and ignore it
+        fast_and_approximate_mode=None,  # picks a unit of the core
+        output_layout=None,
+    ):
+        values = launch.math.reduce(
+            name,
+            input_tensor.logical,
+            _dims(dim, input_tensor),
+            compute_kernel_config=compute_kernel_config,
+        )
+        return _scaled(values, scalar).reshape(launch.output.shape)
+
+    kernel.__name__ = name
+    return kernel
+
+
+def variance(
+    launch, input_tensor, dim=None, keepdim=False, *, scalar=1.0, correction=True,
+    compute_kernel_config=None,
+):
+    values = launch.math.variance(
+        input_tensor.logical, _dims(dim, input_tensor), correction=int(correction)
+    )
+    return _scaled(values, scalar).reshape(launch.output.shape)
+
+
+def standard_deviation(launch, *args, **kwargs):
+    return launch.math.unary("sqrt", variance(launch, *args, **kwargs))
+
+
+def _dims(dim, operand):
+    if dim is None:
+        return tuple(range(len(operand.shape)))
+    return (dim,) if isinstance(dim, int) else tuple(dim)
+
+
+def _scaled(values, scalar):
+    return values if scalar == 1.0 else values * scalar
+
+
+def argmax(launch, input_tensor, dim=None, keepdim=False, *, output_tensor=None,
+           enable_secondary_dm=None):
+    """Position of the first largest value, in the flattened tensor where `dim` is None."""
+    return torch.argmax(input_tensor.logical, dim).reshape(launch.output.shape)
+
+
+def topk(launch, input_tensor, k=32, dim=-1, largest=True, sorted=True, *, indices_tensor=None,
+         output_tensor=None, stable=False):
+    """Values and positions. Equal values come in order of position; the kernel promises no order."""
+    if indices_tensor is not None:
+        raise NotEmulated("ttnn.topk: indices_tensor is not emulated; positions are those of the input.")
+    values, positions = torch.sort(
+        input_tensor.logical, dim=dim, descending=largest, stable=True
+    )
+    return values.narrow(dim, 0, k), positions.narrow(dim, 0, k)
+
+
+KERNELS = {
+    "ttnn.argmax": argmax,
+    "ttnn.max": _reduction("max"),
+    "ttnn.mean": _reduction("mean"),
+    "ttnn.min": _reduction("min"),
+    "ttnn.std": standard_deviation,
+    "ttnn.sum": _reduction("sum"),
+    "ttnn.topk": topk,
+    "ttnn.var": variance,
+}

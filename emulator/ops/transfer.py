@@ -1,10 +1,9 @@
 """Ways between host and device. Each takes the memory and TTNN's genuine host call."""
 
-import pathlib
-
 import torch
 import ttnn
 
+from emulator.arithmetic import formats
 from emulator.memory import dtype_name, on_device
 
 
@@ -18,13 +17,15 @@ def to_host(memory, tensor):
 
 def to_device(memory, host_tensor, device_tensor):
     """Give a device tensor the contents of a host tensor, padding included."""
-    memory.write(device_tensor, _host_contents(host_tensor, device_tensor))
-
-
-def _host_contents(host_tensor, device_tensor):
     if tuple(host_tensor.padded_shape) == tuple(device_tensor.padded_shape):
-        return host_tensor.to_torch_with_padded_shape()
-    return host_tensor.to_torch()
+        # The host has encoded them; block formats come back as float32, exact in the storage dtype.
+        storage = formats.STORAGE[dtype_name(device_tensor.dtype)]
+        contents = host_tensor.to_torch_with_padded_shape()
+        # A row-major host tensor lends its own memory, which an in-place kernel must not touch.
+        shares = host_tensor.layout == ttnn.ROW_MAJOR_LAYOUT
+        memory.keep(device_tensor, contents.to(storage, copy=shares))
+    else:
+        memory.write(device_tensor, host_tensor.to_torch())
 
 
 def _from_torch(memory, host_call, tensor, *args, device=None, **kwargs):
@@ -52,7 +53,6 @@ def _load_tensor(memory, host_call, file_name, *, device=None):
 
 
 def _dump_tensor(memory, host_call, file_name, tensor, **kwargs):
-    pathlib.Path(file_name)  # a wrong type is the caller's error, not ours
     return host_call(file_name, to_host(memory, tensor) if on_device(tensor) else tensor, **kwargs)
 
 
@@ -66,8 +66,9 @@ def _to_device(memory, host_call, tensor, *args, **kwargs):
 def _from_device(memory, host_call, tensor, *args, **kwargs):
     if not on_device(tensor):
         return host_call(tensor, *args, **kwargs)
+    host = to_host(memory, tensor)  # first: TTNN dies on a tensor that was deallocated
     host_call(tensor, *args, **kwargs)
-    return to_host(memory, tensor)
+    return host
 
 
 def _copy_host_to_device(memory, host_call, host_tensor, device_tensor, *args, **kwargs):

@@ -46,7 +46,7 @@ def test_item_reads_a_scalar(device):
 
 
 def test_printing_shows_contents(device):
-    assert "7.0000e+00" in str(on_tiles(device, torch.full((32, 32), 7.0)))
+    assert "7.0000,  7.0000" in str(on_tiles(device, torch.full((32, 32), 7.0)))
 
 
 def test_padding_is_part_of_the_contents(device):
@@ -63,6 +63,13 @@ def test_host_tensors_move_by_method_and_by_function(device):
     host = ttnn.from_torch(values, layout=ttnn.TILE_LAYOUT)
     for moved in (host.to(device), ttnn.to_device(host, device)):
         assert torch.equal(ttnn.to_torch(moved), values)
+
+
+def test_a_device_tensor_is_no_part_of_the_host_tensor_it_came_from(device):
+    host = ttnn.from_torch(torch.ones(4, 32).bfloat16())
+    moved = ttnn.to_device(host, device)
+    ttnn.copy_host_to_device_tensor(ttnn.from_torch(torch.zeros(4, 32).bfloat16()), moved)
+    assert host.to_torch().sum() == 128 and ttnn.to_torch(moved).sum() == 0
 
 
 def test_copy_host_to_device_overwrites_in_place(device):
@@ -126,7 +133,7 @@ def test_a_tensor_nobody_wrote_cannot_be_read(device):
 def test_a_deallocated_tensor_cannot_be_read(device):
     tensor = on_tiles(device, torch.ones(32, 32))
     ttnn.deallocate(tensor)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match=r"\(32, 32\) was deallocated"):
         ttnn.to_torch(tensor)
 
 

@@ -1,0 +1,55 @@
+"""Host memory of an emulated full-size Phi-3-mini: its peak, and its growth while decoding.
+
+    python -m benchmarks.memory [--layers 32] [--tokens 200]
+"""
+
+import argparse
+import pathlib
+import resource
+
+import torch
+from tqdm import tqdm
+
+import emulator
+from benchmarks import phi3_mini
+from model import build
+
+PROMPT_TOKENS = 32
+PEAK_LIMIT = 12.0  # GB
+
+
+def resident():
+    """GB that this process holds now."""
+    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e9
+
+
+def peak():
+    """GB that this process held at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--layers", type=int, default=phi3_mini.N_LAYERS)
+    parser.add_argument("--tokens", type=int, default=200)
+    options = parser.parse_args()
+    config = phi3_mini.config(options.layers)
+    with emulator.open_device() as device:
+        model = build(config, phi3_mini.RandomWeights(config), device, max_seq_len=256)
+        print(f"{options.layers} layers loaded: {resident():.2f} GB, peak {peak():.2f} GB")
+        cache = model(torch.randint(3, config.vocab_size, (1, PROMPT_TOKENS))).past_key_values
+        held = []
+        for _ in tqdm(range(options.tokens), disable=None, desc="decode"):
+            token = torch.randint(3, config.vocab_size, (1, 1))
+            cache = model(token, past_key_values=cache).past_key_values
+            held.append(resident())
+    half = len(held) // 2
+    first, second = max(held[:half]), max(held[half:])
+    print(f"{options.tokens} tokens decoded: {held[-1]:.2f} GB, peak {peak():.2f} GB")
+    print(f"most in the first half {first:.3f} GB, in the second {second:.3f} GB")
+    print(f"peak limit {PEAK_LIMIT} GB: {'met' if peak() < PEAK_LIMIT else 'MISSED'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Emulated prefill and decode against Hugging Face in bf16 on the same CPU, as ratios of time.
+
+    python -m benchmarks.speed [--layers 4] [--rounds 3]
+
+Full Phi-3-mini width, random weights. Both models take turns, so that whatever else the machine
+does falls on both; the ratio is that of the quickest rounds.
+"""
+
+import argparse
+
+import torch
+import transformers
+
+import emulator
+from benchmarks import phi3_mini
+from model import build
+from verify import accuracy
+
+PROMPT_TOKENS = 155
+NEW_TOKENS = 33
+PREFILL_LIMIT, DECODE_LIMIT = 2.0, 2.5  # times Hugging Face's time
+
+
+def measure(layers, rounds):
+    """[(hf, tt)] seconds of the quickest round: prefill of the prompt, decode of a token."""
+    config = phi3_mini.config(layers)
+    weights = phi3_mini.RandomWeights(config)
+    hf = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).eval()
+    hf.load_state_dict(weights)
+    ids = torch.randint(3, config.vocab_size, (1, PROMPT_TOKENS))
+    with emulator.open_device() as device:
+        tt = build(config, weights, device, max_seq_len=256)
+        seconds = []
+        for _ in range(rounds + 1):  # the first one warms up
+            reference = accuracy.reference(hf, ids, NEW_TOKENS)
+            score = accuracy.score(tt, reference)
+            seconds.append(
+                (
+                    reference.prefill_seconds,
+                    score.prefill_seconds,
+                    reference.decode_seconds / (NEW_TOKENS - 1),
+                    score.decode_seconds / (NEW_TOKENS - 1),
+                )
+            )
+    best = [min(column) for column in zip(*seconds[1:])]
+    return (best[0], best[1]), (best[2], best[3])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    prefill, decode = measure(options.layers, options.rounds)
+    print(f"{options.layers} layers at full Phi-3-mini width, {torch.get_num_threads()} threads")
+    for name, (hf, tt), limit in (
+        (f"prefill of {PROMPT_TOKENS} tokens", prefill, PREFILL_LIMIT),
+        ("decode of a token", decode, DECODE_LIMIT),
+    ):
+        print(f"{name}: HF {hf:.3f} s, emulated {tt:.3f} s, ratio {tt / hf:.2f} (limit {limit})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Elementwise operations of two or three tensors that broadcast, with fused activations.
+
+Shapes broadcast as logical shapes. The kernels run over whole tiles: a broadcast row or column is
+the operand's first one, everything else combines tile by tile, padding with padding.
+"""
+
+import torch
+
+from emulator.dispatch import NotEmulated
+from emulator.memory import DeviceTensor
+from emulator.ops.eltwise_unary import activated
+
+PLAIN = (
+    "add subtract multiply rsub maximum minimum eq ne lt le gt ge logical_and logical_or "
+    "logical_xor squared_difference"
+).split()
+IN_PLACE = (
+    "add subtract multiply divide rsub eq ne lt le gt ge logical_and logical_or logical_xor "
+    "squared_difference"
+).split()
+
+
+def broadcastable(launch, *operands):
+    """Operands as torch tensors that broadcast to the output's padded (else logical) shape.
+
+    Args:
+        launch: the `Launch`.
+        operands: `DeviceTensor`s and Python numbers. A number is rounded to the storage dtype of
+            the first tensor, as the kernels get it (a scalar 0.3 beside bf16 is bf16's 0.3).
+    """
+    tensors = [x for x in operands if isinstance(x, DeviceTensor)]
+    whole_tiles = all(x.tiled for x in (launch.output, *tensors))
+    take = _tiles if whole_tiles else lambda x, _: x.logical
+    return [
+        take(x, launch.output) if isinstance(x, DeviceTensor) else _number(x, tensors[0].data.dtype)
+        for x in operands
+    ]
+
+
+def _tiles(operand, output):
+    """Padded contents, cut to the first row (column, ...) where the operand broadcasts."""
+    rank = len(output.padded_shape)
+    data = operand.data.reshape((1,) * (rank - operand.data.dim()) + operand.data.shape)
+    shape = (1,) * (rank - len(operand.shape)) + operand.shape
+    target = (1,) * (rank - len(output.shape)) + output.shape
+    for dim, (size, wanted) in enumerate(zip(shape, target, strict=True)):
+        if size == 1 and wanted != 1:
+            data = data.narrow(dim, 0, 1)
+    return data
+
+
+def _number(value, dtype):
+    if isinstance(value, float) and not dtype.is_floating_point:
+        return torch.tensor(value)
+    return torch.tensor(value, dtype=dtype)
+
+
+def _binary(name):
+    def kernel(
+        launch,
+        input_tensor_a,
+        input_tensor_b,
+        *,
+        dtype=None,
+        output_tensor=None,
+        activations=(),
+        input_tensor_a_activations=(),
+        input_tensor_b_activations=(),
+        fast_and_approximate_mode=None,  # picks a unit of the core, both round the same result
+        sub_device_id=None,
+    ):
+        a, b = broadcastable(launch, input_tensor_a, input_tensor_b)
+        a = activated(launch, a, input_tensor_a_activations)
+        b = activated(launch, b, input_tensor_b_activations)
+        return activated(launch, launch.math.binary(name, a, b), activations)
+
+    kernel.__name__ = name
+    return kernel
+
+
+divide_floats = _binary("divide")
+
+
+def divide(launch, input_tensor_a, input_tensor_b, *, rounding_mode=None, **kwargs):
+    if rounding_mode is None:
+        return divide_floats(launch, input_tensor_a, input_tensor_b, **kwargs)
+    if rounding_mode not in ("floor", "trunc"):
+        raise NotEmulated(f"ttnn.div: rounding_mode {rounding_mode!r}; known are floor and trunc.")
+    quotient = divide_floats(launch, input_tensor_a, input_tensor_b, **kwargs)
+    return launch.math.unary(rounding_mode, quotient)
+
+
+def rdiv(launch, input_tensor, value, *, rounding_mode=None, output_tensor=None):
+    return divide(launch, value, input_tensor, rounding_mode=rounding_mode)
+
+
+def pow_(launch, input_tensor, exponent, *, output_tensor=None, **fused):
+    """A Python exponent stays float32; a tensor or a Python base broadcasts as in any binary op."""
+    if isinstance(exponent, DeviceTensor):
+        return _binary("pow")(launch, input_tensor, exponent, **fused)
+    return launch.math.unary("pow", input_tensor.data, exponent)
+
+
+def clamp(launch, input_tensor, min=None, max=None, *, output_tensor=None):
+    if not any(isinstance(bound, DeviceTensor) for bound in (min, max)):
+        return launch.math.unary("clamp", input_tensor.data, min, max)
+    (values,) = broadcastable(launch, input_tensor)
+    for name, bound in (("maximum", min), ("minimum", max)):
+        if bound is not None:
+            values = launch.math.binary(name, values, *broadcastable(launch, bound))
+    return values
+
+
+def where(launch, predicate, true_value, false_value, *, output_tensor=None):
+    predicate_, true_value, false_value = broadcastable(
+        launch, predicate, *(_float(v) for v in (true_value, false_value))
+    )
+    return launch.math.where(predicate_, true_value, false_value)
+
+
+def _float(value):
+    return value if isinstance(value, DeviceTensor) else float(value)
+
+
+def _gated(activation):
+    """x[first half of dim] * activation(x[second half]), the form of swiglu, geglu and reglu."""
+
+    def kernel(launch, input_tensor, dim=-1):
+        value, gate = input_tensor.data.chunk(2, dim)  # TTNN plans the padded rows as logical
+        return launch.math.binary("multiply", value, launch.math.unary(activation, gate))
+
+    return kernel
+
+
+KERNELS = (
+    {f"ttnn.{name}": _binary(name) for name in PLAIN}
+    | {f"ttnn.{name}_": _binary(name) for name in IN_PLACE}
+    | {
+        "ttnn.clamp": clamp,
+        "ttnn.clip": clamp,
+        "ttnn.div": divide,
+        "ttnn.divide": divide,
+        "ttnn.geglu": _gated("gelu"),
+        "ttnn.pow": pow_,
+        "ttnn.rdiv": rdiv,
+        "ttnn.reglu": _gated("relu"),
+        "ttnn.swiglu": _gated("silu"),
+        "ttnn.where": where,
+    }
+)

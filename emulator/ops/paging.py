@@ -1,0 +1,26 @@
+"""Where a token stands in a cache: positions of users, and pages of a paged cache."""
+
+import torch
+
+
+def positions_of(listed, tensor, users):
+    """Positions of the first `users` users: int64 [users], from a list or from a device tensor."""
+    positions = tensor.logical.flatten() if tensor is not None else torch.tensor(list(listed))
+    return positions[:users].long()
+
+
+def gather_pages(cache, page_rows, rows):
+    """The first rows of users' sequences out of a paged cache.
+
+    Args:
+        cache: [P, K, block, D], P pages.
+        page_rows: [B, pages of a sequence], the physical page of each.
+        rows: how many rows of each sequence.
+
+    Returns:
+        [B, K, rows, D].
+    """
+    block = cache.shape[2]
+    pages = page_rows[:, : -(-rows // block)].long()
+    taken = cache[pages]  # [B, pages, K, block, D]
+    return taken.transpose(1, 2).flatten(2, 3)[:, :, :rows]

@@ -1,0 +1,12 @@
+"""Phi-3-mini-128k-instruct on an n150: `build_model` of the repository's model package."""
+
+import sys
+from pathlib import Path
+
+ROOT = str(Path(__file__).resolve().parents[5])
+if ROOT not in sys.path:  # loaded by path, from anywhere
+    sys.path.insert(0, ROOT)
+
+from model import build_model  # noqa: E402
+
+__all__ = ["build_model"]

@@ -1,0 +1,274 @@
+"""What the command lines refuse: one line that names the value, exit status 2, no device left open."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import eval as evaluation
+from scripts import run_eval
+from verify import backend, inputs
+
+ROOT = pathlib.Path(evaluation.__file__).parent
+CHECKPOINT = ROOT / "assets" / "phi3-tiny"
+MODEL_PY = ROOT / "models/microsoft/Phi-3-mini-128k-instruct/n150/functional/model.py"
+
+
+@pytest.fixture(autouse=True)
+def offline_without_card(tmp_path, monkeypatch):
+    """No hub, no card; devices are counted instead of opened."""
+    monkeypatch.setattr(inputs.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(backend, "CARDS", tmp_path / "no-cards")
+    monkeypatch.delenv("TT_METAL_SIMULATOR", raising=False)
+
+
+@pytest.fixture
+def devices(monkeypatch):
+    """A stand-in for devices: what was opened and closed."""
+    log = []
+
+    @contextlib.contextmanager
+    def open_device(name, device_id=0):
+        log.append("open")
+        try:
+            yield "device"
+        finally:
+            log.append("close")
+
+    monkeypatch.setattr(backend, "open_device", open_device)
+    return log
+
+
+@pytest.fixture
+def refused(capsys, devices):
+    """Run a command line that must be refused. Returns its one line."""
+
+    def run(main, *args):
+        try:
+            status = main([str(arg) for arg in args])
+        except SystemExit as exit:
+            status = exit.code
+        out, err = capsys.readouterr()
+        assert status == 2
+        assert out == ""
+        assert err.startswith("error: ") and err.count("\n") == 1 and err.endswith("\n"), err
+        assert devices in ([], ["open", "close"])
+        return err
+
+    return run
+
+
+@pytest.fixture
+def refused_eval(refused):
+    def run(*args, model_py=MODEL_PY, model=CHECKPOINT):
+        if not any(str(arg).startswith("--prompt") for arg in args):
+            args = ("--prompt", "In the beginning", *args)
+        return refused(evaluation.main, model_py, "--model", model, *args)
+
+    return run
+
+
+@pytest.fixture
+def altered(tmp_path):
+    """A copy of the checkpoint's configuration with other values, and nothing else."""
+
+    def make(**values):
+        config = json.loads((CHECKPOINT / "config.json").read_text())
+        rope = values.pop("rope", None)
+        config.update(values)
+        if rope:
+            config["rope_parameters"].update(rope)
+        folder = tmp_path / "altered"
+        shutil.copytree(CHECKPOINT, folder)
+        (folder / "config.json").write_text(json.dumps(config))
+        return folder
+
+    return make
+
+
+def written(path, content):
+    path.write_bytes(content)
+    return path
+
+
+def test_no_model_file(refused_eval):
+    assert "'nowhere/model.py'" in refused_eval(model_py="nowhere/model.py")
+
+
+@pytest.mark.parametrize("content", [b"Once upon a time", b"\x00\x01\x02", b"def build_model(:"])
+def test_a_model_file_that_is_not_python(refused_eval, tmp_path, content):
+    assert "is not Python" in refused_eval(model_py=written(tmp_path / "model.py", content))
+
+
+def test_a_model_file_without_build_model(refused_eval, tmp_path):
+    path = written(tmp_path / "model.py", b"def build(hf_model): return hf_model\n")
+    assert "no build_model(hf_model, tt_device, max_seq_len)" in refused_eval(model_py=path)
+
+
+def test_a_bug_in_a_model_file_keeps_its_traceback(devices, tmp_path):
+    source = b"def build_model(hf_model, tt_device, max_seq_len): return hf_model.nothing\n"
+    path = written(tmp_path / "model.py", source)
+    with pytest.raises(AttributeError, match="nothing"):
+        evaluation.main([str(path), "--model", str(CHECKPOINT), "--prompt", "In the beginning"])
+    assert devices == ["open", "close"]
+
+
+@pytest.mark.parametrize("name", ["assets/phi3-tin", "no-such-org/no-such-model", "a/b/c", "../x"])
+def test_no_checkpoint_of_that_name(refused_eval, name):
+    line = refused_eval(model=name)
+    assert repr(name) in line and "no such folder" in line
+
+
+def test_a_hub_id_that_is_not_cached(refused_eval, tmp_path):
+    line = refused_eval("--cache_dir", tmp_path, model="microsoft/Phi-3-mini-128k-instruct")
+    assert "not in the Hugging Face cache" in line
+
+
+def test_a_folder_without_a_checkpoint(refused_eval, tmp_path):
+    assert "config.json" in refused_eval(model=tmp_path)
+
+
+def test_a_checkpoint_without_weights(refused_eval, altered):
+    folder = altered()
+    (folder / "model.safetensors").unlink()
+    assert "no weights" in refused_eval(model=folder)
+
+
+def test_a_checkpoint_that_lacks_weights(refused_eval, altered):
+    assert "lacks" in refused_eval(model=altered(num_hidden_layers=5))
+
+
+def test_a_checkpoint_that_is_not_phi3(refused_eval, tmp_path):
+    ids = written(tmp_path / "ids", b"1 2 3")
+    config = LlamaConfig(
+        vocab_size=32,
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+    )
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "llama")
+    line = refused_eval("--prompt_ids_file", ids, model=tmp_path / "llama")
+    assert "'llama'" in line and "phi3" in line
+
+
+@pytest.mark.parametrize("kind", ["linear", "yarn", "dynamic", "llama3"])
+def test_another_rope_type(refused_eval, altered, kind):
+    line = refused_eval(model=altered(rope={"rope_type": kind, "type": kind}))
+    assert repr(kind) in line and "longrope" in line
+
+
+def test_partial_rotation(refused_eval, altered):
+    assert "partial_rotary_factor 0.5" in refused_eval(model=altered(partial_rotary_factor=0.5))
+
+
+def test_another_activation(refused_eval, altered):
+    line = refused_eval(model=altered(hidden_act="gelu"))
+    assert "'gelu'" in line and "'silu'" in line
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_prompt(refused_eval, tmp_path, text):
+    assert "empty" in refused_eval("--prompt", text)
+    assert "empty" in refused_eval("--prompt_file", written(tmp_path / "text", text.encode()))
+    assert "empty" in refused_eval("--prompt_ids_file", written(tmp_path / "ids", text.encode()))
+
+
+@pytest.mark.parametrize("bad", [-1, 2**31])
+def test_a_prompt_id_outside_the_vocabulary(refused_eval, tmp_path, bad):
+    vocab_size = json.loads((CHECKPOINT / "config.json").read_text())["vocab_size"]
+    line = refused_eval("--prompt_ids_file", written(tmp_path / "ids", f"5 {bad} 7".encode()))
+    assert f"prompt id {bad}" in line and f"0 to {vocab_size - 1}" in line
+
+
+def test_prompt_ids_that_are_not_integers(refused_eval, tmp_path):
+    for content in (b"5 six 7", b"[5, 6.5]", b'{"ids": 5}', b"[5, null]"):
+        assert "integers" in refused_eval("--prompt_ids_file", written(tmp_path / "ids", content))
+
+
+@pytest.mark.parametrize(
+    "content", [b"5 6 7", b"5, 6, 7", b"5\n6\n7\n", b"[5, 6, 7]", b"[[5,6,7]]"]
+)
+def test_the_forms_prompt_ids_may_have(tmp_path, content):
+    ids = inputs.read_ids(written(tmp_path / "ids", content))
+    assert torch.equal(ids, torch.tensor([[5, 6, 7]]))
+
+
+def test_no_prompt_file(refused_eval):
+    assert "'nowhere.txt'" in refused_eval("--prompt_file", "nowhere.txt")
+
+
+def test_a_batch_other_than_one(refused_eval, refused, tmp_path):
+    ids = written(tmp_path / "ids", b"[[1, 2], [3, 4]]")
+    assert "only 1 is supported" in refused_eval("--prompt_ids_file", ids)
+    args = ("--mode", "tt", "--hf-model", "phi3-tiny", "--model-path", CHECKPOINT, "--batch", 2)
+    assert "--batch 2: only 1 is supported" in refused(run_eval.main, *args)
+
+
+def test_more_tokens_than_max_seq_len(refused_eval):
+    line = refused_eval("--max_new_tokens", 80, "--max_seq_len", 64)
+    assert "80 new" in line and "--max_seq_len is 64" in line
+
+
+def test_more_tokens_than_the_cache(refused_eval, tmp_path):
+    source = b"""
+import types
+def build_model(hf_model, tt_device, max_seq_len): return types.SimpleNamespace(max_length=96)
+"""
+    path = written(tmp_path / "model.py", source)
+    line = refused_eval("--max_new_tokens", 100, model_py=path)
+    assert "100 new" in line and "cache is 96" in line
+
+
+def test_more_positions_than_the_checkpoint_has(refused_eval):
+    assert "99999" in refused_eval("--max_seq_len", 99999)
+
+
+@pytest.mark.parametrize("option", ["--max_new_tokens", "--min_new_tokens", "--max_seq_len"])
+def test_counts_that_are_none(refused_eval, option):
+    for value in ("0", "-3", "many"):
+        line = refused_eval(f"{option}={value}")
+        assert option in line and value in line
+
+
+def test_a_backend_that_does_not_exist_or_is_not_there(refused_eval, refused):
+    assert "'gpu'" in refused_eval("--backend", "gpu")
+    line = refused_eval("--backend", "silicon")
+    assert "'silicon'" in line and "no card" in line
+    args = ("--mode", "tt", "--hf-model", "phi3-tiny", "--backend", "silicon")
+    assert "no card" in refused(run_eval.main, *args, "--model-path", CHECKPOINT)
+
+
+def test_a_system_without_a_bringup(refused, capsys):
+    args = ("--mode", "tt", "--hf-model", "phi3-tiny", "--model-path", CHECKPOINT)
+    line = refused(run_eval.main, *args, "--system", "n9000")
+    assert "n9000" in line and "n150" in line
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["eval.py", "nowhere.py", "--model", "assets/phi3-tiny"],
+        ["scripts/run_eval.py", "--mode", "hf", "--hf-model", "no-such-org/no-such-model"],
+    ],
+)
+def test_the_process_itself_ends_with_2_and_one_line(command):
+    env = os.environ | {"HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1

@@ -1,0 +1,44 @@
+"""What the tests of composite kernels share: inputs as they lay on the device, bitwise equality."""
+
+import math
+
+import torch
+
+# The recordings filled padding with fill_implicit_tile_padding, whose packer makes NaN an infinity.
+PADDING = {"7.0": 7.0, "nan": math.inf}
+
+
+def device_input(case, name):
+    """An input of a recorded case with its tile padding, float32."""
+    attributes = case.attributes
+    padding = 0.0
+    if attributes.get("padded_input", name) == name:
+        padding = PADDING.get(attributes.get("input_padding"), 0.0)
+    values = case.tensor(name)
+    whole = torch.full(case.tensors[name]["padded_shape"], padding)
+    whole[tuple(slice(0, size) for size in values.shape)] = values
+    return whole
+
+
+def assert_same_bits(actual, expected):
+    """Both float32 of one shape; infinities and the sign of zero count."""
+    different = actual.contiguous().view(torch.int32) != expected.contiguous().view(torch.int32)
+    count = int(different.sum())
+    if count:
+        place = tuple(different.nonzero()[0].tolist())
+        raise AssertionError(
+            f"{count} of {different.numel()} elements differ; the first at {place} is "
+            f"{actual[place].item()!r}, expected {expected[place].item()!r}"
+        )
+
+
+def assert_reproduces(case, actual):
+    """`actual`, with its padding, is the recorded output: padding too where it was recorded."""
+    padded = case.tensors["out0"].get("stored") == "padded"
+    expected = case.tensor("out0", padded=padded)
+    assert_same_bits(actual[tuple(slice(0, size) for size in expected.shape)], expected)
+
+
+def from_patterns(*patterns):
+    """float32 values of the given bfloat16 patterns."""
+    return (torch.tensor(patterns, dtype=torch.int64) << 16).to(torch.int32).view(torch.float32)

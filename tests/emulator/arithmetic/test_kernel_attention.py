@@ -1,0 +1,349 @@
+"""Attention over a prompt and over a cache against the recorded kernels, bit for bit."""
+
+import math
+
+import pytest
+import torch
+
+from emulator.arithmetic.kernel_attention import _first_rows, _subblock, attention
+from emulator.arithmetic.kernel_attention_decode import (
+    _assigned,
+    _children,
+    attention_decode,
+    cores_per_head,
+    default_chunk,
+)
+from emulator.arithmetic.kernel_attention_steps import Config
+from tests import goldens
+from tests.emulator.arithmetic.recorded import (
+    assert_reproduces,
+    assert_same_bits,
+    device_input,
+    from_patterns,
+)
+
+RECORDED_CORES = 72  # the simulated device of the recordings; a mock n150 has 64
+
+# Relative L2 distance to exact attention that a configuration may have.  The approximate
+# exponential is off by 1.8 % rms in each weight (ckernel_sfpu_exp.h); without it the 8 bits of a
+# 16-bit Dst remain, without these the bfloat16 of the result and the sums.
+APPROXIMATE_EXP = 0.035
+NARROW_DST = 0.02
+WIDE_DST = 0.01
+
+
+def operands(*, seed=0, batch=1, heads=4, kv_heads=2, queries=96, keys=96, width=64):
+    generator = torch.Generator().manual_seed(seed)
+
+    def values(*shape):
+        return torch.randn(*shape, generator=generator).bfloat16().float()
+
+    return (
+        values(batch, heads, queries, width),
+        values(batch, kv_heads, keys, width),
+        values(batch, kv_heads, keys, width),
+    )
+
+
+def exact(query, key, value, **options):
+    return torch.nn.functional.scaled_dot_product_attention(
+        query.double(), key.double(), value.double(), enable_gqa=True, **options
+    ).float()
+
+
+def distance(actual, expected):
+    return ((actual - expected).norm() / expected.norm()).item()
+
+
+# --- over a prompt -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", goldens.cases("sdpa"), ids=str)
+def test_attention_equals_the_recorded_kernel(case):
+    query, key, value = (device_input(case, name) for name in "qkv")
+    assert_reproduces(case, attention(query, key, value, scale=case.attributes["scale"]))
+
+
+def test_attention_takes_the_steps_worked_by_hand():
+    i, j = torch.arange(64, dtype=torch.float64)[:, None], torch.arange(96, dtype=torch.float64)
+    query = torch.sin(0.37 * i + 0.11 * j * ((i % 5) + 1))
+    key = torch.cos(0.23 * i * ((j % 7) + 1) + 0.05 * j)
+    value = torch.sin(0.9 * i + 0.3 * j)
+    query, key, value = (x.bfloat16().float()[None, None] for x in (query, key, value))
+    result = attention(query, key, value)[0, 0][[0, 1, 31, 32, 63]][:, [0, 1, 95]]
+    expected = from_patterns(
+        *(0x0000, 0x3E96, 0xBE64),
+        *(0x3ECD, 0x3F1E, 0xBF11),
+        *(0x3D20, 0x3D3E, 0xBD38),
+        *(0x3C3E, 0x3C05, 0xBC13),
+        *(0x3C8F, 0x3CC2, 0xBCB5),
+    )
+    assert_same_bits(result, expected.reshape(5, 3))
+
+
+def test_rows_do_not_depend_on_each_other():
+    query, key, value = operands()
+    assert_same_bits(
+        attention(query[:, :, :37], key, value), attention(query, key, value)[:, :, :37]
+    )
+
+
+@pytest.mark.parametrize(
+    ("q_chunk", "k_chunk", "width", "scores", "first_rows"),
+    [
+        (64, 160, 96, (1, 5), 64),
+        (96, 128, 96, (3, 2), 64),
+        (128, 128, 32, (2, 4), 64),
+        (128, 128, 64, (2, 4), 64),
+        (128, 128, 256, (2, 4), 64),
+        (192, 64, 96, (3, 2), 64),
+        (256, 256, 96, (2, 4), 64),
+        (32, 512, 96, (1, 8), 32),
+        (160, 160, 96, (1, 5), 64),
+    ],
+)
+def test_blocks_in_dst_are_those_of_the_program_factory(
+    q_chunk, k_chunk, width, scores, first_rows
+):
+    """As seen in the compile-time arguments of the programs that TTNN 0.81.1 builds."""
+    config = Config(q_chunk=q_chunk, k_chunk=k_chunk)
+    assert _subblock(q_chunk // 32, k_chunk // 32) == scores
+    assert _first_rows(config, width) == first_rows
+
+
+@pytest.mark.parametrize("q_chunk", [64, 96])
+def test_chunk_of_queries_does_not_change_a_result(q_chunk):
+    """As long as a chunk of keys is one tile, and so its product with values has one piece."""
+    query, key, value = operands(queries=192, keys=192)
+    whole = attention(query, key, value, config=Config(q_chunk=q_chunk))
+    assert_same_bits(whole, attention(query, key, value))
+
+
+@pytest.mark.parametrize(
+    ("config", "limit"),
+    [
+        (Config(), APPROXIMATE_EXP),
+        (Config(q_chunk=64, k_chunk=128), APPROXIMATE_EXP),
+        (Config(q_chunk=256, k_chunk=256), APPROXIMATE_EXP),
+        (Config(q_chunk=32, k_chunk=512), APPROXIMATE_EXP),
+        (Config(q_chunk=128, k_chunk=64, exp_approximate=False), APPROXIMATE_EXP),
+        (Config("HiFi4", approximate=False, fp32_dest=True), APPROXIMATE_EXP),
+        (Config("HiFi4", False, True, exp_approximate=False), WIDE_DST),
+        (Config("HiFi4", False, True, exp_approximate=False, q_chunk=64, k_chunk=96), WIDE_DST),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("causal", [True, False])
+def test_every_configuration_computes_attention(config, limit, causal):
+    query, key, value = operands(queries=320, keys=320)
+    result = attention(query, key, value, causal=causal, config=config)
+    assert distance(result, exact(query, key, value, is_causal=causal)) < limit
+
+
+def test_first_rows_sum_the_pieces_of_a_wide_chunk_of_keys():
+    """Eight rows of tiles and eight of keys: values are taken four tiles at a time in two rows."""
+    query, key, value = operands(queries=256, keys=256)
+    config = Config(q_chunk=256, k_chunk=256)
+    early = attention(query, key, value, causal=False, config=config)
+    plain = attention(query, key, value, causal=False, config=Config(q_chunk=32, k_chunk=256))
+    same = (early == plain).all(-1)[0, 0]
+    assert same[64:].all()
+    assert not same[:64].all()
+
+
+def test_padding_keys_are_hidden_without_a_causal_mask():
+    query, key, value = operands(keys=64)
+    expected = exact(query, key[:, :, :37], value[:, :, :37])
+    assert distance(attention(query, key, value, causal=False, keys=37), expected) < APPROXIMATE_EXP
+
+
+def test_mask_of_minus_infinity_is_a_causal_mask():
+    query, key, value = operands()
+    mask = torch.full((1, 1, 96, 96), -math.inf).triu(1)
+    assert_same_bits(
+        attention(query, key, value, mask=mask, causal=False), attention(query, key, value)
+    )
+
+
+@pytest.mark.parametrize("fp32_dest", [False, True])
+def test_mask_is_added_to_scaled_scores(fp32_dest):
+    query, key, value = operands()
+    mask = torch.randn(1, 1, 96, 96, generator=torch.Generator().manual_seed(1)).bfloat16().float()
+    result = attention(
+        query, key, value, mask=mask, causal=False, config=Config(fp32_dest=fp32_dest)
+    )
+    expected = exact(query, key, value, attn_mask=mask.double())
+    assert distance(result, expected) < APPROXIMATE_EXP
+
+
+def test_window_hides_older_keys():
+    query, key, value = operands()
+    age = torch.arange(96)[:, None] - torch.arange(96)
+    expected = exact(query, key, value, attn_mask=(age >= 0) & (age < 40))
+    assert distance(attention(query, key, value, window=40), expected) < APPROXIMATE_EXP
+
+
+def test_later_chunk_of_a_prompt_continues_it():
+    query, key, value = operands(queries=128, keys=128)
+    later = attention(query[:, :, 64:], key, value, start=64)
+    assert_same_bits(later, attention(query, key, value)[:, :, 64:])
+
+
+def test_sink_takes_its_share_of_the_weights():
+    query, key, value = operands(heads=2, kv_heads=2)
+    sink = torch.tensor([1.0, -2.0])
+    scale = 1 / 8
+    scores = (query @ key.transpose(2, 3)).masked_fill(
+        torch.ones(96, 96, dtype=torch.bool).triu(1), -math.inf
+    )
+    with_sink = torch.cat((scores, sink[None, :, None, None].expand(1, 2, 96, 1)), -1)
+    expected = (with_sink * scale).softmax(-1)[..., :-1] @ value
+    result = attention(query, key, value, sink=sink, scale=scale)
+    assert distance(result, expected) < APPROXIMATE_EXP
+
+
+# --- over a cache --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", goldens.cases("sdpa_decode"), ids=str)
+def test_decode_equals_the_recorded_kernel(case):
+    query, key, value = (case.tensor(name) for name in "qkv")
+    result = attention_decode(
+        query[0],
+        key,
+        value,
+        positions=case.tensor("pos").tolist(),
+        cores=cores_per_head(RECORDED_CORES, query.shape[1], key.shape[1]),
+        scale=case.attributes["scale"],
+    )
+    assert_same_bits(result[None], case.output())
+
+
+@pytest.mark.parametrize("length, chunk", [(64, 64), (96, 32), (256, 256), (1024, 512)])
+def test_default_chunk_divides_the_cache(length, chunk):
+    assert default_chunk(length) == chunk
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((64, 1, 32), 2),  # the programs that TTNN 0.81.1 builds on an n150
+        ((64, 1, 8), 8),
+        ((64, 1, 2), 32),
+        ((64, 2, 32), 1),
+        ((64, 32, 1), 2),
+        ((64, 32, 32), 1),
+        ((56, 1, 8), 7),
+        ((64, 1, 1, 16), 16),
+        ((64, 1, 8, 2), 2),
+        ((72, 1, 8), 9),  # by the same rule
+    ],
+)
+def test_cores_per_head_are_those_of_the_program_factory(arguments, expected):
+    assert cores_per_head(*arguments) == expected
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3, 5, 8, 9, 32])
+@pytest.mark.parametrize("chunks", [1, 2, 7, 40])
+def test_every_chunk_reaches_the_first_core_once(cores, chunks):
+    def gathered(rank):
+        own = list(range(*_assigned(rank, chunks, cores)))
+        for child in _children(rank, cores):
+            if child < chunks:
+                own += gathered(child)
+        return own
+
+    assert sorted(gathered(0)) == list(range(chunks))
+    assert chunks - 1 in range(*_assigned(0, chunks, cores))
+
+
+@pytest.mark.parametrize(
+    ("config", "limit"),
+    [
+        (None, APPROXIMATE_EXP),
+        (Config(k_chunk=32), APPROXIMATE_EXP),
+        (Config("HiFi4", approximate=False, exp_approximate=False, k_chunk=64), NARROW_DST),
+        (Config("HiFi4", True, True, k_chunk=64), APPROXIMATE_EXP),
+        (Config("HiFi4", False, True, exp_approximate=False, k_chunk=64), WIDE_DST),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("cores", [1, 2, 9])
+def test_every_configuration_decodes(config, limit, cores):
+    query, key, value = operands(batch=2, heads=32, kv_heads=8, queries=1, keys=256)
+    positions = [100, 255]
+    result = attention_decode(
+        query[:, :, 0], key, value, positions=positions, cores=cores, config=config
+    )
+    for user, position in enumerate(positions):
+        seen = slice(0, position + 1)
+        expected = exact(
+            query[user : user + 1], key[user : user + 1, :, seen], value[user : user + 1, :, seen]
+        )
+        assert distance(result[user], expected[0, :, 0]) < limit
+
+
+def test_merging_order_shows_in_the_bits():
+    query, key, value = operands(queries=1, keys=256)
+    two, eight = (
+        attention_decode(
+            query[:, :, 0], key, value, positions=[255], cores=cores, config=Config(k_chunk=32)
+        )
+        for cores in (2, 8)
+    )
+    assert not torch.equal(two, eight)
+
+
+def test_rows_after_the_position_do_not_count():
+    query, key, value = operands(queries=1, keys=64)
+    result = attention_decode(query[:, :, 0], key, value, positions=[40])
+    key[:, :, 41:], value[:, :, 41:] = 7.0, math.inf
+    assert_same_bits(attention_decode(query[:, :, 0], key, value, positions=[40]), result)
+
+
+def test_few_heads_keep_the_approximate_exponential():
+    """With at most 16 heads tiles are half as high, and the kernel ignores exp_approx_mode."""
+    query, key, value = operands(queries=1, heads=16, kv_heads=16, keys=64)
+    accurate, approximate = (
+        attention_decode(
+            query[:, :, 0],
+            key,
+            value,
+            positions=[63],
+            config=Config(k_chunk=64, exp_approximate=choice),
+        )
+        for choice in (False, True)
+    )
+    assert_same_bits(accurate, approximate)
+
+
+def test_decode_without_positions_sees_the_whole_cache():
+    query, key, value = operands(queries=1, keys=64)
+    assert (
+        distance(attention_decode(query[:, :, 0], key, value), exact(query, key, value)[:, :, 0])
+        < APPROXIMATE_EXP
+    )
+
+
+def test_decode_mask_is_added_to_scores_before_scaling():
+    """Unlike over a prompt, TTNN does not divide it by the scale (sdpa_flash_decode.cpp)."""
+    query, key, value = operands(queries=1, keys=64)
+    mask = torch.randn(1, 1, 64, generator=torch.Generator().manual_seed(1)).bfloat16().float()
+    result = attention_decode(query[:, :, 0], key, value, mask=mask, scale=0.125)
+    expected = exact(query, key, value, attn_mask=mask[:, :, None].double() * 0.125)
+    assert distance(result, expected[:, :, 0]) < APPROXIMATE_EXP
+
+
+def test_decode_sink_takes_its_share_of_the_weights():
+    query, key, value = operands(heads=2, kv_heads=2, queries=1, keys=64)
+    sink = torch.tensor([1.0, -2.0])
+    scores = torch.cat((query @ key.transpose(2, 3), sink[None, :, None, None]), -1)
+    expected = ((scores / 8).softmax(-1)[..., :-1] @ value)[:, :, 0]
+    result = attention_decode(query[:, :, 0], key, value, sink=sink)
+    assert distance(result, expected) < APPROXIMATE_EXP
+
+
+def test_a_position_outside_the_cache_is_an_error():
+    query, key, value = operands(queries=1, keys=64)
+    with pytest.raises(ValueError, match=r"\[64\] must lie in the cache, 0 to 63"):
+        attention_decode(query[:, :, 0], key, value, positions=[64])

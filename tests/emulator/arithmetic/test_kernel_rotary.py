@@ -1,0 +1,54 @@
+"""Rotary embeddings and gated activations against the recorded kernels, bit for bit."""
+
+import pytest
+import torch
+
+from emulator.arithmetic.kernel_rotary import gated, rotary, rotary_pairs
+from tests import goldens
+from tests.emulator.arithmetic.recorded import assert_same_bits, device_input
+
+HALVES = [case for case in goldens.cases("rotary") if case.op.endswith("rotary_embedding")]
+PAIRS = [case for case in goldens.cases("rotary") if case.op.endswith("llama")]
+
+
+def assert_reproduces_rows(case, actual):
+    expected = case.output()
+    assert_same_bits(actual[tuple(slice(0, size) for size in expected.shape)], expected)
+
+
+@pytest.mark.parametrize("case", HALVES, ids=str)
+def test_rotation_by_halves_equals_the_recorded_kernel(case):
+    x = device_input(case, "a")
+    token = case.attributes.get("token_idx")
+    rows = slice(0, x.shape[-2]) if token is None else slice(token, token + 1)
+    cos, sin = (device_input(case, name)[..., rows, :] for name in ("cos", "sin"))
+    assert_reproduces_rows(case, rotary(x, cos, sin))
+
+
+@pytest.mark.parametrize("case", PAIRS, ids=str)
+def test_rotation_by_pairs_equals_the_recorded_kernel(case):
+    cos, sin = case.tensor("cos"), case.tensor("sin")
+    turn = case.tensor("trans_mat")[0, 0, :32]
+    assert_reproduces_rows(case, rotary_pairs(case.tensor("a"), cos, sin, turn))
+
+
+def test_low_fidelity_loses_the_lowest_bit_of_a_pair():
+    turn = torch.zeros(32, 32)
+    turn[torch.arange(0, 32, 2) + 1, torch.arange(0, 32, 2)] = -1.0
+    turn[torch.arange(0, 32, 2), torch.arange(0, 32, 2) + 1] = 1.0
+    x = torch.full((1, 32), 1.0078125)  # 1 + 2^-7, all 8 bits of a bfloat16
+    cos, sin = torch.zeros(32), torch.ones(32)
+    exact = rotary_pairs(x, cos, sin, turn)
+    assert_same_bits(exact[0, :2], torch.tensor([-1.0078125, 1.0078125]))
+    cut = rotary_pairs(x, cos, sin, turn, fidelity="HiFi2")
+    assert_same_bits(cut[0, :2], torch.tensor([-1.0, 1.0]))
+
+
+@pytest.mark.parametrize("case", goldens.cases("swiglu"), ids=str)
+def test_swiglu_equals_the_recorded_kernel(case):
+    assert_same_bits(gated(case.tensor("a"), "silu"), case.output())
+
+
+def test_an_unknown_gate_is_an_error():
+    with pytest.raises(KeyError, match="swish"):
+        gated(torch.zeros(1, 64), "swish")

@@ -1,0 +1,156 @@
+"""Splitting projections into heads and joining them: every bit at its place."""
+
+import pytest
+import torch
+import ttnn
+
+from emulator.dispatch import NotEmulated
+from tests.emulator.placing import bf16, contents, on_cores, on_tiles, padded_with
+from tests.goldens import cases
+
+SPLITS = [  # batch, sequence, heads, kv heads, head_dim
+    (1, 32, 4, 4, 96),
+    (1, 37, 8, 2, 64),
+    (2, 64, 3, 1, 32),
+]
+
+
+def recorded(op):
+    return [c for c in cases("heads") if c.op == f"ttnn.experimental.{op}"]
+
+
+def split(fused, heads, kv_heads):
+    """[B, S, (N + 2 K) D] -> q, k, v, as a view and a transpose in torch."""
+    width = fused.shape[-1] // (heads + 2 * kv_heads)
+    parts = fused.split([heads * width, kv_heads * width, kv_heads * width], dim=-1)
+    return [p.unflatten(-1, (-1, width)).transpose(1, 2) for p in parts]
+
+
+@pytest.mark.parametrize("case", recorded("nlp_create_qkv_heads"), ids=str)
+def test_prefill_heads_are_the_recorded_ones(device, case):
+    # whether keys were transposed is not among the attributes of every case, but in their shape
+    transposed = case.output("out1").shape[-2] == case.output("out0").shape[-1]
+    heads = ttnn.experimental.nlp_create_qkv_heads(
+        on_tiles(device, case.tensor("a")), **case.attributes | {"transpose_k_heads": transposed}
+    )
+    for name, tensor in zip(("out0", "out1", "out2"), heads, strict=True):
+        assert torch.equal(ttnn.to_torch(tensor).float(), case.output(name)), name
+
+
+@pytest.mark.parametrize("case", recorded("nlp_create_qkv_heads_decode"), ids=str)
+def test_decode_heads_are_the_recorded_ones(device, case):
+    counts = {k: case.attributes[k] for k in ("num_heads", "num_kv_heads")}
+    heads = ttnn.experimental.nlp_create_qkv_heads_decode(
+        on_tiles(device, case.tensor("a")), **counts
+    )
+    for name, tensor in zip(("out0", "out1", "out2"), heads, strict=True):
+        assert torch.equal(ttnn.to_torch(tensor).float(), case.output(name)), name
+
+
+@pytest.mark.parametrize("case", recorded("nlp_concat_heads"), ids=str)
+def test_joined_heads_are_the_recorded_ones(device, case):
+    out = ttnn.experimental.nlp_concat_heads(on_tiles(device, case.tensor("a")))
+    assert torch.equal(ttnn.to_torch(out).float(), case.output())
+
+
+@pytest.mark.parametrize("case", recorded("nlp_concat_heads_decode"), ids=str)
+def test_joined_decode_heads_are_the_recorded_ones_for_every_user(device, case):
+    values = case.tensor("a")
+    out = ttnn.experimental.nlp_concat_heads_decode(
+        on_cores(device, values), num_heads=case.attributes["num_heads"]
+    )
+    users = values.shape[1]
+    assert tuple(out.shape) == tuple(case.output().shape)
+    assert torch.equal(ttnn.to_torch(out).float()[:, :, :users], case.output()[:, :, :users])
+
+
+@pytest.mark.parametrize("batch, sequence, heads, kv_heads, width", SPLITS)
+def test_split_is_a_view_and_a_transpose(device, batch, sequence, heads, kv_heads, width):
+    fused = bf16(batch, sequence, (heads + 2 * kv_heads) * width)
+    expected = split(fused, heads, kv_heads)
+    counts = {"num_heads": heads, "num_kv_heads": kv_heads}
+    for name, got in {
+        "nlp": ttnn.experimental.nlp_create_qkv_heads(
+            on_tiles(device, fused[:, None]), **counts, transpose_k_heads=False
+        ),
+        "split": ttnn.transformer.split_query_key_value_and_split_heads(
+            on_tiles(device, fused), **counts, transpose_key=False
+        ),
+    }.items():
+        for part, tensor in zip(expected, got, strict=True):
+            assert torch.equal(ttnn.to_torch(tensor).float(), part), name
+
+
+@pytest.mark.parametrize("batch, sequence, heads, kv_heads, width", SPLITS)
+def test_separate_keys_and_values_split_alike(device, batch, sequence, heads, kv_heads, width):
+    fused = bf16(batch, sequence, (heads + 2 * kv_heads) * width)
+    q, k, v = split(fused, heads, kv_heads)
+    query, rest = fused[..., : heads * width], fused[..., heads * width :]
+    got = ttnn.experimental.nlp_create_qkv_heads(
+        on_tiles(device, query[:, None]),
+        on_tiles(device, rest[:, None]),
+        num_heads=heads,
+        num_kv_heads=kv_heads,
+    )
+    for part, tensor in zip((q, k.transpose(-1, -2), v), got, strict=True):
+        assert torch.equal(ttnn.to_torch(tensor).float(), part)
+
+
+def test_tied_values_are_the_keys(device):
+    query, shared = bf16(1, 1, 32, 4 * 64), bf16(1, 1, 32, 2 * 64)
+    _, k, v = ttnn.experimental.nlp_create_qkv_heads(
+        on_tiles(device, query),
+        on_tiles(device, shared),
+        num_heads=4,
+        num_kv_heads=2,
+        transpose_k_heads=False,
+        kv_tied=True,
+    )
+    expected = shared[:, 0].unflatten(-1, (2, 64)).transpose(1, 2)
+    assert torch.equal(ttnn.to_torch(k).float(), expected)
+    assert torch.equal(ttnn.to_torch(v).float(), expected)
+
+
+@pytest.mark.parametrize("batch, sequence, heads, kv_heads, width", SPLITS)
+def test_joining_undoes_splitting(device, batch, sequence, heads, kv_heads, width):
+    fused = bf16(batch, 1, sequence, (heads + 2 * kv_heads) * width)
+    q, _, _ = ttnn.experimental.nlp_create_qkv_heads(
+        on_tiles(device, fused), num_heads=heads, num_kv_heads=kv_heads
+    )
+    expected = fused[..., : heads * width]
+    assert torch.equal(ttnn.to_torch(ttnn.experimental.nlp_concat_heads(q)).float(), expected)
+    assert torch.equal(ttnn.to_torch(ttnn.transformer.concatenate_heads(q)).float(), expected[:, 0])
+
+
+def test_padding_rows_are_carried_along(device):
+    fused = padded_with(7.0, on_tiles(device, bf16(1, 1, 37, 6 * 64)))
+    q, k, v = ttnn.experimental.nlp_create_qkv_heads(
+        fused, num_heads=2, num_kv_heads=2, transpose_k_heads=False
+    )
+    for tensor in (q, k, v, ttnn.experimental.nlp_concat_heads(q)):
+        assert (contents(tensor)[:, :, 37:] == 7.0).all()
+
+
+@pytest.mark.parametrize("users", [1, 4, 32])
+def test_decode_heads_of_every_user_fill_a_tile_of_their_own(device, users):
+    fused = bf16(1, 1, users, 3 * 4 * 96)
+    got = ttnn.experimental.nlp_create_qkv_heads_decode(
+        on_tiles(device, fused), num_heads=4, num_kv_heads=4
+    )
+    for part, tensor in zip(split(fused[0, 0, :, None], 4, 4), got, strict=True):
+        assert torch.equal(ttnn.to_torch(tensor).float(), part.transpose(1, 2).transpose(0, 1))
+        assert contents(tensor)[:, :, 4:].isnan().all(), "rows that the kernel does not write"
+
+
+def test_joined_decode_heads_have_32_rows_and_only_the_users_are_written(device):
+    values = bf16(1, 4, 8, 64)
+    out = ttnn.experimental.nlp_concat_heads_decode(on_cores(device, values), num_heads=8)
+    rows = ttnn.to_torch(out).float()[0, 0]
+    assert torch.equal(rows[:4], values[0].flatten(1))
+    assert rows[4:].isnan().all()
+
+
+def test_heads_that_end_within_a_tile_are_refused(device):
+    fused = on_tiles(device, bf16(1, 1, 32, 3 * 2 * 80))
+    with pytest.raises(NotEmulated, match="80 columns"):
+        ttnn.experimental.nlp_create_qkv_heads(fused, num_heads=2)

@@ -1,0 +1,94 @@
+"""Recorded results of TTNN's own kernels: inputs and outputs of one op call per case.
+
+A case names an op, its attributes and its tensors; README.md in this folder says what was run and
+how values are stored.  Everything is returned as torch tensors holding the exact recorded values.
+"""
+
+import functools
+import json
+import pathlib
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+FOLDER = pathlib.Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Case:
+    """One recorded call: `op` with `attributes`; `tensors` maps a name to its stored description."""
+
+    name: str
+    family: str
+    op: str
+    attributes: dict = field(hash=False)
+    tensors: dict = field(hash=False)
+
+    def __str__(self):
+        return self.name
+
+    def tensor(self, name, padded=False):
+        """The values of tensor `name`, logical shape, or as it lay on the device if `padded`.
+
+        float32 for float formats (bf16, bfp8_b and bfp4_b values are exact in it), int32 for
+        integers.  Raises ValueError if `padded` is asked for and only logical values were stored.
+        """
+        entry = self.tensors[name]
+        values = _archive(self.family)[entry["key"]]
+        if entry["encoding"] == "bf16_bits":
+            values = (values.astype(np.uint32) << 16).view(np.float32)
+        values = torch.from_numpy(np.array(values))
+        if padded:
+            whole = list(values.shape) == list(entry["padded_shape"])
+            if entry.get("stored") != "padded" and not whole:
+                raise ValueError(f"{self.name}: {name} was recorded without its tile padding")
+            return values
+        return values[tuple(slice(0, size) for size in entry["shape"])].contiguous()
+
+    def output(self, name="out0"):
+        """The recorded output at its logical shape."""
+        return self.tensor(name)
+
+
+@functools.cache
+def _archive(family):
+    with np.load(FOLDER / f"{family}.npz") as archive:
+        return dict(archive)
+
+
+@functools.cache
+def _all():
+    index = json.loads((FOLDER / "index.json").read_text())
+    return tuple(
+        Case(
+            name=entry["name"],
+            family=entry["file"].removesuffix(".npz"),
+            op=entry["op"],
+            attributes=entry["attributes"],
+            tensors=entry["tensors"],
+        )
+        for entry in index["cases"]
+    )
+
+
+def cases(*families):
+    """All cases of the given families (all families if none is given), in recorded order."""
+    known = {case.family for case in _all()}
+    unknown = set(families) - known
+    if unknown:
+        raise ValueError(f"no goldens of {sorted(unknown)}; there are {sorted(known)}")
+    return [case for case in _all() if not families or case.family in families]
+
+
+def case(name):
+    """The case called `name`; KeyError if there is none."""
+    for candidate in _all():
+        if candidate.name == name:
+            return candidate
+    raise KeyError(f"no golden case is called {name!r}")
+
+
+def families():
+    """Names of all recorded families."""
+    return sorted({case.family for case in _all()})

@@ -1,0 +1,83 @@
+"""Which backend is picked, what is refused, and that a device never stays open."""
+
+import pytest
+
+from verify import backend
+
+
+@pytest.fixture
+def no_card(tmp_path, monkeypatch):
+    monkeypatch.setattr(backend, "CARDS", tmp_path / "nothing")
+    monkeypatch.delenv("TT_METAL_SIMULATOR", raising=False)
+
+
+@pytest.fixture
+def card(tmp_path, monkeypatch):
+    (tmp_path / "0").touch()
+    monkeypatch.setattr(backend, "CARDS", tmp_path)
+    monkeypatch.delenv("TT_METAL_SIMULATOR", raising=False)
+
+
+def test_emulated_without_card_and_simulator(no_card):
+    assert backend.pick() == "emulated"
+
+
+def test_simulator_where_its_variable_is_set(no_card, monkeypatch):
+    monkeypatch.setenv("TT_METAL_SIMULATOR", "libttsim_wh.so")
+    assert backend.pick() == "simulator"
+
+
+def test_silicon_where_a_card_is(card):
+    assert backend.pick() == "silicon"
+    assert backend.pick("emulated") == "emulated"
+
+
+def test_a_card_is_not_claimed_while_ttnn_would_open_the_simulator(card, monkeypatch):
+    monkeypatch.setenv("TT_METAL_SIMULATOR", "libttsim_wh.so")
+    assert backend.pick() == "simulator"
+    with pytest.raises(backend.BackendError, match="libttsim_wh.so.*unset"):
+        backend.pick("silicon")
+
+
+@pytest.mark.parametrize(
+    "name, says", [("silicon", "no card"), ("simulator", "not set"), ("gpu", "silicon, simulator")]
+)
+def test_what_is_not_there_is_refused(no_card, name, says):
+    with pytest.raises(backend.BackendError, match=f"{name}.*{says}"):
+        backend.pick(name)
+    with pytest.raises(backend.BackendError), backend.open_device(name):
+        pass
+
+
+@pytest.mark.parametrize("number", [-1, 1])
+def test_an_n150_has_one_device(no_card, number):
+    opening = backend.open_device("emulated", number)
+    with pytest.raises(backend.BackendError, match=f"device {number}"), opening:
+        pass
+
+
+@pytest.mark.parametrize("name", ["silicon", "simulator"])
+@pytest.mark.parametrize("error", [None, RuntimeError("in the block")])
+def test_the_device_is_closed_however_the_block_ends(card, monkeypatch, name, error):
+    if name == "simulator":
+        monkeypatch.setenv("TT_METAL_SIMULATOR", "libttsim_wh.so")
+    calls = []
+    monkeypatch.setattr("ttnn.open_device", lambda device_id: calls.append("open") or "device")
+    monkeypatch.setattr("ttnn.close_device", lambda device: calls.append(f"close {device}"))
+    try:
+        with backend.open_device(name) as device:
+            assert device == "device"
+            if error:
+                raise error
+    except RuntimeError as raised:
+        assert raised is error
+    assert calls == ["open", "close device"]
+
+
+def test_a_card_that_does_not_open_is_ttnns_error(card, monkeypatch):
+    def broken(device_id):
+        raise RuntimeError("chip does not answer")
+
+    monkeypatch.setattr("ttnn.open_device", broken)
+    with pytest.raises(RuntimeError, match="does not answer"), backend.open_device("silicon"):
+        pass

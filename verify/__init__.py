@@ -1,0 +1,1 @@
+"""Comparing: what a TTNN model computed against what Hugging Face computed."""

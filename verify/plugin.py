@@ -1,0 +1,79 @@
+"""The pytest plugin: the `device` fixture, the backend it runs on, its options, marker and header.
+
+One process has one device, opened when the first test asks for it and closed at the end. A device
+that does not open fails every test that wants it; nothing is skipped. Each test starts from the
+same random state, whatever ran before it and on whichever worker.
+"""
+
+import os
+import sys
+
+import pytest
+
+from verify import backend
+
+BACKEND = pytest.StashKey[str]()
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("ttnn")
+    group.addoption(
+        "--backend",
+        choices=backend.BACKENDS,
+        help="where TTNN runs; default: the first of these that is there",
+    )
+    group.addoption(
+        "--require-silicon",
+        action="store_true",
+        help="an error unless the tests run on a card",
+    )
+
+
+def pytest_configure(config):
+    backend.quiet()
+    config.addinivalue_line(
+        "markers", "device: opens a TTNN device (set by the plugin on users of the fixture)"
+    )
+    try:
+        picked = backend.pick(config.getoption("--backend"))
+    except backend.BackendError as error:
+        raise pytest.UsageError(str(error)) from error
+    if config.getoption("--require-silicon") and picked != "silicon":
+        raise pytest.UsageError(f"--require-silicon, but the tests would run on {picked!r}.")
+    workers = len(getattr(config.option, "tx", None) or ())
+    if picked == "silicon" and workers > len(backend.cards()):
+        raise pytest.UsageError(
+            f"{workers} workers, {len(backend.cards())} card(s): each worker opens a card of its own."
+        )
+    config.stash[BACKEND] = picked
+
+
+def pytest_report_header(config):
+    return f"backend: {config.stash[BACKEND]}"
+
+
+def pytest_itemcollected(item):
+    if "device" in getattr(item, "fixturenames", ()):
+        item.add_marker("device")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    torch = sys.modules.get("torch")  # a test that uses it has imported it by now
+    if torch:
+        torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def backend_name(request):
+    """The name of the backend that the tests run on."""
+    return request.config.stash[BACKEND]
+
+
+@pytest.fixture(scope="session")
+def device(backend_name):
+    """A ttnn device, the same for all tests of this process."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    # a process has an emulated or simulated device for itself, cards are shared out
+    with backend.open_device(backend_name, worker if backend_name == "silicon" else 0) as opened:
+        yield opened
