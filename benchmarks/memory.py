@@ -1,6 +1,6 @@
 """Host memory of an emulated full-size Phi-3-mini: its peak, and its growth while decoding.
 
-    python -m benchmarks.memory [--layers 32] [--tokens 200]
+python -m benchmarks.memory [--layers 32] [--tokens 200]
 """
 
 import argparse

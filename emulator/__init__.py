@@ -5,8 +5,15 @@ import os
 # Read when ttnn is imported: without it TTNN logs its whole configuration at every start.
 os.environ.setdefault("LOGURU_LEVEL", "WARNING")
 
-from emulator.device import contents_bytes, install, open_device, uninstall  # noqa: E402
-from emulator.dispatch import NotEmulated  # noqa: E402
-from emulator.memory import UnknownContents  # noqa: E402
+from emulator.device import contents_bytes, install, open_device, uninstall
+from emulator.dispatch import NotEmulated
+from emulator.memory import UnknownContents
 
-__all__ = ["NotEmulated", "UnknownContents", "contents_bytes", "install", "open_device", "uninstall"]
+__all__ = [
+    "NotEmulated",
+    "UnknownContents",
+    "contents_bytes",
+    "install",
+    "open_device",
+    "uninstall",
+]

@@ -156,7 +156,11 @@ def _call_text(name, args, kwargs):
     def text(value):
         if isinstance(value, ttnn.Tensor):
             return _tensor_text(value)
-        return repr(value) if isinstance(value, (int, float, str, list, tuple)) else type(value).__name__
+        return (
+            repr(value)
+            if isinstance(value, (int, float, str, list, tuple))
+            else type(value).__name__
+        )
 
     parts = [text(a) for a in args] + [f"{k}={text(v)}" for k, v in kwargs.items()]
     return f"{name}({', '.join(parts)})"

@@ -57,12 +57,12 @@ def dtype_name(dtype):
 
 def describe(tensor):
     """The fields of `Output` that a ttnn tensor has."""
-    return dict(
-        shape=tuple(tensor.shape),
-        padded_shape=tuple(tensor.padded_shape),
-        dtype=dtype_name(tensor.dtype),
-        tiled=tensor.layout == ttnn.TILE_LAYOUT,
-    )
+    return {
+        "shape": tuple(tensor.shape),
+        "padded_shape": tuple(tensor.padded_shape),
+        "dtype": dtype_name(tensor.dtype),
+        "tiled": tensor.layout == ttnn.TILE_LAYOUT,
+    }
 
 
 class Memory:
@@ -175,7 +175,9 @@ def on_device(tensor):
 
 
 def _place(tensor):
-    if not tensor.is_allocated():  # asking TTNN for the buffer of a freed tensor is a segmentation fault
+    if (
+        not tensor.is_allocated()
+    ):  # asking TTNN for the buffer of a freed tensor is a segmentation fault
         raise RuntimeError(
             f"The {tensor.dtype.name} tensor {tuple(tensor.shape)} was deallocated and is used again."
         )

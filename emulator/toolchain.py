@@ -75,9 +75,7 @@ def kernel_elf(address=0x5000):
     header += struct.pack(
         "<HHIIIIIHHHHHH", 2, 243, 1, address, 52, table, 0, 52, 32, 1, 40, len(sections) // 40, 5
     )
-    program = struct.pack(
-        "<8I", 1, offsets[0], address, address, len(text), len(text), 5, 4
-    )
+    program = struct.pack("<8I", 1, offsets[0], address, address, len(text), len(text), 5, 4)
     body = header + program + text + relocations + symbols + symbol_names + section_names
     return body + bytes(table - len(body)) + sections
 

@@ -85,7 +85,9 @@ def _rope_from_hf(hf, head_dim: int) -> RopeConfig:
 
     partial = value("partial_rotary_factor", 1.0)
     if partial != 1.0:
-        raise ValueError(f"partial_rotary_factor is {partial}; this model rotates whole heads: 1.0.")
+        raise ValueError(
+            f"partial_rotary_factor is {partial}; this model rotates whole heads: 1.0."
+        )
     max_position = hf.max_position_embeddings
     original = value("original_max_position_embeddings") or max_position
     theta = value("rope_theta", 10000.0)

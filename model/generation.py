@@ -29,9 +29,9 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
         if max_seq_len < 1:
             raise ValueError(f"max_seq_len is {max_seq_len}; it must be at least 1.")
         cache_len = cache_length(max_seq_len)
-        self.max_seq_len = min(max_seq_len, cache_len)  # positions a sequence may have
+        self.max_length = min(max_seq_len, cache_len)  # positions a sequence may have
         window = config.sliding_window
-        if window is not None and window < self.max_seq_len:
+        if window is not None and window < self.max_length:
             raise ValueError(
                 f"The sliding window is {window}; this model attends to all positions, so "
                 f"max_seq_len may be at most {window}, not {max_seq_len}."
@@ -100,7 +100,7 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
 
     def _check_positions(self, start, seq_len, attention_mask, position_ids):
         end = start + seq_len
-        if end > self.max_seq_len:
+        if end > self.max_length:
             raise ValueError(f"{end} tokens do not fit; {self._limit()}.")
         if attention_mask is not None and not bool((attention_mask == 1).all()):
             raise ValueError(
@@ -115,7 +115,7 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
 
     def _limit(self) -> str:
         return (
-            f"the limit is {self.max_seq_len}, the smaller of max_seq_len and the cache's "
+            f"the limit is {self.max_length}, the smaller of max_seq_len and the cache's "
             f"{MAX_CACHE_SEQ_LEN} positions"
         )
 
@@ -131,7 +131,7 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
 
     def _validate_generated_length(self, generation_config, input_ids_length, *args):
         super()._validate_generated_length(generation_config, input_ids_length, *args)
-        if generation_config.max_length > self.max_seq_len:
+        if generation_config.max_length > self.max_length:
             raise ValueError(
                 f"{input_ids_length} prompt tokens and up to "
                 f"{generation_config.max_length - input_ids_length} new ones do not fit; "

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Train the small Phi-3 checkpoint of this project from scratch on the King James Bible.
 
 The result is an ordinary Hugging Face folder (bf16 safetensors, config, tokenizer) of Phi-3's own
@@ -33,7 +32,12 @@ HELD_OUT_BOOKS = ("Ruth", "Est", "Jonah", "Jas")
 WHOLE_BIBLE = "gen1:1-rev22:21"
 VERSE = re.compile(r"(\d?[A-Za-z]+?)(\d+):\d+ (.+)")
 
-SPECIAL_TOKENS = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+SPECIAL_TOKENS = {
+    "unk_token": "<unk>",
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+    "pad_token": "<pad>",
+}
 UNK_ID, BOS_ID, EOS_ID, PAD_ID = range(4)
 VOCAB_SIZE = 2048
 
@@ -70,7 +74,9 @@ def read_source(path):
             "bible-kjv-text) is not installed and no --text FILE was given."
         )
     command = ["bible", "-f", WHOLE_BIBLE]
-    result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    result = subprocess.run(
+        command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
     if result.returncode != 0 or not result.stdout.strip():
         raise SourceError(
             f"The command {' '.join(command)!r} gave no text (exit status {result.returncode})."
@@ -94,7 +100,9 @@ def split_chapters(source):
     chapters = {key: " ".join(texts) for key, texts in verses.items()}
     missing = [book for book in HELD_OUT_BOOKS if not any(key[0] == book for key in chapters)]
     if missing:
-        raise SourceError(f"The text lacks the books that are to be held out: {', '.join(missing)}.")
+        raise SourceError(
+            f"The text lacks the books that are to be held out: {', '.join(missing)}."
+        )
     return chapters
 
 
@@ -338,22 +346,37 @@ def train(model, corpus, options, save):
 def parse_arguments():
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("assets/phi3-tiny"), metavar="FOLDER",
-                        help="where the checkpoint goes (default: %(default)s)")
-    parser.add_argument("--text", metavar="FILE",
-                        help=f"the output of `bible -f {WHOLE_BIBLE}`; default: run that command")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("assets/phi3-tiny"),
+        metavar="FOLDER",
+        help="where the checkpoint goes (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--text",
+        metavar="FILE",
+        help=f"the output of `bible -f {WHOLE_BIBLE}`; default: run that command",
+    )
     limit = parser.add_mutually_exclusive_group()
-    limit.add_argument("--minutes", type=float, default=50.0,
-                       help="how long to train (default: %(default)s)")
+    limit.add_argument(
+        "--minutes", type=float, default=50.0, help="how long to train (default: %(default)s)"
+    )
     limit.add_argument("--steps", type=int, help="how many batches to train, instead of --minutes")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--rate", type=float, default=3e-3,
-                        help="peak learning rate (default: %(default)s)")
+    parser.add_argument(
+        "--rate", type=float, default=3e-3, help="peak learning rate (default: %(default)s)"
+    )
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
-    parser.add_argument("--save-minutes", type=float, default=3.0,
-                        help="minutes between checkpoints (default: %(default)s)")
-    parser.add_argument("--fp32", action="store_true",
-                        help="do not run the matrix products in bfloat16")
+    parser.add_argument(
+        "--save-minutes",
+        type=float,
+        default=3.0,
+        help="minutes between checkpoints (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--fp32", action="store_true", help="do not run the matrix products in bfloat16"
+    )
     options = parser.parse_args()
     for name in ("minutes", "steps", "rate", "threads", "save_minutes"):
         value = getattr(options, name)
@@ -381,14 +404,19 @@ def main():
     corpus = build_corpus(tokenizer, chapters)
     model = Phi3ForCausalLM(build_config()).train()
     count = sum(parameter.numel() for parameter in model.parameters())
-    print(f"{count} parameters, {len(corpus.train)} training tokens, "
-          f"{len(corpus.held_out)} held-out tokens.", flush=True)
+    print(
+        f"{count} parameters, {len(corpus.train)} training tokens, "
+        f"{len(corpus.held_out)} held-out tokens.",
+        flush=True,
+    )
     began = time.monotonic()
     steps = train(model, corpus, options, lambda: save_checkpoint(model, tokenizer, options.out))
     minutes = (time.monotonic() - began) / 60
     save_checkpoint(model, tokenizer, options.out)
-    print(f"Trained {steps} steps of {BATCH_TOKENS} tokens ({steps * BATCH_TOKENS} tokens) "
-          f"in {minutes:.1f} minutes.")
+    print(
+        f"Trained {steps} steps of {BATCH_TOKENS} tokens ({steps * BATCH_TOKENS} tokens) "
+        f"in {minutes:.1f} minutes."
+    )
     for sentence in report(as_saved(model).float(), corpus, LENGTH_SHARES):
         print(f"{sentence[0].upper()}{sentence[1:]}.")
     return 0

@@ -31,6 +31,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     backend.quiet()
+    share_cores()
     config.addinivalue_line(
         "markers", "device: opens a TTNN device (set by the plugin on users of the fixture)"
     )
@@ -46,6 +47,18 @@ def pytest_configure(config):
             f"{workers} workers, {len(backend.cards())} card(s): each worker opens a card of its own."
         )
     config.stash[BACKEND] = picked
+
+
+def share_cores():
+    """Give each worker its share of the cores: threads that outnumber them wait for each other.
+
+    Read when torch and numba are imported, so by the subprocesses of a test too.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers > 1:
+        threads = str(max(1, (os.cpu_count() or 1) // workers))
+        for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+            os.environ.setdefault(name, threads)
 
 
 def pytest_report_header(config):

@@ -261,7 +261,7 @@ REDUCTIONS = {"sum": torch.sum, "mean": torch.mean, "max": torch.amax, "min": to
 
 
 def reduce(operation, x, dims, *, compute_kernel_config=None):
-    """"sum", "mean", "max" or "min" of contents over `dims`, which stay as ones."""
+    """ "sum", "mean", "max" or "min" of contents over `dims`, which stay as ones."""
     x = wide(x)
     if operation == "mean":
         x = x.float()

@@ -26,7 +26,7 @@ KERNELS = {
         attention,
         creation,
         eltwise_binary,
-    eltwise_unary,
+        eltwise_unary,
         embedding,
         heads,
         kv_cache,

@@ -1,5 +1,8 @@
 """Operations that make a tensor from its shape."""
 
+import math
+
+import numpy as np
 import torch
 
 from emulator.arithmetic import formats
@@ -7,8 +10,13 @@ from emulator.ops.transfer import undefined
 
 
 def zeros(launch, *type_and_place, **named):
-    """Fresh zeros: the host's memory is touched page by page as they are written."""
-    return torch.zeros(launch.output.padded_shape, dtype=formats.STORAGE[launch.output.dtype])
+    """Fresh zeros whose memory the host gives page by page as they are written.
+
+    numpy asks the system for zeroed pages; torch writes the zeros itself and touches all of them.
+    """
+    dtype, shape = formats.STORAGE[launch.output.dtype], launch.output.padded_shape
+    size = math.prod(shape) * dtype.itemsize
+    return torch.from_numpy(np.zeros(size, np.uint8)).view(dtype).reshape(shape)
 
 
 def ones(launch, *type_and_place, **named):
@@ -29,18 +37,17 @@ def empty(launch, *type_and_place, **named):
     return torch.full(launch.output.padded_shape, value, dtype=dtype)
 
 
-def arange(
-    launch, *bounds, start=0, end=None, step=1, dtype=None, device=None, layout=None
-):
+def arange(launch, *bounds, start=0, end=None, step=1, dtype=None, device=None, layout=None):
     if len(bounds) == 1 and end is None:
         end = bounds[0]
     else:
-        start, end, step = (*bounds, *(start, end, step)[len(bounds):])
+        start, end, step = (*bounds, *(start, end, step)[len(bounds) :])
     return torch.arange(start, end, step).reshape(launch.output.shape)
 
 
-def rand(launch, shape, device, *, dtype=None, layout=None, low=0.0, high=1.0, seed=0,
-         mesh_mapper=None):
+def rand(
+    launch, shape, device, *, dtype=None, layout=None, low=0.0, high=1.0, seed=0, mesh_mapper=None
+):
     """Uniform numbers of torch's generator, not of the device's; seed 0 goes on from the last."""
     numbers = torch.rand(launch.output.shape, generator=_generator(seed))
     return low + (high - low) * numbers

@@ -10,14 +10,41 @@ from emulator.dispatch import NotEmulated
 from emulator.memory import DeviceTensor
 from emulator.ops.eltwise_unary import activated
 
-PLAIN = (
-    "add subtract multiply rsub maximum minimum eq ne lt le gt ge logical_and logical_or "
-    "logical_xor squared_difference"
-).split()
-IN_PLACE = (
-    "add subtract multiply divide rsub eq ne lt le gt ge logical_and logical_or logical_xor "
-    "squared_difference"
-).split()
+PLAIN = [
+    "add",
+    "subtract",
+    "multiply",
+    "rsub",
+    "maximum",
+    "minimum",
+    "eq",
+    "ne",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "logical_and",
+    "logical_or",
+    "logical_xor",
+    "squared_difference",
+]
+IN_PLACE = [
+    "add",
+    "subtract",
+    "multiply",
+    "divide",
+    "rsub",
+    "eq",
+    "ne",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "logical_and",
+    "logical_or",
+    "logical_xor",
+    "squared_difference",
+]
 
 
 def broadcastable(launch, *operands):

@@ -6,12 +6,55 @@ The kernels run over whole tiles, so what they make of the padding stays there: 
 from emulator.dispatch import NotEmulated
 
 # Operations without arguments of their own: TTNN's name after "ttnn." is the arithmetic's name.
-PLAIN = (
-    "abs cbrt ceil cos cosh eqz erf exp exp2 expm1 floor frac gez gtz hardsigmoid hardswish "
-    "identity isfinite isinf isnan lez log log10 log1p log2 log_sigmoid logical_not ltz mish neg "
-    "nez reciprocal relu relu6 rsqrt selu sigmoid sign silu sin sinh softsign sqrt square tan tanh "
-    "trunc"
-).split()
+PLAIN = [
+    "abs",
+    "cbrt",
+    "ceil",
+    "cos",
+    "cosh",
+    "eqz",
+    "erf",
+    "exp",
+    "exp2",
+    "expm1",
+    "floor",
+    "frac",
+    "gez",
+    "gtz",
+    "hardsigmoid",
+    "hardswish",
+    "identity",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "lez",
+    "log",
+    "log10",
+    "log1p",
+    "log2",
+    "log_sigmoid",
+    "logical_not",
+    "ltz",
+    "mish",
+    "neg",
+    "nez",
+    "reciprocal",
+    "relu",
+    "relu6",
+    "rsqrt",
+    "selu",
+    "sigmoid",
+    "sign",
+    "silu",
+    "sin",
+    "sinh",
+    "softsign",
+    "sqrt",
+    "square",
+    "tan",
+    "tanh",
+    "trunc",
+]
 
 # UnaryOpType -> name in the arithmetic, of those whose parameters are numbers.
 FUSED = {
@@ -118,14 +161,18 @@ def _plain(name):
     return kernel
 
 
-def gelu(launch, input_tensor, *, fast_and_approximate_mode=False, variant=None, output_tensor=None):
+def gelu(
+    launch, input_tensor, *, fast_and_approximate_mode=False, variant=None, output_tensor=None
+):
     name = "gelu_tanh" if variant is not None and variant.name == "Tanh" else "gelu"
     return launch.math.unary(name, input_tensor.data, approximate=fast_and_approximate_mode)
 
 
 def sigmoid(launch, input_tensor, *, vector_mode=4, mode=None, output_tensor=None):
     if vector_mode != 4:
-        raise NotEmulated(f"ttnn.sigmoid: vector_mode {vector_mode} writes part of each tile; 4 is all.")
+        raise NotEmulated(
+            f"ttnn.sigmoid: vector_mode {vector_mode} writes part of each tile; 4 is all."
+        )
     approximate = mode is not None and "APPROX" in mode.name.upper()
     return launch.math.unary("sigmoid", input_tensor.data, approximate=approximate)
 
@@ -170,8 +217,15 @@ def unary_chain(launch, input_tensor, ops_chain, *, output_tensor=None):
     return activated(launch, input_tensor.data, ops_chain)
 
 
-def typecast(launch, input_tensor, *dtypes, dtype=None, input_dtype=None, output_dtype=None,
-             output_tensor=None):
+def typecast(
+    launch,
+    input_tensor,
+    *dtypes,
+    dtype=None,
+    input_dtype=None,
+    output_dtype=None,
+    output_tensor=None,
+):
     """Every pair of dtypes; the target is the planned output's."""
     values = launch.math.typecast(input_tensor.data, input_tensor.dtype, launch.output.dtype)
     return values.clone() if values is input_tensor.data else values

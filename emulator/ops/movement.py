@@ -161,15 +161,16 @@ def pad(
         return None
     padding = list(output_padded_shape if padding is None else padding)
     if not padding or isinstance(padding[0], int):
-        start, *rest = (*(() if input_tensor_start is None else (input_tensor_start,)), *start_and_value)
+        start, *rest = (
+            *(() if input_tensor_start is None else (input_tensor_start,)),
+            *start_and_value,
+        )
     else:
         start, rest = [before for before, _ in padding], start_and_value
     (value,) = rest or (value,)
     start = (0,) * (len(shape) - len(start)) + tuple(start)
     padded = torch.full(shape, value, dtype=input_tensor.data.dtype)
-    region = tuple(
-        slice(at, at + size) for at, size in zip(start, input_tensor.shape, strict=True)
-    )
+    region = tuple(slice(at, at + size) for at, size in zip(start, input_tensor.shape, strict=True))
     padded[region] = input_tensor.logical
     return padded
 
@@ -189,8 +190,9 @@ def expand(launch, input_tensor, output_shape, *, output=None):
 # --- layouts -------------------------------------------------------------------------------------
 
 
-def to_layout(launch, tensor, layout, dtype=None, memory_config=None, sub_core_grids=None,
-              pad_value=0.0):
+def to_layout(
+    launch, tensor, layout, dtype=None, memory_config=None, sub_core_grids=None, pad_value=0.0
+):
     if launch.views_input:
         return None
     if not pad_value or not launch.output.tiled:
@@ -238,7 +240,9 @@ def assign(launch, input_tensor, input_b=None, *, dtype=None, output_tensor=None
 
 def moved_into(target, source):
     """Contents for the output that `target` is: rounded to its dtype as they are written."""
-    return source.data.clone() if source.padded_shape == target.padded_shape else _copy(source.logical)
+    return (
+        source.data.clone() if source.padded_shape == target.padded_shape else _copy(source.logical)
+    )
 
 
 def _placed(name):

@@ -31,7 +31,13 @@ def _reduction(name):
 
 
 def variance(
-    launch, input_tensor, dim=None, keepdim=False, *, scalar=1.0, correction=True,
+    launch,
+    input_tensor,
+    dim=None,
+    keepdim=False,
+    *,
+    scalar=1.0,
+    correction=True,
     compute_kernel_config=None,
 ):
     values = launch.math.variance(
@@ -54,20 +60,31 @@ def _scaled(values, scalar):
     return values if scalar == 1.0 else values * scalar
 
 
-def argmax(launch, input_tensor, dim=None, keepdim=False, *, output_tensor=None,
-           enable_secondary_dm=None):
+def argmax(
+    launch, input_tensor, dim=None, keepdim=False, *, output_tensor=None, enable_secondary_dm=None
+):
     """Position of the first largest value, in the flattened tensor where `dim` is None."""
     return torch.argmax(input_tensor.logical, dim).reshape(launch.output.shape)
 
 
-def topk(launch, input_tensor, k=32, dim=-1, largest=True, sorted=True, *, indices_tensor=None,
-         output_tensor=None, stable=False):
+def topk(
+    launch,
+    input_tensor,
+    k=32,
+    dim=-1,
+    largest=True,
+    sorted=True,
+    *,
+    indices_tensor=None,
+    output_tensor=None,
+    stable=False,
+):
     """Values and positions. Equal values come in order of position; the kernel promises no order."""
     if indices_tensor is not None:
-        raise NotEmulated("ttnn.topk: indices_tensor is not emulated; positions are those of the input.")
-    values, positions = torch.sort(
-        input_tensor.logical, dim=dim, descending=largest, stable=True
-    )
+        raise NotEmulated(
+            "ttnn.topk: indices_tensor is not emulated; positions are those of the input."
+        )
+    values, positions = torch.sort(input_tensor.logical, dim=dim, descending=largest, stable=True)
     return values.narrow(dim, 0, k), positions.narrow(dim, 0, k)
 
 

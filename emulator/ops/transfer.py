@@ -11,7 +11,10 @@ def to_host(memory, tensor):
     """A genuine host tensor with the emulated contents of a device tensor."""
     held = memory.read(tensor)
     return ttnn.Tensor(
-        tensor=held.logical.contiguous(), data_type=tensor.dtype, layout=tensor.layout, tile=tensor.tile
+        tensor=held.logical.contiguous(),
+        data_type=tensor.dtype,
+        layout=tensor.layout,
+        tile=tensor.tile,
     )
 
 

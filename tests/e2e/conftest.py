@@ -6,9 +6,7 @@ from verify.inputs import load_model_file
 
 from ..conftest import ASSETS
 
-MODEL_FILE = (
-    ASSETS.parent / "models/microsoft/Phi-3-mini-128k-instruct/n150/functional/model.py"
-)
+MODEL_FILE = ASSETS.parent / "models/microsoft/Phi-3-mini-128k-instruct/n150/functional/model.py"
 MAX_SEQ_LEN = 256
 
 

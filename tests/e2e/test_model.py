@@ -86,7 +86,7 @@ def test_the_last_position_of_the_cache_can_be_used(tt_model, hf_model, prompt_i
 
 
 def test_generate_writes_what_hugging_face_writes(tt_model, hf_model, prompt_ids, tokenizer):
-    settings = dict(max_new_tokens=40, do_sample=False)
+    settings = {"max_new_tokens": 40, "do_sample": False}
     expected = hf_model.generate(prompt_ids, **settings)
     actual = tt_model.generate(prompt_ids, **settings)
     assert tokenizer.decode(actual[0]) == tokenizer.decode(expected[0])

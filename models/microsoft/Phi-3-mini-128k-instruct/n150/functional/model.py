@@ -7,6 +7,6 @@ ROOT = str(Path(__file__).resolve().parents[5])
 if ROOT not in sys.path:  # loaded by path, from anywhere
     sys.path.insert(0, ROOT)
 
-from model import build_model  # noqa: E402
+from model import build_model
 
 __all__ = ["build_model"]
