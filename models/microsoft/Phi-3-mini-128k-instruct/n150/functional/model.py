@@ -8,5 +8,8 @@ if ROOT not in sys.path:  # loaded by path, from anywhere
     sys.path.insert(0, ROOT)
 
 from model import build_model
+from model.config import ModelConfig
 
-__all__ = ["build_model"]
+check_config = ModelConfig.from_hf  # lets a caller refuse a checkpoint before its weights load
+
+__all__ = ["build_model", "check_config"]
