@@ -111,8 +111,6 @@ def slice_(
     steps = (slice_step if steps is None else steps) or [1] * len(starts)
     picked = input_tensor.logical
     for dim, (start, end, step) in enumerate(zip(starts, ends, steps, strict=True)):
-        size = picked.shape[dim]
-        start, end = (i + size if i < 0 else i for i in (start, end))
         picked = picked[(slice(None),) * dim + (slice(start, end, step),)]
     return _with_padding(launch, _copy(picked.reshape(launch.output.shape)), pad_value)
 

@@ -1,0 +1,81 @@
+"""Operations that make a tensor from its shape."""
+
+import pytest
+import torch
+import ttnn
+
+from tests import goldens
+from tests.emulator import recorded
+from tests.emulator.placing import contents, on_tiles
+
+SHAPE = (2, 3, 37, 50)
+TILE, ROWS = ttnn.TILE_LAYOUT, ttnn.ROW_MAJOR_LAYOUT
+CONSTANTS = {
+    "zeros": (lambda **how: ttnn.zeros(SHAPE, **how), 0),
+    "ones": (lambda **how: ttnn.ones(SHAPE, **how), 1),
+    "full": (lambda **how: ttnn.full(SHAPE, 7, **how), 7),
+    "full by names": (lambda **how: ttnn.full(shape=SHAPE, fill_value=7, **how), 7),
+}
+KINDS = [(TILE, ttnn.bfloat16), (TILE, ttnn.float32), (ROWS, ttnn.int32), (ROWS, ttnn.uint32)]
+
+
+@pytest.mark.parametrize("layout, dtype", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_constant(name, layout, dtype, device):
+    make, value = CONSTANTS[name]
+    made = make(dtype=dtype, layout=layout, device=device)
+    assert (made.dtype, made.layout, tuple(made.shape)) == (dtype, layout, SHAPE)
+    assert (ttnn.to_torch(made).double() == value).all()
+
+
+@pytest.mark.parametrize(
+    "make, value",
+    [
+        (ttnn.zeros_like, 0),
+        (ttnn.ones_like, 1),
+        (lambda t: ttnn.full_like(t, 2.5), 2.5),
+        (lambda t: ttnn.full_like(t, fill_value=2.5, dtype=ttnn.float32), 2.5),
+    ],
+)
+def test_constant_like_another_tensor(make, value, device):
+    made = make(on_tiles(device, torch.randn(SHAPE)))
+    assert tuple(made.shape) == SHAPE and (ttnn.to_torch(made) == value).all()
+
+
+@pytest.mark.parametrize("dtype", [ttnn.bfloat16, ttnn.float32, ttnn.bfloat8_b, ttnn.uint32])
+def test_unwritten_memory_does_not_pass_for_zeros(dtype, device):
+    held = contents(ttnn.empty((1, 1, 32, 32), dtype, TILE, device))
+    assert not (held.double() == 0).any()
+    assert held.double().isnan().all() or (held.double().abs() > 1e8).all()
+
+
+@pytest.mark.parametrize(
+    "arguments, values",
+    [((5,), range(5)), ((2, 5), range(2, 5)), ((0, 10, 3), range(0, 10, 3))],
+    ids=str,
+)
+def test_arange(arguments, values, device):
+    made = ttnn.to_torch(ttnn.arange(*arguments, dtype=ttnn.int32, device=device))
+    assert made.tolist() == list(values)
+
+
+def test_arange_by_names(device):
+    made = ttnn.arange(start=2, end=9, step=3, dtype=ttnn.int32, device=device)
+    assert ttnn.to_torch(made).tolist() == [2, 5, 8]
+
+
+def test_same_seed_same_numbers(device):
+    one, same, other = (
+        ttnn.to_torch(ttnn.rand((64, 64), device, low=-1.0, high=3.0, seed=seed))
+        for seed in (3, 3, 4)
+    )
+    assert torch.equal(one, same) and not torch.equal(one, other)
+    assert one.min() >= -1 and one.max() <= 3
+    assert abs(one.float().mean() - 1) < 0.1  # six standard errors of 4096 numbers
+
+
+def test_zeros_have_the_recorded_padding(device):
+    case = goldens.case("zeros")
+    shape = case.tensors["out0"]["shape"]
+    made = ttnn.zeros(shape, dtype=ttnn.bfloat16, layout=TILE, device=device)
+    recorded.assert_equal(made, case)

@@ -1,0 +1,272 @@
+"""Elementwise operations: one rounding, logical broadcasting, fused activations, padding."""
+
+import pytest
+import torch
+import ttnn
+from torch.nn import functional
+
+import emulator
+from tests import goldens
+from tests.emulator import recorded
+from tests.emulator.placing import in_rows, on_tiles
+from tests.emulator.rounding import assert_rounded_once
+
+SHAPE = (1, 2, 37, 80)
+
+# name -> float64 reference
+UNARY = {
+    "abs": torch.abs,
+    "cos": torch.cos,
+    "exp": torch.exp,
+    "gelu": functional.gelu,
+    "identity": torch.clone,
+    "neg": torch.neg,
+    "reciprocal": torch.reciprocal,
+    "relu": torch.relu,
+    "relu6": functional.relu6,
+    "sigmoid": torch.sigmoid,
+    "silu": functional.silu,
+    "sin": torch.sin,
+    "softplus": functional.softplus,
+    "square": torch.square,
+    "tanh": torch.tanh,
+}
+OF_POSITIVES = {"log": torch.log, "rsqrt": torch.rsqrt, "sqrt": torch.sqrt}
+
+# call of TTNN's with arguments -> float64 reference
+WITH_ARGUMENTS = {
+    "pow": (lambda t: ttnn.pow(t, 3), lambda x: x**3),
+    "clamp": (lambda t: ttnn.clamp(t, -1.0, 0.5), lambda x: x.clamp(-1, 0.5)),
+    "clamp from below": (lambda t: ttnn.clamp(t, min=0.25), lambda x: x.clamp(min=0.25)),
+    "clip": (lambda t: ttnn.clip(t, min=-0.5, max=0.5), lambda x: x.clamp(-0.5, 0.5)),
+    "leaky_relu": (
+        lambda t: ttnn.leaky_relu(t, 0.25),
+        lambda x: functional.leaky_relu(x, 0.25),
+    ),
+    "gelu by tanh": (
+        lambda t: ttnn.gelu(t, variant=ttnn.GeluVariant.Tanh),
+        lambda x: functional.gelu(x, approximate="tanh"),
+    ),
+    "softplus": (
+        lambda t: ttnn.softplus(t, beta=2.0, threshold=3.0),
+        lambda x: functional.softplus(x, 2.0, 3.0),
+    ),
+    "scalar": (lambda t: t * 0.5 - 1.0, lambda x: x * 0.5 - 1),
+    "scalar first": (lambda t: 2.0 - t, lambda x: 2 - x),
+    "rsub": (lambda t: ttnn.rsub(t, 2.0), lambda x: 2 - x),
+    "maximum": (lambda t: ttnn.maximum(t, 0.5), lambda x: x.clamp(min=0.5)),
+    "where": (
+        lambda t: ttnn.where(t > 0.0, t, -1.0),
+        lambda x: torch.where(x > 0, x, -torch.ones_like(x)),
+    ),
+    "comparison": (lambda t: ttnn.le(t, 0.5), lambda x: (x <= 0.5).double()),
+    "chain": (
+        lambda t: ttnn.unary_chain(
+            t,
+            [ttnn.UnaryWithParam(ttnn.UnaryOpType.RELU), ttnn.UnaryWithParam(ttnn.UnaryOpType.NEG)],
+        ),
+        lambda x: -x.relu(),
+    ),
+}
+
+BINARY = {
+    "add": torch.add,
+    "subtract": torch.subtract,
+    "multiply": torch.multiply,
+    "divide": torch.divide,
+    "rsub": torch.rsub,
+    "maximum": torch.maximum,
+    "minimum": torch.minimum,
+    "lt": lambda a, b: (a < b).double(),
+    "ge": lambda a, b: (a >= b).double(),
+}
+
+
+@pytest.fixture
+def x():
+    return torch.randn(SHAPE).bfloat16()
+
+
+@pytest.mark.parametrize("dtype", [ttnn.bfloat16, ttnn.float32], ids=lambda d: d.name)
+@pytest.mark.parametrize("name", [*UNARY, *OF_POSITIVES])
+def test_unary_rounds_once(name, dtype, x, device):
+    x = x.abs() + 0.5 if name in OF_POSITIVES else x
+    reference = (UNARY | OF_POSITIVES)[name]
+    y = getattr(ttnn, name)(on_tiles(device, x.float(), dtype))
+    # cancellation inside gelu and softplus is float32's, hence terms of size one
+    assert_rounded_once(y, reference(x.double()), reference(x.double()).abs() + 1)
+
+
+@pytest.mark.parametrize("name", WITH_ARGUMENTS)
+def test_arguments_are_heeded(name, x, device):
+    ours, reference = WITH_ARGUMENTS[name]
+    once = name != "scalar"  # two operations, two roundings
+    exact = reference(x.double())
+    terms = exact.abs() + 1 if once else (x.double().abs() + 1) * 2**12
+    assert_rounded_once(ours(on_tiles(device, x)), exact, terms)
+
+
+@pytest.mark.parametrize("name", BINARY)
+@pytest.mark.parametrize(
+    "shape", [SHAPE, (1, 1, 37, 80), (1, 2, 1, 80), (1, 2, 37, 1), (1, 1, 1, 1), (37, 80), (80,)]
+)
+def test_binary_broadcasts_logical_shapes(name, shape, x, device):
+    b = torch.randn(shape).bfloat16()
+    y = getattr(ttnn, name)(on_tiles(device, x), on_tiles(device, b))
+    exact = BINARY[name](x.double(), b.double())
+    assert_rounded_once(y, exact, x.double().abs() + b.double().abs() + exact.abs())
+
+
+def test_first_operand_broadcasts_too(x, device):
+    row = torch.randn(1, 1, 1, 80).bfloat16()
+    y = ttnn.subtract(on_tiles(device, row), on_tiles(device, x))
+    assert_rounded_once(y, row.double() - x.double(), row.double().abs() + x.double().abs())
+
+
+def test_operand_in_rows_meets_one_in_tiles(x, device):
+    y = ttnn.multiply(on_tiles(device, x), in_rows(device, x, ttnn.bfloat16))
+    assert_rounded_once(y, x.double() ** 2)
+
+
+@pytest.mark.parametrize("operation", ["add", "multiply", "eq"])
+def test_scalar_is_rounded_to_the_tensors_dtype(operation, x, device):
+    scalar = torch.tensor(0.3).bfloat16()  # what the kernel gets of 0.3
+    y = getattr(ttnn, operation)(on_tiles(device, x), 0.3)
+    due = getattr(torch, operation)(x, scalar).bfloat16()
+    assert torch.equal(ttnn.to_torch(y), due)
+
+
+@pytest.mark.parametrize("dtype", [ttnn.int32, ttnn.uint32], ids=lambda d: d.name)
+def test_integers_are_exact_beyond_float32(dtype, device):
+    a = torch.randint(2**24, 2**30, SHAPE, dtype=torch.int32)
+    ta = on_tiles(device, a, dtype)
+    for y, due in ((ttnn.add(ta, ta), a + a), (ttnn.subtract(ta, 1), a - 1)):
+        assert torch.equal(ttnn.to_torch(y).to(torch.int64), due.to(torch.int64))
+
+
+FUSED = {
+    "type": [ttnn.UnaryOpType.SILU],
+    "with parameters": [ttnn.UnaryWithParam(ttnn.UnaryOpType.SILU)],
+}
+
+
+@pytest.mark.parametrize("how", FUSED)
+def test_activation_is_fused_before_and_after(how, x, device):
+    b = torch.randn(SHAPE).bfloat16()
+    ta, tb, silu = on_tiles(device, x), on_tiles(device, b), functional.silu
+    a64, b64 = x.double(), b.double()
+    for name, exact in {
+        "activations": silu(a64 * b64),
+        "input_tensor_a_activations": silu(a64) * b64,
+        "input_tensor_b_activations": a64 * silu(b64),
+    }.items():
+        y = ttnn.multiply(ta, tb, **{name: FUSED[how]})
+        assert_rounded_once(y, exact, exact.abs() + 1e-3)
+
+
+def test_activation_parameter_is_heeded(x, device):
+    leaky = [ttnn.UnaryWithParam(ttnn.UnaryOpType.LEAKY_RELU, 0.25)]
+    y = ttnn.add(on_tiles(device, x), 0.0, activations=leaky)
+    assert_rounded_once(y, functional.leaky_relu(x.double(), 0.25))
+
+
+def test_unknown_activation_is_refused(x, device):
+    with pytest.raises(emulator.NotEmulated, match="LGAMMA"):
+        ttnn.add(on_tiles(device, x), 0.0, activations=[ttnn.UnaryOpType.LGAMMA])
+
+
+def test_in_place_writes_the_first_operand(x, device):
+    tensor = on_tiles(device, x)
+    returned = ttnn.multiply_(tensor, 2.0, activations=[ttnn.UnaryOpType.RELU])
+    assert returned.buffer_unique_id() == tensor.buffer_unique_id()
+    assert torch.equal(ttnn.to_torch(tensor), (x * 2).relu())
+
+
+@pytest.mark.parametrize("name", ["relu", "add"])
+def test_output_tensor_gets_the_result(name, x, device):
+    given, tensor = on_tiles(device, torch.zeros(SHAPE)), on_tiles(device, x)
+    arguments = (tensor,) if name == "relu" else (tensor, tensor)
+    getattr(ttnn, name)(*arguments, output_tensor=given)
+    assert torch.equal(ttnn.to_torch(given), x.relu() if name == "relu" else x + x)
+
+
+def test_dtype_decides_the_one_rounding(x, device):
+    b = torch.randn(SHAPE).bfloat16()
+    ta, tb = on_tiles(device, x), on_tiles(device, b)
+    wide = ttnn.to_torch(ttnn.add(ta, tb, dtype=ttnn.float32))
+    assert torch.equal(wide, x.float() + b.float())
+    block = ttnn.to_torch(ttnn.add(ta, tb, dtype=ttnn.bfloat8_b))
+    assert torch.equal(block, ttnn.to_torch(ttnn.from_torch(wide, dtype=ttnn.bfloat8_b)))
+
+
+@pytest.mark.parametrize(
+    "to, due",
+    [
+        (ttnn.float32, lambda x: x.float()),
+        (ttnn.bfloat16, torch.clone),
+        (ttnn.int32, lambda x: x.to(torch.int32)),
+        (ttnn.uint32, lambda x: x.to(torch.int32)),
+        (ttnn.uint16, lambda x: x.to(torch.int32)),
+    ],
+)
+def test_typecast_of_positive_values(to, due, x, device):
+    x = x.abs() * 100
+    y = ttnn.typecast(on_tiles(device, x), to)
+    assert y.dtype == to
+    assert torch.equal(ttnn.to_torch(y).to(due(x).dtype), due(x))
+    back = ttnn.to_torch(ttnn.typecast(y, ttnn.bfloat16))
+    assert torch.equal(back, due(x).to(torch.bfloat16))
+
+
+PADDING = {"exp": 1.0, "sigmoid": 0.5, "relu": 0.0, "cos": 1.0}
+
+
+@pytest.mark.parametrize("name", PADDING)
+def test_kernel_runs_over_the_padding(name, x, device):
+    held = getattr(ttnn, name)(on_tiles(device, x)).to_torch_with_padded_shape()
+    assert (held[..., 37:, :] == PADDING[name]).all() and (held[..., 80:] == PADDING[name]).all()
+
+
+def test_adding_a_scalar_leaves_it_in_the_padding(x, device):
+    held = ttnn.add(on_tiles(device, x), 1.0).to_torch_with_padded_shape()
+    assert (held[..., 37:, :] == 1).all() and (held[..., 80:] == 1).all()
+
+
+# recorded op -> (its call again, float64 reference)
+RECORDED = {
+    "ttnn.add": (ttnn.add, torch.add),
+    "ttnn.subtract": (ttnn.subtract, torch.subtract),
+    "ttnn.mul": (ttnn.mul, torch.multiply),
+    "ttnn.divide": (ttnn.divide, torch.divide),
+    "ttnn.log": (ttnn.log, torch.log),
+} | {
+    f"ttnn.{name}": (getattr(ttnn, name), reference)
+    for name, reference in (UNARY | OF_POSITIVES).items()
+}
+
+
+def comparable(case):
+    """bf16 results of finite numbers; block formats round twice on the device and once here."""
+    tensors = case.tensors.values()
+    return (
+        case.op in RECORDED
+        and "input_padding" not in case.attributes
+        and "special" not in case.attributes
+        and "scalar" not in case.attributes
+        and all(t["dtype"] == "bfloat16" for t in tensors)
+    )
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in goldens.cases("binary", "unary") if comparable(c)], ids=str
+)
+def test_result_is_as_near_to_exact_as_the_recorded_kernels(case, device):
+    call, reference = RECORDED[case.op]
+    how = {}
+    inputs = recorded.operands(case, device)
+    exact_inputs = [case.tensor(name).double() for name in inputs]
+    if "input_tensor_a_activations" in case.attributes:
+        how["input_tensor_a_activations"] = [ttnn.UnaryOpType.SILU]
+        exact_inputs[0] = functional.silu(exact_inputs[0])
+    made = call(*inputs.values(), **how)
+    recorded.assert_nearer(made, case, reference(*exact_inputs))

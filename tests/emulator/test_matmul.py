@@ -1,0 +1,207 @@
+"""Matrix products: float32 sums rounded once, operands of every format, bias and activation."""
+
+import pytest
+import torch
+import ttnn
+from torch.nn import functional
+
+from emulator.arithmetic import rounded
+from tests import goldens
+from tests.emulator import recorded
+from tests.emulator.placing import contents, on_tiles, padded_with
+from tests.emulator.rounding import assert_rounded_once
+
+
+def normal(*shape):
+    return torch.randn(shape).bfloat16()
+
+
+def exact(a, b):
+    """Product and the sum of the terms' sizes, float64."""
+    return a.double() @ b.double(), a.double().abs() @ b.double().abs()
+
+
+@pytest.mark.parametrize("by_columns", [False, True])
+@pytest.mark.parametrize("k", [96, 3072, 8192])
+@pytest.mark.parametrize("m", [1, 8, 64])
+def test_bf16_product_has_float32_sums(m, k, by_columns):
+    """The library's bf16 product is the float64 one correctly rounded, but for near-ties.
+
+    Float32 sums are off by about 2^-24 sqrt(K) of their size: less than a hundredth of a bf16 ulp,
+    so fewer than one result in a hundred may land on the other side. bf16 sums would miss most.
+    """
+    a, b = normal(m, k), normal(k, 96)
+    b = b.mT.contiguous().mT if by_columns else b
+    due, _ = exact(a, b)
+    product = rounded.matmul(a, b)
+    assert product.dtype == torch.bfloat16
+    assert (product == due.bfloat16()).double().mean() >= 0.99
+    assert ((product.double() - due).abs() <= due.abs() * 2.0**-8 + k**0.5 * 2.0**-16).all()
+
+
+@pytest.mark.parametrize("k", [96, 8192])
+def test_bias_joins_before_the_rounding(k):
+    a, b, bias = normal(8, k), normal(k, 96), normal(1, 96)
+    due = exact(a, b)[0] + bias.double()
+    product = rounded.matmul(a, b, bias)
+    assert (product.bfloat16() == due.bfloat16()).double().mean() >= 0.99
+
+
+@pytest.mark.parametrize(
+    "dtype", [ttnn.bfloat16, ttnn.bfloat8_b, ttnn.bfloat4_b, ttnn.float32], ids=lambda d: d.name
+)
+@pytest.mark.parametrize("mkn", [(1, 96, 64), (37, 80, 48), (64, 1024, 96)], ids=str)
+def test_weight_of_any_format(mkn, dtype, device):
+    m, k, n = mkn
+    a, weight = normal(1, 1, m, k), on_tiles(device, torch.randn(k, n), dtype)
+    y = ttnn.linear(on_tiles(device, a), weight, dtype=ttnn.bfloat16)
+    assert_rounded_once(y, *exact(a, ttnn.to_torch(weight)))
+
+
+@pytest.mark.parametrize("a_dtype", [ttnn.bfloat16, ttnn.float32], ids=lambda d: d.name)
+def test_float32_result_of_many_columns(a_dtype, device):
+    a, b = normal(1, 1, 5, 64), normal(64, 2 * rounded.COLUMN_CHUNK + 32)
+    ta, tb = on_tiles(device, a, a_dtype), on_tiles(device, b)
+    assert_rounded_once(ttnn.matmul(ta, tb, dtype=ttnn.float32), *exact(a, b))
+
+
+SHAPES = {
+    "batched": ((2, 3, 37, 64), (2, 3, 64, 50)),
+    "one weight": ((2, 3, 37, 64), (64, 50)),
+    "one weight of rank 4": ((2, 3, 37, 64), (1, 1, 64, 50)),
+    "rank 3": ((3, 37, 64), (3, 64, 50)),
+    "vector": ((37, 64), (64,)),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_leading_dimensions(name, device):
+    a, b = (normal(*shape) for shape in SHAPES[name])
+    assert_rounded_once(ttnn.matmul(on_tiles(device, a), on_tiles(device, b)), *exact(a, b))
+
+
+def test_transposed_operands(device):
+    a, b = normal(1, 2, 37, 64), normal(1, 2, 64, 50)
+    ta, tb = on_tiles(device, a), on_tiles(device, b)
+    aT, bT = on_tiles(device, a.mT), on_tiles(device, b.mT)
+    for y in (
+        ttnn.matmul(aT, tb, transpose_a=True),
+        ttnn.matmul(ta, bT, transpose_b=True),
+        ttnn.linear(aT, bT, transpose_a=True, transpose_b=True),
+        ta @ tb,
+    ):
+        assert_rounded_once(y, *exact(a, b))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 96), (1, 96), (96,)], ids=str)
+def test_bias_is_added_to_every_row(shape, device):
+    a, b, bias = normal(1, 1, 37, 64), normal(64, 96), normal(*shape)
+    y = ttnn.linear(on_tiles(device, a), on_tiles(device, b), bias=on_tiles(device, bias))
+    product, terms = exact(a, b)
+    assert_rounded_once(y, product + bias.double(), terms)
+
+
+def test_bias_of_one_tile_gives_its_first_row(device):
+    """TTNN fuses a bias one tile high, and the fused kernel reads the tile's first row only."""
+    a, b, bias = normal(1, 1, 5, 64), normal(64, 96), normal(1, 1, 5, 96)
+    y = ttnn.linear(on_tiles(device, a), on_tiles(device, b), bias=on_tiles(device, bias))
+    product, terms = exact(a, b)
+    assert_rounded_once(y, product + bias[:, :, :1].double(), terms)
+
+
+def test_bias_higher_than_a_tile_is_added_row_by_row(device):
+    a, b, bias = normal(1, 1, 37, 64), normal(64, 96), normal(1, 1, 37, 96)
+    y = ttnn.linear(on_tiles(device, a), on_tiles(device, b), bias=on_tiles(device, bias))
+    product = ttnn.matmul(on_tiles(device, a), on_tiles(device, b))  # rounded, then added
+    assert torch.equal(ttnn.to_torch(y), ttnn.to_torch(product) + bias)
+
+
+ACTIVATIONS = {
+    "relu": torch.relu,
+    "silu": functional.silu,
+    "gelu": functional.gelu,
+    "gelu_approx": functional.gelu,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "square": torch.square,
+    ttnn.UnaryWithParam(ttnn.UnaryOpType.SILU): functional.silu,
+    ttnn.UnaryWithParam(ttnn.UnaryOpType.LEAKY_RELU, 0.25): lambda x: functional.leaky_relu(
+        x, 0.25
+    ),
+}
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
+@pytest.mark.parametrize("call", [ttnn.matmul, ttnn.linear], ids=["matmul", "linear"])
+def test_activation_sees_the_rounded_sums(call, activation, device):
+    """The recorded kernels give the same bits for linear(activation=silu) and silu(linear)."""
+    ta, tb = on_tiles(device, normal(1, 1, 37, 64)), on_tiles(device, normal(64, 96))
+    product = ttnn.to_torch(call(ta, tb)).double()
+    fused = call(ta, tb, activation=activation)
+    assert_rounded_once(fused, ACTIVATIONS[activation](product), product.abs() + 1)
+
+
+def test_activation_of_the_program_config(device):
+    a, b = normal(1, 1, 37, 64), normal(64, 96)
+    config = ttnn.MatmulMultiCoreReuseMultiCast1DProgramConfig(
+        compute_with_storage_grid_size=(3, 1),
+        in0_block_w=1,
+        out_subblock_h=1,
+        out_subblock_w=1,
+        per_core_M=2,
+        per_core_N=1,
+        fuse_batch=True,
+        fused_activation=ttnn.UnaryWithParam(ttnn.UnaryOpType.RELU),
+        mcast_in0=True,
+    )
+    y = ttnn.linear(on_tiles(device, a), on_tiles(device, b), program_config=config)
+    product, terms = exact(a, b)
+    assert_rounded_once(y, product.relu(), terms)
+
+
+def test_given_output_and_configs(device):
+    a, b, given = normal(1, 1, 37, 64), normal(64, 96), on_tiles(device, torch.zeros(1, 1, 37, 96))
+    config = ttnn.WormholeComputeKernelConfig(
+        math_fidelity=ttnn.MathFidelity.HiFi4, fp32_dest_acc_en=True
+    )
+    ta, tb = on_tiles(device, a), on_tiles(device, b)
+    ttnn.matmul(ta, tb, compute_kernel_config=config, optional_output_tensor=given)
+    assert_rounded_once(given, *exact(a, b))
+    y = ttnn.linear(ta, tb, core_grid=ttnn.CoreGrid(x=8, y=8), memory_config=ttnn.L1_MEMORY_CONFIG)
+    assert_rounded_once(y, *exact(a, b))
+
+
+def test_padding_of_operands_is_not_read(device):
+    a, b = normal(1, 1, 37, 80), normal(80, 50)
+    ta, tb = on_tiles(device, a), on_tiles(device, b)
+    padded_with(float("nan"), ta)
+    padded_with(float("nan"), tb)
+    y = ttnn.matmul(ta, tb)
+    assert_rounded_once(y, *exact(a, b))
+    assert (contents(y)[..., 37:, :] == 0).all() and (contents(y)[..., 50:] == 0).all()
+
+
+DTYPES = {"bfloat8_b": ttnn.bfloat8_b, "float32": ttnn.float32}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [c for c in goldens.cases("matmul") if c.attributes.get("out_dtype") != "bfloat8_b"],
+    ids=str,
+)
+def test_result_is_as_near_to_exact_as_the_recorded_kernels(case, device):
+    """Default or HiFi2: whatever the fidelity, float32 sums rounded once are at least as near."""
+    inputs = recorded.operands(case, device)
+    how = {"activation": case.attributes["activation"]} if "activation" in case.attributes else {}
+    if "out_dtype" in case.attributes:
+        how["dtype"] = DTYPES[case.attributes["out_dtype"]]
+    a, b = inputs["a"], inputs.get("w", inputs.get("b"))
+    due = case.tensor("a").double() @ case.tensor("w" if "w" in inputs else "b").double()
+    if "w" in inputs and len(inputs) == 3:
+        (name,) = set(inputs) - {"a", "w"}
+        how["bias"] = inputs[name]
+        due = due + case.tensor(name).double()
+    if "activation" in how:
+        due = functional.silu(due)
+    call = ttnn.matmul if case.op == "ttnn.matmul" else ttnn.linear
+    recorded.assert_nearer(call(a, b, **how), case, due)
