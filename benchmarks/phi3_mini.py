@@ -58,6 +58,9 @@ class RandomWeights(Mapping):
         generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
         return torch.randn(shape, generator=generator, dtype=torch.bfloat16).mul_(0.02)
 
+    def __contains__(self, name):
+        return name in self._shapes  # Mapping's own would make the tensor to find out
+
     def __iter__(self):
         return iter(self._shapes)
 

@@ -34,14 +34,12 @@ class Launch:
         name: the operation's full name, such as "ttnn.linear".
         outputs: an `Output` for each device tensor that the host call returned.
         math: the arithmetic, a module of `emulator.arithmetic`.
-        grid: (x, y) worker cores of the device.
         views_input: whether the first output has the first operand's buffer: a view, or in place.
     """
 
     name: str
     outputs: tuple[Output, ...]
     math: types.ModuleType
-    grid: tuple[int, int]
     views_input: bool
 
     @property
@@ -74,7 +72,7 @@ def launching(operation, kernel, memory, math):
         made = device_tensors([result])
         outputs = tuple(Output(**describe(t)) for t in made)
         views_input = bool(made) and made[0].buffer_unique_id() == first
-        launch = Launch(name, outputs, math, _grid(made), views_input)
+        launch = Launch(name, outputs, math, views_input)
         try:
             signature.bind(launch, *operands, **named)
         except TypeError as error:
@@ -138,13 +136,6 @@ def _as_kernel_sees(value, memory):
 def _creates(kwargs, args):
     """Whether a call without device tensors still makes one, as ttnn.zeros(device=...) does."""
     return any(isinstance(v, ttnn.MeshDevice) for v in (*args, *kwargs.values()))
-
-
-def _grid(tensors):
-    if not tensors:
-        return (0, 0)
-    size = tensors[0].device().compute_with_storage_grid_size()
-    return (size.x, size.y)
 
 
 def _tensor_text(tensor):

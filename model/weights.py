@@ -32,6 +32,9 @@ class Checkpoint(Mapping):
         with safe_open(self._files[name], framework="pt") as file:
             return file.get_tensor(name)
 
+    def __contains__(self, name):
+        return name in self._files  # Mapping's own would read the tensor to find out
+
     def __iter__(self):
         return iter(self._files)
 

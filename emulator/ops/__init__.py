@@ -20,21 +20,19 @@ from emulator.ops import (
     rotary,
 )
 
-KERNELS = {
-    name: kernel
-    for family in (
-        attention,
-        creation,
-        eltwise_binary,
-        eltwise_unary,
-        embedding,
-        heads,
-        kv_cache,
-        matmul,
-        movement,
-        normalization,
-        reduction,
-        rotary,
-    )
-    for name, kernel in family.KERNELS.items()
-}
+FAMILIES = (
+    attention,
+    creation,
+    eltwise_binary,
+    eltwise_unary,
+    embedding,
+    heads,
+    kv_cache,
+    matmul,
+    movement,
+    normalization,
+    reduction,
+    rotary,
+)
+
+KERNELS = {name: kernel for family in FAMILIES for name, kernel in family.KERNELS.items()}

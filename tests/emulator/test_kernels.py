@@ -1,0 +1,24 @@
+"""The table of kernels as a whole."""
+
+import collections
+
+import ttnn
+
+from emulator.ops import FAMILIES, KERNELS
+from emulator.ops.transfer import TRANSFERS
+
+
+def test_an_operation_has_one_kernel():
+    """Of two tables with the same name the later one would win in silence."""
+    counts = collections.Counter(name for family in FAMILIES for name in family.KERNELS)
+    counts.update(list(TRANSFERS))
+    assert [name for name, count in counts.items() if count > 1] == []
+
+
+def test_every_kernel_belongs_to_an_operation_that_ttnn_has():
+    """A misspelt name would never be called."""
+    known = {
+        operation.python_fully_qualified_name
+        for operation in ttnn.query_registered_operations(include_experimental=True)
+    }
+    assert sorted((set(KERNELS) | set(TRANSFERS)) - known) == []
