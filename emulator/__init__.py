@@ -5,15 +5,28 @@ import os
 # Read when ttnn is imported: without it TTNN logs its whole configuration at every start.
 os.environ.setdefault("LOGURU_LEVEL", "WARNING")
 
-from emulator.device import contents_bytes, install, open_device, uninstall
+from emulator.device import (
+    ARITHMETICS,
+    DEFAULT_ARITHMETIC,
+    arithmetic,
+    contents_bytes,
+    install,
+    open_device,
+    reckoning,
+    uninstall,
+)
 from emulator.dispatch import NotEmulated
 from emulator.memory import UnknownContents
 
 __all__ = [
+    "ARITHMETICS",
+    "DEFAULT_ARITHMETIC",
     "NotEmulated",
     "UnknownContents",
+    "arithmetic",
     "contents_bytes",
     "install",
     "open_device",
+    "reckoning",
     "uninstall",
 ]

@@ -5,9 +5,16 @@ import contextlib
 import ttnn
 
 from emulator import dispatch, toolchain
-from emulator.arithmetic import rounded
+from emulator.arithmetic import kernel, rounded
 from emulator.memory import Memory, on_device
 from emulator.ops import KERNELS, transfer
+
+# How results are computed: step by step as the device's kernels do, or in float32 rounded once.
+ARITHMETICS = {"kernel": kernel, "rounded": rounded}
+DEFAULT_ARITHMETIC = "kernel"
+
+# Columns and rows of worker cores of an n150, the mock's and the card's.
+CORES = (8, 8)
 
 # Python-level operations that only call other operations: they run as they are.
 COMPOSED = frozenset(
@@ -33,9 +40,10 @@ _installation = None
 class _Installation:
     """What `install` replaced, to be put back by `uninstall`."""
 
-    def __init__(self, math):
+    def __init__(self, arithmetic, cores):
         self.memory = Memory()
-        self.math = math
+        self.reckoning = dispatch.Reckoning(ARITHMETICS[arithmetic], cores)
+        self.arithmetic = arithmetic
         self._undo = contextlib.ExitStack()
 
     def attach(self):
@@ -62,7 +70,7 @@ class _Installation:
         if name in transfer.TRANSFERS:
             return dispatch.transferring(operation, transfer.TRANSFERS[name], self.memory)
         if name in KERNELS:
-            return dispatch.launching(operation, KERNELS[name], self.memory, self.math)
+            return dispatch.launching(operation, KERNELS[name], self.memory, self.reckoning)
         return dispatch.refusing(operation)
 
     def _closing(self, close):
@@ -146,16 +154,35 @@ def _tensor_methods(memory):
     return methods | {"cpu": cpu, "to": to, "reshape": reshape}
 
 
-def install():
+def install(arithmetic=None, cores=None):
     """Emulate an n150 in this process from now on, for a script that calls `ttnn.open_device` itself.
 
     Must come before the process opens its first device. Calling it again changes nothing.
+
+    Args:
+        arithmetic: "kernel", the default, computes what the device's kernels compute, step by step;
+            "rounded" computes in float32 and rounds each result once, which is quicker.
+        cores: (columns, rows) of worker cores by which the arithmetic cuts work where that decides
+            a result; default (8, 8), those of an n150. The device's own grid stays as it is.
+
+    Raises:
+        ValueError: an unknown arithmetic, or another one than is already installed.
     """
     global _installation
+    if arithmetic is not None and arithmetic not in ARITHMETICS:
+        raise ValueError(f"arithmetic {arithmetic!r}: there are {', '.join(ARITHMETICS)}.")
     if _installation is None:
         toolchain.prepare()
-        _installation = _Installation(rounded)
+        _installation = _Installation(arithmetic or DEFAULT_ARITHMETIC, cores or CORES)
         _installation.attach()
+        return
+    installed = (_installation.arithmetic, _installation.reckoning.cores)
+    asked = (arithmetic or installed[0], tuple(cores or installed[1]))
+    if asked != installed:
+        raise ValueError(
+            f"arithmetic {asked[0]!r} on {asked[1]} cores: this process already emulates with "
+            f"{installed[0]!r} on {installed[1]}. Close that first, or use `emulator.reckoning`."
+        )
 
 
 def uninstall():
@@ -167,11 +194,34 @@ def uninstall():
 
 
 @contextlib.contextmanager
-def open_device(device_id=0, **kwargs):
+def reckoning(arithmetic=None, cores=None):
+    """Another arithmetic or grid for the operations of a `with` block; see `install`.
+
+    Raises:
+        RuntimeError: nothing is installed.
+        ValueError: an unknown arithmetic.
+    """
+    if _installation is None:
+        raise RuntimeError("No n150 is emulated in this process; call emulator.install() first.")
+    if arithmetic is not None and arithmetic not in ARITHMETICS:
+        raise ValueError(f"arithmetic {arithmetic!r}: there are {', '.join(ARITHMETICS)}.")
+    here, was = _installation.reckoning, (_installation.arithmetic, _installation.reckoning.cores)
+    _installation.arithmetic = arithmetic or was[0]
+    here.math, here.cores = ARITHMETICS[_installation.arithmetic], tuple(cores or was[1])
+    try:
+        yield
+    finally:
+        _installation.arithmetic, here.cores = was
+        here.math = ARITHMETICS[was[0]]
+
+
+@contextlib.contextmanager
+def open_device(device_id=0, *, arithmetic=None, cores=None, **kwargs):
     """An emulated n150 as a ttnn device: `with emulator.open_device() as device:`.
 
     Args:
         device_id: 0, an n150 has one chip.
+        arithmetic, cores: those of `install`.
         kwargs: those of `ttnn.open_device`.
 
     The device is closed, and TTNN's own operations are back, when the block ends.
@@ -179,7 +229,7 @@ def open_device(device_id=0, **kwargs):
     if device_id != 0:
         raise ValueError(f"device_id {device_id}: an emulated n150 has one chip, device 0.")
     already = _installation is not None
-    install()
+    install(arithmetic, cores)
     try:
         device = ttnn.open_device(device_id=device_id, **kwargs)
         try:
@@ -191,9 +241,23 @@ def open_device(device_id=0, **kwargs):
             uninstall()
 
 
+def arithmetic():
+    """The name of the arithmetic that is installed, None when nothing is."""
+    return _installation.arithmetic if _installation else None
+
+
 def contents_bytes():
     """Bytes that the emulated buffers hold on the host, 0 when nothing is installed."""
     return _installation.memory.nbytes if _installation else 0
 
 
-__all__ = ["contents_bytes", "install", "open_device", "uninstall"]
+__all__ = [
+    "ARITHMETICS",
+    "DEFAULT_ARITHMETIC",
+    "arithmetic",
+    "contents_bytes",
+    "install",
+    "open_device",
+    "reckoning",
+    "uninstall",
+]

@@ -26,6 +26,19 @@ class NotEmulated(NotImplementedError):
     """An operation, or an argument of one, for which the emulation has no arithmetic."""
 
 
+@dataclasses.dataclass
+class Reckoning:
+    """How results are computed, for all operations from now on.
+
+    Attributes:
+        math: the arithmetic, a module of `emulator.arithmetic`.
+        cores: (columns, rows) of the worker cores by which work is cut.
+    """
+
+    math: types.ModuleType
+    cores: tuple[int, int]
+
+
 @dataclasses.dataclass(frozen=True)
 class Launch:
     """What a kernel is told beside its operands.
@@ -34,12 +47,14 @@ class Launch:
         name: the operation's full name, such as "ttnn.linear".
         outputs: an `Output` for each device tensor that the host call returned.
         math: the arithmetic, a module of `emulator.arithmetic`.
+        cores: (columns, rows) of worker cores.
         views_input: whether the first output has the first operand's buffer: a view, or in place.
     """
 
     name: str
     outputs: tuple[Output, ...]
     math: types.ModuleType
+    cores: tuple[int, int]
     views_input: bool
 
     @property
@@ -49,7 +64,7 @@ class Launch:
         return output
 
 
-def launching(operation, kernel, memory, math):
+def launching(operation, kernel, memory, reckoning):
     """The host call of `operation` followed by `kernel`.
 
     `kernel(launch, *args, **kwargs)` gets the operation's own arguments, each device tensor as a
@@ -72,7 +87,7 @@ def launching(operation, kernel, memory, math):
         made = device_tensors([result])
         outputs = tuple(Output(**describe(t)) for t in made)
         views_input = bool(made) and made[0].buffer_unique_id() == first
-        launch = Launch(name, outputs, math, views_input)
+        launch = Launch(name, outputs, reckoning.math, reckoning.cores, views_input)
         try:
             signature.bind(launch, *operands, **named)
         except TypeError as error:

@@ -32,6 +32,7 @@ class DeviceTensor:
     padded_shape: tuple
     dtype: str
     tiled: bool
+    in_dram: bool
     data: torch.Tensor
 
     @property
@@ -48,6 +49,7 @@ class Output:
     padded_shape: tuple
     dtype: str
     tiled: bool
+    in_dram: bool
 
 
 def dtype_name(dtype):
@@ -62,6 +64,7 @@ def describe(tensor):
         "padded_shape": tuple(tensor.padded_shape),
         "dtype": dtype_name(tensor.dtype),
         "tiled": tensor.layout == ttnn.TILE_LAYOUT,
+        "in_dram": tensor.memory_config().buffer_type == ttnn.BufferType.DRAM,
     }
 
 

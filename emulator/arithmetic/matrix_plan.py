@@ -7,6 +7,8 @@ runtime asks its kernels for at every shape of the test beside this file.
 
 from dataclasses import dataclass
 
+from .compute import Compute
+
 TILE = 32
 TILE_BYTES = {"float32": 4096, "bfloat16": 2048, "bfloat8_b": 1088, "bfloat4_b": 576}
 
@@ -43,15 +45,6 @@ class Product:
     bias: str | None = None
 
 
-@dataclass(frozen=True)
-class Compute:
-    """What a compute kernel config says of a matrix product."""
-
-    fidelity: str
-    fp32_dest_acc: bool
-    packer_l1_acc: bool
-
-
 def default_compute(activation, weight, out, planned):
     """The compute config TTNN takes when none is given.
 
@@ -66,7 +59,7 @@ def default_compute(activation, weight, out, planned):
         fidelity = "LoFi"
     else:
         fidelity = "HiFi2"
-    return Compute(fidelity, out == "float32", out != "float32")
+    return Compute(fidelity, fp32_dest_acc=out == "float32", packer_l1_acc=out != "float32")
 
 
 def _up(value, step):

@@ -75,6 +75,21 @@ def prepare_weight(weight):
     return Weight(tiles, tuple(weight.shape), _largest_exponent(bits))
 
 
+def weight_in_place(weight, largest_exponent):
+    """The `Weight` of a tensor that `lies_in` found to need no copy; nothing is looked at again."""
+    bits = weight.view(torch.int16).numpy().view(np.uint16)
+    depth, columns = weight.shape[-2:]
+    tiles = bits.reshape(-1, depth // TILE, TILE, columns // LANES, LANES)
+    return Weight(tiles, tuple(weight.shape), largest_exponent)
+
+
+def lies_in(prepared, weight):
+    """Whether a `Weight` shares the memory of the tensor that it was made of."""
+    if weight.dtype != torch.bfloat16 or not weight.is_contiguous():
+        return False
+    return np.may_share_memory(prepared.tiles, weight.view(torch.int16).numpy())
+
+
 def _activation_rows(activation, batches):
     """[..., M, K] as the kernels take it: [batches, rows, K padded to tiles], denormals zero."""
     depth = activation.shape[-1]
@@ -204,6 +219,7 @@ def matmul(
     packer_l1_acc=False,
     k_block_tiles=None,
     bias=None,
+    fused=None,
     out="bfloat16",
 ):
     """activation @ weight (+ bias) as the matmul kernel computes it.
@@ -217,6 +233,7 @@ def matmul(
         packer_l1_acc: sum the blocks of K in L1, all but the last with rounding to nearest even.
         k_block_tiles: in0_block_w, tiles of K in one block, a divisor of K/32; None is all of K.
         bias: [..., 1, N] or [N] float32 or bfloat16, added by the matrix unit at the end.
+        fused: function from Dst to Dst that is applied before packing, or None.
         out: float32, bfloat16, bfloat8_b or bfloat4_b.
 
     Returns:
@@ -254,6 +271,8 @@ def matmul(
     dst = _trim(dst, activation, weight)
     if bias is not None:
         dst = add(unpack(dst, fp32_dest_acc), unpack(bias, fp32_dest_acc), wide=fp32_dest_acc)
+    if fused is not None:
+        dst = fused(dst)
     return packer.pack(dst, out, fp32_dest_acc)
 
 

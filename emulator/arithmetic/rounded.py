@@ -11,6 +11,7 @@ from torch.nn import functional
 from emulator.arithmetic.rounded_attention import (
     attention,
     attention_decode,
+    attention_rows,
     rotary,
     rotary_pairs,
     rotate_half,
@@ -128,24 +129,45 @@ BINARY = {
 }
 
 
-def unary(operation, x, *numbers, approximate=False):
-    """An operation of `UNARY` on each element.
+def unary(x, *steps, dtype="bfloat16", out="bfloat16"):
+    """Functions of each element, one after the other.
+
+    Args:
+        x: contents of any shape.
+        steps: `compute.Step`s with names of `UNARY`. The error of a fast variant is not modelled.
+        dtype, out: the operand's and the result's dtype.
+    """
+    x = wide(x)
+    for step in steps:
+        x = UNARY[step.name](x, *step.numbers)
+    return x
+
+
+def binary(
+    operation,
+    a,
+    b,
+    *,
+    dtypes=("bfloat16", "bfloat16"),
+    out="bfloat16",
+    a_steps=(),
+    b_steps=(),
+    steps=(),
+    fast=None,
+):
+    """An operation of `BINARY` on the elements of two tensors that broadcast.
 
     Args:
         operation: its name.
-        x: contents of any shape.
-        numbers: what else the operation takes, such as pow's exponent.
-        approximate: asks for the device's fast variant. Its error is not modelled here.
+        a, b: contents.
+        dtypes, out: the operands' and the result's dtypes.
+        a_steps, b_steps, steps: `compute.Step`s applied to the operands and to the result.
+        fast: fast_and_approximate_mode, which picks a unit of the core; None for TTNN's default.
     """
-    return UNARY[operation](wide(x), *numbers)
+    return unary(BINARY[operation](unary(a, *a_steps), unary(b, *b_steps)), *steps)
 
 
-def binary(operation, a, b):
-    """An operation of `BINARY` on the elements of two tensors that broadcast."""
-    return BINARY[operation](wide(a), wide(b))
-
-
-def where(condition, if_true, if_false):
+def where(condition, if_true, if_false, *, out="bfloat16"):
     """`if_true` where `condition` is not zero, `if_false` elsewhere; all three broadcast."""
     return torch.where(condition != 0, wide(if_true), wide(if_false))
 
@@ -158,22 +180,46 @@ def typecast(x, from_dtype, to_dtype):
 # --- matrix products -----------------------------------------------------------------------------
 
 
-def matmul(a, b, bias=None, *, dtype="bfloat16", compute_kernel_config=None):
+def matmul(
+    a,
+    b,
+    bias=None,
+    *,
+    product,
+    compute=None,
+    cores=(8, 8),
+    core_grid=None,
+    planned=False,
+    k_block=None,
+    steps=(),
+):
     """Matrix product with float32 sums.
 
     Args:
         a: [..., M, K] contents.
         b: [..., K, N] contents; leading dimensions broadcast against those of `a`.
-        bias: [..., 1, N] or [..., M, N] contents to add, or None.
-        dtype: the output's; for any but float32 the sums of bf16 operands are rounded to bf16,
-            the destination register's format.
-        compute_kernel_config: the device's fidelity and accumulation, not modelled here.
+        bias: [..., 1, N] contents to add, or None.
+        product: a `matrix_plan.Product`. For any output but float32 the sums of bf16 operands are
+            rounded to bf16, the destination register's format.
+        compute: a `compute.Compute`, None for TTNN's default.
+        cores: (columns, rows) of worker cores.
+        core_grid: (columns, rows) that the caller asked for, or None.
+        planned: whether the caller gave a program configuration.
+        k_block: tiles of K in one block that it names, or None.
+        steps: `compute.Step`s fused to the product.
+
+    How the device sums (`compute` and the blocks) is not modelled here.
 
     Returns:
         [..., M, N] bfloat16 or float32.
     """
+    sums = _biased(a, b, bias, product.out)
+    return unary(sums, *steps) if steps else sums
+
+
+def _biased(a, b, bias, out):
     half = a.dtype == b.dtype == torch.bfloat16
-    if not half or dtype == "float32":
+    if not half or out == "float32":
         product = _float32_matmul(a, b)
         return product if bias is None else product + bias
     if bias is None:
@@ -206,25 +252,49 @@ def _float32_matmul(a, b):
 # --- normalization -------------------------------------------------------------------------------
 
 
-def rms_norm(x, weight=None, bias=None, residual=None, *, epsilon, compute_kernel_config=None):
+def rms_norm(
+    x,
+    weight=None,
+    bias=None,
+    residual=None,
+    *,
+    epsilon,
+    width=None,
+    compute=None,
+    out="bfloat16",
+):
     """x / sqrt(mean(x^2) + epsilon) * weight + bias over the last dimension.
 
     Args:
-        x: [..., H] contents.
-        weight, bias: [H] contents or None.
-        residual: [..., H] contents added to `x` first, or None.
+        x: [..., W] contents, W padded or not.
+        weight, bias: [W] contents or None.
+        residual: [..., W] contents added to `x` first, or None.
         epsilon: number under the root.
-        compute_kernel_config: not modelled here.
+        width: columns that are not padding; None for all W.
+        compute: a `compute.Compute`, None for TTNN's default; not modelled here.
+        out: the result's dtype.
     """
     x = x.float() if residual is None else x.float() + residual.float()
-    x = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + epsilon)
-    return _affine(x, weight, bias)
+    mean = x[..., :width].square().mean(-1, keepdim=True)
+    return _affine(x * torch.rsqrt(mean + epsilon), weight, bias)
 
 
-def layer_norm(x, weight=None, bias=None, residual=None, *, epsilon, compute_kernel_config=None):
+def layer_norm(
+    x,
+    weight=None,
+    bias=None,
+    residual=None,
+    *,
+    epsilon,
+    width=None,
+    compute=None,
+    out="bfloat16",
+):
     """(x - mean(x)) / sqrt(var(x) + epsilon) * weight + bias; arguments as for `rms_norm`."""
     x = x.float() if residual is None else x.float() + residual.float()
-    return _affine(functional.layer_norm(x, x.shape[-1:], eps=epsilon), weight, bias)
+    mean = x[..., :width].mean(-1, keepdim=True)
+    variance = x[..., :width].var(-1, correction=0, keepdim=True)
+    return _affine((x - mean) * torch.rsqrt(variance + epsilon), weight, bias)
 
 
 def _affine(x, weight, bias):
@@ -233,26 +303,45 @@ def _affine(x, weight, bias):
     return x if bias is None else x + bias.float()
 
 
-def softmax(x, dim=-1, *, scale=None, mask=None, numeric_stable=True, compute_kernel_config=None):
+def softmax(
+    x,
+    dim=-1,
+    *,
+    width=None,
+    scale=None,
+    mask=None,
+    numeric_stable=True,
+    compute=None,
+    dtype="bfloat16",
+    out="bfloat16",
+):
     """softmax(x * scale + mask) along `dim`.
 
     Args:
         x: contents of any shape.
         dim: dimension that sums to one.
+        width: columns of the last dimension that are not padding; None for all.
         scale: number, or None for 1.
         mask: contents that broadcast against `x`, or None.
         numeric_stable: whether the maximum is subtracted first; without it large values overflow.
-        compute_kernel_config: not modelled here.
+        compute: a `compute.Compute`, None for TTNN's default; not modelled here.
+        dtype, out: the operand's and the result's dtype.
+
+    Returns:
+        Values of x's shape, 0 in columns of padding.
     """
-    x = x.float()
+    padding = 0 if width is None else x.shape[-1] - width
+    x = x[..., :width].float()
     if scale is not None:
         x = x * scale
     if mask is not None:
         x = x + mask.float()
     if numeric_stable:
-        return torch.softmax(x, dim)
-    x = x.exp()
-    return x / x.sum(dim, keepdim=True)
+        x = torch.softmax(x, dim)
+    else:
+        x = x.exp()
+        x = x / x.sum(dim, keepdim=True)
+    return functional.pad(x, (0, padding))
 
 
 # --- reductions ----------------------------------------------------------------------------------
@@ -260,22 +349,33 @@ def softmax(x, dim=-1, *, scale=None, mask=None, numeric_stable=True, compute_ke
 REDUCTIONS = {"sum": torch.sum, "mean": torch.mean, "max": torch.amax, "min": torch.amin}
 
 
-def reduce(operation, x, dims, *, compute_kernel_config=None):
-    """ "sum", "mean", "max" or "min" of contents over `dims`, which stay as ones."""
+def reduce(operation, x, dims, *, scalar=1.0, compute=None, dtype="bfloat16", out="bfloat16"):
+    """Contents reduced over `dims`, which stay as ones, times a scalar.
+
+    Args:
+        operation: "sum", "mean", "max" or "min".
+        x: logical contents.
+        dims: tuple of dimensions.
+        scalar: factor of the result.
+        compute: a `compute.Compute`, None for TTNN's default; not modelled here.
+        dtype, out: the operand's and the result's dtype.
+    """
     x = wide(x)
     if operation == "mean":
         x = x.float()
-    return REDUCTIONS[operation](x, dims, keepdim=True)
+    result = REDUCTIONS[operation](x, dims, keepdim=True)
+    return result if scalar == 1.0 else result * scalar
 
 
-def variance(x, dims, correction):
+def variance(x, dims, correction, *, scalar=1.0, compute=None, dtype="bfloat16", out="bfloat16"):
     """Variance over `dims`, which stay as ones; the divisor is the count less `correction`."""
-    return torch.var(x.float(), dims, correction=correction, keepdim=True)
+    return torch.var(x.float(), dims, correction=correction, keepdim=True) * scalar
 
 
 __all__ = [
     "attention",
     "attention_decode",
+    "attention_rows",
     "binary",
     "layer_norm",
     "matmul",

@@ -8,8 +8,9 @@ import math
 import torch
 
 from emulator.dispatch import NotEmulated
+from emulator.ops.compute import attention_program, compute_of
+from emulator.ops.padding import undefined
 from emulator.ops.paging import gather_pages, positions_of
-from emulator.ops.transfer import undefined
 
 
 def scaled_dot_product_attention(
@@ -33,26 +34,20 @@ def scaled_dot_product_attention(
     causal mask, or else by one of their own. A mask [1 or B, 1 or N, S, T] that is given stands
     alone, so what its own padding columns hold decides whether padding keys are seen (sdpa.cpp).
     """
-    if attn_mask is not None:
-        bias = attn_mask.data.float()
-    else:
-        bias = _position_bias(
-            torch.arange(input_tensor_q.padded_shape[-2]),
-            torch.arange(input_tensor_k.padded_shape[-2]),
-            length=input_tensor_k.shape[-2],
-            causal=is_causal,
-            window=sliding_window_size,
-        )
-    scale = _scale(scale, input_tensor_q)
     result = launch.math.attention(
         input_tensor_q.data,
         input_tensor_k.data,
         input_tensor_v.data,
-        scale=scale,
-        bias=bias,
-        sink=_sink(attention_sink, scale, input_tensor_q.shape[1]),
-        program=program_config,
-        compute=compute_kernel_config,
+        scale=_scale(scale, input_tensor_q),
+        causal=is_causal and attn_mask is None,
+        window=sliding_window_size,
+        keys=input_tensor_k.shape[-2],
+        mask=None if attn_mask is None else attn_mask.data,
+        mask_format="bfloat16" if attn_mask is None else attn_mask.dtype,
+        sink=_sink(attention_sink, input_tensor_q.shape[1]),
+        program=attention_program(program_config),
+        compute=compute_of(compute_kernel_config),
+        out=launch.output.dtype,
     )
     return result.transpose(1, 2).flatten(2)[:, None] if output_concat_heads else result
 
@@ -81,22 +76,18 @@ def chunked_scaled_dot_product_attention(
         gather_pages(cache.data, page_table_tensor.logical, length)
         for cache in (input_tensor_k, input_tensor_v)
     )
-    scale = _scale(scale, input_tensor_q)
     return launch.math.attention(
         input_tensor_q.data,
         key,
         value,
-        scale=scale,
-        bias=_position_bias(
-            torch.arange(start, length),
-            torch.arange(key.shape[-2]),
-            length=length,
-            causal=True,
-            window=sliding_window_size,
-        ),
-        sink=_sink(attention_sink, scale, input_tensor_q.shape[1]),
-        program=program_config,
-        compute=compute_kernel_config,
+        scale=_scale(scale, input_tensor_q),
+        causal=True,
+        start=start,
+        window=sliding_window_size,
+        sink=_sink(attention_sink, input_tensor_q.shape[1]),
+        program=attention_program(program_config),
+        compute=compute_of(compute_kernel_config),
+        out=launch.output.dtype,
     )
 
 
@@ -128,8 +119,8 @@ def scaled_dot_product_attention_decode(
             users, for which TTNN plans the output of one.
     """
 
-    def live(cache, users, first, last):
-        return cache.data[users, :, first:last]
+    def live(cache, users, rows):
+        return cache.data[users, :, :rows]
 
     positions = None
     if is_causal:
@@ -172,8 +163,8 @@ def paged_scaled_dot_product_attention_decode(
     """
     pages = page_table_tensor.logical
 
-    def live(cache, users, first, last):
-        return gather_pages(cache.data, pages[users], last)[:, :, first:]
+    def live(cache, users, rows):
+        return gather_pages(cache.data, pages[users], rows)
 
     positions = None
     if is_causal:
@@ -199,9 +190,9 @@ def _decode(
 ):
     """The users' results in an output that is undefined elsewhere.
 
-    `live(cache, users, first, last)` reads rows [first, last) of some users' caches: nothing else
-    of a cache is touched. Users at the same position are computed together. `positions` is None
-    where every user sees its whole cache.
+    `live(cache, users, rows)` reads the first rows of some users' caches: nothing else of a cache is
+    touched. Users at the same position are computed together. `positions` is None where every user
+    sees its whole cache.
     """
     users, heads = query.shape[1:3]
     if launch.output.shape[1] != users:  # with share_cache
@@ -209,7 +200,8 @@ def _decode(
             f"{launch.name} of {users} users: TTNN plans an output for {launch.output.shape[1]}."
         )
     scale = _scale(scale, query)
-    sink = _sink(sink, scale, heads)
+    sink = _sink(sink, heads)
+    program = attention_program(program)
     output = undefined(launch.output.padded_shape, launch.output.dtype)
     lengths = torch.full((users,), capacity) if positions is None else positions + 1
     if int(lengths.max()) > capacity:
@@ -219,27 +211,33 @@ def _decode(
         )
     for last in lengths[lengths > 0].unique().tolist():
         group = torch.nonzero(lengths == last).flatten()
-        group = slice(None) if len(group) == users else group
-        first = max(0, last - window) if window else 0
-        key, value = (live(cache, group, first, last) for cache in caches)
+        count = len(group)
+        group = slice(None) if count == users else group
+        rows = launch.math.attention_rows(last, capacity, program)
+        key, value = (live(cache, group, rows) for cache in caches)
         result = launch.math.attention_decode(
             query.logical[0][group],
             key,
             value,
+            positions=None if positions is None else [last - 1] * count,
             scale=scale,
-            bias=None if mask is None else _decode_bias(mask, group, scale)[..., first:last],
+            mask=None if mask is None else _users_mask(mask, group)[..., :rows],
+            window=window,
             sink=sink,
             capacity=capacity,
+            users=users,
+            cores=launch.cores,
             program=program,
-            compute=compute,
+            compute=compute_of(compute),
+            out=launch.output.dtype,
         )
         output[0, :users][group, :heads] = result.to(output.dtype)
     return output
 
 
-def _decode_bias(mask, group, scale):
-    """[U, N, C]. The kernel adds the mask to scores that are not scaled yet (sdpa_flash_decode.cpp)."""
-    rows = mask.logical.float() * scale
+def _users_mask(mask, group):
+    """[U, N, C]; it is added to scores that are not scaled yet (sdpa_flash_decode.cpp)."""
+    rows = mask.logical
     if rows.shape[0] == 1 and rows.shape[1] > 1:
         raise NotEmulated(
             f"A decode mask {list(mask.shape)}: the kernel takes the users from the first dimension and "
@@ -248,32 +246,16 @@ def _decode_bias(mask, group, scale):
     return rows[:, 0] if rows.shape[0] == 1 else rows[group, 0]
 
 
-def _position_bias(queries, keys, *, length, causal, window):
-    """0 where a query position sees a key position and minus infinity elsewhere: [S, T] or None.
-
-    A causal window reaches `window` keys back, the query's own included; the other one half of it
-    to either side (sliding_window_geometry.hpp). Keys from `length` on are padding.
-    """
-    distance = queries[:, None] - keys
-    hidden = distance < 0 if causal else (keys >= length).expand_as(distance)
-    if window:
-        hidden = hidden | (distance >= window if causal else distance.abs() > window // 2)
-    if not hidden.any():
-        return None
-    return torch.zeros(hidden.shape).masked_fill_(hidden, -math.inf)
-
-
 def _scale(scale, query):
     return 1 / math.sqrt(query.shape[-1]) if scale is None else scale
 
 
-def _sink(tensor, scale, heads):
-    """[N] logits from [1, N, 1, 1] or, for decode, the first column of [N, 32]; the kernel scales them."""
+def _sink(tensor, heads):
+    """[N] logits before scaling, from [1, N, 1, 1] or, for decode, the first column of [N, 32]."""
     if tensor is None:
         return None
     values = tensor.logical.float()
-    values = values[:heads, 0] if values.dim() == 2 else values.flatten()
-    return values * scale
+    return values[:heads, 0] if values.dim() == 2 else values.flatten()
 
 
 KERNELS = {

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from emulator.arithmetic import formats
-from emulator.ops.transfer import undefined
+from emulator.ops.padding import undefined
 
 
 def zeros(launch, *type_and_place, **named):
@@ -32,9 +32,7 @@ def full_like(launch, tensor, fill_value, *type_and_place, **named):
 
 
 def empty(launch, *type_and_place, **named):
-    (value,) = undefined((1,), launch.output.dtype).tolist()
-    dtype = formats.STORAGE[launch.output.dtype]
-    return torch.full(launch.output.padded_shape, value, dtype=dtype)
+    return undefined(launch.output.padded_shape, launch.output.dtype)
 
 
 def arange(launch, *bounds, start=0, end=None, step=1, dtype=None, device=None, layout=None):

@@ -6,9 +6,11 @@ the operand's first one, everything else combines tile by tile, padding with pad
 
 import torch
 
+from emulator.arithmetic.compute import Step
 from emulator.dispatch import NotEmulated
 from emulator.memory import DeviceTensor
-from emulator.ops.eltwise_unary import activated
+from emulator.ops.eltwise_unary import apply, steps_of
+from emulator.ops.padding import mark_undefined_rows, undefined_rows
 
 PLAIN = [
     "add",
@@ -82,6 +84,21 @@ def _number(value, dtype):
     return torch.tensor(value, dtype=dtype)
 
 
+def combined(launch, name, first, second, **how):
+    """The kernel of a binary operation on operands that may be Python numbers."""
+    a, b = broadcastable(launch, first, second)
+    tensors = [x for x in (first, second) if isinstance(x, DeviceTensor)]
+    dtypes = tuple(
+        x.dtype if isinstance(x, DeviceTensor) else tensors[0].dtype for x in (first, second)
+    )
+    out = launch.output.dtype
+    values = launch.math.binary(name, a, b, dtypes=dtypes, out=out, **how)
+    for operand in (a, b):
+        if operand.shape == values.shape:
+            values = mark_undefined_rows(values, undefined_rows(operand), out)
+    return values
+
+
 def _binary(name):
     def kernel(
         launch,
@@ -93,13 +110,19 @@ def _binary(name):
         activations=(),
         input_tensor_a_activations=(),
         input_tensor_b_activations=(),
-        fast_and_approximate_mode=None,  # picks a unit of the core, both round the same result
+        fast_and_approximate_mode=None,
         sub_device_id=None,
     ):
-        a, b = broadcastable(launch, input_tensor_a, input_tensor_b)
-        a = activated(launch, a, input_tensor_a_activations)
-        b = activated(launch, b, input_tensor_b_activations)
-        return activated(launch, launch.math.binary(name, a, b), activations)
+        return combined(
+            launch,
+            name,
+            input_tensor_a,
+            input_tensor_b,
+            a_steps=steps_of(input_tensor_a_activations),
+            b_steps=steps_of(input_tensor_b_activations),
+            steps=steps_of(activations),
+            fast=fast_and_approximate_mode,
+        )
 
     kernel.__name__ = name
     return kernel
@@ -109,12 +132,13 @@ divide_floats = _binary("divide")
 
 
 def divide(launch, input_tensor_a, input_tensor_b, *, rounding_mode=None, **kwargs):
+    quotient = divide_floats(launch, input_tensor_a, input_tensor_b, **kwargs)
     if rounding_mode is None:
-        return divide_floats(launch, input_tensor_a, input_tensor_b, **kwargs)
+        return quotient
     if rounding_mode not in ("floor", "trunc"):
         raise NotEmulated(f"ttnn.div: rounding_mode {rounding_mode!r}; known are floor and trunc.")
-    quotient = divide_floats(launch, input_tensor_a, input_tensor_b, **kwargs)
-    return launch.math.unary(rounding_mode, quotient)
+    out = launch.output.dtype
+    return launch.math.unary(quotient, Step(rounding_mode), dtype=out, out=out)
 
 
 def rdiv(launch, input_tensor, value, *, rounding_mode=None, output_tensor=None):
@@ -125,16 +149,18 @@ def pow_(launch, input_tensor, exponent, *, output_tensor=None, **fused):
     """A Python exponent stays float32; a tensor or a Python base broadcasts as in any binary op."""
     if isinstance(exponent, DeviceTensor):
         return _binary("pow")(launch, input_tensor, exponent, **fused)
-    return launch.math.unary("pow", input_tensor.data, exponent)
+    return apply(launch, input_tensor, Step("pow", (exponent,)))
 
 
 def clamp(launch, input_tensor, min=None, max=None, *, output_tensor=None):
     if not any(isinstance(bound, DeviceTensor) for bound in (min, max)):
-        return launch.math.unary("clamp", input_tensor.data, min, max)
+        return apply(launch, input_tensor, Step("clamp", (min, max)))
     (values,) = broadcastable(launch, input_tensor)
+    dtypes = (input_tensor.dtype,) * 2
     for name, bound in (("maximum", min), ("minimum", max)):
         if bound is not None:
-            values = launch.math.binary(name, values, *broadcastable(launch, bound))
+            (limit,) = broadcastable(launch, bound)
+            values = launch.math.binary(name, values, limit, dtypes=dtypes, out=launch.output.dtype)
     return values
 
 
@@ -142,7 +168,7 @@ def where(launch, predicate, true_value, false_value, *, output_tensor=None):
     predicate_, true_value, false_value = broadcastable(
         launch, predicate, *(_float(v) for v in (true_value, false_value))
     )
-    return launch.math.where(predicate_, true_value, false_value)
+    return launch.math.where(predicate_, true_value, false_value, out=launch.output.dtype)
 
 
 def _float(value):
@@ -150,11 +176,22 @@ def _float(value):
 
 
 def _gated(activation):
-    """x[first half of dim] * activation(x[second half]), the form of swiglu, geglu and reglu."""
+    """x[first half of dim] * activation(x[second half]), the form of swiglu, geglu and reglu.
+
+    TTNN composes them of slices, the unary operation and a multiplication.
+    """
 
     def kernel(launch, input_tensor, dim=-1):
         value, gate = input_tensor.data.chunk(2, dim)  # TTNN plans the padded rows as logical
-        return launch.math.binary("multiply", value, launch.math.unary(activation, gate))
+        dtype = input_tensor.dtype
+        return launch.math.binary(
+            "multiply",
+            value,
+            gate,
+            dtypes=(dtype, dtype),
+            out=launch.output.dtype,
+            b_steps=(Step(activation),),
+        )
 
     return kernel
 

@@ -3,7 +3,9 @@
 The kernels run over whole tiles, so what they make of the padding stays there: exp leaves ones.
 """
 
+from emulator.arithmetic.compute import Step
 from emulator.dispatch import NotEmulated
+from emulator.ops.padding import mark_undefined_rows, undefined_rows
 
 # Operations without arguments of their own: TTNN's name after "ttnn." is the arithmetic's name.
 PLAIN = [
@@ -117,22 +119,16 @@ ACTIVATION_STRINGS = {
 }
 
 
-def activated(launch, values, activations):
-    """`values` after each of a list of fused activations.
+def steps_of(activations):
+    """A list of fused activations as steps of the arithmetic.
 
     Args:
-        launch: the `Launch`.
-        values: contents, or float32 values on their way to the output.
-        activations: `ttnn.UnaryWithParam`, `ttnn.UnaryOpType` or strings.
+        activations: `ttnn.UnaryWithParam`, `ttnn.UnaryOpType` or strings; or None.
     """
-    for activation in activations or ():
-        name, numbers, approximate = _activation(activation)
-        values = launch.math.unary(name, values, *numbers, approximate=approximate)
-    return values
+    return tuple(_step(activation) for activation in activations or ())
 
 
-def _activation(activation):
-    """name in the arithmetic, numbers, approximate."""
+def _step(activation):
     if isinstance(activation, str):
         name, approximate = ACTIVATION_STRINGS.get(activation, (activation, False))
         kind, parameters = name.upper().replace("RECIPROCAL", "RECIP"), [approximate]
@@ -142,20 +138,27 @@ def _activation(activation):
         kind = getattr(activation, "op_type", activation).name
         parameters = list(getattr(activation, "params", ()))
     if kind in FUSED_APPROXIMABLE:
-        return FUSED_APPROXIMABLE[kind], (), bool(parameters and parameters[-1])
+        return Step(FUSED_APPROXIMABLE[kind], approximate=bool(parameters and parameters[-1]))
     if kind == "SOFTPLUS":
-        return "softplus", parameters[:2], False
+        return Step("softplus", tuple(parameters[:2]))
     if kind in FUSED:
-        return FUSED[kind], parameters, False
+        return Step(FUSED[kind], tuple(parameters))
     raise NotEmulated(
         f"The fused activation {activation} has no arithmetic in the emulation. Add it to FUSED in "
         "emulator/ops/eltwise_unary.py."
     )
 
 
+def apply(launch, operand, *steps):
+    """Steps of one unary kernel on the whole contents of an operand."""
+    result = launch.math.unary(operand.data, *steps, dtype=operand.dtype, out=launch.output.dtype)
+    marked = undefined_rows(operand.data)
+    return mark_undefined_rows(result, marked, launch.output.dtype)
+
+
 def _plain(name):
     def kernel(launch, input_tensor, *, output_tensor=None, fast_and_approximate_mode=False):
-        return launch.math.unary(name, input_tensor.data, approximate=fast_and_approximate_mode)
+        return apply(launch, input_tensor, Step(name, approximate=fast_and_approximate_mode))
 
     kernel.__name__ = name
     return kernel
@@ -165,7 +168,7 @@ def gelu(
     launch, input_tensor, *, fast_and_approximate_mode=False, variant=None, output_tensor=None
 ):
     name = "gelu_tanh" if variant is not None and variant.name == "Tanh" else "gelu"
-    return launch.math.unary(name, input_tensor.data, approximate=fast_and_approximate_mode)
+    return apply(launch, input_tensor, Step(name, approximate=fast_and_approximate_mode))
 
 
 def sigmoid(launch, input_tensor, *, vector_mode=4, mode=None, output_tensor=None):
@@ -174,47 +177,47 @@ def sigmoid(launch, input_tensor, *, vector_mode=4, mode=None, output_tensor=Non
             f"ttnn.sigmoid: vector_mode {vector_mode} writes part of each tile; 4 is all."
         )
     approximate = mode is not None and "APPROX" in mode.name.upper()
-    return launch.math.unary("sigmoid", input_tensor.data, approximate=approximate)
+    return apply(launch, input_tensor, Step("sigmoid", approximate=approximate))
 
 
 def softplus(launch, input_tensor, *, beta=1.0, threshold=20.0, output_tensor=None):
-    return launch.math.unary("softplus", input_tensor.data, beta, threshold)
+    return apply(launch, input_tensor, Step("softplus", (beta, threshold)))
 
 
 def leaky_relu(launch, input_tensor, negative_slope, *, output_tensor=None):
-    return launch.math.unary("leaky_relu", input_tensor.data, negative_slope)
+    return apply(launch, input_tensor, Step("leaky_relu", (negative_slope,)))
 
 
 def elu(launch, input_tensor, *, alpha=1.0, output_tensor=None):
-    return launch.math.unary("elu", input_tensor.data, alpha)
+    return apply(launch, input_tensor, Step("elu", (alpha,)))
 
 
 def relu_max(launch, input_tensor, upper_limit, *, output_tensor=None):
-    return launch.math.unary("relu_max", input_tensor.data, upper_limit)
+    return apply(launch, input_tensor, Step("relu_max", (upper_limit,)))
 
 
 def relu_min(launch, input_tensor, lower_limit, *, output_tensor=None):
-    return launch.math.unary("relu_min", input_tensor.data, lower_limit)
+    return apply(launch, input_tensor, Step("relu_min", (lower_limit,)))
 
 
 def threshold(launch, input_tensor, threshold, value, *, output_tensor=None):
-    return launch.math.unary("threshold", input_tensor.data, threshold, value)
+    return apply(launch, input_tensor, Step("threshold", (threshold, value)))
 
 
 def hardtanh(launch, input_tensor, *, min_val=-1.0, max_val=1.0, output_tensor=None):
-    return launch.math.unary("clamp", input_tensor.data, min_val, max_val)
+    return apply(launch, input_tensor, Step("clamp", (min_val, max_val)))
 
 
 def round_(launch, input_tensor, *, decimals=0, output_tensor=None):
-    return launch.math.unary("round", input_tensor.data, decimals or 0)
+    return apply(launch, input_tensor, Step("round", (decimals or 0,)))
 
 
 def fill(launch, input_tensor, fill_value, *, output_tensor=None):
-    return launch.math.unary("fill", input_tensor.data, fill_value)
+    return apply(launch, input_tensor, Step("fill", (fill_value,)))
 
 
 def unary_chain(launch, input_tensor, ops_chain, *, output_tensor=None):
-    return activated(launch, input_tensor.data, ops_chain)
+    return apply(launch, input_tensor, *steps_of(ops_chain))
 
 
 def typecast(
@@ -228,6 +231,7 @@ def typecast(
 ):
     """Every pair of dtypes; the target is the planned output's."""
     values = launch.math.typecast(input_tensor.data, input_tensor.dtype, launch.output.dtype)
+    values = mark_undefined_rows(values, undefined_rows(input_tensor.data), launch.output.dtype)
     return values.clone() if values is input_tensor.data else values
 
 

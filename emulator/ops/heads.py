@@ -4,7 +4,7 @@ B batch, S sequence, N heads, K kv heads, D head_dim.
 """
 
 from emulator.dispatch import NotEmulated
-from emulator.ops.transfer import undefined
+from emulator.ops.padding import undefined
 
 
 def nlp_create_qkv_heads(

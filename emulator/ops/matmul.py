@@ -1,38 +1,13 @@
 """Matrix products."""
 
-from emulator.ops.eltwise_unary import activated
+import torch
+
+from emulator.arithmetic.matrix_plan import Product
+from emulator.ops import padding
+from emulator.ops.compute import compute_of
+from emulator.ops.eltwise_unary import steps_of
 
 TILE_ROWS = 32
-
-
-def matmul(
-    launch,
-    input_tensor_a,
-    input_tensor_b,
-    *,
-    transpose_a=False,
-    transpose_b=False,
-    dtype=None,
-    activation=None,
-    compute_kernel_config=None,
-    optional_output_tensor=None,
-    # how the work is spread over cores and circular buffers
-    program_config=None,
-    core_grid=None,
-    global_cb=None,
-    sub_device_id=None,
-    prefetcher_pipes=(),
-):
-    return linear(
-        launch,
-        input_tensor_a,
-        input_tensor_b,
-        transpose_a=transpose_a,
-        transpose_b=transpose_b,
-        activation=activation,
-        compute_kernel_config=compute_kernel_config,
-        program_config=program_config,
-    )
 
 
 def linear(
@@ -47,38 +22,101 @@ def linear(
     activation=None,
     compute_kernel_config=None,
     optional_output_tensor=None,
-    # how the work is spread over cores and circular buffers
     program_config=None,
     core_grid=None,
+    # where weights are streamed from
     global_cb=None,
     sub_device_id=None,
     prefetcher_pipes=(),
 ):
-    """a @ b + bias, then the activation. Padding of the inputs is not read; the output's is zero.
+    """a @ b + bias, then the activation.
 
-    An activation may come by `activation` or within the program_config, as TTNN takes it from both.
+    Padding of K is not read. Padding rows of `a` give rows of the output like any others. An
+    activation within the program_config, or beside a core_grid, is fused to the product; otherwise
+    `activation` is an operation of its own on the rounded product (matmul.cpp).
     """
-    a = _matrix(input_tensor_a, transpose_a, vector_dim=0)
-    b = _matrix(input_tensor_b, transpose_b, vector_dim=-1)
+    a = _matrix(input_tensor_a, transpose_a, vector_dim=0, rows=True)
+    b = _matrix(input_tensor_b, transpose_b, vector_dim=-1, rows=False)
+    a, marked = padding.without_undefined_rows(a)
     fused_bias = bias is not None and bias.padded_shape[-2] <= TILE_ROWS
-    product = launch.math.matmul(
+    activation = steps_of([activation] if activation else ())
+    fused = steps_of(_listed(getattr(program_config, "fused_activation", None)))
+    if core_grid is not None:
+        fused, activation = fused + activation, ()
+    rows = a.shape[-2]
+    padded = _padded(launch.output)
+    if (fused_bias or fused) and rows < padded[-2]:  # what they make of the padding rows' zeros
+        a = torch.nn.functional.pad(a, (0, 0, 0, 1))
+    out = launch.output.dtype
+    values = launch.math.matmul(
         a,
         b,
         _first_row(bias) if fused_bias else None,
-        dtype=launch.output.dtype,
-        compute_kernel_config=compute_kernel_config,
-    ).reshape(launch.output.shape)
+        product=_product(
+            launch, input_tensor_a, input_tensor_b, a, b, bias if fused_bias else None
+        ),
+        compute=compute_of(compute_kernel_config),
+        cores=launch.cores,
+        core_grid=None if core_grid is None else (core_grid.x, core_grid.y),
+        planned=program_config is not None,
+        k_block=getattr(program_config, "in0_block_w", None),
+        steps=fused,
+    )
+    if len(input_tensor_b.shape) == 1:
+        return values[..., :rows, :].reshape(launch.output.shape)
+    values = _whole(values, rows, padded)
     if bias is not None and not fused_bias:
-        product = launch.math.binary("add", product, bias.logical)
-    fused = getattr(program_config, "fused_activation", None)
-    return activated(launch, product, [x for x in (fused, activation) if x is not None])
+        dtypes = (out, bias.dtype)
+        values = launch.math.binary("add", values, bias.data, dtypes=dtypes, out=out)
+    if activation:
+        values = launch.math.unary(values, *activation, dtype=out, out=out)
+    if marked is not None:
+        marked = torch.nn.functional.pad(marked, (0, 0, 0, padded[-2] - marked.shape[-2]))
+        values = padding.mark_undefined_rows(values, marked, out)
+    return values.reshape(launch.output.padded_shape)
 
 
-def _matrix(operand, transpose, vector_dim):
+def _matrix(operand, transpose, vector_dim, rows):
+    """The contents without padding; with `rows`, padding rows that are not zero too."""
+    if rows and not transpose and len(operand.shape) > 1:
+        return padding.live_rows(operand)
     values = operand.logical
     if values.dim() == 1:
         values = values.unsqueeze(vector_dim)
     return values.mT if transpose else values
+
+
+def _product(launch, input_tensor_a, input_tensor_b, a, b, bias):
+    operands = (input_tensor_a, input_tensor_b, launch.output)
+    return Product(
+        a.shape[-2],
+        a.shape[-1],
+        b.shape[-1],
+        input_tensor_a.dtype,
+        input_tensor_b.dtype,
+        launch.output.dtype,
+        dram=all(x.in_dram for x in operands),
+        bias=None if bias is None else bias.dtype,
+    )
+
+
+def _listed(activation):
+    return () if activation is None else (activation,)
+
+
+def _padded(output):
+    """The output's padded shape with at least two dimensions."""
+    return (1,) * (2 - len(output.padded_shape)) + output.padded_shape
+
+
+def _whole(values, rows, padded):
+    """The product padded to whole tiles: padding rows are as the row after the computed ones."""
+    *leading, computed, columns = values.shape
+    whole = torch.zeros(*leading, padded[-2], padded[-1], dtype=values.dtype)
+    whole[..., :rows, :columns] = values[..., :rows, :]
+    if computed > rows:
+        whole[..., rows:, :columns] = values[..., rows:, :]
+    return whole
 
 
 def _first_row(bias):
@@ -90,4 +128,5 @@ def _first_row(bias):
     return rows[..., :1, :]
 
 
-KERNELS = {"ttnn.linear": linear, "ttnn.matmul": matmul}
+# ttnn.matmul takes no bias, which its host side sees to.
+KERNELS = {"ttnn.linear": linear, "ttnn.matmul": linear}

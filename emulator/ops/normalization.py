@@ -5,6 +5,8 @@ import math
 import torch
 
 from emulator.dispatch import NotEmulated
+from emulator.ops import padding
+from emulator.ops.compute import compute_of
 
 
 def _norm(name, default_epsilon=1e-12):
@@ -20,22 +22,41 @@ def _norm(name, default_epsilon=1e-12):
         program_config=None,  # how rows are spread over cores
         recip_tensor=None,  # 1/1, 1/2, ... 1/H for the kernel's running mean
     ):
-        return getattr(launch.math, name)(
-            input_tensor.logical,
-            _row(weight),
-            _row(bias),
-            None if residual_input_tensor is None else residual_input_tensor.logical,
+        values = _rows(input_tensor)
+        values, marked = padding.without_undefined_rows(values)
+        residual = None
+        if residual_input_tensor is not None:
+            residual = residual_input_tensor.data[..., : values.shape[-2], :]
+        result = getattr(launch.math, name)(
+            values,
+            _row(weight, values.shape[-1]),
+            _row(bias, values.shape[-1]),
+            residual,
             epsilon=epsilon,
-            compute_kernel_config=compute_kernel_config,
+            width=input_tensor.shape[-1],
+            compute=compute_of(compute_kernel_config),
+            out=launch.output.dtype,
         )
+        result = padding.mark_undefined_rows(result, marked, launch.output.dtype)
+        missing = launch.output.padded_shape[-2] - result.shape[-2]
+        return torch.nn.functional.pad(result, (0, 0, 0, missing))
 
     kernel.__name__ = name
     return kernel
 
 
-def _row(weight):
-    """[H] contents of a weight given as [H], [..., 1, H], or row-major [..., H/32, 32]."""
-    return None if weight is None else weight.logical.reshape(-1)
+def _rows(operand):
+    """Contents with padding columns; without padding rows if those are all zero, and stay so."""
+    rows = operand.shape[-2]
+    return operand.data if operand.data[..., rows:, :].any() else operand.data[..., :rows, :]
+
+
+def _row(weight, width):
+    """[W] contents of a weight given as [H], [..., 1, H], or row-major [..., H/32, 32]."""
+    if weight is None:
+        return None
+    row = weight.logical.reshape(-1)
+    return torch.nn.functional.pad(row, (0, width - row.numel()))
 
 
 def softmax(
@@ -47,13 +68,19 @@ def softmax(
     compute_kernel_config=None,
     program_config=None,  # how rows are spread over cores
 ):
-    return _softmax(
-        launch,
-        input_tensor,
-        dim,
-        numeric_stable=numeric_stable,
-        compute_kernel_config=compute_kernel_config,
-    )
+    """Along the last dimension the rows of padding are computed too, its columns become zero."""
+    how = {
+        "numeric_stable": numeric_stable,
+        "compute": compute_of(compute_kernel_config),
+        "dtype": input_tensor.dtype,
+        "out": launch.output.dtype,
+    }
+    dim %= len(input_tensor.shape)
+    if dim != len(input_tensor.shape) - 1 or not input_tensor.tiled:
+        return launch.math.softmax(input_tensor.logical, dim, **how)
+    result = launch.math.softmax(input_tensor.data, width=input_tensor.shape[-1], **how)
+    marked = padding.undefined_rows(input_tensor.data)
+    return padding.mark_undefined_rows(result, marked, launch.output.dtype)
 
 
 def scale_mask_softmax(
@@ -68,14 +95,21 @@ def scale_mask_softmax(
     program_config=None,  # how rows are spread over cores
 ):
     """softmax(input * scale + mask) over the last dimension."""
-    return _softmax(
-        launch,
-        input_tensor,
-        -1,
+    if mask is None and scale is None:
+        return softmax(
+            launch,
+            input_tensor,
+            numeric_stable=numeric_stable,
+            compute_kernel_config=compute_kernel_config,
+        )
+    return launch.math.softmax(
+        input_tensor.logical,
         scale=scale,
         mask=None if mask is None else _mask(mask, input_tensor, is_causal_mask),
         numeric_stable=numeric_stable,
-        compute_kernel_config=compute_kernel_config,
+        compute=compute_of(compute_kernel_config),
+        dtype=input_tensor.dtype,
+        out=launch.output.dtype,
     )
 
 
@@ -90,16 +124,6 @@ def attention_softmax(
 ):
     scale = None if head_size is None else 1 / math.sqrt(head_size)
     return scale_mask_softmax(launch, tensor, scale, attention_mask, is_causal_mask=causal_mask)
-
-
-def _softmax(launch, operand, dim, mask=None, **how):
-    """Along the last dimension the rows of padding are computed too, its columns become zero."""
-    dim %= len(operand.shape)
-    if mask is not None or dim != len(operand.shape) - 1 or not operand.tiled:
-        return launch.math.softmax(operand.logical, dim, mask=mask, **how)
-    width = operand.shape[-1]
-    rows = launch.math.softmax(operand.data[..., :width], -1, **how)
-    return torch.nn.functional.pad(rows, (0, operand.padded_shape[-1] - width))
 
 
 def _mask(mask, operand, causal):

@@ -2,7 +2,9 @@
 
 import torch
 
+from emulator.arithmetic.compute import Step
 from emulator.dispatch import NotEmulated
+from emulator.ops.compute import compute_of
 
 
 def _reduction(name):
@@ -22,9 +24,12 @@ def _reduction(name):
             name,
             input_tensor.logical,
             _dims(dim, input_tensor),
-            compute_kernel_config=compute_kernel_config,
+            scalar=scalar,
+            compute=compute_of(compute_kernel_config),
+            dtype=input_tensor.dtype,
+            out=launch.output.dtype,
         )
-        return _scaled(values, scalar).reshape(launch.output.shape)
+        return values.reshape(launch.output.shape)
 
     kernel.__name__ = name
     return kernel
@@ -41,23 +46,28 @@ def variance(
     compute_kernel_config=None,
 ):
     values = launch.math.variance(
-        input_tensor.logical, _dims(dim, input_tensor), correction=int(correction)
+        input_tensor.logical,
+        _dims(dim, input_tensor),
+        correction=int(correction),
+        scalar=scalar,
+        compute=compute_of(compute_kernel_config),
+        dtype=input_tensor.dtype,
+        out=launch.output.dtype,
     )
-    return _scaled(values, scalar).reshape(launch.output.shape)
+    return values.reshape(launch.output.shape)
 
 
 def standard_deviation(launch, *args, **kwargs):
-    return launch.math.unary("sqrt", variance(launch, *args, **kwargs))
+    out = launch.output.dtype
+    return launch.math.unary(variance(launch, *args, **kwargs), Step("sqrt"), dtype=out, out=out)
 
 
 def _dims(dim, operand):
+    """Reduced dimensions, counted from 0."""
+    rank = len(operand.shape)
     if dim is None:
-        return tuple(range(len(operand.shape)))
-    return (dim,) if isinstance(dim, int) else tuple(dim)
-
-
-def _scaled(values, scalar):
-    return values if scalar == 1.0 else values * scalar
+        return tuple(range(rank))
+    return tuple(sorted(d % rank for d in ([dim] if isinstance(dim, int) else dim)))
 
 
 def argmax(

@@ -6,6 +6,8 @@ B batch, S sequence, N heads, D head_dim, C length of the cos and sin tables.
 import torch
 
 from emulator.dispatch import NotEmulated
+from emulator.ops.compute import compute_of
+from emulator.ops.padding import mark_undefined_rows, undefined_rows
 
 
 def rotary_embedding(
@@ -20,7 +22,8 @@ def rotary_embedding(
     if token_index is not None:
         rows = slice(token_index, token_index + 1)
     cos, sin = cos_cache.data[..., rows, :], sin_cache.data[..., rows, :]
-    return launch.math.rotary(input_tensor.data, cos, sin)
+    rotated = launch.math.rotary(input_tensor.data, cos, sin)
+    return mark_undefined_rows(rotated, undefined_rows(input_tensor.data), input_tensor.dtype)
 
 
 def rotary_embedding_hf(
@@ -32,7 +35,8 @@ def rotary_embedding_hf(
     """
     rows = slice(0, 1 if is_decode_mode else input_tensor.padded_shape[-2])
     cos, sin = cos_cache.data[..., rows, :], sin_cache.data[..., rows, :]
-    return launch.math.rotary(input_tensor.data, cos, sin)
+    rotated = launch.math.rotary(input_tensor.data, cos, sin)
+    return mark_undefined_rows(rotated, undefined_rows(input_tensor.data), input_tensor.dtype)
 
 
 def rotary_embedding_llama(
@@ -51,12 +55,13 @@ def rotary_embedding_llama(
     (writer_rotary_embedding_llama_interleaved_start_id.cpp). Decode: [1, B, N, D] with
     [1, B, 1, D], each user's row broadcast to all its heads.
     """
-    turn = _transformation(trans_mat)
+    turn, compute = _transformation(trans_mat), compute_of(compute_kernel_config)
     if is_decode_mode:
-        return _decode_pairs(launch, input_tensor, cos_cache.data, sin_cache.data, turn)
+        return _decode_pairs(launch, input_tensor, cos_cache.data, sin_cache.data, turn, compute)
     rows = min(input_tensor.padded_shape[-2], cos_cache.padded_shape[-2])
     cos, sin = cos_cache.data[..., :rows, :], sin_cache.data[..., :rows, :]
-    rotated = launch.math.rotary_pairs(input_tensor.data[..., :rows, :], cos, sin, turn)
+    x = input_tensor.data[..., :rows, :]
+    rotated = launch.math.rotary_pairs(x, cos, sin, turn, compute=compute)
     return torch.nn.functional.pad(rotated, (0, 0, 0, input_tensor.padded_shape[-2] - rows))
 
 
@@ -74,10 +79,10 @@ def rotary_embedding_llama_fused_qk(
 
     The tables are [1, 2 B, 32, D]: the users' rows for q, then those for k.
     """
-    turn = _transformation(trans_mat)
+    turn, compute = _transformation(trans_mat), compute_of(compute_kernel_config)
     users = q_input_tensor.shape[1]
     return tuple(
-        _decode_pairs(launch, x, cos_cache.data[:, part], sin_cache.data[:, part], turn)
+        _decode_pairs(launch, x, cos_cache.data[:, part], sin_cache.data[:, part], turn, compute)
         for x, part in (
             (q_input_tensor, slice(0, users)),
             (k_input_tensor, slice(users, 2 * users)),
@@ -100,8 +105,10 @@ def _transformation(trans_mat):
     return copies[0]
 
 
-def _decode_pairs(launch, x, cos, sin, turn):
-    return launch.math.rotary_pairs(x.data, cos[..., :1, :], sin[..., :1, :], turn)
+def _decode_pairs(launch, x, cos, sin, turn, compute):
+    cos, sin = cos[..., :1, :], sin[..., :1, :]
+    rotated = launch.math.rotary_pairs(x.data, cos, sin, turn, compute=compute)
+    return mark_undefined_rows(rotated, undefined_rows(x.data), x.dtype)
 
 
 KERNELS = {

@@ -1,10 +1,10 @@
 """Ways between host and device. Each takes the memory and TTNN's genuine host call."""
 
-import torch
 import ttnn
 
 from emulator.arithmetic import formats
 from emulator.memory import dtype_name, on_device
+from emulator.ops.padding import undefined
 
 
 def to_host(memory, tensor):
@@ -84,13 +84,6 @@ def _allocate_on_device(memory, host_call, *args, **kwargs):
     result = host_call(*args, **kwargs)
     memory.write(result, undefined(tuple(result.padded_shape), dtype_name(result.dtype)))
     return result
-
-
-def undefined(shape, dtype):
-    """Contents of a buffer that was allocated and not written: recognisable, never zero."""
-    if dtype.startswith(("int", "uint")):
-        return torch.full(shape, {"uint8": 0xA5, "uint16": 0xA5A5}.get(dtype, 0x25A5A5A5))
-    return torch.full(shape, float("nan") if not dtype.endswith("_b") else 1e30)
 
 
 TRANSFERS = {

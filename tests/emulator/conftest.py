@@ -2,6 +2,9 @@
 
 import pathlib
 
+import pytest
+
+import emulator
 from verify.plugin import BACKEND
 
 HERE = pathlib.Path(__file__).parent
@@ -13,3 +16,13 @@ def pytest_collection_modifyitems(config, items):
     others = [item for item in items if HERE not in item.path.parents]
     config.hook.pytest_deselected(items=[item for item in items if HERE in item.path.parents])
     items[:] = others
+
+
+@pytest.fixture
+def device(device):
+    """The device with rounded arithmetic, in which what an operation means can be told exactly.
+
+    What the kernels make of it is the subject of test_replay.py.
+    """
+    with emulator.reckoning("rounded"):
+        yield device

@@ -9,8 +9,8 @@ from transformers.models.phi3.modeling_phi3 import eager_attention_forward
 
 from emulator.arithmetic import rounded_attention
 from emulator.dispatch import NotEmulated
+from emulator.recordings import cases
 from tests.emulator.placing import bf16, contents, in_rows, on_cores, on_tiles, padded_with
-from tests.goldens import cases
 from verify.metrics import relative_l2
 from verify.tolerance import bf16_relative_l2
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import ttnn
 
-from tests import goldens
+from emulator import recordings
 from tests.emulator import recorded
 from tests.emulator.placing import contents, on_tiles
 
@@ -75,7 +75,7 @@ def test_same_seed_same_numbers(device):
 
 
 def test_zeros_have_the_recorded_padding(device):
-    case = goldens.case("zeros")
+    case = recordings.case("zeros")
     shape = case.tensors["out0"]["shape"]
     made = ttnn.zeros(shape, dtype=ttnn.bfloat16, layout=TILE, device=device)
     recorded.assert_equal(made, case)

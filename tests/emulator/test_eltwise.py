@@ -6,7 +6,7 @@ import ttnn
 from torch.nn import functional
 
 import emulator
-from tests import goldens
+from emulator import recordings
 from tests.emulator import recorded
 from tests.emulator.placing import in_rows, on_tiles
 from tests.emulator.rounding import assert_rounded_once
@@ -258,7 +258,7 @@ def comparable(case):
 
 
 @pytest.mark.parametrize(
-    "case", [c for c in goldens.cases("binary", "unary") if comparable(c)], ids=str
+    "case", [c for c in recordings.cases("binary", "unary") if comparable(c)], ids=str
 )
 def test_result_is_as_near_to_exact_as_the_recorded_kernels(case, device):
     call, reference = RECORDED[case.op]

@@ -5,8 +5,8 @@ import torch
 import ttnn
 
 from emulator.dispatch import NotEmulated
+from emulator.recordings import cases
 from tests.emulator.placing import bf16, in_rows, on_tiles
-from tests.goldens import cases
 
 LAYOUTS = {"rows": ttnn.ROW_MAJOR_LAYOUT, "tiles": ttnn.TILE_LAYOUT}
 

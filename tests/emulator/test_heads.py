@@ -5,8 +5,8 @@ import torch
 import ttnn
 
 from emulator.dispatch import NotEmulated
+from emulator.recordings import cases
 from tests.emulator.placing import bf16, contents, on_cores, on_tiles, padded_with
-from tests.goldens import cases
 
 SPLITS = [  # batch, sequence, heads, kv heads, head_dim
     (1, 32, 4, 4, 96),

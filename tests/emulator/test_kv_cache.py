@@ -5,8 +5,8 @@ import torch
 import ttnn
 
 from emulator.dispatch import NotEmulated
+from emulator.recordings import cases
 from tests.emulator.placing import bf16, contents, in_rows, on_cores, on_tiles, padded_with
-from tests.goldens import cases
 
 PADDING = {"7.0": 7.0, "nan": float("nan")}
 

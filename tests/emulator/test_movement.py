@@ -5,7 +5,7 @@ import torch
 import ttnn
 from torch.nn import functional
 
-from tests import goldens
+from emulator import recordings
 from tests.emulator import recorded
 from tests.emulator.placing import contents, on_tiles, padded_with
 
@@ -224,7 +224,7 @@ UNDEFINED_PADDING = {"reshape_unal"}
 
 
 @pytest.mark.parametrize(
-    "case", [c for c in goldens.cases("data_movement") if c.op in REPLAYED], ids=str
+    "case", [c for c in recordings.cases("data_movement") if c.op in REPLAYED], ids=str
 )
 def test_move_equals_the_recorded_kernels(case, device):
     made = REPLAYED[case.op](**recorded.operands(case, device), **case.attributes)

@@ -5,7 +5,7 @@ import torch
 import ttnn
 from torch.nn import functional
 
-from tests import goldens
+from emulator import recordings
 from tests.emulator import recorded
 from tests.emulator.placing import contents, in_rows, on_tiles, padded_with
 from tests.emulator.rounding import assert_rounded_once
@@ -78,6 +78,10 @@ def test_norm_does_not_read_padding(x, device):
     padded_with(float("nan"), tensor)
     y = ttnn.rms_norm(tensor, epsilon=1e-5)
     assert_rounded_once(y, rms(x[..., :80].double()))
+
+
+def test_zero_padding_stays_zero_in_a_norm(x, device):
+    y = ttnn.rms_norm(on_tiles(device, x[..., :80]), epsilon=1e-5)
     assert (contents(y)[..., 37:, :] == 0).all() and (contents(y)[..., 80:] == 0).all()
 
 
@@ -125,7 +129,7 @@ def test_attention_softmax_scales_by_the_heads_size(device):
     assert_rounded_once(y, (x.double() / 8 + mask.double()).softmax(-1))
 
 
-@pytest.mark.parametrize("case", goldens.cases("norm"), ids=str)
+@pytest.mark.parametrize("case", recordings.cases("norm"), ids=str)
 def test_norm_is_as_near_to_exact_as_the_recorded_kernels(case, device):
     if case.op != "ttnn.rms_norm" or "input_padding" in case.attributes:
         pytest.fail(f"{case}: not an rms_norm that this test knows how to call.")
@@ -143,7 +147,7 @@ def test_norm_is_as_near_to_exact_as_the_recorded_kernels(case, device):
 
 
 @pytest.mark.parametrize(
-    "case", [c for c in goldens.cases("softmax") if "input_padding" not in c.attributes], ids=str
+    "case", [c for c in recordings.cases("softmax") if "input_padding" not in c.attributes], ids=str
 )
 def test_softmax_is_as_near_to_exact_as_the_recorded_kernels(case, device):
     stable = case.attributes.get("numeric_stable", True)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import ttnn
 
-from tests import goldens
+from emulator import recordings
 from tests.emulator import recorded
 from tests.emulator.placing import in_rows, on_tiles, padded_with
 from tests.emulator.rounding import assert_rounded_once
@@ -87,7 +87,7 @@ RECORDED = {
 
 
 @pytest.mark.parametrize(
-    "case", [c for c in goldens.cases("reduce") if "input_padding" not in c.attributes], ids=str
+    "case", [c for c in recordings.cases("reduce") if "input_padding" not in c.attributes], ids=str
 )
 def test_result_is_as_near_to_exact_as_the_recorded_kernels(case, device):
     call = getattr(ttnn, case.op.removeprefix("ttnn."))

@@ -6,8 +6,8 @@ import ttnn
 from transformers.models.phi3.modeling_phi3 import apply_rotary_pos_emb
 
 from emulator.dispatch import NotEmulated
+from emulator.recordings import cases
 from tests.emulator.placing import bf16, on_cores, on_tiles
-from tests.goldens import cases
 from verify.metrics import relative_l2
 from verify.tolerance import bf16_relative_l2
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from emulator import recordings
 from emulator.arithmetic import formats, packer
-from tests import goldens
 
 INFINITY = float("inf")
 
@@ -33,7 +33,7 @@ def _converted(case):
     return packer.pack_bfloat16(source, wide=False)
 
 
-@pytest.mark.parametrize("case", goldens.cases("quant"), ids=str)
+@pytest.mark.parametrize("case", recordings.cases("quant"), ids=str)
 def test_conversion_gives_the_recorded_bits(case):
     assert_same_bits(_converted(case), case.output())
 

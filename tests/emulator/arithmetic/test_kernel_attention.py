@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from emulator import recordings
 from emulator.arithmetic.kernel_attention import _first_rows, _subblock, attention
 from emulator.arithmetic.kernel_attention_decode import (
     _assigned,
@@ -14,7 +15,6 @@ from emulator.arithmetic.kernel_attention_decode import (
     default_chunk,
 )
 from emulator.arithmetic.kernel_attention_steps import Config
-from tests import goldens
 from tests.emulator.arithmetic.recorded import (
     assert_reproduces,
     assert_same_bits,
@@ -58,7 +58,7 @@ def distance(actual, expected):
 # --- over a prompt -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", goldens.cases("sdpa"), ids=str)
+@pytest.mark.parametrize("case", recordings.cases("sdpa"), ids=str)
 def test_attention_equals_the_recorded_kernel(case):
     query, key, value = (device_input(case, name) for name in "qkv")
     assert_reproduces(case, attention(query, key, value, scale=case.attributes["scale"]))
@@ -205,7 +205,7 @@ def test_sink_takes_its_share_of_the_weights():
 # --- over a cache --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", goldens.cases("sdpa_decode"), ids=str)
+@pytest.mark.parametrize("case", recordings.cases("sdpa_decode"), ids=str)
 def test_decode_equals_the_recorded_kernel(case):
     query, key, value = (case.tensor(name) for name in "qkv")
     result = attention_decode(

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from emulator import recordings
 from emulator.arithmetic.kernel_norm import LAST_WIDTH_IN_L1, TILE, rms_norm, softmax
-from tests import goldens
 from tests.emulator.arithmetic.recorded import (
     assert_reproduces,
     assert_same_bits,
@@ -25,7 +25,7 @@ def compute_config(case):
     return {names[k]: v for k, v in case.attributes.items() if k in names}
 
 
-@pytest.mark.parametrize("case", goldens.cases("norm"), ids=str)
+@pytest.mark.parametrize("case", recordings.cases("norm"), ids=str)
 def test_rms_norm_equals_the_recorded_kernel(case):
     optional = {
         "weight": device_input(case, "w")[..., :1, :] if "w" in case.tensors else None,
@@ -74,7 +74,7 @@ def test_rows_beyond_l1_are_normalised_too(fp32_dest):
     torch.testing.assert_close(y, expected, rtol=0.01 if fp32_dest else 0.2, atol=0.0)
 
 
-@pytest.mark.parametrize("case", goldens.cases("softmax"), ids=str)
+@pytest.mark.parametrize("case", recordings.cases("softmax"), ids=str)
 def test_softmax_equals_the_recorded_kernel(case):
     config = compute_config(case)
     if config:

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from emulator import recordings
 from emulator.arithmetic.kernel_rotary import gated, rotary, rotary_pairs
-from tests import goldens
 from tests.emulator.arithmetic.recorded import assert_same_bits, device_input
 
-HALVES = [case for case in goldens.cases("rotary") if case.op.endswith("rotary_embedding")]
-PAIRS = [case for case in goldens.cases("rotary") if case.op.endswith("llama")]
+HALVES = [case for case in recordings.cases("rotary") if case.op.endswith("rotary_embedding")]
+PAIRS = [case for case in recordings.cases("rotary") if case.op.endswith("llama")]
 
 
 def assert_reproduces_rows(case, actual):
@@ -44,7 +44,7 @@ def test_low_fidelity_loses_the_lowest_bit_of_a_pair():
     assert_same_bits(cut[0, :2], torch.tensor([-1.0, 1.0]))
 
 
-@pytest.mark.parametrize("case", goldens.cases("swiglu"), ids=str)
+@pytest.mark.parametrize("case", recordings.cases("swiglu"), ids=str)
 def test_swiglu_equals_the_recorded_kernel(case):
     assert_same_bits(gated(case.tensor("a"), "silu"), case.output())
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from emulator.arithmetic.compute import Compute
 from emulator.arithmetic.matrix_plan import (
-    Compute,
     Product,
     core_grid_k_block,
     default_compute,
@@ -67,13 +67,55 @@ def test_a_core_grid_has_rules_of_its_own():
 @pytest.mark.parametrize(
     "activation, weight, out, planned, expected",
     [
-        ("bfloat16", "bfloat16", "bfloat16", False, Compute("HiFi2", False, True)),
-        ("bfloat16", "bfloat8_b", "bfloat16", False, Compute("HiFi2", False, True)),
-        ("bfloat16", "bfloat16", "bfloat16", True, Compute("LoFi", False, True)),
-        ("bfloat16", "bfloat16", "float32", False, Compute("HiFi2", True, False)),
-        ("bfloat8_b", "bfloat4_b", "bfloat8_b", False, Compute("LoFi", False, True)),
-        ("float32", "float32", "float32", True, Compute("HiFi3", True, False)),
-        ("float32", "float32", "bfloat16", False, Compute("HiFi3", False, True)),
+        (
+            "bfloat16",
+            "bfloat16",
+            "bfloat16",
+            False,
+            Compute("HiFi2", fp32_dest_acc=False, packer_l1_acc=True),
+        ),
+        (
+            "bfloat16",
+            "bfloat8_b",
+            "bfloat16",
+            False,
+            Compute("HiFi2", fp32_dest_acc=False, packer_l1_acc=True),
+        ),
+        (
+            "bfloat16",
+            "bfloat16",
+            "bfloat16",
+            True,
+            Compute("LoFi", fp32_dest_acc=False, packer_l1_acc=True),
+        ),
+        (
+            "bfloat16",
+            "bfloat16",
+            "float32",
+            False,
+            Compute("HiFi2", fp32_dest_acc=True, packer_l1_acc=False),
+        ),
+        (
+            "bfloat8_b",
+            "bfloat4_b",
+            "bfloat8_b",
+            False,
+            Compute("LoFi", fp32_dest_acc=False, packer_l1_acc=True),
+        ),
+        (
+            "float32",
+            "float32",
+            "float32",
+            True,
+            Compute("HiFi3", fp32_dest_acc=True, packer_l1_acc=False),
+        ),
+        (
+            "float32",
+            "float32",
+            "bfloat16",
+            False,
+            Compute("HiFi3", fp32_dest_acc=False, packer_l1_acc=True),
+        ),
     ],
 )
 def test_compute_defaults_are_those_ttnn_builds_its_kernels_with(

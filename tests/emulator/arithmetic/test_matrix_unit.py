@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from emulator import recordings
 from emulator.arithmetic import eltwise_unit, matrix_exact, matrix_kernels, matrix_unit, packer
 from emulator.arithmetic.matrix_plan import Product, default_compute, default_k_block
-from tests import goldens
 from tests.emulator.arithmetic.test_formats import assert_same_bits, from_bits
 
 RECORDED_GRID = (8, 9)
@@ -36,7 +36,7 @@ def _configuration(case, right):
     }
 
 
-PRODUCTS = [case for case in goldens.cases("matmul") if "activation" not in case.attributes]
+PRODUCTS = [case for case in recordings.cases("matmul") if "activation" not in case.attributes]
 
 
 @pytest.mark.parametrize("case", PRODUCTS, ids=str)
@@ -48,7 +48,7 @@ def test_product_gives_the_recorded_bits(case):
     assert_same_bits(computed, case.output())
 
 
-SUMS = [case for case in goldens.cases("binary") if case.name.startswith(("add", "subtract"))]
+SUMS = [case for case in recordings.cases("binary") if case.name.startswith(("add", "subtract"))]
 
 
 @pytest.mark.parametrize("case", SUMS, ids=str)
@@ -77,7 +77,7 @@ def _rotated(case, values):
     return torch.cat([negative, first], -1)
 
 
-@pytest.mark.parametrize("case", goldens.cases("rotary"), ids=str)
+@pytest.mark.parametrize("case", recordings.cases("rotary"), ids=str)
 def test_rotary_embedding_from_the_units_steps_gives_the_recorded_bits(case):
     values, cosine, sine = (case.tensor(name) for name in ("a", "cos", "sin"))
     token = case.attributes.get("token_idx")
@@ -90,7 +90,7 @@ def test_rotary_embedding_from_the_units_steps_gives_the_recorded_bits(case):
     assert_same_bits(computed, case.output()[..., : values.shape[-2], :])
 
 
-REDUCTIONS = [case for case in goldens.cases("reduce") if case.op != "ttnn.argmax"]
+REDUCTIONS = [case for case in recordings.cases("reduce") if case.op != "ttnn.argmax"]
 
 
 @pytest.mark.parametrize("case", REDUCTIONS, ids=str)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from emulator import recordings
 from emulator.arithmetic import (
     vector_activations,
     vector_binary,
@@ -11,7 +12,6 @@ from emulator.arithmetic import (
     vector_roots,
 )
 from emulator.arithmetic import vector_unit as unit
-from tests import goldens
 
 UNARY = {
     "ttnn.abs": vector_functions.absolute,
@@ -53,7 +53,7 @@ def assert_same_bits(actual, recorded):
         )
 
 
-@pytest.mark.parametrize("case", goldens.cases("unary"), ids=str)
+@pytest.mark.parametrize("case", recordings.cases("unary"), ids=str)
 def test_function_equals_the_recorded_kernel(case):
     options = {}
     if APPROXIMATE in case.name:
@@ -69,32 +69,32 @@ def test_function_equals_the_recorded_kernel(case):
     "name", ["mul_1x1x64x96", "mul_1x2x1x50", "mul_bcastrow_64x96", "mul_f32_64x96"]
 )
 def test_multiply_equals_the_recorded_kernel(name):
-    case = goldens.case(name)
+    case = recordings.case(name)
     fp32_dest = case.attributes.get("dtype") == "f32"
     product = vector_binary.multiply(case.tensor("a"), case.tensor("b"), fp32_dest=fp32_dest)
     assert_same_bits(product if fp32_dest else packed(product), case.output())
 
 
 def test_multiply_by_a_python_scalar_rounds_the_scalar_to_bf16_first():
-    case = goldens.case("mul_pyscalar_64x96")
+    case = recordings.case("mul_pyscalar_64x96")
     scalar = torch.tensor(case.attributes["scalar"]).bfloat16().float()
     assert_same_bits(packed(vector_binary.multiply(case.tensor("a"), scalar)), case.output())
 
 
 def test_divide_equals_the_recorded_kernel():
-    case = goldens.case("divide_64x96")
+    case = recordings.case("divide_64x96")
     quotient = vector_binary.divide(case.tensor("a"), case.tensor("b"))
     assert_same_bits(packed(quotient), case.output())
 
 
 def test_multiply_with_fused_silu_is_silu_then_multiply():
-    case = goldens.case("mul_silu_fused_32x256")
+    case = recordings.case("mul_silu_fused_32x256")
     gate = packed(vector_activations.silu(case.tensor("a")))
     assert_same_bits(packed(vector_binary.multiply(gate, case.tensor("b"))), case.output())
 
 
 def test_swiglu_is_the_first_half_times_silu_of_the_second():
-    case = goldens.case("swiglu_32x128")
+    case = recordings.case("swiglu_32x128")
     value, gate = case.tensor("a").chunk(2, dim=-1)
     gate = packed(vector_activations.silu(gate))
     assert_same_bits(packed(vector_binary.multiply(value, gate)), case.output())

@@ -1,7 +1,8 @@
 """Recorded results of TTNN's own kernels: inputs and outputs of one op call per case.
 
-A case names an op, its attributes and its tensors; README.md in this folder says what was run and
-how values are stored.  Everything is returned as torch tensors holding the exact recorded values.
+A case names an op, its attributes and its tensors; the README.md beside the recordings says what
+was run and how values are stored.  Everything is returned as torch tensors holding the exact
+recorded values.
 """
 
 import functools
@@ -12,7 +13,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-FOLDER = pathlib.Path(__file__).parent
+FOLDER = pathlib.Path(__file__).parents[1] / "tests/emulator/goldens"
+
+
+@functools.cache
+def _archive(path):
+    with np.load(path) as archive:
+        return dict(archive)
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,7 @@ class Case:
     op: str
     attributes: dict = field(hash=False)
     tensors: dict = field(hash=False)
+    folder: pathlib.Path
 
     def __str__(self):
         return self.name
@@ -35,7 +43,7 @@ class Case:
         integers.  Raises ValueError if `padded` is asked for and only logical values were stored.
         """
         entry = self.tensors[name]
-        values = _archive(self.family)[entry["key"]]
+        values = _archive(self.folder / f"{self.family}.npz")[entry["key"]]
         if entry["encoding"] == "bf16_bits":
             values = (values.astype(np.uint32) << 16).view(np.float32)
         values = torch.from_numpy(np.array(values))
@@ -52,14 +60,10 @@ class Case:
 
 
 @functools.cache
-def _archive(family):
-    with np.load(FOLDER / f"{family}.npz") as archive:
-        return dict(archive)
-
-
-@functools.cache
-def _all():
-    index = json.loads((FOLDER / "index.json").read_text())
+def all_cases(folder=FOLDER):
+    """Every case of a folder of recordings, in recorded order."""
+    folder = pathlib.Path(folder)
+    index = json.loads((folder / "index.json").read_text())
     return tuple(
         Case(
             name=entry["name"],
@@ -67,28 +71,23 @@ def _all():
             op=entry["op"],
             attributes=entry["attributes"],
             tensors=entry["tensors"],
+            folder=folder,
         )
         for entry in index["cases"]
     )
 
 
 def cases(*families):
-    """All cases of the given families (all families if none is given), in recorded order."""
-    known = {case.family for case in _all()}
-    unknown = set(families) - known
+    """The project's own cases of the given families, in recorded order."""
+    unknown = set(families) - {case.family for case in all_cases()}
     if unknown:
-        raise ValueError(f"no goldens of {sorted(unknown)}; there are {sorted(known)}")
-    return [case for case in _all() if not families or case.family in families]
+        raise ValueError(f"no recordings of {sorted(unknown)}")
+    return [case for case in all_cases() if case.family in families]
 
 
 def case(name):
-    """The case called `name`; KeyError if there is none."""
-    for candidate in _all():
+    """The project's own case called `name`; KeyError if there is none."""
+    for candidate in all_cases():
         if candidate.name == name:
             return candidate
-    raise KeyError(f"no golden case is called {name!r}")
-
-
-def families():
-    """Names of all recorded families."""
-    return sorted({case.family for case in _all()})
+    raise KeyError(f"no recorded case is called {name!r}")

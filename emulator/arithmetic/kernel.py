@@ -1,0 +1,301 @@
+"""Arithmetic as the device's kernels do it, step by step: the same functions as `rounded`.
+
+Functions take the operands' contents in storage dtype and return float32 values as the packer
+leaves them in the output's format, or integers.  Where the caller gives no compute kernel
+configuration the operation's own default holds.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from . import (
+    kernel_attention,
+    kernel_attention_decode,
+    kernel_norm,
+    kernel_rotary,
+    matrix_plan,
+    matrix_unit,
+    rounded,
+)
+from .compute import Compute
+from .kernel_attention_steps import Config
+from .kernel_eltwise import binary, step_in_dest, typecast, unary, where
+from .packer import pack
+from .rounded import rotate_half, wide
+
+# --- matrix products -----------------------------------------------------------------------------
+
+_weights = WeakTensorKeyDictionary()  # contents of a buffer -> (version, what was found out)
+
+
+def matmul(
+    a,
+    b,
+    bias=None,
+    *,
+    product,
+    compute=None,
+    cores=(8, 8),
+    core_grid=None,
+    planned=False,
+    k_block=None,
+    steps=(),
+):
+    """Matrix product; arguments as for `rounded.matmul`."""
+    if compute is None:
+        planned = planned or core_grid is not None
+        compute = matrix_plan.default_compute(
+            product.activation, product.weight, product.out, planned
+        )
+    wide_dst = compute.fp32_dest_acc
+    product = replace(product, fp32_dest_acc=wide_dst)
+    if k_block is None and core_grid is not None:
+        k_block = matrix_plan.core_grid_k_block(product, core_grid)
+    elif k_block is None:
+        k_block = matrix_plan.default_k_block(product, cores)
+
+    def fused(dst):
+        for step in steps:
+            dst = step_in_dest(step, dst, wide_dst)
+        return dst
+
+    return matrix_unit.matmul(
+        a,
+        _prepared(b, wide_dst),
+        fidelity=compute.fidelity,
+        fp32_dest_acc=wide_dst,
+        packer_l1_acc=compute.packer_l1_acc,
+        k_block_tiles=k_block,
+        bias=bias,
+        fused=fused if steps else None,
+        out=product.out,
+    )
+
+
+def _prepared(weight, wide_dst):
+    """A `matrix_unit.Weight`; what has to be found out about a buffer's contents is found out once.
+
+    A weight that the matrix unit's code can read where it lies is laid out anew each time, which
+    costs nothing: to keep it would keep the contents alive.
+    """
+    key = weight if weight._base is None else weight._base
+    place = (weight._version, weight.data_ptr(), weight.shape, weight.stride(), wide_dst)
+    known = _weights.get(key)
+    if known is not None and known[0] == place:
+        kept = known[1]
+        if isinstance(kept, matrix_unit.Weight):
+            return kept
+        return matrix_unit.weight_in_place(weight, kept)
+    readable = weight if weight.dtype == torch.bfloat16 else matrix_unit.unpack(weight, wide_dst)
+    prepared = matrix_unit.prepare_weight(readable)
+    shared = matrix_unit.lies_in(prepared, weight)
+    _weights[key] = (place, prepared.largest_exponent if shared else prepared)
+    return prepared
+
+
+# --- normalization -------------------------------------------------------------------------------
+
+# Compute kernel configurations of ops that are given none (those of TTNN 0.81.1, as its runtime
+# asks for them).
+RMS_NORM = Compute("HiFi4", approximate=True)
+LAYER_NORM = Compute("HiFi4", fp32_dest_acc=True)
+SOFTMAX = Compute("HiFi3", approximate=True, fp32_dest_acc=True)
+REDUCE = Compute("HiFi3", fp32_dest_acc=True)
+ATTENTION = Compute("HiFi2", approximate=True)
+ROTARY = Compute("HiFi4")
+
+
+def rms_norm(
+    x,
+    weight=None,
+    bias=None,
+    residual=None,
+    *,
+    epsilon,
+    width=None,
+    compute=None,
+    out="bfloat16",
+):
+    """Root mean square norm; arguments as for `rounded.rms_norm`."""
+    compute = compute or RMS_NORM
+    return kernel_norm.rms_norm(
+        x,
+        weight,
+        bias,
+        epsilon=epsilon,
+        width=width,
+        residual=residual,
+        fidelity=compute.fidelity,
+        approximate=compute.approximate,
+        fp32_dest=compute.fp32_dest_acc,
+        out=out,
+    )
+
+
+def layer_norm(x, weight=None, bias=None, residual=None, *, out="bfloat16", **arguments):
+    """Layer norm, in float32 and rounded once as the packer does; see `rounded.layer_norm`."""
+    return pack(rounded.layer_norm(x, weight, bias, residual, **arguments), out, wide=True)
+
+
+def softmax(
+    x,
+    dim=-1,
+    *,
+    width=None,
+    scale=None,
+    mask=None,
+    numeric_stable=True,
+    compute=None,
+    dtype="bfloat16",
+    out="bfloat16",
+):
+    """Softmax; arguments as for `rounded.softmax`."""
+    float32 = dtype == "float32"
+    wide_exponentials = float32 or (compute is not None and compute.fp32_dest_acc)
+    compute = compute or replace(SOFTMAX, approximate=not float32)
+    if scale is not None or mask is not None or dim not in (-1, x.dim() - 1):
+        result = rounded.softmax(
+            x, dim, width=width, scale=scale, mask=mask, numeric_stable=numeric_stable
+        )
+        return pack(result, out, wide=True)
+    return kernel_norm.softmax(
+        x,
+        width=width,
+        stable=numeric_stable,
+        fidelity=compute.fidelity,
+        approximate=compute.approximate,
+        fp32_dest=compute.fp32_dest_acc,
+        wide_exponentials=wide_exponentials,
+        out=out,
+    )
+
+
+# --- reductions ----------------------------------------------------------------------------------
+
+
+def reduce(operation, x, dims, *, scalar=1.0, compute=None, dtype="bfloat16", out="bfloat16"):
+    """Reduction; arguments as for `rounded.reduce`."""
+    compute = compute or REDUCE
+    last = dims in ((-1,), (x.dim() - 1,))
+    if not last or operation == "min" or dtype == "int32":
+        result = rounded.reduce(operation, x, dims, scalar=scalar)
+        return pack(result, out, wide=True) if result.dtype.is_floating_point else result
+    if operation == "max":
+        result = matrix_unit.row_max(x) * scalar
+    else:
+        scaler = scalar / x.shape[-1] if operation == "mean" else scalar
+        result = matrix_unit.row_sum(
+            x, scaler=scaler, fidelity=compute.fidelity, fp32_dest_acc=compute.fp32_dest_acc
+        )
+    return pack(result, out, compute.fp32_dest_acc)
+
+
+def variance(x, dims, correction, *, scalar=1.0, compute=None, dtype="bfloat16", out="bfloat16"):
+    """Variance; arguments as for `rounded.variance`."""
+    return pack(rounded.variance(x, dims, correction, scalar=scalar), out, wide=True)
+
+
+# --- attention and rotary embeddings -------------------------------------------------------------
+
+
+def rotary(x, cos, sin):
+    """Rotation by halves; arguments as for `rounded.rotary`."""
+    return kernel_rotary.rotary(x, cos, sin)
+
+
+def rotary_pairs(x, cos, sin, transformation, *, compute=None):
+    """Rotation by a transformation matrix; arguments as for `rounded.rotary_pairs`."""
+    compute = compute or ROTARY
+    return kernel_rotary.rotary_pairs(
+        x, cos, sin, transformation, fidelity=compute.fidelity, fp32_dest=compute.fp32_dest_acc
+    )
+
+
+def attention(query, key, value, *, compute=None, program=None, **arguments):
+    """Attention over a prompt; arguments as for `rounded.attention`.
+
+    A sink beside a 32-bit destination is computed in float32 and rounded once.
+    """
+    if arguments.get("sink") is not None and compute is not None and compute.fp32_dest_acc:
+        result = rounded.attention(query, key, value, **arguments)
+        return pack(result, arguments.get("out", "bfloat16"), wide=True)
+    chunks = {}
+    if program is not None:
+        chunks = {"q_chunk": program.q_chunk or 32, "k_chunk": program.k_chunk or 32}
+    config = _attention_config(compute, program, **chunks)
+    return kernel_attention.attention(query, key, value, config=config, **arguments)
+
+
+def attention_rows(last, capacity, program):
+    """Rows of a cache that are read for queries that see the first `last`: whole chunks."""
+    chunk = _decode_chunk(capacity, program)
+    return min(-(-last // chunk) * chunk, capacity)
+
+
+def attention_decode(
+    query,
+    key,
+    value,
+    *,
+    capacity,
+    users,
+    cores,
+    compute=None,
+    program=None,
+    window=None,
+    **arguments,
+):
+    """Attention over a cache; arguments as for `rounded.attention_decode`.
+
+    A sliding window is computed in float32 and rounded once.
+    """
+    if window:
+        result = rounded.attention_decode(query, key, value, window=window, **arguments)
+        return pack(result, arguments.get("out", "bfloat16"), wide=True)
+    limit = None
+    if program is not None:
+        cores, limit = program.cores, program.cores_per_head
+    shared = kernel_attention_decode.cores_per_head(cores[0] * cores[1], users, key.shape[1], limit)
+    config = _attention_config(compute, program, k_chunk=_decode_chunk(capacity, program))
+    return kernel_attention_decode.attention_decode(
+        query, key, value, cores=shared, config=config, **arguments
+    )
+
+
+def _decode_chunk(capacity, program):
+    chunk = program.k_chunk if program is not None else 0
+    return chunk or kernel_attention_decode.default_chunk(capacity)
+
+
+def _attention_config(compute, program, **chunks):
+    compute = compute or ATTENTION
+    return Config(
+        fidelity=compute.fidelity,
+        approximate=compute.approximate,
+        fp32_dest=compute.fp32_dest_acc,
+        exp_approximate=program is None or program.exp_approximate,
+        **chunks,
+    )
+
+
+__all__ = [
+    "attention",
+    "attention_decode",
+    "attention_rows",
+    "binary",
+    "layer_norm",
+    "matmul",
+    "reduce",
+    "rms_norm",
+    "rotary",
+    "rotary_pairs",
+    "rotate_half",
+    "softmax",
+    "typecast",
+    "unary",
+    "variance",
+    "where",
+    "wide",
+]

@@ -1,0 +1,57 @@
+"""What lies beside the logical contents of a tensor, and what was never written at all.
+
+Kernels work on whole tiles. Rows of padding that hold zeros give rows that are known beforehand, so
+that they need not be computed; all others are. A buffer that was allocated and not written holds
+`undefined` values, which stay recognisable through the operations that work row by row.
+"""
+
+import torch
+
+# A NaN that nothing computes: contents of a float buffer that nothing wrote.
+UNDEFINED_BFLOAT16 = 0x7FA5
+UNDEFINED_FLOAT32 = 0x7FA5A5A5
+UNDEFINED_INTEGERS = {"uint8": 0xA5, "uint16": 0xA5A5, "int32": 0x25A5A5A5, "uint32": 0x25A5A5A5}
+UNDEFINED_BLOCK_FLOAT = 1e30
+
+
+def undefined(shape, dtype):
+    """Contents of a buffer that was allocated and not written: recognisable, never zero."""
+    if dtype in UNDEFINED_INTEGERS:
+        return torch.full(shape, UNDEFINED_INTEGERS[dtype])
+    if dtype == "bfloat16":
+        return torch.full(shape, UNDEFINED_BFLOAT16, dtype=torch.int16).view(torch.bfloat16)
+    if dtype == "float32":
+        return torch.full(shape, UNDEFINED_FLOAT32, dtype=torch.int32).view(torch.float32)
+    return torch.full(shape, UNDEFINED_BLOCK_FLOAT)
+
+
+def undefined_rows(values):
+    """[..., 1] bool, rows of float contents that start with the mark of `undefined`; None for none."""
+    if values.dtype == torch.bfloat16:
+        marked = values[..., :1].view(torch.int16) == UNDEFINED_BFLOAT16
+    elif values.dtype == torch.float32:
+        marked = values[..., :1].view(torch.int32) == UNDEFINED_FLOAT32
+    else:
+        return None
+    return marked if marked.any() else None
+
+
+def without_undefined_rows(values):
+    """The contents with zeros for rows that nothing wrote, and where they were (or None)."""
+    marked = undefined_rows(values)
+    return (values, None) if marked is None else (values.masked_fill(marked, 0.0), marked)
+
+
+def mark_undefined_rows(values, marked, dtype):
+    """Results of rows that nothing wrote are marked again; `marked` as found above, or None."""
+    if marked is None or dtype not in ("bfloat16", "float32"):
+        return values
+    mark = undefined((1,), dtype)
+    return torch.where(marked, mark, values.to(mark.dtype))
+
+
+def live_rows(operand):
+    """Contents without padding columns, and without the padding rows if all of those are zero."""
+    values = operand.data[..., : operand.shape[-1]]
+    rows = operand.shape[-2]
+    return values[..., :rows, :] if not values[..., rows:, :].any() else values

@@ -1,0 +1,255 @@
+"""What recorded calls should have given: exact results, and which elements are defined at all.
+
+`EXACT` has a float64 function for each recorded op that computes; those that move data have none.
+"""
+
+import math
+
+import torch
+from torch.nn import functional
+
+# --- exact results -------------------------------------------------------------------------------
+
+
+def exact(case):
+    """The float64 result of a recorded call, computed from its exact inputs; padding is not read.
+
+    Returns:
+        torch float64 tensor of the output's logical shape, or None for an op that moves data.
+    """
+    if case.op not in EXACT:
+        return None
+    inputs = {n: case.tensor(n) for n, t in case.tensors.items() if t["role"] == "input"}
+    wide = {n: v.double() if v.dtype.is_floating_point else v.long() for n, v in inputs.items()}
+    result = EXACT[case.op](case.attributes, **wide)
+    return _grown(result, case.tensors["out0"]["shape"])
+
+
+def _grown(values, shape):
+    """Zero rows where TTNN's logical shape has the padded rows too."""
+    if values.dim() != len(shape):
+        values = values.reshape(shape)
+    missing = [(0, new - old) for old, new in zip(values.shape, shape, strict=True)]
+    return functional.pad(values, [n for pair in reversed(missing) for n in pair])
+
+
+UNARY = {
+    "abs": torch.abs,
+    "cos": torch.cos,
+    "erf": torch.erf,
+    "exp": torch.exp,
+    "exp2": torch.exp2,
+    "expm1": torch.expm1,
+    "gelu": functional.gelu,
+    "identity": torch.clone,
+    "log": torch.log,
+    "log1p": torch.log1p,
+    "log2": torch.log2,
+    "neg": torch.neg,
+    "reciprocal": torch.reciprocal,
+    "relu": torch.relu,
+    "relu6": functional.relu6,
+    "rsqrt": torch.rsqrt,
+    "sigmoid": torch.sigmoid,
+    "sign": torch.sign,
+    "silu": functional.silu,
+    "sin": torch.sin,
+    "softplus": functional.softplus,
+    "sqrt": torch.sqrt,
+    "square": torch.square,
+    "tan": torch.tan,
+    "tanh": torch.tanh,
+}
+
+BINARY = {
+    "add": torch.add,
+    "divide": torch.divide,
+    "maximum": torch.maximum,
+    "minimum": torch.minimum,
+    "mul": torch.multiply,
+    "multiply": torch.multiply,
+    "pow": torch.pow,
+    "rsub": torch.rsub,
+    "subtract": torch.subtract,
+}
+
+
+def _unary(function):
+    return lambda attributes, a: function(a)
+
+
+def _binary(function):
+    def exact_binary(attributes, a, b=None):
+        b = torch.tensor(attributes["scalar"], dtype=torch.float64) if b is None else b
+        a = _activated(a, attributes.get("input_tensor_a_activations"))
+        b = _activated(b, attributes.get("input_tensor_b_activations"))
+        return _activated(function(a, b), attributes.get("activations"))
+
+    return exact_binary
+
+
+def _activated(x, names):
+    for name in names or ():
+        x = UNARY[name.lower()](x)
+    return x
+
+
+def _product(attributes, a, *bias, w=None, b=None, **more):
+    """The right operand is `w` or, of a matmul, `b`; whatever else there is, is the bias."""
+    if w is None:
+        w, b = b, None
+    a = a.mT if attributes.get("transpose_a") else a
+    w = w.mT if attributes.get("transpose_b") else w
+    product = a @ w
+    for summand in (b, *more.values()):
+        product = product if summand is None else product + summand
+    return _activated(product, [attributes["activation"]] if "activation" in attributes else ())
+
+
+def _rms_norm(attributes, a, w=1.0, r=0.0, b=0.0):
+    x = a + r
+    mean_square = x.square().mean(-1, keepdim=True)
+    if torch.is_tensor(w):
+        w = w.reshape(-1)  # a row-major weight may come as rows of 32
+    return x * torch.rsqrt(mean_square + attributes.get("epsilon", 1e-12)) * w + b
+
+
+def _softmax(attributes, a):
+    return a.softmax(attributes.get("dim", -1))
+
+
+def _swiglu(attributes, a):
+    value, gate = a.chunk(2, attributes.get("dim", -1))
+    return value * functional.silu(gate)
+
+
+def _reduction(function):
+    def exact_reduction(attributes, a):
+        dims = attributes.get("dim", -1)
+        return attributes.get("scalar", 1.0) * function(a, dims, True)
+
+    return exact_reduction
+
+
+def _rotary(attributes, a, cos, sin):
+    token = attributes.get("token_idx")
+    rows = slice(0, a.shape[-2]) if token is None else slice(token, token + 1)
+    first, second = a.chunk(2, -1)
+    return a * cos[..., rows, :] + torch.cat((-second, first), -1) * sin[..., rows, :]
+
+
+def _rotary_pairs(attributes, a, cos, sin, trans_mat):
+    rows = slice(0, 1 if attributes.get("is_decode_mode") else a.shape[-2])
+    turned = (a.unflatten(-1, (-1, 32)) @ trans_mat[0, 0, :32]).flatten(-2)
+    return a * cos[..., rows, :] + turned * sin[..., rows, :]
+
+
+# --- exact attention -----------------------------------------------------------------------------
+
+
+def _attention(attributes, q, k, v, mask=None, attn_mask=None):
+    mask = attn_mask if mask is None else mask
+    if attributes.get("is_causal", mask is None):
+        mask = torch.full(q.shape[-2:-1] + k.shape[-2:-1], -math.inf).triu(1).double()
+    return _attended(q, k, v, attributes.get("scale"), mask)
+
+
+def _attention_decode(
+    attributes, q, k, v, pos=None, page_table=None, mask=None, attn_mask=None
+):  # fmt: skip
+    """q [1, B, N, D], k and v [B, K, T, D] or pages [P, K, 32, D]; a user without position: NaN."""
+    if page_table is not None:
+        k, v = (cache[page_table].transpose(1, 2).flatten(2, 3) for cache in (k, v))
+    mask = attn_mask if mask is None else mask
+    scale = attributes.get("scale") or q.shape[-1] ** -0.5
+    rows = []
+    for user in range(q.shape[1]):
+        seen = k.shape[2] if pos is None else int(pos[user]) + 1
+        keys, values = k[user : user + 1, :, :seen], v[user : user + 1, :, :seen]
+        # the kernel adds the mask before it scales
+        bias = None if mask is None else mask.reshape(-1, *mask.shape[-2:])[user, :, None] * scale
+        if seen:
+            rows.append(_attended(q[0, user, None, :, None], keys, values, scale, bias)[0, :, 0])
+        else:
+            rows.append(torch.full_like(q[0, user], math.nan))
+    return torch.stack(rows)[None]
+
+
+def _attended(q, k, v, scale, bias):
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    groups = q.shape[1] // k.shape[1]
+    k, v = (x.repeat_interleave(groups, 1) for x in (k, v))
+    scores = q @ k.mT * scale
+    return (scores if bias is None else scores + bias).softmax(-1) @ v
+
+
+EXACT = (
+    {f"ttnn.{name}": _unary(function) for name, function in UNARY.items()}
+    | {f"ttnn.{name}": _binary(function) for name, function in BINARY.items()}
+    | {
+        "ttnn.experimental.rotary_embedding": _rotary,
+        "ttnn.experimental.rotary_embedding_llama": _rotary_pairs,
+        "ttnn.linear": _product,
+        "ttnn.matmul": _product,
+        "ttnn.max": _reduction(torch.amax),
+        "ttnn.mean": _reduction(torch.mean),
+        "ttnn.min": _reduction(torch.amin),
+        "ttnn.rms_norm": _rms_norm,
+        "ttnn.softmax": _softmax,
+        "ttnn.sum": _reduction(torch.sum),
+        "ttnn.swiglu": _swiglu,
+        "ttnn.transformer.paged_scaled_dot_product_attention_decode": _attention_decode,
+        "ttnn.transformer.scaled_dot_product_attention": _attention,
+        "ttnn.transformer.scaled_dot_product_attention_decode": _attention_decode,
+        "ttnn.typecast": lambda attributes, a: a,
+    }
+)
+
+# --- defined elements ----------------------------------------------------------------------------
+
+
+def defined(case, name):
+    """Which elements of a recorded output a kernel writes.
+
+    Returns:
+        bool tensor of the output's recorded shape, padded where the padding was recorded.
+    """
+    padded = case.tensors[name].get("stored") == "padded"
+    mask = torch.ones(case.tensor(name, padded=padded).shape, dtype=torch.bool)
+    if case.op in UNDEFINED:
+        UNDEFINED[case.op](case, name, mask)
+    return mask
+
+
+def _rows_without_user(case, name, mask):
+    """Rows beyond the batch: two recorded runs differ in them."""
+    mask[:, :, case.tensors["a"]["shape"][1] :] = False
+
+
+def _rows_without_head(case, name, mask):
+    """Rows of a tile beyond the heads: the kernel copies heads, the rest of the shard stays."""
+    mask[:, :, case.tensors[name]["shape"][2] :] = False
+
+
+def _rows_without_head_or_position(case, name, mask):
+    """Two recorded runs differ in the rows beyond the heads; a user at position -1 is skipped."""
+    _rows_without_head(case, name, mask)
+    if "pos" in case.tensors:
+        mask[:, case.tensor("pos") < 0] = False
+
+
+def _padding(case, name, mask):
+    """The kernel copies rows of the logical tensor into a buffer that it does not clear."""
+    logical = tuple(slice(0, size) for size in case.tensors[name]["shape"])
+    kept = torch.zeros_like(mask)
+    kept[logical] = True
+    mask &= kept
+
+
+UNDEFINED = {
+    "ttnn.experimental.nlp_concat_heads_decode": _rows_without_user,
+    "ttnn.experimental.nlp_create_qkv_heads_decode": _rows_without_head,
+    "ttnn.reshape": _padding,
+    "ttnn.transformer.paged_scaled_dot_product_attention_decode": _rows_without_head_or_position,
+    "ttnn.transformer.scaled_dot_product_attention_decode": _rows_without_head_or_position,
+}

@@ -1,0 +1,97 @@
+"""Every recorded call of TTNN's kernels, made again on the emulated device."""
+
+import dataclasses
+
+import pytest
+import torch
+
+import emulator
+from emulator import recordings
+from emulator.fidelity import EXACT, compare, row_of
+from emulator.recorded_call import NotReplayable
+from emulator.references import defined, exact
+from emulator.replay import RECORDED_CORES, replay
+
+# Cases that are not equal bit for bit, and why; they keep the limit of their line in the table.
+NOT_EQUAL = {}
+
+# Roundings of float32 tip a tie here and there.
+SLACK = 1.001
+
+
+@pytest.mark.parametrize("case", recordings.all_cases(), ids=str)
+def test_replay_gives_the_recorded_bits(device, case):
+    with emulator.reckoning(arithmetic="kernel", cores=RECORDED_CORES):
+        figures = compare(case, replay(case, device))
+    limit = row_of(case)[3] if case.name in NOT_EQUAL else EXACT
+    assert figures.meets(limit), f"{figures} is not within {limit}"
+
+
+def test_cases_that_are_not_equal_are_recorded():
+    assert set(NOT_EQUAL) <= {case.name for case in recordings.all_cases()}
+
+
+@pytest.mark.parametrize("case", recordings.cases("data_movement", "embedding", "heads"), ids=str)
+def test_rounded_arithmetic_moves_the_same_bits(device, case):
+    with emulator.reckoning(arithmetic="rounded"):
+        figures = compare(case, replay(case, device))
+    assert figures.meets(EXACT), figures
+
+
+def rounds_once(case):
+    """Whether float32 rounded once must be nearer to exact: not what padding or infinities decide."""
+    return (
+        exact(case) is not None
+        and case.tensors["out0"]["dtype"] in ("bfloat16", "float32")
+        and "special" not in case.attributes
+        and not ("softmax" in case.op and "input_padding" in case.attributes)
+        and not ("sdpa" in case.name and case.attributes.get("padded_input") == "k")
+    )
+
+
+@pytest.mark.parametrize("case", [c for c in recordings.all_cases() if rounds_once(c)], ids=str)
+def test_rounded_arithmetic_is_nearer_to_exact_than_the_kernels(device, case):
+    with emulator.reckoning(arithmetic="rounded"):
+        values = replay(case, device)["out0"]
+    logical = tuple(slice(0, size) for size in case.tensors["out0"]["shape"])
+    counts, reference = defined(case, "out0")[logical], exact(case)
+    ours, theirs = (
+        (x.double() - reference)[counts].norm() / reference[counts].norm()
+        for x in (values[logical], case.output())
+    )
+    assert ours <= theirs * SLACK
+
+
+@pytest.fixture
+def case():
+    return recordings.case("swiglu_32x128")
+
+
+def test_an_unknown_op_is_refused(case, device):
+    with pytest.raises(NotReplayable, match="no call is known for 'ttnn.hyperbole'"):
+        replay(dataclasses.replace(case, op="ttnn.hyperbole"), device)
+
+
+def test_an_unknown_attribute_is_refused(case, device):
+    with pytest.raises(NotReplayable, match="does not know the attributes {'mood': 'sad'}"):
+        replay(dataclasses.replace(case, attributes={"mood": "sad"}), device)
+
+
+def test_an_output_of_another_shape_is_refused(case, device):
+    output = case.tensors["out0"] | {"shape": [1, 1, 64, 32]}
+    with pytest.raises(NotReplayable, match=r"bfloat16 \[1, 1, 32, 64\], recorded is bfloat16"):
+        replay(dataclasses.replace(case, tensors=case.tensors | {"out0": output}), device)
+
+
+def test_undefined_elements_are_those_without_a_user_or_a_head():
+    joined = recordings.case("nlp_concat_heads_decode_h4b8d64")
+    assert defined(joined, "out0").sum(-1).flatten().tolist() == [256] * 8 + [0] * 24
+    split = recordings.case("nlp_create_qkv_heads_decode_h4kv2d64b1")
+    assert defined(split, "out1").sum(-1).flatten().tolist() == [64] * 2 + [0] * 30
+
+
+def test_references_are_those_of_torch():
+    case = recordings.case("linear_silu_64x96x128")
+    product = case.tensor("a").double() @ case.tensor("w").double()
+    assert torch.equal(exact(case), torch.nn.functional.silu(product))
+    assert exact(recordings.case("concat_h")) is None
