@@ -227,7 +227,8 @@ def measure(cases, device):
             results.append((case, compare(case, replay(case, device))))
         except (NotReplayable, emulator.NotEmulated, RuntimeError, TypeError) as error:
             results.append((case, Figures(refused=1)))
-            sentence = " ".join(str(error).split()) or type(error).__name__
+            text = str(error).partition("backtrace:")[0]  # TTNN's own
+            sentence = " ".join(text.split()) or type(error).__name__
             refusals.append(sentence if case.name in sentence else f"{case}: {sentence}")
     return results, refusals
 
@@ -317,6 +318,7 @@ def main(argv=None):
         results, refusals = measure(cases, device)
     print(
         f"{len(cases)} recorded calls, arithmetic {options.arithmetic}, "
+        f"{' x '.join(map(str, RECORDED_CORES))} cores, "
         f"ttnn {importlib.metadata.version('ttnn')}, {datetime.date.today()}"
     )
     lines, kept = table(results, options.cases)

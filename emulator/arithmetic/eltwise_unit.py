@@ -22,6 +22,7 @@ from .matrix_kernels import (
 _LARGEST = 240
 
 _CHUNK = 4096  # elements of one task
+WORTH_WAKING = 1 << 16  # elements that one thread does in the time that waking another takes
 
 
 @njit
@@ -50,8 +51,13 @@ def _add_chunk(first, second, wide, dst):
             dst[i] = round_to_eight_bits(dst[i])
 
 
+@njit(cache=True)
+def _add_in_turn(first, second, wide, out):
+    _add_chunk(first, second, wide, out)
+
+
 @njit(parallel=True, cache=True)
-def _add_ordinary(first, second, wide, out):
+def _add_in_parallel(first, second, wide, out):
     """Both values rounded half away to ten fraction bits of the larger exponent, then added."""
     for chunk in prange((out.size + _CHUNK - 1) // _CHUNK):
         start = chunk * _CHUNK
@@ -111,8 +117,13 @@ def _multiply_chunk(a, b, phases, wide, dst):
         dst[i] = dst[i] if smaller > np.int32(0) else np.float32(0)
 
 
+@njit(cache=True)
+def _multiply_in_turn(first, second, phases, wide, out):
+    _multiply_chunk(first, second, phases, wide, out)
+
+
 @njit(parallel=True, cache=True)
-def _multiply_ordinary(first, second, phases, wide, out):
+def _multiply_in_parallel(first, second, phases, wide, out):
     """Phase by phase onto the destination, from +0."""
     for chunk in prange((out.size + _CHUNK - 1) // _CHUNK):
         start = chunk * _CHUNK
@@ -152,7 +163,10 @@ def add(first, second, *, wide=False):
     first, second, shape = _operands(first, second)
     out = np.empty_like(first)
     if max(_largest_exponent(first), _largest_exponent(second)) <= _LARGEST:
-        _add_ordinary(first, second, wide, out)
+        if out.size < WORTH_WAKING:
+            _add_in_turn(first, second, wide, out)
+        else:
+            _add_in_parallel(first, second, wide, out)
     else:
         matrix_exact.add(_bits(first), _bits(second), wide, _bits(out))
     return torch.from_numpy(out).reshape(shape)
@@ -179,7 +193,10 @@ def multiply(first, second, *, fidelity="HiFi4", wide=False):
     first, second, shape = _operands(first, second)
     out = np.empty_like(first)
     if _largest_exponent(first) + _largest_exponent(second) - 127 <= _LARGEST:
-        _multiply_ordinary(first, second, phases, wide, out)
+        if out.size < WORTH_WAKING:
+            _multiply_in_turn(first, second, phases, wide, out)
+        else:
+            _multiply_in_parallel(first, second, phases, wide, out)
     else:
         matrix_exact.multiply(_bits(first), _bits(second), phases, wide, _bits(out))
     return torch.from_numpy(out).reshape(shape)

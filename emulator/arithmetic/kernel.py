@@ -21,7 +21,7 @@ from . import (
 )
 from .compute import Compute
 from .kernel_attention_steps import Config
-from .kernel_eltwise import binary, step_in_dest, typecast, unary, where
+from .kernel_eltwise import binary, moved, step_in_dest, typecast, unary, where
 from .packer import pack
 from .rounded import rotate_half, wide
 
@@ -287,6 +287,7 @@ __all__ = [
     "binary",
     "layer_norm",
     "matmul",
+    "moved",
     "reduce",
     "rms_norm",
     "rotary",

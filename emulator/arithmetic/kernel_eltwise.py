@@ -7,6 +7,8 @@ eltwise_binary_no_bcast.cpp, eltwise_binary_sfpu_no_bcast.cpp, eltwise_typecast.
 binary operation takes was observed in the programs that TTNN 0.81.1 builds.
 """
 
+import torch
+
 from . import (
     eltwise_unit,
     rounded,
@@ -176,6 +178,20 @@ def where(condition, if_true, if_false, *, out="bfloat16"):
     """`if_true` where `condition` is not zero, `if_false` elsewhere; all three broadcast."""
     chosen = rounded.where(condition, if_true, if_false)
     return chosen if out in INTEGERS else pack(chosen, out, wide=out == "float32")
+
+
+def moved(x, dtype):
+    """Contents that a compute kernel only moves; of bfloat16 the packer keeps no denormal and no -0.
+
+    float32 goes around the conversions (unpack to Dst), and a block format has neither.
+    """
+    if dtype != "bfloat16":
+        return x
+    bits = x.view(torch.int16)
+    exponent = bits & 0x7F80
+    bits = torch.where(exponent == 0, 0, bits)
+    nan = (exponent == 0x7F80) & ((bits & 0x7F) != 0)
+    return torch.where(nan, bits & ~0x7F, bits).view(torch.bfloat16)
 
 
 def typecast(x, from_dtype, to_dtype):

@@ -2,8 +2,9 @@
 
 Tensors are float32 or bfloat16 and hold what lies in the device's buffers: S rows, W columns, as
 padded on the device.  Results are float32, rounded as the packer rounds them to the format `out`.
-Kernel sources: layernorm.cpp, layernorm_large_tensor.cpp, numeric.h, softmax.cpp.  Formats of the
-circular buffers are those that TTNN 0.81.1's program factories ask for.
+Kernel sources: layernorm.cpp, layernorm_large_tensor.cpp, numeric.h, softmax.cpp, and those that
+functions name.  Formats of the circular buffers are those that TTNN 0.81.1's program factories ask
+for.
 """
 
 import math
@@ -11,12 +12,16 @@ import math
 import torch
 
 from . import eltwise_unit
+from .formats import BLOCK, BLOCK_FORMAT_BITS
+from .kernel_reduce import matrix_sum
 from .matrix_unit import row_max, row_sum, unpack
 from .packer import pack, truncate_to_bfloat16
 from .vector_binary import multiply_by_scalar
 from .vector_exponential import softmax_exp
 from .vector_functions import square
-from .vector_roots import rsqrt, softmax_reciprocal
+from .vector_roots import reciprocal, rsqrt, softmax_reciprocal
+from .vector_unit import add as add_lanes
+from .vector_unit import load, store
 
 TILE = 32
 
@@ -92,18 +97,40 @@ def _fits_in_l1(width, wide, has_weight, has_residual):
     return math.ceil(width / TILE) <= LAST_WIDTH_IN_L1[wide, has_weight, has_residual]
 
 
+# Widest row, in tiles, that softmax.cpp holds in L1, by (format of the tensor, wide exponentials,
+# stable, masked): to four tiles, observed like `LAST_WIDTH_IN_L1`.
+LAST_SOFTMAX_WIDTH_IN_L1 = {
+    ("bfloat16", False, True, False): 320,
+    ("bfloat16", False, True, True): 156,
+    ("bfloat16", False, False, False): 636,
+    ("bfloat16", False, False, True): 208,
+    ("bfloat16", True, True, False): 212,
+    ("bfloat8_b", False, True, False): 424,
+    ("float32", True, True, False): 156,
+}
+
+# Tiles of a row that softmax_large_tensor.cpp takes at a time.
+LARGE_SOFTMAX_TILES = 80
+
+# Tiles of a column that moreh_softmax_h.cpp holds in L1, by format of the tensor.
+LAST_SOFTMAX_HEIGHT_IN_L1 = {"bfloat16": 32, "bfloat8_b": 32, "float32": 24}
+
+
 def softmax(
     x,
     *,
     width=None,
     stable=True,
+    scale=None,
+    mask=None,
     fidelity="HiFi3",
     approximate=True,
     fp32_dest=True,
     wide_exponentials=False,
+    dtype="bfloat16",
     out="bfloat16",
 ):
-    """exp(x - max) / sum(exp(x - max)) over the last dimension.
+    """exp(x - max) / sum(exp(x - max)) of x * scale + mask over the last dimension.
 
     Minus infinity is added to the columns from `width` on, so they count for nothing unless they
     hold plus infinity: the two cancel, and the column counts as a 0 of the row.
@@ -112,37 +139,166 @@ def softmax(
         x: [..., S, W], W a multiple of 32 if there is padding.
         width: columns that are not padding; None means all W.
         stable: whether the row's maximum is subtracted first (`numeric_stable`).
+        scale: factor of x, cut to bfloat16; only with a mask.
+        mask: what is added to x * scale, with up to W columns and broadcastable; or None.
         fidelity, approximate, fp32_dest: compute kernel config (math_fidelity, math_approx_mode,
             fp32_dest_acc_en); the defaults are those of `ttnn.softmax` of a bfloat16 or bfloat8_b
             tensor without one.  Of a float32 tensor, `approximate` is off.
-        wide_exponentials: whether exponentials are kept in float32 rather than bfloat16.  So it is
-            for a float32 tensor, and for a given compute kernel config with a 32-bit Dst.
+        wide_exponentials: whether what lies between the steps is kept in float32 rather than
+            bfloat16.  So it is for a float32 tensor, and for a given compute kernel config with a
+            32-bit Dst.
+        dtype: format of x.
         out: format of the result, as `packer.pack` names it.
 
     Returns:
-        [..., S, W] float32.  Rows that do not fit in L1 (8768 columns of bfloat16 do) have a kernel
-        of their own, softmax_large_tensor.cpp, whose rounding this does not follow.
+        [..., S, W] float32.  Rows that do not fit in L1 are summed in parts
+        (softmax_large_tensor.cpp).
+
+    Raises:
+        ValueError: for a scale without a mask, as TTNN does.
     """
+    if scale is not None and mask is None:
+        raise ValueError(f"softmax: scale is {scale} but there is no mask; multiply x instead")
     wide = fp32_dest
+    between = "float32" if wide_exponentials else "bfloat16"
+    padded = width is not None and width < x.shape[-1]
+    key = (dtype, wide_exponentials, stable, mask is not None)
+    room = LAST_SOFTMAX_WIDTH_IN_L1[key] - (4 if padded else 0)
+    fits = math.ceil(x.shape[-1] / TILE) <= room
+    source = dtype if wide else "bfloat16"
     x = unpack(x, wide)
-    if width is not None and width < x.shape[-1]:
-        x = _mask_padding(x, width, wide)
+    if mask is not None:
+        scale = truncate_to_bfloat16(torch.tensor(1.0 if scale is None else float(scale)))
+        x = eltwise_unit.multiply(x, scale, fidelity=fidelity, wide=wide)
+        if padded and fits:
+            x = _mask_padding(x, width, source, wide)
+        x = unpack(pack(x, between, wide), wide)
+        mask = torch.nn.functional.pad(mask, (0, x.shape[-1] - mask.shape[-1]))
+        x = eltwise_unit.add(x, unpack(mask, wide), wide=wide)
+        if padded and not fits:
+            x = _mask_padding(x, width, "bfloat16", wide)
+    elif padded:
+        x = _mask_padding(x, width, source, wide)
     if stable:
+        x = unpack(pack(x, between, wide), wide)
         x = eltwise_unit.subtract(x, row_max(x), wide=wide)
     exponentials = softmax_exp(x, approximate=approximate, fp32_dest=wide)
-    if not wide_exponentials:
-        exponentials = pack(exponentials, "bfloat16", wide)
-    exponentials = unpack(exponentials, wide)
-    total = row_sum(exponentials, fidelity=fidelity, fp32_dest_acc=wide)
+    exponentials = unpack(pack(exponentials, between, wide), wide)
+    if fits:
+        total = row_sum(exponentials, fidelity=fidelity, fp32_dest_acc=wide)
+    else:
+        total = _sum_in_parts(exponentials, fidelity, wide)
     inverse = softmax_reciprocal(total, approximate=approximate, fp32_dest=wide)
     y = eltwise_unit.multiply(exponentials, unpack(inverse, wide), fidelity=fidelity, wide=wide)
     return pack(y, out, wide)
 
 
-def _mask_padding(x, width, wide):
-    """x with the last tile's padding masked by the matrix unit."""
+def _mask_padding(x, width, source, wide):
+    """x with the last tile's padding masked by the matrix unit, which cuts x to format `source`."""
     first = width // TILE * TILE
     mask = torch.zeros(x.shape[-1] - first)
     mask[width - first :] = -math.inf
-    masked = eltwise_unit.add(x[..., first:], mask, wide=wide)
-    return torch.cat((x[..., :first], unpack(masked, wide)), -1)
+    last = x[..., first:]
+    last = unpack(last, wide) if source == "float32" else truncate_to_bfloat16(last)
+    return torch.cat((x[..., :first], eltwise_unit.add(last, mask, wide=wide)), -1)
+
+
+def _sum_in_parts(exponentials, fidelity, wide):
+    """Row sums of LARGE_SOFTMAX_TILES at a time, the one before cut to tf32 and added to each."""
+    total = None
+    for part in exponentials.split(LARGE_SOFTMAX_TILES * TILE, -1):
+        dst = row_sum(part, fidelity=fidelity, fp32_dest_acc=wide)
+        if total is not None:
+            dst = store(add_lanes(load(dst), load(total)), wide)
+        total = unpack(dst, wide)
+    return total
+
+
+def softmax_over_height(
+    x,
+    *,
+    fidelity="HiFi3",
+    approximate=True,
+    fp32_dest=True,
+    dtype="bfloat16",
+    out="bfloat16",
+):
+    """exp(x - max) / sum(exp(x - max)) over the last dimension but one (moreh_softmax_h.cpp).
+
+    Args:
+        x: [..., S, W], rows of padding left out.
+        fidelity, approximate, fp32_dest: compute kernel config; as for `softmax`.  The exponential
+            is accurate whatever `approximate` says; the reciprocal is not.
+        dtype: format of x.
+        out: format of the result.
+
+    Returns:
+        [..., S, W] float32.
+
+    Rows of padding count as 0 in the maximum, and not in the sum.  Columns that do not fit in L1
+    are added up tile by tile first (moreh_softmax_h_large.cpp), which rounds every sum.
+    """
+    wide = fp32_dest
+    rows = x.shape[-2]
+    x = unpack(x, wide)
+    largest = row_max(x.transpose(-1, -2)).transpose(-1, -2)
+    if rows % TILE:
+        largest = largest.clamp(min=0.0)
+    exponentials = _exponentials(x, largest, wide)
+    total = torch.nn.functional.pad(exponentials, (0, 0, 0, -rows % TILE))
+    if math.ceil(rows / TILE) > LAST_SOFTMAX_HEIGHT_IN_L1[dtype]:
+        total = _add_up(total.split(TILE, -2), wide)
+    total = matrix_sum(total, -2, 1.0, fidelity, wide)
+    inverse = reciprocal(total, approximate=approximate, fp32_dest=wide)
+    y = eltwise_unit.multiply(exponentials, unpack(inverse, wide), fidelity=fidelity, wide=wide)
+    return _pack_rows(y, out, wide)
+
+
+def softmax_over_leading(
+    x,
+    dim,
+    *,
+    fidelity="HiFi3",
+    approximate=True,
+    fp32_dest=True,
+    dtype="bfloat16",
+    out="bfloat16",
+):
+    """exp(x - max) / sum(exp(x - max)) over a leading dimension (moreh_softmax_c_large.cpp).
+
+    Arguments as for `softmax_over_height`; dim is not one of the last two.  The sum is one of
+    tiles, rounded with every term.  The maximum has the format of x.
+    """
+    wide = fp32_dest
+    x = unpack(x, wide)
+    terms = x.split(1, dim)
+    largest = terms[0]
+    for term in terms[1:]:
+        largest = row_max(torch.stack((largest, term), -1)).squeeze(-1)
+        if dtype in BLOCK_FORMAT_BITS:
+            largest = _pack_rows(largest, dtype, wide)
+    exponentials = _exponentials(x, largest, wide)
+    total = _add_up(exponentials.split(1, dim), wide)
+    inverse = reciprocal(total, approximate=approximate, fp32_dest=wide)
+    y = eltwise_unit.multiply(exponentials, unpack(inverse, wide), fidelity=fidelity, wide=wide)
+    return _pack_rows(y, out, wide)
+
+
+def _exponentials(x, largest, wide):
+    """exp(x - largest) as the matrix unit reads it; buffers are as wide as Dst."""
+    centred = unpack(eltwise_unit.subtract(x, largest, wide=wide), wide)
+    return unpack(softmax_exp(centred, approximate=False, fp32_dest=wide), wide)
+
+
+def _add_up(terms, wide):
+    """Sum of terms by the matrix unit, packed and read again with every term."""
+    total = terms[0]
+    for term in terms[1:]:
+        total = unpack(eltwise_unit.add(total, term, wide=wide), wide)
+    return total
+
+
+def _pack_rows(y, out, wide):
+    """Packed; rows of a block format are filled up to whole blocks with zeros."""
+    width = y.shape[-1]
+    return pack(torch.nn.functional.pad(y, (0, -width % BLOCK)), out, wide)[..., :width]

@@ -310,6 +310,9 @@ def _accumulate(task, sources, batch, operands, phases, wide, block, mode):
             dst[:] = 0
 
 
+# Multiply-adds that one thread does in the time that waking another takes.
+WORTH_WAKING = 1 << 19
+
 # What becomes of the destination between blocks of K.
 ONE_ACCUMULATION = 0  # spilled and reloaded without loss
 LAST_BLOCK_ON_TOP = 1  # blocks summed in L1; the last accumulates onto that sum
@@ -329,7 +332,54 @@ def stripe_of(rows, groups):
     return -(-groups // stripes)
 
 
+@njit
+def _task(task, sources, batches, pieces, exponents, phases, wide, block, mode, stripe, out):
+    """One stripe of columns of one chunk of rows of one product."""
+    groups = out.shape[2] // LANES
+    stripes = (groups + stripe - 1) // stripe
+    chunks = (out.shape[1] + ROWS - 1) // ROWS
+    batch = task // (chunks * stripes)
+    top = task // stripes % chunks * ROWS
+    start = task % stripes * stripe
+    height = min(ROWS, out.shape[1] - top)
+    width = min(stripe, groups - start)
+    dst = np.empty((width, height, LANES), np.float32)
+    partial = np.empty((width if mode else 0, height, LANES), np.float32)
+    for j in range(width):
+        for row in range(height):
+            for lane in range(LANES):
+                dst[j, row, lane] = out[batch, top + row, (start + j) * LANES + lane]
+    operands = (
+        pieces[:, batch, top : top + height],
+        exponents[batch, top : top + height],
+    )
+    _accumulate((start, dst, partial), sources, batches[batch], operands, phases, wide, block, mode)
+    for j in range(width):
+        for row in range(height):
+            for lane in range(LANES):
+                out[batch, top + row, (start + j) * LANES + lane] = dst[j, row, lane]
+
+
+def _tasks(out, stripe):
+    """How many tasks `_task` is called for."""
+    count, rows, columns = out.shape
+    return count * -(-rows // ROWS) * -(-(columns // LANES) // stripe)
+
+
 @njit(parallel=True, nogil=True, cache=True)
+def _in_parallel(
+    tasks, sources, batches, pieces, exponents, phases, wide, block, mode, stripe, out
+):
+    for task in prange(tasks):
+        _task(task, sources, batches, pieces, exponents, phases, wide, block, mode, stripe, out)
+
+
+@njit(nogil=True, cache=True)
+def _in_turn(tasks, sources, batches, pieces, exponents, phases, wide, block, mode, stripe, out):
+    for task in range(tasks):
+        _task(task, sources, batches, pieces, exponents, phases, wide, block, mode, stripe, out)
+
+
 def accumulate_tiles(sources, batches, pieces, exponents, phases, wide, block, mode, stripe, out):
     """Accumulate activations @ weights onto `out`, in place.
 
@@ -346,30 +396,9 @@ def accumulate_tiles(sources, batches, pieces, exponents, phases, wide, block, m
         stripe: groups of 64 columns that one task takes; see `stripe_of`.
         out: [B, M, N] float32, what the destination holds at first and at last.
     """
-    count, rows, columns = out.shape
-    groups = columns // LANES
-    stripes = (groups + stripe - 1) // stripe
-    chunks = (rows + ROWS - 1) // ROWS
-    for task in prange(count * chunks * stripes):
-        batch = task // (chunks * stripes)
-        top = task // stripes % chunks * ROWS
-        start = task % stripes * stripe
-        height = min(ROWS, rows - top)
-        width = min(stripe, groups - start)
-        dst = np.empty((width, height, LANES), np.float32)
-        partial = np.empty((width if mode else 0, height, LANES), np.float32)
-        for j in range(width):
-            for row in range(height):
-                for lane in range(LANES):
-                    dst[j, row, lane] = out[batch, top + row, (start + j) * LANES + lane]
-        operands = (
-            pieces[:, batch, top : top + height],
-            exponents[batch, top : top + height],
-        )
-        _accumulate(
-            (start, dst, partial), sources, batches[batch], operands, phases, wide, block, mode
-        )
-        for j in range(width):
-            for row in range(height):
-                for lane in range(LANES):
-                    out[batch, top + row, (start + j) * LANES + lane] = dst[j, row, lane]
+    work = out.size * exponents.shape[-1] * phases
+    run = _in_turn if work < WORTH_WAKING else _in_parallel
+    run(
+        _tasks(out, stripe),
+        *(sources, batches, pieces, exponents, phases, wide, block, mode, stripe, out),
+    )

@@ -177,6 +177,11 @@ def typecast(x, from_dtype, to_dtype):
     return x
 
 
+def moved(x, dtype):
+    """Contents that a compute kernel only moves (tilize, untilize, transpose, a cache's update)."""
+    return x
+
+
 # --- matrix products -----------------------------------------------------------------------------
 
 
@@ -379,6 +384,7 @@ __all__ = [
     "binary",
     "layer_norm",
     "matmul",
+    "moved",
     "reduce",
     "rms_norm",
     "rotary",

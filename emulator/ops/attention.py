@@ -211,8 +211,9 @@ def _decode(
         )
     for last in lengths[lengths > 0].unique().tolist():
         group = torch.nonzero(lengths == last).flatten()
-        count = len(group)
-        group = slice(None) if count == users else group
+        count, first = len(group), int(group[0])
+        if int(group[-1]) - first + 1 == count:  # neighbours: a slice copies nothing
+            group = slice(first, first + count)
         rows = launch.math.attention_rows(last, capacity, program)
         key, value = (live(cache, group, rows) for cache in caches)
         result = launch.math.attention_decode(

@@ -9,6 +9,8 @@ from emulator.arithmetic import formats
 from emulator.dispatch import NotEmulated
 from emulator.ops.paging import positions_of
 
+TILE_ROWS = 32
+
 
 def fill_cache(launch, cache_tensor, input_tensor, batch_idx, *, update_idx=0):
     """Write [1, K, S, D] into user `batch_idx` of the cache [B, K, C, D] from row `update_idx` on.
@@ -32,6 +34,8 @@ def update_cache(launch, cache, input, update_idx, *, batch_offset=0, compute_ke
     users = cache.shape[0]
     rows = input.data[0, :, batch_offset : batch_offset + users]
     cache.data[:, :, update_idx] = _stored(rows.transpose(0, 1), cache)
+    for user in range(users):
+        _repack(launch, cache, user, update_idx)
 
 
 def update_cache_for_token_(
@@ -76,6 +80,15 @@ def paged_update_cache(
         )
     rows = input_tensor.data[0, active, : cache_tensor.shape[1]]
     cache_tensor.data[slots, :, positions] = _stored(rows, cache_tensor)
+    for slot, position in zip(slots.tolist(), positions.tolist(), strict=True):
+        _repack(launch, cache_tensor, slot, position)
+
+
+def _repack(launch, cache, slot, position):
+    """The tile rows that hold a position go through a compute kernel whole (update_cache.cpp)."""
+    first = position // TILE_ROWS * TILE_ROWS
+    tile = cache.data[slot, :, first : first + TILE_ROWS]
+    tile.copy_(launch.math.moved(tile, cache.dtype))
 
 
 def paged_fused_update_cache(

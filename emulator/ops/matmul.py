@@ -1,5 +1,7 @@
 """Matrix products."""
 
+import math
+
 import torch
 
 from emulator.arithmetic.matrix_plan import Product
@@ -64,16 +66,17 @@ def linear(
     )
     if len(input_tensor_b.shape) == 1:
         return values[..., :rows, :].reshape(launch.output.shape)
-    values = _whole(values, rows, padded)
+    values = _fitted(values, rows, launch.output)
     if bias is not None and not fused_bias:
         dtypes = (out, bias.dtype)
-        values = launch.math.binary("add", values, bias.data, dtypes=dtypes, out=out)
+        added = bias.data if values.shape[-2] == padded[-2] else bias.logical
+        values = launch.math.binary("add", values, added, dtypes=dtypes, out=out)
     if activation:
         values = launch.math.unary(values, *activation, dtype=out, out=out)
     if marked is not None:
-        marked = torch.nn.functional.pad(marked, (0, 0, 0, padded[-2] - marked.shape[-2]))
+        marked = torch.nn.functional.pad(marked, (0, 0, 0, values.shape[-2] - marked.shape[-2]))
         values = padding.mark_undefined_rows(values, marked, out)
-    return values.reshape(launch.output.padded_shape)
+    return values
 
 
 def _matrix(operand, transpose, vector_dim, rows):
@@ -109,14 +112,20 @@ def _padded(output):
     return (1,) * (2 - len(output.padded_shape)) + output.padded_shape
 
 
-def _whole(values, rows, padded):
-    """The product padded to whole tiles: padding rows are as the row after the computed ones."""
-    *leading, computed, columns = values.shape
-    whole = torch.zeros(*leading, padded[-2], padded[-1], dtype=values.dtype)
-    whole[..., :rows, :columns] = values[..., :rows, :]
+def _fitted(values, rows, output):
+    """The product in the output's logical shape if its padding is zero, else in its padded one.
+
+    `rows` of the product were asked for; a row that follows them is what padding rows hold.
+    """
+    *_, computed, columns = values.shape
+    padded = _padded(output)
+    if computed == rows and rows * columns == math.prod(output.shape[-2:]):
+        return values.reshape(output.shape)
+    whole = torch.zeros(*values.shape[:-2], *padded[-2:], dtype=values.dtype)
+    whole[..., :computed, :columns] = values
     if computed > rows:
         whole[..., rows:, :columns] = values[..., rows:, :]
-    return whole
+    return whole.reshape(output.padded_shape)
 
 
 def _first_row(bias):

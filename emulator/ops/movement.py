@@ -4,11 +4,14 @@ Every result is a copy of its own, since an output's buffer is another than its 
 returns a view of the same buffer the contents stay as they are.
 """
 
+import math
+
 import torch
 
 from emulator.arithmetic import formats
 from emulator.dispatch import NotEmulated
 from emulator.memory import DeviceTensor, trimmed
+from emulator.ops.padding import mark_undefined_rows, undefined_rows
 
 
 def moved(launch, operand, *args, **kwargs):
@@ -16,8 +19,16 @@ def moved(launch, operand, *args, **kwargs):
     if launch.views_input:
         return None
     if operand.padded_shape == launch.output.padded_shape:
-        return operand.data.clone()
-    return _copy(operand.logical.reshape(launch.output.shape))
+        values = operand.data.clone()
+    else:
+        values = _copy(operand.logical.reshape(launch.output.shape))
+    return values if operand.tiled == launch.output.tiled else through_dest(launch, values, operand)
+
+
+def through_dest(launch, values, operand):
+    """Values that a compute kernel moves: what its packer makes of them."""
+    marked = undefined_rows(values)
+    return mark_undefined_rows(launch.math.moved(values, operand.dtype), marked, operand.dtype)
 
 
 def _copy(values):
@@ -65,6 +76,9 @@ def transpose(launch, input_tensor, dim1, dim2, pad_value=None):
     if launch.views_input:
         return None
     values = _copy(input_tensor.logical.transpose(dim1, dim2))
+    rank = len(input_tensor.shape)
+    if {dim1 % rank, dim2 % rank} == {rank - 1, rank - 2}:  # within tiles
+        values = through_dest(launch, values, input_tensor)
     return _with_padding(launch, values, pad_value)
 
 
@@ -195,21 +209,24 @@ def to_layout(
         return None
     if not pad_value or not launch.output.tiled:
         return moved(launch, tensor)
-    return _with_padding(launch, tensor.logical, pad_value)
+    return _with_padding(launch, through_dest(launch, tensor.logical, tensor), pad_value)
 
 
 def tilize_with_val_padding(launch, input_tensor, output_tensor_shape, pad_value, *, dtype=None):
-    return _with_padding(launch, moved_values(launch, input_tensor.logical), pad_value)
+    return _with_padding(launch, moved(launch, input_tensor), pad_value)
 
 
 def untilize_with_unpadding(launch, input_tensor, output_tensor_end):
     """Rows and columns up to `output_tensor_end`, padding included where it reaches into it."""
-    return _copy(trimmed(input_tensor.data, launch.output.shape))
+    values = _copy(trimmed(input_tensor.data, launch.output.shape))
+    return through_dest(launch, values, input_tensor)
 
 
 def fill_implicit_tile_padding(launch, input_tensor, fill_value):
     if launch.views_input and input_tensor.shape == input_tensor.padded_shape:
         return None
+    if math.isnan(fill_value):  # the packer knows no NaN
+        fill_value = math.inf
     padded = torch.full_like(input_tensor.data, fill_value)
     trimmed(padded, input_tensor.shape).copy_(input_tensor.logical)
     return padded

@@ -1,7 +1,10 @@
 """Reductions: sums, extremes, their positions, and the k largest."""
 
+import math
+
 import torch
 
+from emulator.arithmetic import formats
 from emulator.arithmetic.compute import Step
 from emulator.dispatch import NotEmulated
 from emulator.ops.compute import compute_of
@@ -29,10 +32,28 @@ def _reduction(name):
             dtype=input_tensor.dtype,
             out=launch.output.dtype,
         )
-        return values.reshape(launch.output.shape)
+        values = values.reshape(launch.output.shape)
+        along_rows = _dims(dim, input_tensor) == (len(input_tensor.shape) - 1,)
+        if name in EXTREMES and keepdim and along_rows and launch.output.tiled:
+            return _with_extreme_rows(launch, values, EXTREMES[name])
+        return values
 
     kernel.__name__ = name
     return kernel
+
+
+# What padding is filled with first, so that it is no row's result.
+EXTREMES = {"max": -math.inf, "min": math.inf}
+
+
+def _with_extreme_rows(launch, values, extreme):
+    """Rows of padding are reduced too: of values that were filled in beforehand."""
+    rows = values.shape[-2]
+    dtype = formats.STORAGE[launch.output.dtype]
+    padded = torch.zeros(launch.output.padded_shape, dtype=dtype)
+    padded[..., :rows, :1] = formats.encode(values, launch.output.dtype)
+    padded[..., rows:, :1] = extreme
+    return padded
 
 
 def variance(

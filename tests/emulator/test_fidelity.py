@@ -76,7 +76,7 @@ def test_one_changed_element_of_an_exact_family_is_not_met(changed, tmp_path):
     told = run("--recordings", tmp_path, "--arithmetic", "rounded", "--cases")
     assert told.returncode == (1 if changed else 0), told.stderr
     header, _, family, case = told.stdout.splitlines()
-    assert "1 recorded calls, arithmetic rounded, ttnn 0.81.1, " in header
+    assert "1 recorded calls, arithmetic rounded, 8 x 9 cores, ttnn 0.81.1, " in header
     assert family.endswith("not met" if changed else " met")
     assert ("98.437" if changed else "100.000") in family
     assert case.split()[0] == "tiny"
@@ -88,6 +88,14 @@ def test_a_call_that_cannot_be_made_is_told_and_not_met(tmp_path, device):
     assert refusals == ["tiny: no call is known for 'ttnn.hyperbole'; add it to CALLS."]
     lines, kept = fidelity.table(results)
     assert not kept and lines[1].endswith("not met")
+
+
+def test_a_call_that_ttnn_refuses_is_told_without_its_backtrace(tmp_path, device):
+    a, b, out = torch.zeros(1, 1, 32, 64), torch.zeros(1, 1, 32, 64), torch.zeros(1, 1, 32, 64)
+    case = record(tmp_path, "ttnn.matmul", "matmul", {}, a=a, b=b, out0=out)
+    [(_, figures)], [sentence] = fidelity.measure([case], device)
+    assert figures.refused == 1
+    assert sentence.startswith("tiny: TT_FATAL") and "backtrace" not in sentence
 
 
 # --- figures -------------------------------------------------------------------------------------
