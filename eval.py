@@ -52,6 +52,12 @@ def parse(argv):
         help="Hugging Face's arithmetic; auto, the default, is the checkpoint's own",
     )
     add("--backend", choices=backend.BACKENDS, help="default: the first of these that is there")
+    add(
+        "--arithmetic",
+        choices=backend.ARITHMETICS,
+        help="how the emulated device computes: as the kernels do, the default, or in float32 and "
+        "rounded once",
+    )
     add("--device_id", type=int, default=0, metavar="N", help="default 0")
     add("--seed", type=int, default=0, metavar="N", help="of torch's random numbers, default 0")
     add("--cache_dir", metavar="FOLDER", help="Hugging Face cache")
@@ -71,6 +77,7 @@ class Job:
     """What is to be evaluated. Nothing large is loaded yet."""
 
     backend: str
+    arithmetic: str | None
     device_id: int
     model_file: types.ModuleType
     checkpoint: inputs.Checkpoint
@@ -85,6 +92,7 @@ class Job:
 def prepare(args):
     """The job that the arguments ask for, all of it checked. Raises BadInput or BackendError."""
     picked = backend.pick(args.backend)
+    backend.check_arithmetic(picked, args.arithmetic)
     model_file = inputs.load_model_file(args.model_py)
     checkpoint = inputs.find_checkpoint(args.model, args.cache_dir)
     config = inputs.check_config(checkpoint, model_file)
@@ -94,6 +102,7 @@ def prepare(args):
     inputs.check_length(prompt_ids.shape[1], args.max_new_tokens, args.max_seq_len, "--max_seq_len")
     return Job(
         backend=picked,
+        arithmetic=args.arithmetic,
         device_id=args.device_id,
         model_file=model_file,
         checkpoint=checkpoint,
@@ -122,7 +131,7 @@ def read_prompt(args, checkpoint):
 def run(job):
     """Build the TTNN model, let Hugging Face write, lead the model along: an accuracy.Score."""
     hf_model = job.checkpoint.hf_model(inputs.DTYPES[job.reference_dtype])
-    with backend.open_device(job.backend, job.device_id) as device:
+    with backend.open_device(job.backend, job.device_id, job.arithmetic) as device:
         model = build(job, hf_model, device)
         reference = write_reference(job, hf_model)
         del hf_model  # the host need not hold its weights any longer
@@ -160,7 +169,7 @@ def report(job, score):
     way = ", token by token" if job.prefill_decode else ""
     lines = [
         f"Checkpoint:     {job.checkpoint.name}",
-        f"Backend:        {job.backend}",
+        f"Backend:        {backend.described(job.backend, job.arithmetic)}",
         f"Tokens:         {prompt_len} of prompt{way}, then {len(reference.tokens)}",
         f"Top-1 accuracy: {score.top1:.2%} ({score.top1:.4f})",
         f"Top-5 accuracy: {score.top5:.2%} ({score.top5:.4f})",

@@ -1,6 +1,6 @@
 """Host memory of an emulated full-size Phi-3-mini: its peak, and its growth while decoding.
 
-python -m benchmarks.memory [--layers 32] [--tokens 200]
+python -m benchmarks.memory [--arithmetic kernel] [--layers 32] [--tokens 200]
 """
 
 import argparse
@@ -33,10 +33,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--layers", type=int, default=phi3_mini.N_LAYERS)
     parser.add_argument("--tokens", type=int, default=200)
+    parser.add_argument(
+        "--arithmetic", choices=emulator.ARITHMETICS, default=emulator.DEFAULT_ARITHMETIC
+    )
     options = parser.parse_args()
     config = phi3_mini.config(options.layers)
-    with emulator.open_device() as device:
+    with emulator.open_device(arithmetic=options.arithmetic) as device:
         model = build(config, phi3_mini.RandomWeights(config), device, max_seq_len=256)
+        print(f"{options.arithmetic} arithmetic")
         print(f"{options.layers} layers loaded: {resident():.2f} GB, peak {peak():.2f} GB")
         cache = model(torch.randint(3, config.vocab_size, (1, PROMPT_TOKENS))).past_key_values
         held = []

@@ -1,4 +1,4 @@
-"""Run any TTNN script on an emulated n150: `python -m emulator script.py ARGS`."""
+"""Run any TTNN script on an emulated n150: `python -m emulator [--arithmetic A] script.py ARGS`."""
 
 import argparse
 import pathlib
@@ -13,6 +13,13 @@ def main():
         prog="python -m emulator",
         description="Run a TTNN script, as it is, on an emulated n150.",
     )
+    parser.add_argument(
+        "--arithmetic",
+        choices=emulator.ARITHMETICS,
+        default=emulator.DEFAULT_ARITHMETIC,
+        help="kernel, the default: step by step as the device's kernels; rounded: float32, each "
+        "result rounded once, quicker",
+    )
     parser.add_argument("script", help="the script's file")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="the script's own arguments")
     options = parser.parse_args()
@@ -20,7 +27,7 @@ def main():
     if not script.is_file():
         parser.exit(2, f"error: {options.script} is not a file; give the path of a script.\n")
 
-    emulator.install()
+    emulator.install(options.arithmetic)
     sys.argv = [str(script), *options.arguments]
     sys.path[0] = str(script.resolve().parent)
     runpy.run_path(str(script), run_name="__main__")

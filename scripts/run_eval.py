@@ -39,6 +39,7 @@ def parse(argv):
     add("--trace", type=int, default=0, metavar="N", help="only 0 is supported")
     add("--prefill-decode", action="store_true", help="feed the prompt by decode, token by token")
     add("--backend", choices=backend.BACKENDS, help="default: the first of these that is there")
+    add("--arithmetic", choices=backend.ARITHMETICS, help="of the emulated device; default kernel")
     add("--cache-dir", metavar="FOLDER", help="Hugging Face cache")
     args = parser.parse_args(argv)
     if args.batch != 1:
@@ -73,10 +74,11 @@ def prepare(args):
     module, picked = None, None
     if args.mode == "tt":
         picked = backend.pick(args.backend)
+        backend.check_arithmetic(picked, args.arithmetic)
         model_type = checkpoint.config_dict().get("model_type")
         path = find_model_file(args.hf_model, args.system, model_type)
         module = inputs.load_model_file(ROOT / path)
-        print(f"{path} on {picked}", file=sys.stderr)
+        print(f"{path} on {backend.described(picked, args.arithmetic)}", file=sys.stderr)
     config = inputs.check_config(checkpoint, module)
     inputs.check_positions(args.max_seq_len, config)
     inputs.check_length(args.prefill_len, args.decode_len, args.max_seq_len, "--max-seq-len")
@@ -86,6 +88,7 @@ def prepare(args):
     inputs.check_prompt(prompt_ids, config.vocab_size)
     return evaluation.Job(
         backend=picked,
+        arithmetic=args.arithmetic,
         device_id=0,
         model_file=module,
         checkpoint=checkpoint,

@@ -8,6 +8,9 @@ CARDS = pathlib.Path("/dev/tenstorrent")  # the kernel driver's device files, on
 
 BACKENDS = ("silicon", "simulator", "emulated")
 
+# How the emulated n150 computes; the names of emulator.ARITHMETICS, which is slow to import.
+ARITHMETICS = ("kernel", "rounded")
+
 
 class BackendError(ValueError):
     """The backend that was asked for does not exist or is not there; the message says what would."""
@@ -27,6 +30,25 @@ def pick(backend=None):
     if missing:
         raise BackendError(f"backend {backend!r}: {missing}")
     return backend
+
+
+def check_arithmetic(backend, arithmetic):
+    """Raises BackendError where an arithmetic was asked for that the backend does not choose."""
+    if arithmetic is None:
+        return
+    if arithmetic not in ARITHMETICS:
+        raise BackendError(f"arithmetic {arithmetic!r}: there are {', '.join(ARITHMETICS)}.")
+    if backend != "emulated":
+        raise BackendError(
+            f"arithmetic {arithmetic!r}: only 'emulated' has a choice; {backend!r} has its own."
+        )
+
+
+def described(backend, arithmetic=None):
+    """The backend as reports name it: the emulated one with its arithmetic."""
+    if backend != "emulated":
+        return backend
+    return f"emulated, {arithmetic or ARITHMETICS[0]} arithmetic"
 
 
 def cards():
@@ -51,25 +73,28 @@ def _missing(backend):
 
 
 @contextlib.contextmanager
-def open_device(backend, device_id=0):
+def open_device(backend, device_id=0, arithmetic=None):
     """The backend's device as a ttnn device, closed when the block ends, however it ends.
 
     A device that is there and does not open raises TTNN's own error.
 
     Args:
         backend: a name that `pick` returned.
+        device_id: which card; an emulated or simulated n150 has one, 0.
+        arithmetic: how the emulated device computes, of `ARITHMETICS`; default the first.
 
     Raises:
         BackendError: the backend is not there, or has no device of that number.
     """
     pick(backend)
+    check_arithmetic(backend, arithmetic)
     if device_id < 0 or (backend == "emulated" and device_id != 0):
         raise BackendError(f"device {device_id}: an n150 has one, device 0.")
     # imported when a device is wanted: a command that only refuses its arguments need not wait
     if backend == "emulated":
         import emulator
 
-        with emulator.open_device(device_id=device_id) as device:
+        with emulator.open_device(device_id=device_id, arithmetic=arithmetic) as device:
             yield device
         return
     import ttnn

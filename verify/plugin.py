@@ -13,6 +13,7 @@ import pytest
 from verify import backend
 
 BACKEND = pytest.StashKey[str]()
+ARITHMETIC = pytest.StashKey[str | None]()
 
 
 def pytest_addoption(parser):
@@ -21,6 +22,12 @@ def pytest_addoption(parser):
         "--backend",
         choices=backend.BACKENDS,
         help="where TTNN runs; default: the first of these that is there",
+    )
+    group.addoption(
+        "--arithmetic",
+        choices=backend.ARITHMETICS,
+        help="how the emulated device computes: as the kernels do (the default), or in float32 and "
+        "rounded once",
     )
     group.addoption(
         "--require-silicon",
@@ -37,6 +44,7 @@ def pytest_configure(config):
     )
     try:
         picked = backend.pick(config.getoption("--backend"))
+        backend.check_arithmetic(picked, config.getoption("--arithmetic"))
     except backend.BackendError as error:
         raise pytest.UsageError(str(error)) from error
     if config.getoption("--require-silicon") and picked != "silicon":
@@ -47,6 +55,7 @@ def pytest_configure(config):
             f"{workers} workers, {len(backend.cards())} card(s): each worker opens a card of its own."
         )
     config.stash[BACKEND] = picked
+    config.stash[ARITHMETIC] = config.getoption("--arithmetic")
 
 
 def share_cores():
@@ -62,7 +71,7 @@ def share_cores():
 
 
 def pytest_report_header(config):
-    return f"backend: {config.stash[BACKEND]}"
+    return f"backend: {backend.described(config.stash[BACKEND], config.stash[ARITHMETIC])}"
 
 
 def pytest_itemcollected(item):
@@ -84,9 +93,11 @@ def backend_name(request):
 
 
 @pytest.fixture(scope="session")
-def device(backend_name):
+def device(backend_name, request):
     """A ttnn device, the same for all tests of this process."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     # a process has an emulated or simulated device for itself, cards are shared out
-    with backend.open_device(backend_name, worker if backend_name == "silicon" else 0) as opened:
+    device_id = worker if backend_name == "silicon" else 0
+    arithmetic = request.config.stash[ARITHMETIC]
+    with backend.open_device(backend_name, device_id, arithmetic) as opened:
         yield opened

@@ -24,7 +24,30 @@ TILE = 32
 # Widest row, in tiles, that layernorm.cpp holds in L1, by (32-bit Dst, float32 input, how many of
 # weight and bias there are, residual): to four tiles, observed in the programs that TTNN 0.81.1
 # builds on an n150.
-LAST_WIDTH_IN_L1 = {}
+LAST_WIDTH_IN_L1 = {
+    (True, False, 0, False): 120,
+    (True, False, 1, False): 96,
+    (True, False, 2, False): 84,
+    (True, False, 0, True): 96,
+    (True, False, 1, True): 80,
+    (True, False, 2, True): 72,
+    (True, True, 0, False): 100,
+    (True, True, 1, False): 80,
+    (True, True, 2, False): 72,
+    (True, True, 0, True): 92,
+    (True, True, 1, True): 76,
+    (True, True, 2, True): 68,
+    (False, False, 0, False): 200,
+    (False, False, 1, False): 144,
+    (False, False, 2, False): 112,
+    (False, False, 0, True): 192,
+    (False, False, 1, True): 136,
+    (False, False, 2, True): 112,
+    (False, True, 1, False): 112,
+    (False, True, 0, True): 176,
+    (False, True, 1, True): 128,
+    (False, True, 2, True): 96,
+}
 
 
 def layer_norm(

@@ -97,22 +97,16 @@ def _fits_in_l1(width, wide, has_weight, has_residual):
     return math.ceil(width / TILE) <= LAST_WIDTH_IN_L1[wide, has_weight, has_residual]
 
 
-# Widest row, in tiles, that softmax.cpp holds in L1, by (format of the tensor, wide exponentials,
-# stable, masked): to four tiles, observed like `LAST_WIDTH_IN_L1`.
-LAST_SOFTMAX_WIDTH_IN_L1 = {
-    ("bfloat16", False, True, False): 320,
-    ("bfloat16", False, True, True): 156,
-    ("bfloat16", False, False, False): 636,
-    ("bfloat16", False, False, True): 208,
-    ("bfloat16", True, True, False): 212,
-    ("bfloat8_b", False, True, False): 424,
-    ("float32", True, True, False): 156,
-}
+# Bytes that the buffers of softmax.cpp may take: between 1350656, the most of the programs that TTNN
+# 0.81.1 was seen to build on an n150, and 1353728, the least of those it did not.
+SOFTMAX_BUFFER_BYTES = 1320 * 1024
+
+TILE_BYTES = {"float32": 4096, "bfloat16": 2048, "bfloat8_b": 1088}
 
 # Tiles of a row that softmax_large_tensor.cpp takes at a time.
 LARGE_SOFTMAX_TILES = 80
 
-# Tiles of a column that moreh_softmax_h.cpp holds in L1, by format of the tensor.
+# Most tiles of a column that are left to moreh_softmax_h.cpp, by format of the tensor: observed.
 LAST_SOFTMAX_HEIGHT_IN_L1 = {"bfloat16": 32, "bfloat8_b": 32, "float32": 24}
 
 
@@ -162,23 +156,22 @@ def softmax(
     wide = fp32_dest
     between = "float32" if wide_exponentials else "bfloat16"
     padded = width is not None and width < x.shape[-1]
-    key = (dtype, wide_exponentials, stable, mask is not None)
-    room = LAST_SOFTMAX_WIDTH_IN_L1[key] - (4 if padded else 0)
-    fits = math.ceil(x.shape[-1] / TILE) <= room
-    source = dtype if wide else "bfloat16"
+    tiles = math.ceil(x.shape[-1] / TILE)
+    needed = _softmax_bytes(tiles, dtype, out, between, wide, stable, mask is not None, padded)
+    fits = needed <= SOFTMAX_BUFFER_BYTES
     x = unpack(x, wide)
     if mask is not None:
         scale = truncate_to_bfloat16(torch.tensor(1.0 if scale is None else float(scale)))
         x = eltwise_unit.multiply(x, scale, fidelity=fidelity, wide=wide)
-        if padded and fits:
-            x = _mask_padding(x, width, source, wide)
+        if padded and fits:  # the product goes from Dst to SrcA, whose format is that of x
+            x = _mask_padding(x, width, dtype, wide)
         x = unpack(pack(x, between, wide), wide)
         mask = torch.nn.functional.pad(mask, (0, x.shape[-1] - mask.shape[-1]))
         x = eltwise_unit.add(x, unpack(mask, wide), wide=wide)
-        if padded and not fits:
+        if padded and not fits:  # the sum goes from Dst to SrcB, whose format is that of the mask
             x = _mask_padding(x, width, "bfloat16", wide)
     elif padded:
-        x = _mask_padding(x, width, source, wide)
+        x = _mask_padding(x, width, "float32", wide)
     if stable:
         x = unpack(pack(x, between, wide), wide)
         x = eltwise_unit.subtract(x, row_max(x), wide=wide)
@@ -193,8 +186,28 @@ def softmax(
     return pack(y, out, wide)
 
 
+def _softmax_bytes(tiles, source, out, between, wide, stable, masked, padded):
+    """Size of softmax.cpp's circular buffers, of which some hold a whole row."""
+    block = 4 if wide else 8
+    row = math.ceil(tiles / block) * block
+    source, out, between = TILE_BYTES[source], TILE_BYTES[out], TILE_BYTES[between]
+    destination = TILE_BYTES["float32" if wide else "bfloat16"]
+    bfloat16 = TILE_BYTES["bfloat16"]
+    size = row * between + 2 * block * out  # exponentials, result
+    size += max(source, bfloat16) + 2 * destination  # scalers of max and sum, reciprocal
+    if masked:
+        size += row * (between + bfloat16) + block * between + bfloat16  # x * scale, mask, scale
+        size += row * between if stable else 0  # x * scale + mask
+    elif stable:
+        size += row * (between if padded else source)  # masked or as it comes, read twice
+    if masked or padded or not stable:
+        size += 2 * block * source  # as it comes, read once
+    size += bfloat16 if padded else 0
+    return size + (between if stable else 0)
+
+
 def _mask_padding(x, width, source, wide):
-    """x with the last tile's padding masked by the matrix unit, which cuts x to format `source`."""
+    """x with the last tile's padding masked by the matrix unit, which reads x in format `source`."""
     first = width // TILE * TILE
     mask = torch.zeros(x.shape[-1] - first)
     mask[width - first :] = -math.inf

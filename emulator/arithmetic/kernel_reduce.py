@@ -128,9 +128,9 @@ def _one_by_one(operation, x, dims, scalar, dtype, out, config, chained):
         result = out if dim == dims[0] else result
         factor = scalar if dim == scaled else 1.0
         axis = max(dim, x.dim() - 2)
-        moved = x.transpose(dim, axis) if axis != dim and dim < x.dim() - 2 else x
-        moved = _reduce_one(operation, moved, (axis,), factor, dtype, result, config)
-        x = moved.transpose(dim, axis) if moved is not x and dim < x.dim() - 2 else moved
+        x = x.transpose(dim, axis)
+        x = _reduce_one(operation, x, (axis,), factor, dtype, result, config)
+        x = x.transpose(dim, axis)
         dtype = result
     return x
 
@@ -329,25 +329,32 @@ def variance(x, dims=None, correction=True, *, scalar=1.0, fp32_dest=True, out="
     float64 and rounded to float32, where the device adds float32 in a tree.  A single value has the
     variance NaN, or 0 without correction.
     """
-    dst = _variance(x, dims, correction, fp32_dest)
-    return _pack(_scaled(dst, scalar * scalar, fp32_dest), out, fp32_dest)
+    return _statistic(x, dims, correction, lambda dst: dst, scalar * scalar, fp32_dest, out)
 
 
 def standard_deviation(
     x, dims=None, correction=True, *, scalar=1.0, fp32_dest=True, out="bfloat16"
 ):
     """`ttnn.std`: the root of the variance, taken in Dst, times |scalar|; else as `variance`."""
-    dst = sqrt(_variance(x, dims, correction, fp32_dest), fp32_dest=fp32_dest)
-    return _pack(_scaled(dst, abs(scalar), fp32_dest), out, fp32_dest)
+
+    def root(dst):
+        return sqrt(dst, fp32_dest=fp32_dest)
+
+    return _statistic(x, dims, correction, root, abs(scalar), fp32_dest, out)
 
 
-def _variance(x, dims, correction, wide):
+def _statistic(x, dims, correction, of_variance, factor, wide, out):
+    """A function of the variance, in Dst, times a factor; TTNN fills in that of a single value."""
     dims = _sorted_dims(dims, x.dim())
-    x = x.float()
     count = math.prod(x.shape[dim] for dim in dims)
     kept = [1 if dim in dims else size for dim, size in enumerate(x.shape)]
     if count == 1:
         return torch.full(kept, math.nan if correction else 0.0)
+    dst = of_variance(_variance(x.float(), dims, kept, count, correction, wide))
+    return _pack(_scaled(dst, factor, wide), out, wide)
+
+
+def _variance(x, dims, kept, count, correction, wide):
     if len(dims) == 1:
         _, result = _mean_and_variance(x.movedim(dims, (0,)), count - bool(correction))
         return store(result.reshape(kept), wide)

@@ -67,7 +67,7 @@ def suite(pytester, monkeypatch):
 def test_the_device_run_is_every_user_of_the_fixture(suite):
     result, log = suite("-m", "device", "--strict-markers", "-v")
     result.assert_outcomes(passed=1, deselected=1)
-    result.stdout.fnmatch_lines(["backend: emulated", "*test_on_device PASSED*"])
+    result.stdout.fnmatch_lines(["backend: emulated, kernel arithmetic", "*test_on_device PASSED*"])
     assert log == ["open emulated 0", "close"]
 
 

@@ -6,7 +6,17 @@ import pytest
 import torch
 
 from emulator import recordings
-from emulator.arithmetic.kernel_norm import LAST_WIDTH_IN_L1, TILE, rms_norm, softmax
+from emulator.arithmetic import kernel_norm
+from emulator.arithmetic.kernel_norm import (
+    LARGE_SOFTMAX_TILES,
+    LAST_SOFTMAX_HEIGHT_IN_L1,
+    LAST_WIDTH_IN_L1,
+    TILE,
+    rms_norm,
+    softmax,
+    softmax_over_height,
+    softmax_over_leading,
+)
 from tests.emulator.arithmetic.recorded import (
     assert_reproduces,
     assert_same_bits,
@@ -99,3 +109,132 @@ def test_float32_result_keeps_more_bits():
     wide = softmax(x, approximate=False, wide_exponentials=True, out="float32")
     # x - max, up to 8, keeps 10 fraction bits (2^-9), and two operands are cut to tf32 (2^-10 each).
     torch.testing.assert_close(wide, x.softmax(-1), rtol=2.0**-8, atol=0.0)
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).bfloat16().float()
+
+
+@pytest.mark.parametrize("stable", [True, False])
+def test_mask_of_zeros_and_scale_of_one_change_nothing(stable):
+    x = normal(2, 4, 64, 96)
+    y = softmax(x, scale=1.0, mask=torch.zeros(1, 1, 1, 96), stable=stable)
+    assert_same_bits(y, softmax(x, stable=stable))
+
+
+def test_scale_is_cut_to_bfloat16():
+    x, mask = normal(1, 1, 32, 96), normal(1, 1, 1, 96, seed=1)
+    cut = from_patterns(0x3DD1).item()  # 1/sqrt(96) is 0x3DD105EC
+    assert_same_bits(softmax(x, scale=96**-0.5, mask=mask), softmax(x, scale=cut, mask=mask))
+
+
+@pytest.mark.parametrize("stable", [True, False])
+def test_scaled_and_masked_softmax_is_near_float64(stable):
+    x, mask = normal(2, 2, 32, 96), normal(2, 1, 1, 96, seed=1)
+    y = softmax(x, scale=0.125, mask=mask, stable=stable, approximate=False)
+    expected = (x.double() * 0.125 + mask).softmax(-1)
+    # x * scale + mask, up to 4, is packed to 2^-7: in a term and in the sum of all.  x * scale, up
+    # to 1, and x - max are good to 2^-9, and so are what is multiplied and the product.
+    torch.testing.assert_close(y.double(), expected, rtol=2 * 2.0**-7 + 4 * 2.0**-9, atol=0.0)
+
+
+def test_masked_columns_get_nothing():
+    """A causal mask: row r sees the columns up to r."""
+    x = normal(1, 2, 64, 64)
+    mask = torch.full((64, 64), -math.inf).triu(1)
+    y = softmax(x, scale=0.125, mask=mask)
+    assert not y[..., mask == -math.inf].any()
+    # A bfloat16 row of 64 probabilities, rounded by 2^-9 each, and cut by 2^-10 in both operands.
+    torch.testing.assert_close(y.sum(-1), torch.ones(1, 2, 64), rtol=2.0**-8, atol=0.0)
+
+
+def test_padding_counts_for_nothing_beside_a_mask():
+    x, mask = normal(1, 64), normal(1, 64, seed=1)
+    y = softmax(x, scale=1.0, mask=mask[:, :40], width=40)
+    assert not y[:, 40:].any()
+    mask[:, 40:] = -math.inf
+    assert_same_bits(y, softmax(x, scale=1.0, mask=mask))
+
+
+def test_scale_without_a_mask_is_refused():
+    with pytest.raises(ValueError, match="no mask"):
+        softmax(torch.zeros(1, 32), scale=2.0)
+
+
+@pytest.mark.parametrize("fp32_dest", [True, False])
+def test_long_rows_are_summed_in_parts(fp32_dest, monkeypatch):
+    """Three parts of equal values: every sum is a multiple of 2560 with few bits."""
+    monkeypatch.setattr(kernel_norm, "SOFTMAX_BUFFER_BYTES", 0)
+    width = 2 * LARGE_SOFTMAX_TILES * TILE + TILE * LARGE_SOFTMAX_TILES // 2
+    y = softmax(torch.full((1, width), 3.0), approximate=False, fp32_dest=fp32_dest)
+    # 1/6400 in a 16-bit Dst after a sum in it, whose parts lose up to 2^-8 twice.
+    torch.testing.assert_close(y, torch.full((1, width), 1 / width), rtol=2.0**-7, atol=0.0)
+
+
+def test_rows_that_fit_are_those_ttnn_keeps_in_l1():
+    """Widths observed in the programs of TTNN, in tiles: the last that fits and four more."""
+
+    def fits(tiles, source, between, stable, masked, padded):
+        needed = kernel_norm._softmax_bytes(
+            tiles, source, source, between, True, stable, masked, padded
+        )
+        return needed <= kernel_norm.SOFTMAX_BUFFER_BYTES
+
+    observed = {
+        ("bfloat16", "bfloat16", True, False, False): 320,
+        ("bfloat16", "bfloat16", True, False, True): 316,
+        ("bfloat16", "bfloat16", False, False, False): 636,
+        ("bfloat16", "bfloat16", True, True, False): 156,
+        ("bfloat16", "bfloat16", False, True, False): 208,
+        ("bfloat16", "float32", True, True, False): 88,
+        ("float32", "float32", True, False, False): 156,
+        ("float32", "float32", True, True, False): 84,
+        ("float32", "float32", False, False, False): 308,
+        ("bfloat8_b", "bfloat16", True, False, False): 424,
+    }
+    for how, tiles in observed.items():
+        assert fits(tiles, *how) and not fits(tiles + 4, *how), (how, tiles)
+
+
+@pytest.mark.parametrize("rows", [64, 40])
+def test_softmax_over_the_height_is_near_float64(rows):
+    x = normal(2, rows, 48)
+    y = softmax_over_height(x)
+    # The reciprocal is low by up to 2^-13, four operands are cut to tf32 (2^-10), the result is
+    # packed (2^-9), and x - max, up to 8, keeps 2^-9 and is cut to 2^-8.
+    limit = 2.0**-13 + 4 * 2.0**-10 + 2 * 2.0**-9 + 2.0**-8
+    torch.testing.assert_close(y.double(), x.double().softmax(-2), rtol=limit, atol=0.0)
+
+
+def test_rows_of_padding_count_as_zero_in_the_maximum():
+    """exp(-200 - 0) is 0 for all rows, and so is their share."""
+    x = torch.full((40, 32), -200.0)
+    assert not softmax_over_height(x).any()
+    assert softmax_over_height(x[:32]).unique().tolist() == [1 / 32]
+
+
+def test_tall_columns_are_added_tile_by_tile(monkeypatch):
+    """Every tile that is added is aligned and cut to tf32, so the sum comes out lower."""
+    rows = (LAST_SOFTMAX_HEIGHT_IN_L1["bfloat16"] + 1) * TILE
+    x = normal(rows, 32)
+    y = softmax_over_height(x, approximate=False, out="float32")
+    # As above; and each of 32 sums of tiles is cut by up to 2^-10 of itself, half of it on average.
+    limit = 4 * 2.0**-10 + 2.0**-9 + 2.0**-8 + 16 * 2.0**-10
+    torch.testing.assert_close(y.double(), x.double().softmax(-2), rtol=limit, atol=0.0)
+    monkeypatch.setitem(LAST_SOFTMAX_HEIGHT_IN_L1, "bfloat16", rows // TILE)
+    assert (softmax_over_height(x, approximate=False, out="float32") < y).all()
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+def test_softmax_over_a_leading_dimension_is_near_float64(dim):
+    x = normal(3, 4, 32, 48)
+    y = softmax_over_leading(x, dim)
+    # As over the height, and three sums are each aligned (2^-11) and cut (2^-10).
+    limit = 2.0**-13 + 4 * 2.0**-10 + 2 * 2.0**-9 + 2.0**-8 + 3 * (2.0**-11 + 2.0**-10)
+    torch.testing.assert_close(y.double(), x.double().softmax(dim), rtol=limit, atol=0.0)
+
+
+def test_softmax_over_two_equal_terms_is_a_half():
+    assert softmax_over_leading(torch.ones(2, 3, 4), 0, approximate=False).unique().tolist() == [
+        0.5
+    ]
