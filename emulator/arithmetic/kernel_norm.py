@@ -284,12 +284,12 @@ def softmax_over_leading(
     """
     wide = fp32_dest
     x = unpack(x, wide)
-    terms = x.split(1, dim)
-    largest = terms[0]
-    for term in terms[1:]:
-        largest = row_max(torch.stack((largest, term), -1)).squeeze(-1)
-        if dtype in BLOCK_FORMAT_BITS:
-            largest = _pack_rows(largest, dtype, wide)
+    if dtype in BLOCK_FORMAT_BITS:
+        largest, *terms = x.split(1, dim)
+        for term in terms:
+            largest = _pack_rows(torch.maximum(largest, term), dtype, wide)
+    else:
+        largest = row_max(x.movedim(dim, -1)).movedim(-1, dim)
     exponentials = _exponentials(x, largest, wide)
     total = _add_up(exponentials.split(1, dim), wide)
     inverse = reciprocal(total, approximate=approximate, fp32_dest=wide)

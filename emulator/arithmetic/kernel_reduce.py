@@ -333,12 +333,22 @@ def variance(x, dims=None, correction=True, *, scalar=1.0, fp32_dest=True, out="
 
 
 def standard_deviation(
-    x, dims=None, correction=True, *, scalar=1.0, fp32_dest=True, out="bfloat16"
+    x,
+    dims=None,
+    correction=True,
+    *,
+    scalar=1.0,
+    approximate=False,
+    fp32_dest=True,
+    out="bfloat16",
 ):
-    """`ttnn.std`: the root of the variance, taken in Dst, times |scalar|; else as `variance`."""
+    """`ttnn.std`: the root of the variance, taken in Dst, times |scalar|; else as `variance`.
+
+    `approximate` is the compute config's math_approx_mode, which the root heeds.
+    """
 
     def root(dst):
-        return sqrt(dst, fp32_dest=fp32_dest)
+        return sqrt(dst, approximate=approximate, fp32_dest=fp32_dest)
 
     return _statistic(x, dims, correction, root, abs(scalar), fp32_dest, out)
 

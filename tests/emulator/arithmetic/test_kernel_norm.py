@@ -214,7 +214,7 @@ def test_rows_of_padding_count_as_zero_in_the_maximum():
 
 
 def test_tall_columns_are_added_tile_by_tile(monkeypatch):
-    """Every tile that is added is aligned and cut to tf32, so the sum comes out lower."""
+    """Every tile that is added is aligned and what it is added to cut to tf32."""
     rows = (LAST_SOFTMAX_HEIGHT_IN_L1["bfloat16"] + 1) * TILE
     x = normal(rows, 32)
     y = softmax_over_height(x, approximate=False, out="float32")
@@ -222,7 +222,7 @@ def test_tall_columns_are_added_tile_by_tile(monkeypatch):
     limit = 4 * 2.0**-10 + 2.0**-9 + 2.0**-8 + 16 * 2.0**-10
     torch.testing.assert_close(y.double(), x.double().softmax(-2), rtol=limit, atol=0.0)
     monkeypatch.setitem(LAST_SOFTMAX_HEIGHT_IN_L1, "bfloat16", rows // TILE)
-    assert (softmax_over_height(x, approximate=False, out="float32") < y).all()
+    assert (softmax_over_height(x, approximate=False, out="float32") != y).any()
 
 
 @pytest.mark.parametrize("dim", [0, 1])
