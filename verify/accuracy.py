@@ -5,6 +5,7 @@ agreement. A wrong answer does not lead it astray, since the next input is the r
 """
 
 import dataclasses
+import inspect
 import time
 
 import torch
@@ -187,8 +188,14 @@ def score(model, reference, prefill_decode=False, on_tokens=lambda count: None):
 
 
 def _step(model, input_ids, cache):
-    """One call: the cache to go on with, and the last token's logits `[V]` in float32."""
-    out = model(input_ids=input_ids, past_key_values=cache, use_cache=True)
+    """One call: the cache to go on with, and the last token's logits `[V]` in float32.
+
+    No other token's logits are asked for if the model takes the argument, as in `generate`.
+    """
+    only = {}
+    if "logits_to_keep" in inspect.signature(getattr(model, "forward", model)).parameters:
+        only["logits_to_keep"] = 1
+    out = model(input_ids=input_ids, past_key_values=cache, use_cache=True, **only)
     return out.past_key_values, out.logits[0, -1].float()
 
 

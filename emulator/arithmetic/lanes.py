@@ -100,6 +100,18 @@ def _smaller(builder, x, y):
     return builder.select(builder.icmp_signed("<", x, y), x, y)
 
 
+@intrinsic
+def abs32(typingctx, value):
+    """The magnitude of an int32."""
+
+    def generate(context, builder, signature, args):
+        kind = ir.FunctionType(_I32, [_I32, ir.IntType(1)])
+        function = builder.module.declare_intrinsic("llvm.abs", [_I32], kind)
+        return builder.call(function, [args[0], ir.Constant(ir.IntType(1), 0)])
+
+    return types.int32(types.int32), generate
+
+
 add16 = _binary(types.int16, lambda builder, x, y: builder.add(x, y))
 max16 = _binary(types.int16, _larger)
 add32 = _binary(types.int32, lambda builder, x, y: builder.add(x, y))

@@ -17,6 +17,7 @@ import numpy as np
 from numba import get_num_threads, njit, prange
 
 from .lanes import (
+    abs32,
     add16,
     add32,
     and32,
@@ -37,7 +38,10 @@ from .lanes import (
 from .matrix_exact import PHASE_ADJUST
 
 TILE = 32  # K values of one tile, in which the fidelity phases are gone through once
-LANES = 64  # columns handled at a time: pieces of one tile then fit in the first-level cache
+LANES = 64  # columns of a group, in which weights are stored
+# Groups handled at a time: enough columns to repay what it costs to spread a row's 16 values over
+# the lanes. Not a power of two, whose rows would share few places of the caches.
+WIDE = 12
 ROWS = 256  # rows that share one decoded tile
 
 # Sum of two biased exponents up to which rulers stay finite, with room for sums to grow.
@@ -91,11 +95,10 @@ def accumulate16(dst, sum0, ruler0, sum1, ruler1):
 
 
 @njit
-def _aligned(value, shift):
-    """An integer shifted right with ties toward plus infinity; 30 places or more leave 0."""
-    places = min32(shift, np.int32(30))
-    half = shift_right(shift_left(np.int32(1), places), np.int32(1))
-    return shift_right(add32(value, half), places)
+def _aligned(doubled, shift):
+    """Half of an integer shifted right with ties toward plus infinity; 31 places or more leave 0."""
+    floor = shift_right(doubled, min32(shift, np.int32(31)))
+    return shift_right(add32(floor, np.int32(1)), np.int32(1))
 
 
 @njit
@@ -106,40 +109,42 @@ def accumulate32(dst, sum0, exponent0, sum1, exponent1):
     exponent = max32(max32(exponent0, exponent1), own)
     significand = or32(and32(bits, np.int32(0x7FFFFF)), np.int32(0x800000))
     significand = significand if own > np.int32(0) else np.int32(0)
-    magnitude = _aligned(significand, sub32(exponent, own))
+    magnitude = _aligned(shift_left(significand, np.int32(1)), sub32(exponent, own))
     sign = shift_right(bits, np.int32(31))
     total = sub32(xor32(magnitude, sign), sign)
-    total = add32(total, _aligned(shift_left(sum0, np.int32(13)), sub32(exponent, exponent0)))
-    total = add32(total, _aligned(shift_left(sum1, np.int32(13)), sub32(exponent, exponent1)))
+    total = add32(total, _aligned(shift_left(sum0, np.int32(14)), sub32(exponent, exponent0)))
+    total = add32(total, _aligned(shift_left(sum1, np.int32(14)), sub32(exponent, exponent1)))
     # Above 24 bits the conversion to float32 rounds; an extra low one turns its ties away from 0.
-    sign = shift_right(total, np.int32(31))
-    magnitude = sub32(xor32(total, sign), sign)
-    doubled = shift_left(magnitude, np.int32(1))
-    doubled = or32(doubled, np.int32(1)) if magnitude >= np.int32(1 << 24) else doubled
+    magnitude = abs32(total)
+    doubled = or32(
+        shift_left(magnitude, np.int32(1)),
+        min32(shift_right(magnitude, np.int32(24)), np.int32(1)),
+    )
     scale = float_of(shift_left(max32(exponent, np.int32(1)), np.int32(23)))
     value = bits_of(np.float32(doubled) * scale * np.float32(2.0**-24))
     # The known erratum of the hardware: a total of exactly -1 is normalised to -16.
     wrong = shift_left(add32(exponent, np.int32(4)), np.int32(23))
     value = wrong if total == np.int32(-1) else value
     value = value if and32(value, np.int32(_EXPONENT_MASK)) != np.int32(0) else np.int32(0)
-    return float_of(or32(value, and32(sign, np.int32(-0x80000000))))
+    return float_of(or32(value, and32(total, np.int32(-0x80000000))))
 
 
 @njit
-def _decode(stage, j, pieces, exponents):
-    """Split the tile of SrcA operands stage[:, j] into its 5-bit pieces and its exponents."""
+def _decode(stage, first, lanes, pieces, exponents):
+    """Split SrcA operands, `lanes` columns of a tile, into their 5-bit pieces and exponents."""
     for k in range(TILE):
-        for lane in range(LANES):
-            bits = source_bits(stage[k, j, lane])
+        columns = stage[k, first : first + lanes]
+        for lane in range(lanes):
+            bits = source_bits(columns[lane])
             top = float_of(bits & np.uint32(0xFFF80000))
             pieces[0, k, lane] = top
             pieces[1, k, lane] = float_of(bits & np.uint32(0xFFFFC000)) - top
-        for lane in range(LANES):
-            exponents[k, lane] = source_exponent(stage[k, j, lane], np.int16(EMPTY))
+        for lane in range(lanes):
+            exponents[k, lane] = source_exponent(columns[lane], np.int16(EMPTY))
 
 
 @njit
-def _group_exponents(exponents, k, row_exponents, row, column, largest, group):
+def _group_exponents(exponents, k, row_exponents, row, column, largest, group, lanes):
     """Largest exponent sum of eight products, for every lane."""
     b0 = row_exponents[row, column]
     b1 = row_exponents[row, column + 1]
@@ -149,7 +154,7 @@ def _group_exponents(exponents, k, row_exponents, row, column, largest, group):
     b5 = row_exponents[row, column + 5]
     b6 = row_exponents[row, column + 6]
     b7 = row_exponents[row, column + 7]
-    for lane in range(LANES):
+    for lane in range(lanes):
         m0 = max16(add16(exponents[k, lane], b0), add16(exponents[k + 1, lane], b1))
         m1 = max16(add16(exponents[k + 2, lane], b2), add16(exponents[k + 3, lane], b3))
         m2 = max16(add16(exponents[k + 4, lane], b4), add16(exponents[k + 5, lane], b5))
@@ -170,8 +175,8 @@ def _chain(total, pieces, piece, k, lane, b0, b1, b2, b3, b4, b5, b6, b7):
 
 
 @njit
-def _step(dst, j, row, pieces, piece, k, row_pieces, half, column, largest, group, adjust, wide):
-    """Sixteen products of one phase onto dst[j, row], for every lane."""
+def _step(dst, pieces, piece, k, row_pieces, half, row, column, largest, group, adjust, wide):
+    """Sixteen products of one phase onto dst, a row's destination in every lane."""
     b0 = row_pieces[half, row, column]
     b1 = row_pieces[half, row, column + 1]
     b2 = row_pieces[half, row, column + 2]
@@ -190,7 +195,7 @@ def _step(dst, j, row, pieces, piece, k, row_pieces, half, column, largest, grou
     c7 = row_pieces[half, row, column + 15]
     adjust = np.int32(adjust)
     if wide:
-        for lane in range(LANES):
+        for lane in range(dst.size):
             exponent0 = add32(np.int32(largest[group, lane]), adjust)
             exponent1 = add32(np.int32(largest[group + 1, lane]), adjust)
             ruler0 = ruler_of(max32(exponent0, np.int32(0)))
@@ -199,15 +204,15 @@ def _step(dst, j, row, pieces, piece, k, row_pieces, half, column, largest, grou
             sum1 = _chain(ruler1, pieces, piece, k + 8, lane, c0, c1, c2, c3, c4, c5, c6, c7)
             units0 = sub32(bits_of(sum0), bits_of(ruler0))
             units1 = sub32(bits_of(sum1), bits_of(ruler1))
-            dst[j, row, lane] = accumulate32(
-                dst[j, row, lane],
+            dst[lane] = accumulate32(
+                dst[lane],
                 units0 if exponent0 > np.int32(0) else np.int32(0),
                 max32(exponent0, np.int32(0)),
                 units1 if exponent1 > np.int32(0) else np.int32(0),
                 max32(exponent1, np.int32(0)),
             )
     else:
-        for lane in range(LANES):
+        for lane in range(dst.size):
             exponent0 = add32(np.int32(largest[group, lane]), adjust)
             exponent1 = add32(np.int32(largest[group + 1, lane]), adjust)
             ruler0 = ruler_of(max32(exponent0, np.int32(0)))
@@ -216,8 +221,8 @@ def _step(dst, j, row, pieces, piece, k, row_pieces, half, column, largest, grou
             sum1 = (
                 _chain(ruler1, pieces, piece, k + 8, lane, c0, c1, c2, c3, c4, c5, c6, c7) - ruler1
             )
-            dst[j, row, lane] = accumulate16(
-                dst[j, row, lane],
+            dst[lane] = accumulate16(
+                dst[lane],
                 sum0 if exponent0 > np.int32(0) else np.float32(0),
                 ruler0,
                 sum1 if exponent1 > np.int32(0) else np.float32(0),
@@ -226,24 +231,24 @@ def _step(dst, j, row, pieces, piece, k, row_pieces, half, column, largest, grou
 
 
 @njit
-def _tile(dst, j, row, decoded, operands, k, largest, phases, wide):
-    """One tile of K, all fidelity phases, onto dst[j, row]."""
+def _tile(dst, row, decoded, operands, k, largest, phases, wide):
+    """One tile of K, all fidelity phases, onto dst, the destination of one row."""
     pieces, exponents = decoded
     row_pieces, row_exponents = operands
     for group in range(4):
-        _group_exponents(exponents, 8 * group, row_exponents, row, k + 8 * group, largest, group)
+        column = k + 8 * group
+        _group_exponents(exponents, 8 * group, row_exponents, row, column, largest, group, dst.size)
     for step in range(2 * phases):
         phase = step >> 1
         half = step & 1
         _step(
             dst,
-            j,
-            row,
             pieces,
             phase & 1,
             16 * half,
             row_pieces,
             phase >> 1,
+            row,
             k + 16 * half,
             largest,
             2 * half,
@@ -272,31 +277,32 @@ def _pack_and_add(partial, dst, first, wide):
 @njit
 def _stage(sources, batch, tile, start, stage):
     """Copy one tile of K of a stripe of columns, whole rows at a time."""
+    groups = stage.shape[1] // LANES
     for k in range(TILE):
-        source = sources[batch, tile, k, start : start + stage.shape[1]].reshape(-1)
-        target = stage[k].reshape(-1)
-        for i in range(target.size):
-            target[i] = source[i]
+        source = sources[batch, tile, k, start : start + groups].reshape(-1)
+        for i in range(source.size):
+            stage[k, i] = source[i]
 
 
 @njit
-def _accumulate(task, sources, batch, operands, phases, wide, block, mode):
-    """Accumulate all K tiles of one stripe of columns onto task = (dst, partial)."""
-    start, dst, partial = task
-    count = dst.shape[0]
+def _accumulate(start, dst, partial, sources, batch, operands, phases, wide, block, mode):
+    """Accumulate all K tiles of one stripe of columns onto dst [rows, columns]."""
+    rows, columns = dst.shape
     tiles = sources.shape[1]
     blocks = tiles // block
-    stage = np.empty((TILE, count, LANES), sources.dtype)
-    pieces = np.empty((2, TILE, LANES), np.float32)
-    exponents = np.empty((TILE, LANES), np.int16)
-    largest = np.empty((4, LANES), np.int16)
+    stage = np.empty((TILE, columns), sources.dtype)
+    pieces = np.empty((2, TILE, WIDE * LANES), np.float32)
+    exponents = np.empty((TILE, WIDE * LANES), np.int16)
+    largest = np.empty((4, WIDE * LANES), np.int16)
     decoded = (pieces, exponents)
     for tile in range(tiles):
         _stage(sources, batch, tile, start, stage)
-        for j in range(count):
-            _decode(stage, j, pieces, exponents)
-            for row in range(dst.shape[1]):
-                _tile(dst, j, row, decoded, operands, tile * TILE, largest, phases, wide)
+        for first in range(0, columns, WIDE * LANES):
+            lanes = min(WIDE * LANES, columns - first)
+            _decode(stage, first, lanes, pieces, exponents)
+            for row in range(rows):
+                part = dst[row, first : first + lanes]
+                _tile(part, row, decoded, operands, tile * TILE, largest, phases, wide)
         if mode == ONE_ACCUMULATION or (tile + 1) % block:
             continue
         index = tile // block
@@ -326,10 +332,11 @@ def stripe_of(rows, groups):
     the destinations should stay in the second-level cache.
     """
     threads = get_num_threads()
-    widest = 144 if rows <= 8 else 8
+    widest = 144 if rows <= 8 else 2 * WIDE
     stripes = -(-groups // widest)
     stripes = -(-stripes // threads) * threads
-    return -(-groups // stripes)
+    even = -(-groups // stripes)
+    return -(-even // WIDE) * WIDE
 
 
 @njit
@@ -343,21 +350,15 @@ def _task(task, sources, batches, pieces, exponents, phases, wide, block, mode, 
     start = task % stripes * stripe
     height = min(ROWS, out.shape[1] - top)
     width = min(stripe, groups - start)
-    dst = np.empty((width, height, LANES), np.float32)
-    partial = np.empty((width if mode else 0, height, LANES), np.float32)
-    for j in range(width):
-        for row in range(height):
-            for lane in range(LANES):
-                dst[j, row, lane] = out[batch, top + row, (start + j) * LANES + lane]
+    columns = slice(start * LANES, (start + width) * LANES)
+    dst = out[batch, top : top + height, columns].copy()
+    partial = np.empty((height if mode else 0, width * LANES), np.float32)
     operands = (
         pieces[:, batch, top : top + height],
         exponents[batch, top : top + height],
     )
-    _accumulate((start, dst, partial), sources, batches[batch], operands, phases, wide, block, mode)
-    for j in range(width):
-        for row in range(height):
-            for lane in range(LANES):
-                out[batch, top + row, (start + j) * LANES + lane] = dst[j, row, lane]
+    _accumulate(start, dst, partial, sources, batches[batch], operands, phases, wide, block, mode)
+    out[batch, top : top + height, columns] = dst
 
 
 def _tasks(out, stripe):
