@@ -8,48 +8,83 @@ Source: ttsim tensix.cpp (PACR, the early conversions, UNPACR) and the ISA docum
 the packer's and the unpacker's format conversion.
 """
 
+import functools
+
+import numba
+import numpy as np
 import torch
 
 from .formats import BLOCK, BLOCK_FORMAT_BITS
+from .lanes import add32, and32, bits_of, float_of, or32
 
-_EXPONENT = 0x7F800000
-_SIGN = -0x80000000
+_EXPONENT = np.int32(0x7F800000)
+_SIGN = np.int32(-0x80000000)
+_MAGNITUDE = np.int32(0x7FFFFFFF)
+_UPPER_HALF = np.int32(-0x10000)
+_TF32 = np.int32(-0x2000)
 
 
 def _bits(values):
     return values.float().contiguous().view(torch.int32)
 
 
-def _floats(bits):
-    return bits.to(torch.int32).view(torch.float32)
+def _lanewise(function):
+    """A function of float32 patterns as a function of tensors, in one pass over them."""
+    compiled = numba.vectorize(["int32(int32)"], cache=True)(function)
+
+    @functools.wraps(function)
+    def run(values):
+        patterns = np.asarray(compiled(_bits(values).numpy()))
+        return torch.from_numpy(patterns.view(np.float32))
+
+    return run
 
 
-def _is_nan(bits):
-    return (bits & 0x7FFFFFFF) > _EXPONENT
+@numba.njit
+def _flushed(bits):
+    return bits if and32(bits, _EXPONENT) != np.int32(0) else np.int32(0)
 
 
-def flush_denormals(values):
+@numba.njit
+def _rounded_half_away(bits):
+    rounded = and32(add32(bits, np.int32(0x8000)), _UPPER_HALF)
+    special = and32(bits, _EXPONENT) == _EXPONENT
+    return or32(and32(bits, _SIGN), _EXPONENT) if special else rounded
+
+
+@_lanewise
+def flush_denormals(bits):
     """Values whose exponent field is 0 become +0, negative zero too: what the matrix unit sees."""
-    bits = _bits(values)
-    return _floats(torch.where((bits & _EXPONENT) == 0, 0, bits))
+    return _flushed(bits)
 
 
-def truncate_to_tf32(values):
+@_lanewise
+def truncate_to_tf32(bits):
     """float32 unpacked to SrcA or SrcB beside a 32-bit destination: the low 13 bits are dropped."""
-    return _floats(_bits(values) & ~0x1FFF)
+    return and32(bits, _TF32)
 
 
-def truncate_to_bfloat16(values):
+@_lanewise
+def truncate_to_bfloat16(bits):
     """float32 unpacked to SrcA or SrcB beside a 16-bit destination; denormals become +0."""
-    return flush_denormals(_floats(_bits(values) & ~0xFFFF))
+    return _flushed(and32(bits, _UPPER_HALF))
 
 
-def round_half_away(values):
+@_lanewise
+def round_half_away(bits):
     """float32 to bfloat16 values, ties away from zero; NaN and overflow become infinity."""
-    bits = _bits(values)
-    rounded = (bits + 0x8000) & ~0xFFFF
-    special = (bits & _EXPONENT) == _EXPONENT
-    return _floats(torch.where(special, (bits & _SIGN) | _EXPONENT, rounded))
+    return _rounded_half_away(bits)
+
+
+@_lanewise
+def _pack_wide(bits):
+    return _flushed(_rounded_half_away(bits))
+
+
+@_lanewise
+def _pack_narrow(bits):
+    nan = and32(bits, _MAGNITUDE) > _EXPONENT
+    return _flushed(or32(and32(bits, _SIGN), _EXPONENT) if nan else bits)
 
 
 def pack_bfloat16(dst, wide):
@@ -61,10 +96,7 @@ def pack_bfloat16(dst, wide):
 
     NaN becomes infinity of its sign, results with exponent 0 become +0 (negative zero too).
     """
-    if wide:
-        return flush_denormals(round_half_away(dst))
-    bits = _bits(dst)
-    return flush_denormals(torch.where(_is_nan(bits), _floats((bits & _SIGN) | _EXPONENT), dst))
+    return (_pack_wide if wide else _pack_narrow)(dst)
 
 
 def pack_block_float(dst, dtype, *, six_fraction_bits=True):
@@ -108,6 +140,33 @@ def pack(dst, dtype, wide):
     raise ValueError(f"the packer has no format {dtype!r} here; use float32, bfloat16 or a block")
 
 
+@numba.njit
+def _signed_flush(total):
+    """A denormal total becomes a zero of its sign."""
+    bits = bits_of(total)
+    normal = and32(bits, _EXPONENT) != np.int32(0)
+    return float_of(bits if normal else and32(bits, _SIGN))
+
+
+@numba.njit
+def _sum(l1, packed):
+    return float_of(_flushed(bits_of(l1))) + float_of(_flushed(bits_of(packed)))
+
+
+@numba.vectorize(["float32(float32, float32)"], cache=True)
+def _add_wide(l1, packed):
+    return _signed_flush(_sum(l1, packed))
+
+
+@numba.vectorize(["float32(float32, float32)"], cache=True)
+def _add_narrow(l1, packed):
+    bits = bits_of(_sum(l1, packed))
+    odd = and32(bits >> np.int32(16), np.int32(1))
+    even = and32(add32(bits, add32(odd, np.int32(0x7FFF))), _UPPER_HALF)
+    nan = and32(bits, _MAGNITUDE) > _EXPONENT
+    return _signed_flush(float_of(np.int32(0x7FC00000) if nan else even))
+
+
 def add_in_l1(l1, packed, wide):
     """Packer L1 accumulation: what lies in L1 plus what is packed, rounded to nearest even.
 
@@ -115,8 +174,5 @@ def add_in_l1(l1, packed, wide):
         l1, packed: same shape; bfloat16 values, or float32 if `wide`.
         wide: whether L1 holds float32.
     """
-    total = flush_denormals(l1) + flush_denormals(packed)
-    if not wide:
-        total = total.bfloat16().float()
-    denormal = (_bits(total) & _EXPONENT) == 0
-    return torch.where(denormal, torch.copysign(torch.zeros(()), total), total)
+    total = (_add_wide if wide else _add_narrow)(l1.float().numpy(), packed.float().numpy())
+    return torch.from_numpy(np.asarray(total))
