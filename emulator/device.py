@@ -41,8 +41,8 @@ class _Installation:
     """What `install` replaced, to be put back by `uninstall`."""
 
     def __init__(self, arithmetic, cores):
-        self.memory = Memory()
         self.reckoning = dispatch.Reckoning(ARITHMETICS[arithmetic], cores)
+        self.memory = Memory(self.reckoning)
         self.arithmetic = arithmetic
         self._undo = contextlib.ExitStack()
 

@@ -13,7 +13,14 @@ import types
 
 import ttnn
 
-from emulator.memory import DeviceTensor, Output, describe, device_tensors, on_device
+from emulator.memory import (
+    DeviceTensor,
+    Output,
+    describe,
+    device_tensors,
+    on_device,
+    physical,
+)
 
 # Arguments that say where a result lives or which cores work on it. The host side heeds them; no
 # result depends on them.
@@ -74,6 +81,7 @@ def launching(operation, kernel, memory, reckoning):
     """
     name, host_call = operation.python_fully_qualified_name, operation.function
     signature = inspect.signature(kernel)
+    known = set()  # forms of call that the kernel has parameters for
 
     @functools.wraps(host_call)
     def call(*args, **kwargs):
@@ -88,15 +96,18 @@ def launching(operation, kernel, memory, reckoning):
         outputs = tuple(Output(**describe(t)) for t in made)
         views_input = bool(made) and made[0].buffer_unique_id() == first
         launch = Launch(name, outputs, reckoning.math, reckoning.cores, views_input)
-        try:
-            signature.bind(launch, *operands, **named)
-        except TypeError as error:
-            raise NotEmulated(
-                f"{_call_text(name, args, kwargs)}: {error}. The kernel is {kernel.__name__} in "
-                f"{kernel.__module__.replace('.', '/')}.py."
-            ) from None
+        form = (len(operands), *named)
+        if form not in known:
+            try:
+                signature.bind(launch, *operands, **named)
+            except TypeError as error:
+                raise NotEmulated(
+                    f"{_call_text(name, args, kwargs)}: {error}. The kernel is {kernel.__name__} in "
+                    f"{kernel.__module__.replace('.', '/')}.py."
+                ) from None
+            known.add(form)
         values = kernel(launch, *operands, **named)
-        _keep(memory, name, made, values)
+        _keep(memory, name, made, outputs, values)
         return result
 
     return call
@@ -128,14 +139,14 @@ def refusing(operation):
     return call
 
 
-def _keep(memory, name, tensors, values):
+def _keep(memory, name, tensors, outputs, values):
     if values is None:
         values = [None] * len(tensors)
     elif len(tensors) == 1 and not isinstance(values, (list, tuple)):
         values = [values]
-    for tensor, value in zip(tensors, values, strict=True):
+    for tensor, output, value in zip(tensors, outputs, values, strict=True):
         if value is not None:
-            memory.write(tensor, value)
+            memory.keep(tensor, physical(value, output))
         elif tensor not in memory:
             raise NotEmulated(f"{name}: its kernel wrote nothing into {_tensor_text(tensor)}.")
 

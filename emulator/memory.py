@@ -13,7 +13,10 @@ import ttnn
 from emulator.arithmetic import formats
 
 SWEEP_BYTES = 64 << 20  # new contents since the last sweep that are worth asking TTNN what is live
-SWEEP_BUFFERS = 256
+SWEEP_BUFFERS = 1024
+
+_DRAM, _TILE = ttnn.BufferType.DRAM, ttnn.TILE_LAYOUT  # looked up once
+_DTYPE_NAMES = {}
 
 
 class UnknownContents(RuntimeError):
@@ -54,7 +57,9 @@ class Output:
 
 def dtype_name(dtype):
     """`ttnn.bfloat8_b` -> "bfloat8_b": the name that `arithmetic.formats` knows it by."""
-    return dtype.name.lower()
+    if dtype not in _DTYPE_NAMES:
+        _DTYPE_NAMES[dtype] = dtype.name.lower()
+    return _DTYPE_NAMES[dtype]
 
 
 def describe(tensor):
@@ -63,8 +68,8 @@ def describe(tensor):
         "shape": tuple(tensor.shape),
         "padded_shape": tuple(tensor.padded_shape),
         "dtype": dtype_name(tensor.dtype),
-        "tiled": tensor.layout == ttnn.TILE_LAYOUT,
-        "in_dram": tensor.memory_config().buffer_type == ttnn.BufferType.DRAM,
+        "tiled": tensor.layout is _TILE,
+        "in_dram": tensor.memory_config().buffer_type is _DRAM,
     }
 
 
@@ -75,7 +80,8 @@ class Memory:
     freed, which frees the old contents too; the buffer's unique id tells whose contents they are.
     """
 
-    def __init__(self):
+    def __init__(self, reckoning):
+        self.reckoning = reckoning  # says in which order contents lie that come from the host
         self._buffers = {}  # (buffer type, address) -> (buffer id, contents)
         self._new_bytes = 0
         self._new_buffers = 0

@@ -95,6 +95,11 @@ def _prepared(weight, wide_dst):
     return prepared
 
 
+def arranged(contents):
+    """A tensor on its way to the device; the matrix unit's code reads rows, as they come."""
+    return contents
+
+
 # --- normalization -------------------------------------------------------------------------------
 
 # Compute kernel configurations of ops that are given none (those of TTNN 0.81.1, as its runtime
@@ -281,6 +286,7 @@ def _attention_config(compute, program, **chunks):
 
 
 __all__ = [
+    "arranged",
     "attention",
     "attention_decode",
     "attention_rows",

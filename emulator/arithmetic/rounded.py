@@ -5,6 +5,8 @@ operation is not. Functions take the operands' contents in storage dtype and ret
 (bfloat16 ones where a library routine rounds float32 sums once on its own), or int64 for integers.
 """
 
+import math
+
 import torch
 from torch.nn import functional
 
@@ -254,6 +256,21 @@ def _float32_matmul(a, b):
     return torch.cat([torch.matmul(a, chunk.float()) for chunk in chunks], dim=-1)
 
 
+LONG_SIDE = 1024  # rows and columns of a matrix that is worth a second look at how it lies
+
+
+def arranged(contents):
+    """A tensor on its way to the device, as products read it fastest: its values stay in place.
+
+    A large matrix lies with a column's values next to each other, as Hugging Face keeps its
+    weights: a product of few rows reads it 1.2 to 1.8 times as fast.
+    """
+    *batch, rows, columns = contents.shape if contents.dim() > 1 else (0, 0)
+    if math.prod(batch) != 1 or min(rows, columns) < LONG_SIDE:
+        return contents
+    return contents.mT.contiguous().mT
+
+
 # --- normalization -------------------------------------------------------------------------------
 
 
@@ -378,6 +395,7 @@ def variance(x, dims, correction, *, scalar=1.0, compute=None, dtype="bfloat16",
 
 
 __all__ = [
+    "arranged",
     "attention",
     "attention_decode",
     "attention_rows",

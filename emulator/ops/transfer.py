@@ -26,7 +26,10 @@ def to_device(memory, host_tensor, device_tensor):
         contents = host_tensor.to_torch_with_padded_shape()
         # A row-major host tensor lends its own memory, which an in-place kernel must not touch.
         shares = host_tensor.layout == ttnn.ROW_MAJOR_LAYOUT
-        memory.keep(device_tensor, contents.to(storage, copy=shares))
+        contents = contents.to(storage, copy=shares)
+        if host_tensor.layout == ttnn.TILE_LAYOUT:
+            contents = memory.reckoning.math.arranged(contents)
+        memory.keep(device_tensor, contents)
     else:
         memory.write(device_tensor, host_tensor.to_torch())
 
