@@ -107,7 +107,7 @@ def launching(operation, kernel, memory, reckoning):
                 ) from None
             known.add(form)
         values = kernel(launch, *operands, **named)
-        _keep(memory, name, made, outputs, values)
+        _keep(memory, name, made, outputs, values, _storages((operands, named)))
         return result
 
     return call
@@ -139,14 +139,29 @@ def refusing(operation):
     return call
 
 
-def _keep(memory, name, tensors, outputs, values):
+def _storages(operands):
+    """Where the host keeps what the operands hold."""
+    if isinstance(operands, DeviceTensor):
+        return {operands.contents.pointer}
+    if isinstance(operands, dict):
+        operands = operands.values()
+    elif not isinstance(operands, (list, tuple)):
+        return set()
+    return set().union(*map(_storages, operands))
+
+
+def _keep(memory, name, tensors, outputs, values, lent):
+    """Make a kernel's results contents; `lent` memory stays its owner's, so they are copied."""
     if values is None:
         values = [None] * len(tensors)
     elif len(tensors) == 1 and not isinstance(values, (list, tuple)):
         values = [values]
     for tensor, output, value in zip(tensors, outputs, values, strict=True):
         if value is not None:
-            memory.keep(tensor, physical(value, output))
+            contents = physical(value, output)
+            if contents.pointer in lent:
+                contents = physical(value.clone(), output)
+            memory.keep(tensor, contents)
         elif tensor not in memory:
             raise NotEmulated(f"{name}: its kernel wrote nothing into {_tensor_text(tensor)}.")
 

@@ -23,25 +23,73 @@ class UnknownContents(RuntimeError):
     """A buffer was read that nothing emulated has written."""
 
 
+class Contents:
+    """What a buffer holds, in its storage dtype: with its padding, or without while that is zero.
+
+    Most padding is zero and stays so; it is made when somebody reads or writes it.
+    """
+
+    __slots__ = ("_padded", "_padded_shape", "bare")
+
+    def __init__(self, values, padded_shape):
+        """`values` of the padded shape, or of the logical one if all padding is zero."""
+        whole = tuple(values.shape) == tuple(padded_shape)
+        self._padded = values if whole else None
+        self.bare = None if whole else values
+        self._padded_shape = padded_shape
+
+    @property
+    def padded(self):
+        if self._padded is None:
+            self._padded = torch.zeros(self._padded_shape, dtype=self.bare.dtype)
+            trimmed(self._padded, self.bare.shape).copy_(self.bare)
+            self.bare = None
+        return self._padded
+
+    @property
+    def nbytes(self):
+        return (self._padded if self.bare is None else self.bare).nbytes
+
+    @property
+    def pointer(self):
+        """Where the host keeps them."""
+        return (self._padded if self.bare is None else self.bare).untyped_storage().data_ptr()
+
+
 @dataclasses.dataclass(frozen=True)
 class DeviceTensor:
-    """A tensor on the device as a kernel sees it.
-
-    `data` has the padded shape and the storage dtype (`formats.STORAGE`); it shares memory with the
-    buffer, so writing to it is writing in place.
-    """
+    """A tensor on the device as a kernel sees it."""
 
     shape: tuple
     padded_shape: tuple
     dtype: str
     tiled: bool
     in_dram: bool
-    data: torch.Tensor
+    contents: Contents
+
+    @property
+    def data(self):
+        """The contents of the padded shape in the storage dtype (`formats.STORAGE`).
+
+        They share memory with the buffer, so writing to them is writing in place.
+        """
+        return self.contents.padded.reshape(self.padded_shape)
 
     @property
     def logical(self):
-        """The contents without padding: a view of shape `shape`."""
+        """The contents without padding, of shape `shape`; not to be written to."""
+        bare = self.contents.bare
+        if bare is not None and tuple(bare.shape[-2:]) == self.shape[-2:]:
+            return bare.reshape(self.shape)
         return trimmed(self.data, self.shape)
+
+    @property
+    def zero_padded(self):
+        """Whether all padding is known to be zero without looking at it."""
+        bare = self.contents.bare
+        if bare is None:
+            return self.shape == self.padded_shape
+        return tuple(bare.shape[-2:]) == self.shape[-2:]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,8 +147,7 @@ class Memory:
                 f"{tensor.buffer_address():#x}: it comes from a call that the emulation does not see. "
                 "Make it by an operation of the ttnn module, such as ttnn.from_torch or ttnn.zeros."
             )
-        description = describe(tensor)
-        return DeviceTensor(**description, data=held[1].reshape(description["padded_shape"]))
+        return DeviceTensor(**describe(tensor), contents=held[1])
 
     def write(self, tensor, values):
         """Make `values` the contents of a ttnn device tensor.
@@ -113,7 +160,7 @@ class Memory:
         self.keep(tensor, physical(values, Output(**describe(tensor))))
 
     def keep(self, tensor, contents):
-        """Like `write`, for contents that are physical already: padded, in the storage dtype."""
+        """Like `write`, for `Contents`."""
         self._buffers[_place(tensor)] = (tensor.buffer_unique_id(), contents)
         self._new_bytes += contents.nbytes
         self._new_buffers += 1
@@ -141,21 +188,17 @@ class Memory:
 
 
 def physical(values, output):
-    """`values` of an output's logical or padded shape -> its padded contents in storage dtype."""
+    """`values` of an output's logical or padded shape, rounded to its dtype, as `Contents`."""
     shape = tuple(values.shape)
-    if shape == output.padded_shape:
-        return formats.encode(values, output.dtype).contiguous()
-    if shape != output.shape:
+    if shape not in (output.shape, output.padded_shape):
         raise ValueError(
             f"A kernel computed {shape} where TTNN planned {output.shape}, padded {output.padded_shape}."
         )
-    if output.dtype in formats.BLOCK_FORMAT_BITS:  # blocks are cut from the padded tensor
-        padded = torch.zeros(output.padded_shape, dtype=values.dtype)
+    if output.dtype in formats.BLOCK_FORMAT_BITS and shape[-1:] != output.padded_shape[-1:]:
+        padded = torch.zeros(output.padded_shape, dtype=values.dtype)  # blocks are cut from it
         trimmed(padded, shape).copy_(values)
-        return formats.encode(padded, output.dtype)
-    padded = torch.zeros(output.padded_shape, dtype=formats.STORAGE[output.dtype])
-    trimmed(padded, shape).copy_(formats.encode(values, output.dtype))
-    return padded
+        values = padded
+    return Contents(formats.encode(values, output.dtype).contiguous(), output.padded_shape)
 
 
 def trimmed(padded, shape):

@@ -13,7 +13,9 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from . import (
     kernel_attention,
     kernel_attention_decode,
+    kernel_layer_norm,
     kernel_norm,
+    kernel_reduce,
     kernel_rotary,
     matrix_plan,
     matrix_unit,
@@ -21,7 +23,7 @@ from . import (
 )
 from .compute import Compute
 from .kernel_attention_steps import Config
-from .kernel_eltwise import binary, moved, step_in_dest, typecast, unary, where
+from .kernel_eltwise import INTEGERS, binary, moved, step_in_dest, typecast, unary, where
 from .packer import pack
 from .rounded import rotate_half, wide
 
@@ -121,6 +123,7 @@ def rms_norm(
     epsilon,
     width=None,
     compute=None,
+    dtype="bfloat16",
     out="bfloat16",
 ):
     """Root mean square norm; arguments as for `rounded.rms_norm`."""
@@ -139,9 +142,33 @@ def rms_norm(
     )
 
 
-def layer_norm(x, weight=None, bias=None, residual=None, *, out="bfloat16", **arguments):
-    """Layer norm, in float32 and rounded once as the packer does; see `rounded.layer_norm`."""
-    return pack(rounded.layer_norm(x, weight, bias, residual, **arguments), out, wide=True)
+def layer_norm(
+    x,
+    weight=None,
+    bias=None,
+    residual=None,
+    *,
+    epsilon,
+    width=None,
+    compute=None,
+    dtype="bfloat16",
+    out="bfloat16",
+):
+    """Layer norm; arguments as for `rounded.rms_norm`."""
+    compute = compute or LAYER_NORM
+    return kernel_layer_norm.layer_norm(
+        x,
+        weight,
+        bias,
+        epsilon=epsilon,
+        width=width,
+        residual=residual,
+        fidelity=compute.fidelity,
+        approximate=compute.approximate,
+        fp32_dest=compute.fp32_dest_acc,
+        dtype=dtype,
+        out=out,
+    )
 
 
 def softmax(
@@ -160,46 +187,78 @@ def softmax(
     float32 = dtype == "float32"
     wide_exponentials = float32 or (compute is not None and compute.fp32_dest_acc)
     compute = compute or replace(SOFTMAX, approximate=not float32)
-    if scale is not None or mask is not None or dim not in (-1, x.dim() - 1):
-        result = rounded.softmax(
-            x, dim, width=width, scale=scale, mask=mask, numeric_stable=numeric_stable
-        )
-        return pack(result, out, wide=True)
+    how = {
+        "fidelity": compute.fidelity,
+        "approximate": compute.approximate,
+        "fp32_dest": compute.fp32_dest_acc,
+        "dtype": dtype,
+        "out": out,
+    }
+    dim %= x.dim()
+    if dim == x.dim() - 2:
+        return kernel_norm.softmax_over_height(x, **how)
+    if dim < x.dim() - 2:
+        return kernel_norm.softmax_over_leading(x, dim, **how)
     return kernel_norm.softmax(
         x,
         width=width,
         stable=numeric_stable,
-        fidelity=compute.fidelity,
-        approximate=compute.approximate,
-        fp32_dest=compute.fp32_dest_acc,
+        scale=scale,
+        mask=mask,
         wide_exponentials=wide_exponentials,
-        out=out,
+        **how,
     )
 
 
 # --- reductions ----------------------------------------------------------------------------------
 
 
-def reduce(operation, x, dims, *, scalar=1.0, compute=None, dtype="bfloat16", out="bfloat16"):
+def reduce(
+    operation,
+    x,
+    dims,
+    *,
+    scalar=1.0,
+    compute=None,
+    fast=None,
+    dtype="bfloat16",
+    out="bfloat16",
+):
     """Reduction; arguments as for `rounded.reduce`."""
+    if dtype in INTEGERS:
+        return rounded.reduce(operation, x, dims, scalar=scalar)
     compute = compute or REDUCE
-    last = dims in ((-1,), (x.dim() - 1,))
-    if not last or operation == "min" or dtype == "int32":
-        result = rounded.reduce(operation, x, dims, scalar=scalar)
-        return pack(result, out, wide=True) if result.dtype.is_floating_point else result
-    if operation == "max":
-        result = matrix_unit.row_max(x) * scalar
-    else:
-        scaler = scalar / x.shape[-1] if operation == "mean" else scalar
-        result = matrix_unit.row_sum(
-            x, scaler=scaler, fidelity=compute.fidelity, fp32_dest_acc=compute.fp32_dest_acc
-        )
-    return pack(result, out, compute.fp32_dest_acc)
+    return kernel_reduce.reduce(
+        operation,
+        x,
+        dims,
+        scalar=scalar,
+        fidelity=compute.fidelity,
+        fp32_dest=compute.fp32_dest_acc,
+        fast_and_approximate=bool(fast),
+        dtype=dtype,
+        out=out,
+    )
 
 
-def variance(x, dims, correction, *, scalar=1.0, compute=None, dtype="bfloat16", out="bfloat16"):
+def variance(x, dims, correction, *, scalar=1.0, compute=None, out="bfloat16"):
     """Variance; arguments as for `rounded.variance`."""
-    return pack(rounded.variance(x, dims, correction, scalar=scalar), out, wide=True)
+    fp32_dest = (compute or REDUCE).fp32_dest_acc
+    return kernel_reduce.variance(x, dims, correction, scalar=scalar, fp32_dest=fp32_dest, out=out)
+
+
+def standard_deviation(x, dims, correction, *, scalar=1.0, compute=None, out="bfloat16"):
+    """Standard deviation; arguments as for `rounded.variance`."""
+    compute = compute or REDUCE
+    return kernel_reduce.standard_deviation(
+        x,
+        dims,
+        correction,
+        scalar=scalar,
+        approximate=compute.approximate,
+        fp32_dest=compute.fp32_dest_acc,
+        out=out,
+    )
 
 
 # --- attention and rotary embeddings -------------------------------------------------------------
@@ -300,6 +359,7 @@ __all__ = [
     "rotary_pairs",
     "rotate_half",
     "softmax",
+    "standard_deviation",
     "typecast",
     "unary",
     "variance",

@@ -283,6 +283,7 @@ def rms_norm(
     epsilon,
     width=None,
     compute=None,
+    dtype="bfloat16",
     out="bfloat16",
 ):
     """x / sqrt(mean(x^2) + epsilon) * weight + bias over the last dimension.
@@ -294,7 +295,7 @@ def rms_norm(
         epsilon: number under the root.
         width: columns that are not padding; None for all W.
         compute: a `compute.Compute`, None for TTNN's default; not modelled here.
-        out: the result's dtype.
+        dtype, out: the operand's and the result's dtype.
     """
     x = x.float() if residual is None else x.float() + residual.float()
     mean = x[..., :width].square().mean(-1, keepdim=True)
@@ -310,6 +311,7 @@ def layer_norm(
     epsilon,
     width=None,
     compute=None,
+    dtype="bfloat16",
     out="bfloat16",
 ):
     """(x - mean(x)) / sqrt(var(x) + epsilon) * weight + bias; arguments as for `rms_norm`."""
@@ -371,7 +373,17 @@ def softmax(
 REDUCTIONS = {"sum": torch.sum, "mean": torch.mean, "max": torch.amax, "min": torch.amin}
 
 
-def reduce(operation, x, dims, *, scalar=1.0, compute=None, dtype="bfloat16", out="bfloat16"):
+def reduce(
+    operation,
+    x,
+    dims,
+    *,
+    scalar=1.0,
+    compute=None,
+    fast=None,
+    dtype="bfloat16",
+    out="bfloat16",
+):
     """Contents reduced over `dims`, which stay as ones, times a scalar.
 
     Args:
@@ -380,6 +392,7 @@ def reduce(operation, x, dims, *, scalar=1.0, compute=None, dtype="bfloat16", ou
         dims: tuple of dimensions.
         scalar: factor of the result.
         compute: a `compute.Compute`, None for TTNN's default; not modelled here.
+        fast: fast_and_approximate_mode, which picks a unit of the core; not modelled here.
         dtype, out: the operand's and the result's dtype.
     """
     x = wide(x)
@@ -389,9 +402,18 @@ def reduce(operation, x, dims, *, scalar=1.0, compute=None, dtype="bfloat16", ou
     return result if scalar == 1.0 else result * scalar
 
 
-def variance(x, dims, correction, *, scalar=1.0, compute=None, dtype="bfloat16", out="bfloat16"):
-    """Variance over `dims`, which stay as ones; the divisor is the count less `correction`."""
-    return torch.var(x.float(), dims, correction=correction, keepdim=True) * scalar
+def variance(x, dims, correction, *, scalar=1.0, compute=None, out="bfloat16"):
+    """Variance of x * scalar over `dims`, which stay as ones.
+
+    The divisor is the count, less one with `correction`; other arguments as for `reduce`.
+    """
+    x = x.float() * scalar
+    return torch.var(x, dims, correction=int(correction), keepdim=True)
+
+
+def standard_deviation(x, dims, correction, *, scalar=1.0, compute=None, out="bfloat16"):
+    """The root of `variance`."""
+    return variance(x, dims, correction, scalar=scalar).sqrt()
 
 
 __all__ = [
@@ -409,6 +431,7 @@ __all__ = [
     "rotary_pairs",
     "rotate_half",
     "softmax",
+    "standard_deviation",
     "typecast",
     "unary",
     "variance",

@@ -6,11 +6,12 @@ the operand's first one, everything else combines tile by tile, padding with pad
 
 import torch
 
+from emulator.arithmetic import formats
 from emulator.arithmetic.compute import Step
 from emulator.dispatch import NotEmulated
 from emulator.memory import DeviceTensor
+from emulator.ops import padding
 from emulator.ops.eltwise_unary import apply, steps_of
-from emulator.ops.padding import mark_undefined_rows, undefined_rows
 
 PLAIN = [
     "add",
@@ -61,7 +62,7 @@ def broadcastable(launch, *operands):
     whole_tiles = all(x.tiled for x in (launch.output, *tensors))
     take = _tiles if whole_tiles else lambda x, _: x.logical
     return [
-        take(x, launch.output) if isinstance(x, DeviceTensor) else _number(x, tensors[0].data.dtype)
+        take(x, launch.output) if isinstance(x, DeviceTensor) else _number(x, _storage(tensors[0]))
         for x in operands
     ]
 
@@ -86,17 +87,49 @@ def _number(value, dtype):
 
 def combined(launch, name, first, second, **how):
     """The kernel of a binary operation on operands that may be Python numbers."""
-    a, b = broadcastable(launch, first, second)
     tensors = [x for x in (first, second) if isinstance(x, DeviceTensor)]
     dtypes = tuple(
         x.dtype if isinstance(x, DeviceTensor) else tensors[0].dtype for x in (first, second)
     )
-    out = launch.output.dtype
-    values = launch.math.binary(name, a, b, dtypes=dtypes, out=out, **how)
+    binary, how = launch.math.binary, {"dtypes": dtypes, "out": launch.output.dtype, **how}
+    bare = all(x.zero_padded and x.shape[-2:] == launch.output.shape[-2:] for x in tensors)
+    if bare:
+        a, b = (
+            x.logical if isinstance(x, DeviceTensor) else _number(x, _storage(tensors[0]))
+            for x in (first, second)
+        )
+    else:
+        a, b = broadcastable(launch, first, second)
+    values = binary(name, a, b, **how)
     for operand in (a, b):
         if operand.shape == values.shape:
-            values = mark_undefined_rows(values, undefined_rows(operand), out)
-    return values
+            marked = padding.undefined_rows(operand)
+            values = padding.mark_undefined_rows(values, marked, launch.output.dtype)
+    if not bare:
+        return values
+    zeros = (padding.ZERO if isinstance(x, DeviceTensor) else x for x in (first, second))
+    return padding.beside(values, launch.output, _of_zeros(binary, name, *zeros, **how))
+
+
+def _of_zeros(binary, name, first, second, **how):
+    """What the operation makes of padding, a number: zeros, or zeros and a Python number."""
+    numbers = [x for x in (first, second) if x is not padding.ZERO]
+    if numbers:
+        first, second = (
+            x if x is padding.ZERO else _number(x, formats.STORAGE[how["dtypes"][0]]).item()
+            for x in (first, second)
+        )
+        return padding.of_zero(_with_number, how["dtypes"][0], binary, name, first, second, **how)
+    return padding.of_zero(binary, how["dtypes"][0], name, first, second, **how)
+
+
+def _with_number(binary, name, first, second, **how):
+    first, second = (torch.as_tensor(x) for x in (first, second))
+    return binary(name, first, second, **how)
+
+
+def _storage(operand):
+    return formats.STORAGE[operand.dtype]
 
 
 def _binary(name):

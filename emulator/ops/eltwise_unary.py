@@ -5,7 +5,7 @@ The kernels run over whole tiles, so what they make of the padding stays there: 
 
 from emulator.arithmetic.compute import Step
 from emulator.dispatch import NotEmulated
-from emulator.ops.padding import mark_undefined_rows, undefined_rows
+from emulator.ops import padding
 
 # Operations without arguments of their own: TTNN's name after "ttnn." is the arithmetic's name.
 PLAIN = [
@@ -151,9 +151,16 @@ def _step(activation):
 
 def apply(launch, operand, *steps):
     """Steps of one unary kernel on the whole contents of an operand."""
-    result = launch.math.unary(operand.data, *steps, dtype=operand.dtype, out=launch.output.dtype)
-    marked = undefined_rows(operand.data)
-    return mark_undefined_rows(result, marked, launch.output.dtype)
+    unary, how = launch.math.unary, {"dtype": operand.dtype, "out": launch.output.dtype}
+    bare = operand.zero_padded and operand.shape == launch.output.shape
+    values = operand.logical if bare else operand.data
+    result = padding.mark_undefined_rows(
+        unary(values, *steps, **how), padding.undefined_rows(values), launch.output.dtype
+    )
+    if not bare:
+        return result
+    of_zero = padding.of_zero(unary, operand.dtype, padding.ZERO, *steps, **how)
+    return padding.beside(result, launch.output, of_zero)
 
 
 def _plain(name):
@@ -230,9 +237,10 @@ def typecast(
     output_tensor=None,
 ):
     """Every pair of dtypes; the target is the planned output's."""
-    values = launch.math.typecast(input_tensor.data, input_tensor.dtype, launch.output.dtype)
-    values = mark_undefined_rows(values, undefined_rows(input_tensor.data), launch.output.dtype)
-    return values.clone() if values is input_tensor.data else values
+    bare = input_tensor.zero_padded and input_tensor.shape == launch.output.shape
+    values = input_tensor.logical if bare else input_tensor.data
+    result = launch.math.typecast(values, input_tensor.dtype, launch.output.dtype)
+    return padding.mark_undefined_rows(result, padding.undefined_rows(values), launch.output.dtype)
 
 
 KERNELS = {f"ttnn.{name}": _plain(name) for name in PLAIN} | {

@@ -82,7 +82,8 @@ def nlp_create_qkv_heads_decode(
     kv_heads = num_heads if num_kv_heads is None else num_kv_heads
     width = input_tensor.shape[-1] // (num_heads + 2 * kv_heads)
     users = launch.outputs[0].shape[1]
-    fused = input_tensor.data[0, 0, :users, : input_tensor.shape[-1]].unflatten(-1, (-1, width))
+    rows = input_tensor.logical if users <= input_tensor.shape[2] else input_tensor.data
+    fused = rows[0, 0, :users, : input_tensor.shape[-1]].unflatten(-1, (-1, width))
     parts = fused.split([num_heads, kv_heads, kv_heads], dim=1)
     return tuple(
         _in_undefined(part[None], plan) for part, plan in zip(parts, launch.outputs, strict=True)

@@ -18,7 +18,9 @@ def moved(launch, operand, *args, **kwargs):
     """The same logical contents elsewhere: another layout, dtype or memory configuration."""
     if launch.views_input:
         return None
-    if operand.padded_shape == launch.output.padded_shape:
+    if operand.zero_padded and operand.shape == launch.output.shape:
+        values = operand.logical.clone()
+    elif operand.padded_shape == launch.output.padded_shape:
         values = operand.data.clone()
     else:
         values = _copy(operand.logical.reshape(launch.output.shape))
@@ -181,7 +183,7 @@ def pad(
         start, rest = [before for before, _ in padding], start_and_value
     (value,) = rest or (value,)
     start = (0,) * (len(shape) - len(start)) + tuple(start)
-    padded = torch.full(shape, value, dtype=input_tensor.data.dtype)
+    padded = torch.full(shape, value, dtype=formats.STORAGE[input_tensor.dtype])
     region = tuple(slice(at, at + size) for at, size in zip(start, input_tensor.shape, strict=True))
     padded[region] = input_tensor.logical
     return padded
@@ -255,9 +257,9 @@ def assign(launch, input_tensor, input_b=None, *, dtype=None, output_tensor=None
 
 def moved_into(target, source):
     """Contents for the output that `target` is: rounded to its dtype as they are written."""
-    return (
-        source.data.clone() if source.padded_shape == target.padded_shape else _copy(source.logical)
-    )
+    if source.padded_shape == target.padded_shape and not source.zero_padded:
+        return source.data.clone()
+    return _copy(source.logical)
 
 
 def _placed(name):

@@ -22,11 +22,8 @@ def _norm(name, default_epsilon=1e-12):
         program_config=None,  # how rows are spread over cores
         recip_tensor=None,  # 1/1, 1/2, ... 1/H for the kernel's running mean
     ):
-        values = _rows(input_tensor)
+        values, residual = _rows(input_tensor, residual_input_tensor)
         values, marked = padding.without_undefined_rows(values)
-        residual = None
-        if residual_input_tensor is not None:
-            residual = residual_input_tensor.data[..., : values.shape[-2], :]
         result = getattr(launch.math, name)(
             values,
             _row(weight, values.shape[-1]),
@@ -35,6 +32,7 @@ def _norm(name, default_epsilon=1e-12):
             epsilon=epsilon,
             width=input_tensor.shape[-1],
             compute=compute_of(compute_kernel_config),
+            dtype=input_tensor.dtype,
             out=launch.output.dtype,
         )
         result = padding.mark_undefined_rows(result, marked, launch.output.dtype)
@@ -47,10 +45,17 @@ def _norm(name, default_epsilon=1e-12):
     return kernel
 
 
-def _rows(operand):
-    """Contents with padding columns; without padding rows if those are all zero, and stay so."""
-    rows = operand.shape[-2]
-    return operand.data if operand.data[..., rows:, :].any() else operand.data[..., :rows, :]
+def _rows(operand, residual):
+    """Contents of both with padding columns; without padding rows if all those are zero."""
+    operands = [x for x in (operand, residual) if x is not None]
+    rows, columns = operand.shape[-2], operand.padded_shape[-1] - operand.shape[-1]
+    if all(x.zero_padded for x in operands):
+        values = [torch.nn.functional.pad(x.logical, (0, columns)) for x in operands]
+    elif any(x.data[..., rows:, :].any() for x in operands):
+        values = [x.data for x in operands]
+    else:
+        values = [x.data[..., :rows, :] for x in operands]
+    return values if residual is not None else (*values, None)
 
 
 def _row(weight, width):
@@ -115,6 +120,11 @@ def scale_mask_softmax(
     )
 
 
+def scale_mask_softmax_in_place(launch, *operands, numeric_stable=False, **named):
+    """`scale_mask_softmax` that does not subtract the maximum unless asked to (softmax.cpp)."""
+    return scale_mask_softmax(launch, *operands, numeric_stable=numeric_stable, **named)
+
+
 def attention_softmax(
     launch,
     tensor,
@@ -145,7 +155,7 @@ KERNELS = {
     "ttnn.rms_norm": _norm("rms_norm"),
     "ttnn.scale_causal_mask_hw_dims_softmax_in_place": scale_mask_softmax,
     "ttnn.scale_mask_softmax": scale_mask_softmax,
-    "ttnn.scale_mask_softmax_in_place": scale_mask_softmax,
+    "ttnn.scale_mask_softmax_in_place": scale_mask_softmax_in_place,
     "ttnn.softmax": softmax,
     "ttnn.softmax_in_place": softmax,
     "ttnn.transformer.attention_softmax": attention_softmax,

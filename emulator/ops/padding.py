@@ -5,7 +5,12 @@ that they need not be computed; all others are. A buffer that was allocated and 
 `undefined` values, which stay recognisable through the operations that work row by row.
 """
 
+import functools
+
 import torch
+
+from emulator.arithmetic import formats
+from emulator.memory import trimmed
 
 # A NaN that nothing computes: contents of a float buffer that nothing wrote.
 UNDEFINED_BFLOAT16 = 0x7FA5
@@ -52,6 +57,28 @@ def mark_undefined_rows(values, marked, dtype):
 
 def live_rows(operand):
     """Contents without padding columns, and without the padding rows if all of those are zero."""
+    if operand.zero_padded:
+        return operand.logical
     values = operand.data[..., : operand.shape[-1]]
     rows = operand.shape[-2]
     return values[..., :rows, :] if not values[..., rows:, :].any() else values
+
+
+def beside(values, output, padding):
+    """Logical `values` of an output whose padding holds the number `padding`."""
+    if padding == 0 or output.shape == output.padded_shape:
+        return values
+    whole = torch.full(output.padded_shape, padding, dtype=values.dtype)
+    trimmed(whole, output.shape).copy_(values)
+    return whole
+
+
+@functools.lru_cache(maxsize=256)
+def of_zero(function, stored, /, *arguments, **named):
+    """What a function of the arithmetic makes of zeros in the dtype `stored`: a number."""
+    zero = torch.zeros(formats.BLOCK, dtype=formats.STORAGE[stored])
+    operands = [zero if argument is ZERO else argument for argument in arguments]
+    return function(*operands, **named)[0].item()
+
+
+ZERO = object()  # stands for a tensor of zeros among the arguments of `of_zero`

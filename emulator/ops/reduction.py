@@ -5,7 +5,6 @@ import math
 import torch
 
 from emulator.arithmetic import formats
-from emulator.arithmetic.compute import Step
 from emulator.dispatch import NotEmulated
 from emulator.ops.compute import compute_of
 
@@ -20,7 +19,7 @@ def _reduction(name):
         scalar=1.0,
         compute_kernel_config=None,
         correction=None,  # of std and var; the others take and ignore it
-        fast_and_approximate_mode=None,  # picks a unit of the core
+        fast_and_approximate_mode=None,
         output_layout=None,
     ):
         values = launch.math.reduce(
@@ -29,6 +28,7 @@ def _reduction(name):
             _dims(dim, input_tensor),
             scalar=scalar,
             compute=compute_of(compute_kernel_config),
+            fast=fast_and_approximate_mode,
             dtype=input_tensor.dtype,
             out=launch.output.dtype,
         )
@@ -56,31 +56,29 @@ def _with_extreme_rows(launch, values, extreme):
     return padded
 
 
-def variance(
-    launch,
-    input_tensor,
-    dim=None,
-    keepdim=False,
-    *,
-    scalar=1.0,
-    correction=True,
-    compute_kernel_config=None,
-):
-    values = launch.math.variance(
-        input_tensor.logical,
-        _dims(dim, input_tensor),
-        correction=int(correction),
-        scalar=scalar,
-        compute=compute_of(compute_kernel_config),
-        dtype=input_tensor.dtype,
-        out=launch.output.dtype,
-    )
-    return values.reshape(launch.output.shape)
+def _statistic(name):
+    def kernel(
+        launch,
+        input_tensor,
+        dim=None,
+        keepdim=False,
+        *,
+        scalar=1.0,
+        correction=True,
+        compute_kernel_config=None,
+    ):
+        values = getattr(launch.math, name)(
+            input_tensor.logical,
+            _dims(dim, input_tensor),
+            correction,
+            scalar=scalar,
+            compute=compute_of(compute_kernel_config),
+            out=launch.output.dtype,
+        )
+        return values.reshape(launch.output.shape)
 
-
-def standard_deviation(launch, *args, **kwargs):
-    out = launch.output.dtype
-    return launch.math.unary(variance(launch, *args, **kwargs), Step("sqrt"), dtype=out, out=out)
+    kernel.__name__ = name
+    return kernel
 
 
 def _dims(dim, operand):
@@ -124,8 +122,8 @@ KERNELS = {
     "ttnn.max": _reduction("max"),
     "ttnn.mean": _reduction("mean"),
     "ttnn.min": _reduction("min"),
-    "ttnn.std": standard_deviation,
+    "ttnn.std": _statistic("standard_deviation"),
     "ttnn.sum": _reduction("sum"),
     "ttnn.topk": topk,
-    "ttnn.var": variance,
+    "ttnn.var": _statistic("variance"),
 }

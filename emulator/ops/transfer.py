@@ -3,7 +3,7 @@
 import ttnn
 
 from emulator.arithmetic import formats
-from emulator.memory import dtype_name, on_device
+from emulator.memory import Contents, dtype_name, on_device
 from emulator.ops.padding import undefined
 
 
@@ -29,7 +29,7 @@ def to_device(memory, host_tensor, device_tensor):
         contents = contents.to(storage, copy=shares)
         if host_tensor.layout == ttnn.TILE_LAYOUT:
             contents = memory.reckoning.math.arranged(contents)
-        memory.keep(device_tensor, contents)
+        memory.keep(device_tensor, Contents(contents, contents.shape))
     else:
         memory.write(device_tensor, host_tensor.to_torch())
 
