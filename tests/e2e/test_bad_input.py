@@ -35,7 +35,7 @@ def devices(monkeypatch):
     log = []
 
     @contextlib.contextmanager
-    def open_device(name, device_id=0):
+    def open_device(name, device_id=0, arithmetic=None):
         log.append("open")
         try:
             yield "device"
@@ -145,7 +145,7 @@ def test_a_checkpoint_that_lacks_weights(refused_eval, altered):
     assert "lacks" in refused_eval(model=altered(num_hidden_layers=5))
 
 
-def test_a_checkpoint_that_is_not_phi3(refused_eval, tmp_path):
+def test_a_checkpoint_that_is_not_phi3(refused_eval, tmp_path, capsys):
     ids = written(tmp_path / "ids", b"1 2 3")
     config = LlamaConfig(
         vocab_size=32,
@@ -155,6 +155,7 @@ def test_a_checkpoint_that_is_not_phi3(refused_eval, tmp_path):
         num_attention_heads=1,
     )
     LlamaForCausalLM(config).save_pretrained(tmp_path / "llama")
+    capsys.readouterr()  # it may have shown a bar
     line = refused_eval("--prompt_ids_file", ids, model=tmp_path / "llama")
     assert "'llama'" in line and "phi3" in line
 

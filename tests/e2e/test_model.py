@@ -85,11 +85,19 @@ def test_the_last_position_of_the_cache_can_be_used(tt_model, hf_model, prompt_i
     assert metrics.relative_l2(expected, actual) <= logits_limit
 
 
-def test_generate_writes_what_hugging_face_writes(tt_model, hf_model, prompt_ids, tokenizer):
+def test_generate_writes_what_hugging_face_writes(tt_model, hf_model, prompt_ids, logits_limit):
+    """Token for token, up to a place where Hugging Face itself hardly prefers one of two."""
     settings = {"max_new_tokens": 40, "do_sample": False}
-    expected = hf_model.generate(prompt_ids, **settings)
-    actual = tt_model.generate(prompt_ids, **settings)
-    assert tokenizer.decode(actual[0]) == tokenizer.decode(expected[0])
+    expected = hf_model.generate(prompt_ids, **settings)[0]
+    actual = tt_model.generate(prompt_ids, **settings)[0]
+    assert actual.shape == expected.shape
+    different = torch.nonzero(actual != expected).flatten()
+    if len(different):
+        at = int(different[0])
+        with torch.no_grad():
+            logits = hf_model(expected[None, :at]).logits[0, -1].float()
+        margin = logits[expected[at]] - logits[actual[at]]
+        assert margin <= tolerance.near_tie(logits, logits_limit)
 
 
 def test_sampling_follows_the_seed(tt_model, prompt_ids):

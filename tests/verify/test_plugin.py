@@ -29,7 +29,7 @@ from verify import backend
 pytest_plugins = ["verify.plugin"]
 
 @contextlib.contextmanager
-def open_device(name, device_id=0):
+def open_device(name, device_id=0, arithmetic=None):
     {before}
     log = pathlib.Path({log!r})
     with log.open("a") as file: print("open", name, device_id, file=file)
