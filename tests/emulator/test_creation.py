@@ -4,8 +4,6 @@ import pytest
 import torch
 import ttnn
 
-from emulator import recordings
-from tests.emulator import recorded
 from tests.emulator.placing import contents, on_tiles
 
 SHAPE = (2, 3, 37, 50)
@@ -72,10 +70,3 @@ def test_same_seed_same_numbers(device):
     assert torch.equal(one, same) and not torch.equal(one, other)
     assert one.min() >= -1 and one.max() <= 3
     assert abs(one.float().mean() - 1) < 0.1  # six standard errors of 4096 numbers
-
-
-def test_zeros_have_the_recorded_padding(device):
-    case = recordings.case("zeros")
-    shape = case.tensors["out0"]["shape"]
-    made = ttnn.zeros(shape, dtype=ttnn.bfloat16, layout=TILE, device=device)
-    recorded.assert_equal(made, case)

@@ -6,8 +6,6 @@ import ttnn
 from torch.nn import functional
 
 import emulator
-from emulator import recordings
-from tests.emulator import recorded
 from tests.emulator.placing import in_rows, on_tiles
 from tests.emulator.rounding import assert_rounded_once
 
@@ -230,43 +228,3 @@ def test_kernel_runs_over_the_padding(name, x, device):
 def test_adding_a_scalar_leaves_it_in_the_padding(x, device):
     held = ttnn.add(on_tiles(device, x), 1.0).to_torch_with_padded_shape()
     assert (held[..., 37:, :] == 1).all() and (held[..., 80:] == 1).all()
-
-
-# recorded op -> (its call again, float64 reference)
-RECORDED = {
-    "ttnn.add": (ttnn.add, torch.add),
-    "ttnn.subtract": (ttnn.subtract, torch.subtract),
-    "ttnn.mul": (ttnn.mul, torch.multiply),
-    "ttnn.divide": (ttnn.divide, torch.divide),
-    "ttnn.log": (ttnn.log, torch.log),
-} | {
-    f"ttnn.{name}": (getattr(ttnn, name), reference)
-    for name, reference in (UNARY | OF_POSITIVES).items()
-}
-
-
-def comparable(case):
-    """bf16 results of finite numbers; block formats round twice on the device and once here."""
-    tensors = case.tensors.values()
-    return (
-        case.op in RECORDED
-        and "input_padding" not in case.attributes
-        and "special" not in case.attributes
-        and "scalar" not in case.attributes
-        and all(t["dtype"] == "bfloat16" for t in tensors)
-    )
-
-
-@pytest.mark.parametrize(
-    "case", [c for c in recordings.cases("binary", "unary") if comparable(c)], ids=str
-)
-def test_result_is_as_near_to_exact_as_the_recorded_kernels(case, device):
-    call, reference = RECORDED[case.op]
-    how = {}
-    inputs = recorded.operands(case, device)
-    exact_inputs = [case.tensor(name).double() for name in inputs]
-    if "input_tensor_a_activations" in case.attributes:
-        how["input_tensor_a_activations"] = [ttnn.UnaryOpType.SILU]
-        exact_inputs[0] = functional.silu(exact_inputs[0])
-    made = call(*inputs.values(), **how)
-    recorded.assert_nearer(made, case, reference(*exact_inputs))

@@ -5,17 +5,9 @@ import torch
 import ttnn
 
 from emulator.dispatch import NotEmulated
-from emulator.recordings import cases
-from tests.emulator.placing import bf16, in_rows, on_tiles
+from tests.emulator.placing import bf16, in_rows
 
 LAYOUTS = {"rows": ttnn.ROW_MAJOR_LAYOUT, "tiles": ttnn.TILE_LAYOUT}
-
-
-@pytest.mark.parametrize("case", cases("embedding"), ids=str)
-def test_lookup_is_the_recorded_one_bit_for_bit(device, case):
-    ids = in_rows(device, case.tensor("ids"), ttnn.uint32)
-    out = ttnn.embedding(ids, on_tiles(device, case.tensor("w")), layout=ttnn.TILE_LAYOUT)
-    assert torch.equal(ttnn.to_torch(out).float(), case.output())
 
 
 @pytest.mark.parametrize("out", LAYOUTS)

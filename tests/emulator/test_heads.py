@@ -5,7 +5,6 @@ import torch
 import ttnn
 
 from emulator.dispatch import NotEmulated
-from emulator.recordings import cases
 from tests.emulator.placing import bf16, contents, on_cores, on_tiles, padded_with
 
 SPLITS = [  # batch, sequence, heads, kv heads, head_dim
@@ -15,53 +14,11 @@ SPLITS = [  # batch, sequence, heads, kv heads, head_dim
 ]
 
 
-def recorded(op):
-    return [c for c in cases("heads") if c.op == f"ttnn.experimental.{op}"]
-
-
 def split(fused, heads, kv_heads):
     """[B, S, (N + 2 K) D] -> q, k, v, as a view and a transpose in torch."""
     width = fused.shape[-1] // (heads + 2 * kv_heads)
     parts = fused.split([heads * width, kv_heads * width, kv_heads * width], dim=-1)
     return [p.unflatten(-1, (-1, width)).transpose(1, 2) for p in parts]
-
-
-@pytest.mark.parametrize("case", recorded("nlp_create_qkv_heads"), ids=str)
-def test_prefill_heads_are_the_recorded_ones(device, case):
-    # whether keys were transposed is not among the attributes of every case, but in their shape
-    transposed = case.output("out1").shape[-2] == case.output("out0").shape[-1]
-    heads = ttnn.experimental.nlp_create_qkv_heads(
-        on_tiles(device, case.tensor("a")), **case.attributes | {"transpose_k_heads": transposed}
-    )
-    for name, tensor in zip(("out0", "out1", "out2"), heads, strict=True):
-        assert torch.equal(ttnn.to_torch(tensor).float(), case.output(name)), name
-
-
-@pytest.mark.parametrize("case", recorded("nlp_create_qkv_heads_decode"), ids=str)
-def test_decode_heads_are_the_recorded_ones(device, case):
-    counts = {k: case.attributes[k] for k in ("num_heads", "num_kv_heads")}
-    heads = ttnn.experimental.nlp_create_qkv_heads_decode(
-        on_tiles(device, case.tensor("a")), **counts
-    )
-    for name, tensor in zip(("out0", "out1", "out2"), heads, strict=True):
-        assert torch.equal(ttnn.to_torch(tensor).float(), case.output(name)), name
-
-
-@pytest.mark.parametrize("case", recorded("nlp_concat_heads"), ids=str)
-def test_joined_heads_are_the_recorded_ones(device, case):
-    out = ttnn.experimental.nlp_concat_heads(on_tiles(device, case.tensor("a")))
-    assert torch.equal(ttnn.to_torch(out).float(), case.output())
-
-
-@pytest.mark.parametrize("case", recorded("nlp_concat_heads_decode"), ids=str)
-def test_joined_decode_heads_are_the_recorded_ones_for_every_user(device, case):
-    values = case.tensor("a")
-    out = ttnn.experimental.nlp_concat_heads_decode(
-        on_cores(device, values), num_heads=case.attributes["num_heads"]
-    )
-    users = values.shape[1]
-    assert tuple(out.shape) == tuple(case.output().shape)
-    assert torch.equal(ttnn.to_torch(out).float()[:, :, :users], case.output()[:, :, :users])
 
 
 @pytest.mark.parametrize("batch, sequence, heads, kv_heads, width", SPLITS)

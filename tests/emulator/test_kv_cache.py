@@ -5,56 +5,7 @@ import torch
 import ttnn
 
 from emulator.dispatch import NotEmulated
-from emulator.recordings import cases
-from tests.emulator.placing import bf16, contents, in_rows, on_cores, on_tiles, padded_with
-
-PADDING = {"7.0": 7.0, "nan": float("nan")}
-
-
-def recorded(op):
-    return [c for c in cases("cache") if c.op == op]
-
-
-@pytest.mark.parametrize("case", recorded("ttnn.fill_cache"), ids=str)
-def test_filling_is_the_recorded_one(device, case):
-    cache, rows = on_tiles(device, case.tensor("cache")), on_tiles(device, case.tensor("a"))
-    padded_with(PADDING.get(case.attributes.get("input_padding"), 0.0), rows)
-    ttnn.fill_cache(cache, rows, case.attributes.get("batch_idx", 1))  # 1 where none is recorded
-    filled, expected = ttnn.to_torch(cache).float(), case.output()
-    # the recorded padding had become infinite on its way to the device
-    assert torch.equal(filled.isfinite(), expected.isfinite())
-    assert torch.equal(filled[filled.isfinite()], expected[expected.isfinite()])
-
-
-@pytest.mark.parametrize("case", recorded("ttnn.experimental.paged_update_cache"), ids=str)
-def test_updating_is_the_recorded_one(device, case):
-    cache, rows = on_tiles(device, case.tensor("cache")), on_cores(device, case.tensor("x"))
-    positions = in_rows(device, case.tensor("pos"))
-    ttnn.experimental.paged_update_cache(cache, rows, update_idxs_tensor=positions)
-    assert torch.equal(ttnn.to_torch(cache).float(), case.output())
-
-
-@pytest.mark.parametrize("case", recorded("ttnn.experimental.paged_fused_update_cache"), ids=str)
-def test_updating_two_caches_is_the_recorded_one(device, case):
-    caches = [on_tiles(device, case.tensor(name)) for name in ("cache1", "cache2")]
-    first, second = on_cores(device, case.tensor("x1")), on_cores(device, case.tensor("x2"), 4)
-    ttnn.experimental.paged_fused_update_cache(
-        caches[0], first, caches[1], second, update_idxs=case.tensor("pos").tolist()
-    )
-    for name, cache in zip(("out0", "out1"), caches, strict=True):
-        assert torch.equal(ttnn.to_torch(cache).float(), case.output(name)), name
-
-
-@pytest.mark.parametrize("case", recorded("ttnn.experimental.paged_fill_cache"), ids=str)
-def test_filling_pages_is_the_recorded_one(device, case):
-    cache = on_tiles(device, case.tensor("cache"))
-    ttnn.experimental.paged_fill_cache(
-        cache,
-        on_tiles(device, case.tensor("a")),
-        in_rows(device, case.tensor("page_table")),
-        batch_idx=case.attributes["batch_idx"],
-    )
-    assert torch.equal(ttnn.to_torch(cache).float(), case.output())
+from tests.emulator.placing import bf16, contents, in_rows, on_cores, on_tiles
 
 
 def test_filling_starts_at_the_row_that_is_named(device):

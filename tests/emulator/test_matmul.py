@@ -5,10 +5,8 @@ import torch
 import ttnn
 from torch.nn import functional
 
-from emulator import recordings
 from emulator.arithmetic import rounded
 from emulator.arithmetic.matrix_plan import Product
-from tests.emulator import recorded
 from tests.emulator.placing import contents, on_tiles, padded_with
 from tests.emulator.rounding import assert_rounded_once
 
@@ -189,29 +187,3 @@ def test_padding_rows_of_the_left_operand_give_rows(padding, device):
     due = torch.full((27, 96), padding).double() @ b.double()
     got = contents(y)[0, 0, 37:].double()
     assert ((got - due).abs() <= due.abs() * 2.0**-8 + 1e-4).all()
-
-
-DTYPES = {"bfloat8_b": ttnn.bfloat8_b, "float32": ttnn.float32}
-
-
-@pytest.mark.parametrize(
-    "case",
-    [c for c in recordings.cases("matmul") if c.attributes.get("out_dtype") != "bfloat8_b"],
-    ids=str,
-)
-def test_result_is_as_near_to_exact_as_the_recorded_kernels(case, device):
-    """Default or HiFi2: whatever the fidelity, float32 sums rounded once are at least as near."""
-    inputs = recorded.operands(case, device)
-    how = {"activation": case.attributes["activation"]} if "activation" in case.attributes else {}
-    if "out_dtype" in case.attributes:
-        how["dtype"] = DTYPES[case.attributes["out_dtype"]]
-    a, b = inputs["a"], inputs.get("w", inputs.get("b"))
-    due = case.tensor("a").double() @ case.tensor("w" if "w" in inputs else "b").double()
-    if "w" in inputs and len(inputs) == 3:
-        (name,) = set(inputs) - {"a", "w"}
-        how["bias"] = inputs[name]
-        due = due + case.tensor(name).double()
-    if "activation" in how:
-        due = functional.silu(due)
-    call = ttnn.matmul if case.op == "ttnn.matmul" else ttnn.linear
-    recorded.assert_nearer(call(a, b, **how), case, due)

@@ -5,8 +5,6 @@ import torch
 import ttnn
 from torch.nn import functional
 
-from emulator import recordings
-from tests.emulator import recorded
 from tests.emulator.placing import contents, on_tiles, padded_with
 
 SHAPE = (2, 3, 37, 80)
@@ -207,28 +205,3 @@ def test_sharding_may_change_the_dtype(device):
     sharded = ttnn.to_memory_config(on_tiles(device, x), config, ttnn.bfloat8_b)
     packed = ttnn.from_torch(x, dtype=ttnn.bfloat8_b, layout=TILE)
     assert torch.equal(ttnn.to_torch(sharded), ttnn.to_torch(packed))
-
-
-# recorded op -> its call again
-REPLAYED = {
-    "ttnn.concat": lambda a, b, dim: ttnn.concat([a, b], dim),
-    "ttnn.getitem": lambda a: a[:, :, :64, :],
-    "ttnn.permute": lambda a, dims: ttnn.permute(a, dims),
-    "ttnn.reshape": lambda a, shape: ttnn.reshape(a, shape),
-    "ttnn.slice": lambda a, begin, end: ttnn.slice(a, begin, end),
-    "ttnn.to_layout": lambda a, to: ttnn.to_layout(a, recorded.LAYOUTS[to]),
-    "ttnn.transpose": lambda a, dims: ttnn.transpose(a, *dims),
-}
-# its recorded padding is what happened to lie in the kernel's buffer
-UNDEFINED_PADDING = {"reshape_unal"}
-
-
-@pytest.mark.parametrize(
-    "case", [c for c in recordings.cases("data_movement") if c.op in REPLAYED], ids=str
-)
-def test_move_equals_the_recorded_kernels(case, device):
-    made = REPLAYED[case.op](**recorded.operands(case, device), **case.attributes)
-    if case.name in UNDEFINED_PADDING:
-        assert torch.equal(ttnn.to_torch(made).float(), case.output())
-    else:
-        recorded.assert_equal(made, case)

@@ -5,8 +5,6 @@ import torch
 import ttnn
 from torch.nn import functional
 
-from emulator import recordings
-from tests.emulator import recorded
 from tests.emulator.placing import contents, in_rows, on_tiles, padded_with
 from tests.emulator.rounding import assert_rounded_once
 
@@ -127,29 +125,3 @@ def test_attention_softmax_scales_by_the_heads_size(device):
         on_tiles(device, x), head_size=64, attention_mask=on_tiles(device, mask)
     )
     assert_rounded_once(y, (x.double() / 8 + mask.double()).softmax(-1))
-
-
-@pytest.mark.parametrize("case", recordings.cases("norm"), ids=str)
-def test_norm_is_as_near_to_exact_as_the_recorded_kernels(case, device):
-    if case.op != "ttnn.rms_norm" or "input_padding" in case.attributes:
-        pytest.fail(f"{case}: not an rms_norm that this test knows how to call.")
-    inputs = recorded.operands(case, device)
-    epsilon = case.attributes["epsilon"]
-    x = case.tensor("a").double() + (case.tensor("r").double() if "r" in inputs else 0)
-    weight = case.tensor("w").double().flatten() if "w" in inputs else None
-    y = ttnn.rms_norm(
-        inputs["a"],
-        epsilon=epsilon,
-        weight=inputs.get("w"),
-        residual_input_tensor=inputs.get("r"),
-    )
-    recorded.assert_nearer(y, case, rms(x, weight, epsilon))
-
-
-@pytest.mark.parametrize(
-    "case", [c for c in recordings.cases("softmax") if "input_padding" not in c.attributes], ids=str
-)
-def test_softmax_is_as_near_to_exact_as_the_recorded_kernels(case, device):
-    stable = case.attributes.get("numeric_stable", True)
-    y = ttnn.softmax(recorded.operands(case, device)["a"], -1, numeric_stable=stable)
-    recorded.assert_nearer(y, case, case.tensor("a").double().softmax(-1))

@@ -4,8 +4,6 @@ import pytest
 import torch
 import ttnn
 
-from emulator import recordings
-from tests.emulator import recorded
 from tests.emulator.placing import in_rows, on_tiles, padded_with
 from tests.emulator.rounding import assert_rounded_once
 
@@ -75,21 +73,3 @@ def test_topk_gives_values_and_where_they_are(largest, device):
     values, positions = map(ttnn.to_torch, ttnn.topk(on_tiles(device, x), 32, -1, largest))
     assert torch.equal(values, x.topk(32, -1, largest).values)
     assert torch.equal(x.gather(-1, positions.long()), values)
-
-
-# recorded op -> float64 reference
-RECORDED = {
-    "ttnn.sum": lambda x: x.sum(-1, keepdim=True),
-    "ttnn.mean": lambda x: x.mean(-1, keepdim=True),
-    "ttnn.max": lambda x: x.amax(-1, keepdim=True),
-    "ttnn.argmax": lambda x: x.argmax(-1),
-}
-
-
-@pytest.mark.parametrize(
-    "case", [c for c in recordings.cases("reduce") if "input_padding" not in c.attributes], ids=str
-)
-def test_result_is_as_near_to_exact_as_the_recorded_kernels(case, device):
-    call = getattr(ttnn, case.op.removeprefix("ttnn."))
-    y = call(recorded.operands(case, device)["a"], **case.attributes)
-    recorded.assert_nearer(y, case, RECORDED[case.op](case.tensor("a").double()).double())

@@ -1,4 +1,4 @@
-"""Rotary position embeddings against recorded kernels and Hugging Face."""
+"""Rotary position embeddings against Hugging Face."""
 
 import pytest
 import torch
@@ -6,19 +6,12 @@ import ttnn
 from transformers.models.phi3.modeling_phi3 import apply_rotary_pos_emb
 
 from emulator.dispatch import NotEmulated
-from emulator.recordings import cases
 from tests.emulator.placing import bf16, on_cores, on_tiles
 from verify.metrics import relative_l2
 from verify.tolerance import bf16_relative_l2
 
 # cos and sin are given in bf16, so rounded arithmetic rounds its result and nothing else.
 ROUNDED_ONCE = bf16_relative_l2(1)
-# The recorded kernel rounds both products (in four steps each) and their sum.
-RECORDED = bf16_relative_l2(4)
-
-
-def recorded(op):
-    return [c for c in cases("rotary") if c.op == f"ttnn.experimental.{op}"]
 
 
 def tables(length, width, interleaved=False):
@@ -46,23 +39,6 @@ def pairs_together(x):
     """The columns of two halves, brought together as pairs."""
     first, second = x.chunk(2, -1)
     return torch.stack((first, second), -1).flatten(-2)
-
-
-@pytest.mark.parametrize("case", recorded("rotary_embedding"), ids=str)
-def test_halves_are_close_to_the_recorded_ones(device, case):
-    x, cos, sin = (on_tiles(device, case.tensor(name)) for name in ("a", "cos", "sin"))
-    out = ttnn.experimental.rotary_embedding(x, cos, sin, case.attributes.get("token_idx"))
-    assert tuple(out.shape) == tuple(case.output().shape)
-    assert relative_l2(case.output(), ttnn.to_torch(out).float()) <= RECORDED
-
-
-@pytest.mark.parametrize("case", recorded("rotary_embedding_llama"), ids=str)
-def test_pairs_are_close_to_the_recorded_ones(device, case):
-    decode = case.attributes["is_decode_mode"]
-    place = on_cores if decode else on_tiles
-    tensors = (place(device, case.tensor(name)) for name in ("a", "cos", "sin", "trans_mat"))
-    out = ttnn.experimental.rotary_embedding_llama(*tensors, is_decode_mode=decode)
-    assert relative_l2(case.output(), ttnn.to_torch(out).float()) <= RECORDED
 
 
 @pytest.mark.parametrize(
