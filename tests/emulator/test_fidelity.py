@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from emulator import fidelity, recordings
-from emulator.fidelity import Figures, Limit
+from emulator.fidelity import __main__ as fidelity
+from emulator.fidelity import recordings
+from emulator.fidelity.__main__ import Figures, Limit
 
 
 def record(folder, op, family, attributes, dtype="bfloat16", **tensors):

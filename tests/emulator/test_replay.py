@@ -7,11 +7,10 @@ import torch
 import ttnn
 
 import emulator
-from emulator import recordings
-from emulator.fidelity import EXACT, compare, row_of
-from emulator.recorded_call import Call, NotReplayable
-from emulator.references import defined, exact
-from emulator.replay import RECORDED_CORES, replay
+from emulator.fidelity.__main__ import EXACT, compare, recordings, row_of
+from emulator.fidelity.recorded_call import Call, NotReplayable
+from emulator.fidelity.references import defined, exact
+from emulator.fidelity.replay import RECORDED_CORES, replay
 
 # Cases that are not equal bit for bit, and why; they keep the limit of their line in the table.
 NOT_EQUAL = {}

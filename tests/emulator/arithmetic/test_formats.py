@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from emulator import recordings
 from emulator.arithmetic import formats, packer
+from emulator.fidelity import recordings
 
 INFINITY = float("inf")
 

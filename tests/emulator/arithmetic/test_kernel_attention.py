@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from emulator import recordings
 from emulator.arithmetic.kernel_attention import _first_rows, _subblock, attention
 from emulator.arithmetic.kernel_attention_decode import (
     _assigned,
@@ -15,6 +14,7 @@ from emulator.arithmetic.kernel_attention_decode import (
     default_chunk,
 )
 from emulator.arithmetic.kernel_attention_steps import Config
+from emulator.fidelity import recordings
 from tests.emulator.arithmetic.recorded import (
     assert_reproduces,
     assert_same_bits,

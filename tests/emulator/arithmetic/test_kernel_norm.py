@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from emulator import recordings
 from emulator.arithmetic import kernel_norm
 from emulator.arithmetic.kernel_norm import (
     LARGE_SOFTMAX_TILES,
@@ -17,6 +16,7 @@ from emulator.arithmetic.kernel_norm import (
     softmax_over_height,
     softmax_over_leading,
 )
+from emulator.fidelity import recordings
 from tests.emulator.arithmetic.recorded import (
     assert_reproduces,
     assert_same_bits,

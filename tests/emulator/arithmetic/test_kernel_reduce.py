@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from emulator import recordings
 from emulator.arithmetic.kernel_reduce import reduce, standard_deviation, variance
+from emulator.fidelity import recordings
 from tests.emulator.arithmetic.recorded import assert_same_bits
 
 RECORDED = [case for case in recordings.cases("reduce") if case.op != "ttnn.argmax"]

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from emulator import recordings
 from emulator.arithmetic.kernel_rotary import gated, rotary, rotary_pairs
+from emulator.fidelity import recordings
 from tests.emulator.arithmetic.recorded import assert_same_bits, device_input
 
 HALVES = [case for case in recordings.cases("rotary") if case.op.endswith("rotary_embedding")]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from emulator import recordings
 from emulator.arithmetic import eltwise_unit, matrix_exact, matrix_kernels, matrix_unit, packer
 from emulator.arithmetic.matrix_plan import Product, default_compute, default_k_block
+from emulator.fidelity import recordings
 from tests.emulator.arithmetic.test_formats import assert_same_bits, from_bits
 
 RECORDED_GRID = (8, 9)

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from emulator import recordings
 from emulator.arithmetic import (
     vector_activations,
     vector_binary,
@@ -12,6 +11,7 @@ from emulator.arithmetic import (
     vector_roots,
 )
 from emulator.arithmetic import vector_unit as unit
+from emulator.fidelity import recordings
 
 UNARY = {
     "ttnn.abs": vector_functions.absolute,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-FOLDER = pathlib.Path(__file__).parents[1] / "tests/emulator/goldens"
+FOLDER = pathlib.Path(__file__).parents[2] / "tests/emulator/goldens"
 
 
 @functools.cache

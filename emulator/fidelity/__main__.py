@@ -17,11 +17,11 @@ import sys
 import torch
 
 import emulator
-from emulator import recordings
 from emulator.arithmetic import formats
-from emulator.recorded_call import NotReplayable
-from emulator.references import defined, exact
-from emulator.replay import RECORDED_CORES, replay
+from emulator.fidelity import recordings
+from emulator.fidelity.recorded_call import NotReplayable
+from emulator.fidelity.references import defined, exact
+from emulator.fidelity.replay import RECORDED_CORES, replay
 
 
 @dataclasses.dataclass(frozen=True)

@@ -99,7 +99,7 @@ class Call:
         if self._left:
             raise NotReplayable(
                 f"{self.case}: the call of {self.case.op} does not know the attributes {self._left}; "
-                "add them to it in emulator/replay.py."
+                "add them to it in emulator/fidelity/replay.py."
             )
 
     def tensor(self, name, on_cores=False):

@@ -9,7 +9,7 @@ import re
 import torch
 import ttnn
 
-from emulator.recorded_call import DTYPES, LAYOUTS, Call, NotReplayable
+from emulator.fidelity.recorded_call import DTYPES, LAYOUTS, Call, NotReplayable
 
 # Columns and rows of worker cores of the device that the recordings ran on.
 RECORDED_CORES = (8, 9)
