@@ -154,9 +154,12 @@ def build(
     asked for once and dropped as soon as it is on the device. `max_seq_len` chooses LongRoPE's
     factors and, up to MAX_CACHE_SEQ_LEN, the length of the cache.
 
-    Raises ValueError for a configuration this bring-up does not compute.
+    Raises ValueError for a configuration this bring-up does not compute and for a missing tensor.
     """
-    return TTPhi3ForCausalLM(hf_config, weights, tt_device, max_seq_len)
+    try:
+        return TTPhi3ForCausalLM(hf_config, weights, tt_device, max_seq_len)
+    except KeyError as error:
+        raise ValueError(f"The checkpoint has no tensor {error}.") from error
 
 
 def build_model(hf_model, tt_device, max_seq_len: int) -> TTPhi3ForCausalLM:

@@ -25,7 +25,7 @@ class Step:
     """A function of one value that another operation applies to an operand or a result.
 
     Attributes:
-        name: its name in `rounded.UNARY`.
+        name: its name in `rounded_eltwise.UNARY`.
         numbers: what else it takes, such as pow's exponent.
         approximate: whether the device's fast variant is asked for.
     """

@@ -11,7 +11,7 @@ import torch
 
 from . import (
     eltwise_unit,
-    rounded,
+    rounded_eltwise,
     vector_activations,
     vector_binary,
     vector_exponential,
@@ -64,14 +64,14 @@ def step_in_dest(step, dst, wide):
     if step.name == "softplus" and not wide:
         beta, threshold = (*step.numbers, 1.0, 20.0)[:2] if step.numbers else (1.0, 20.0)
         return vector_activations.softplus(dst, beta=beta, threshold=threshold)
-    result = rounded.UNARY[step.name](flush(dst), *step.numbers).float()
+    result = rounded_eltwise.UNARY[step.name](flush(dst), *step.numbers).float()
     return store(result if wide else round_to_bf16(result), wide)
 
 
 def unary(x, *steps, dtype="bfloat16", out="bfloat16"):
     """The steps of one unary kernel one after the other; see `rounded.unary`."""
     if dtype in INTEGERS:
-        return rounded.unary(x, *steps)
+        return rounded_eltwise.unary(x, *steps)
     wide = is_wide(dtype, out)
     dst = x.float()
     for step in steps:
@@ -150,14 +150,16 @@ def binary(
     or (pow) are computed in float32 and rounded once.
     """
     if any(dtype in INTEGERS for dtype in dtypes):
-        return rounded.binary(operation, a, b, a_steps=a_steps, b_steps=b_steps, steps=steps)
+        return rounded_eltwise.binary(
+            operation, a, b, a_steps=a_steps, b_steps=b_steps, steps=steps
+        )
     wide = is_wide(*dtypes, out)
     a = _prepared(a, a_steps, dtypes[0], wide)
     b = _prepared(b, b_steps, dtypes[1], wide)
     if operation in FOLLOWED_BINARY:
         dst = FOLLOWED_BINARY[operation](a, b, operation, dtypes, fast, wide)
     else:
-        dst = rounded.BINARY[operation](flush(a), flush(b)).float()
+        dst = rounded_eltwise.BINARY[operation](flush(a), flush(b)).float()
         dst = store(dst if wide else round_to_bf16(dst), wide)
     for step in steps:
         dst = step_in_dest(step, dst, wide)
@@ -176,7 +178,7 @@ def _prepared(x, steps, dtype, wide):
 
 def where(condition, if_true, if_false, *, out="bfloat16"):
     """`if_true` where `condition` is not zero, `if_false` elsewhere; all three broadcast."""
-    chosen = rounded.where(condition, if_true, if_false)
+    chosen = rounded_eltwise.where(condition, if_true, if_false)
     return chosen if out in INTEGERS else pack(chosen, out, wide=out == "float32")
 
 
