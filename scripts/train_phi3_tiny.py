@@ -195,13 +195,6 @@ def build_config():
     )
 
 
-def set_dropout(model, share):
-    """Let training forget a share of what each branch adds; the saved config knows nothing of it."""
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = share
-
-
 def build_optimizers(model, peak_rate):
     """Return Muon for the matrices of the layers and AdamW for all other parameters.
 
@@ -374,12 +367,6 @@ def parse_arguments():
     parser.add_argument(
         "--rate", type=float, default=3e-3, help="peak learning rate (default: %(default)s)"
     )
-    parser.add_argument(
-        "--dropout",
-        type=float,
-        default=0.15,
-        help="share of each branch's output that training drops (default: %(default)s)",
-    )
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     parser.add_argument(
         "--save-minutes",
@@ -395,8 +382,6 @@ def parse_arguments():
         value = getattr(options, name)
         if value is not None and value <= 0:
             parser.error(f"--{name.replace('_', '-')} must be above 0, not {value}.")
-    if not 0 <= options.dropout < 1:
-        parser.error(f"--dropout must be at least 0 and below 1, not {options.dropout}.")
     return options
 
 
@@ -418,7 +403,6 @@ def main():
         return 2
     corpus = build_corpus(tokenizer, chapters)
     model = Phi3ForCausalLM(build_config()).train()
-    set_dropout(model, options.dropout)
     count = sum(parameter.numel() for parameter in model.parameters())
     print(
         f"{count} parameters, {len(corpus.train)} training tokens, "
