@@ -1,125 +1,289 @@
-"""Scalar operations that numba lacks, written so that its loops over them become vector code.
+"""Operations of one machine instruction each, on single values and on vectors of them.
 
-Numba widens every integer expression to 64 bits, which halves or quarters the lanes of a vector
-loop, and has no fused multiply-add and no reinterpretation of bits.  Each function here is one
-LLVM instruction (or two) of a fixed width.
+Numba widens every integer expression to 64 bits and has no fused multiply-add, no reinterpretation
+of bits and no vector types.  Each function here is one LLVM instruction (or two) of a fixed width.
+It takes scalars, of whose loops LLVM can make vector code, or a `Vector`; a scalar beside a vector
+stands for that value in every lane.  LLVM splits vectors that are wider than the machine's.  Float
+vectors have + - * as well.  Nothing here reorders or contracts float operations.
 """
+
+import operator
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+from numba.core import cgutils
+from numba.extending import intrinsic, models, overload, register_model
 
 _I16 = ir.IntType(16)
 _I32 = ir.IntType(32)
 _F32 = ir.FloatType()
 
-
-@intrinsic
-def float_of(typingctx, pattern):
-    """The float32 whose bits are the low 32 bits of `pattern`."""
-
-    def generate(context, builder, signature, args):
-        bits = args[0]
-        if bits.type.width > 32:
-            bits = builder.trunc(bits, _I32)
-        return builder.bitcast(bits, _F32)
-
-    return types.float32(pattern), generate
+_LLVM = {types.boolean: ir.IntType(1), types.int16: _I16, types.int32: _I32, types.float32: _F32}
+_STORED = {types.uint16: types.int16, types.uint32: types.int32}
 
 
-@intrinsic
-def bits_of(typingctx, value):
-    """The bits of a float32 as int32."""
+class Vector(types.Type):
+    """Numba's type of a vector: `lanes` values of type `element`."""
 
-    def generate(context, builder, signature, args):
-        return builder.bitcast(args[0], _I32)
-
-    return types.int32(types.float32), generate
-
-
-@intrinsic
-def fma(typingctx, x, y, z):
-    """x*y + z in float32 with one rounding."""
-
-    def generate(context, builder, signature, args):
-        return builder.fma(*args)
-
-    return types.float32(types.float32, types.float32, types.float32), generate
+    def __init__(self, element, lanes):
+        self.element = element
+        self.lanes = lanes
+        super().__init__(f"Vector({element}, {lanes})")
 
 
-@intrinsic
-def source_bits(typingctx, stored):
-    """float32 bits of an operand: uint16 holds bfloat16, uint32 a float32 read as tf32."""
-
-    def generate(context, builder, signature, args):
-        if signature.args[0].bitwidth == 16:
-            return builder.shl(builder.zext(args[0], _I32), ir.Constant(_I32, 16))
-        return builder.and_(args[0], ir.Constant(_I32, 0xFFFFE000))
-
-    if stored not in (types.uint16, types.uint32):
-        raise TypeError(f"operands are stored as uint16 or uint32, not {stored}")
-    return types.uint32(stored), generate
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager, vector):
+        kind = ir.VectorType(_LLVM[vector.element], vector.lanes)
+        super().__init__(manager, vector, kind)
 
 
-@intrinsic
-def source_exponent(typingctx, stored, empty):
-    """Biased exponent of an operand (see `source_bits`) as int16, or `empty` where it is zero."""
-
-    def generate(context, builder, signature, args):
-        bits, empty = args
-        width = signature.args[0].bitwidth
-        kind = bits.type
-        shifted = builder.lshr(bits, ir.Constant(kind, 7 if width == 16 else 23))
-        exponent = builder.and_(shifted, ir.Constant(kind, 0xFF))
-        if width == 32:
-            exponent = builder.trunc(exponent, _I16)
-        zero = builder.icmp_unsigned("==", exponent, ir.Constant(_I16, 0))
-        return builder.select(zero, empty, exponent)
-
-    return types.int16(stored, types.int16), generate
+def _in_every_lane(builder, value, lanes):
+    vector = ir.VectorType(value.type, lanes)
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(undefined, value, ir.Constant(_I32, 0))
+    return builder.shuffle_vector(
+        first, undefined, ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes)
+    )
 
 
-def _binary(kind, emit):
-    """An intrinsic of two equal integers that emits one instruction."""
+def _operation(result, elements, emit):
+    """An intrinsic that emits `emit(builder, *operands)` for scalars or vectors of `elements`."""
 
-    @intrinsic
-    def operation(typingctx, x, y):
+    def typed(*kinds):
+        lanes = max(kind.lanes if isinstance(kind, Vector) else 0 for kind in kinds)
+
+        def of(element):
+            return Vector(element, lanes) if lanes else element
+
+        for element, kind in zip(elements, kinds):
+            if isinstance(kind, Vector) and kind != of(element):
+                raise TypeError(f"the operand should be {of(element)}, not {kind}")
+        given = [
+            kind if isinstance(kind, Vector) else element for element, kind in zip(elements, kinds)
+        ]
+
         def generate(context, builder, signature, args):
-            return emit(builder, *args)
+            spread = [
+                _in_every_lane(builder, value, lanes) if lanes and kind in elements else value
+                for value, kind in zip(args, signature.args)
+            ]
+            return emit(builder, *spread)
 
-        return kind(kind, kind), generate
+        return of(result)(*given), generate
 
-    return operation
+    if len(elements) == 1:
+        return intrinsic(lambda typingctx, x: typed(x))
+    if len(elements) == 2:
+        return intrinsic(lambda typingctx, x, y: typed(x, y))
+    return intrinsic(lambda typingctx, x, y, z: typed(x, y, z))
 
 
-def _larger(builder, x, y):
-    return builder.select(builder.icmp_signed(">", x, y), x, y)
+def _reshaped(value, element):
+    """The LLVM type that has as many lanes as `value`, each an `element`."""
+    if isinstance(value.type, ir.VectorType):
+        return ir.VectorType(element, value.type.count)
+    return element
 
 
-def _smaller(builder, x, y):
-    return builder.select(builder.icmp_signed("<", x, y), x, y)
+def _cast(instruction, element):
+    return lambda builder, x: getattr(builder, instruction)(x, _reshaped(x, element))
+
+
+def _plain(instruction):
+    return lambda builder, *operands: getattr(builder, instruction)(*operands)
+
+
+def _compare(instruction, sign):
+    return lambda builder, x, y: getattr(builder, instruction)(sign, x, y)
+
+
+def _chosen(instruction, sign):
+    """x where `x sign y` holds and y elsewhere."""
+    return lambda builder, x, y: builder.select(getattr(builder, instruction)(sign, x, y), x, y)
+
+
+def _call(name, *flags, fastmath=()):
+    """A call of an LLVM function that is overloaded by its operands' type; `flags` follow them."""
+
+    def emit(builder, *operands):
+        kind, flag = operands[0].type, ir.IntType(1)
+        if isinstance(kind, ir.VectorType):
+            suffix = f".v{kind.count}{kind.element.intrinsic_name}"
+        else:
+            suffix = f".{kind.intrinsic_name}"
+        declared = ir.FunctionType(kind, [kind] * len(operands) + [flag] * len(flags))
+        function = cgutils.get_or_insert_function(builder.module, declared, name + suffix)
+        extra = [ir.Constant(flag, value) for value in flags]
+        return builder.call(function, [*operands, *extra], fastmath=fastmath)
+
+    return emit
+
+
+_INT16 = (types.int16, types.int16)
+_INT32 = (types.int32, types.int32)
+_FLOAT32 = (types.float32, types.float32)
+
+add16 = _operation(types.int16, _INT16, _plain("add"))
+and16 = _operation(types.int16, _INT16, _plain("and_"))
+max16 = _operation(types.int16, _INT16, _chosen("icmp_signed", ">"))
+unsigned_min16 = _operation(types.int16, _INT16, _chosen("icmp_unsigned", "<"))
+shift_right16 = _operation(types.int16, _INT16, _plain("ashr"))
+equal16 = _operation(types.boolean, _INT16, _compare("icmp_signed", "=="))
+below16 = _operation(types.boolean, _INT16, _compare("icmp_unsigned", "<"))
+select16 = _operation(types.int16, (types.boolean, *_INT16), _plain("select"))
+
+add32 = _operation(types.int32, _INT32, _plain("add"))
+sub32 = _operation(types.int32, _INT32, _plain("sub"))
+max32 = _operation(types.int32, _INT32, _chosen("icmp_signed", ">"))
+min32 = _operation(types.int32, _INT32, _chosen("icmp_signed", "<"))
+and32 = _operation(types.int32, _INT32, _plain("and_"))
+or32 = _operation(types.int32, _INT32, _plain("or_"))
+xor32 = _operation(types.int32, _INT32, _plain("xor"))
+unsigned_min32 = _operation(types.int32, _INT32, _chosen("icmp_unsigned", "<"))
+shift_left = _operation(types.int32, _INT32, _plain("shl"))
+shift_right = _operation(types.int32, _INT32, _plain("ashr"))
+abs32 = _operation(types.int32, (types.int32,), _call("llvm.abs", 0))
+equal32 = _operation(types.boolean, _INT32, _compare("icmp_signed", "=="))
+greater32 = _operation(types.boolean, _INT32, _compare("icmp_signed", ">"))
+below32 = _operation(types.boolean, _INT32, _compare("icmp_unsigned", "<"))
+select32 = _operation(types.int32, (types.boolean, *_INT32), _plain("select"))
+
+fma = _operation(types.float32, (*_FLOAT32, types.float32), _call("llvm.fma"))
+equal = _operation(types.boolean, _FLOAT32, _compare("fcmp_ordered", "=="))
+larger = _operation(types.float32, _FLOAT32, _call("llvm.maxnum", fastmath=("nnan", "nsz")))
+smaller = _operation(types.float32, _FLOAT32, _call("llvm.minnum", fastmath=("nnan", "nsz")))
+select = _operation(types.float32, (types.boolean, *_FLOAT32), _plain("select"))
+truncated = _operation(types.float32, (types.float32,), _call("llvm.trunc"))
+
+either = _operation(types.boolean, (types.boolean, types.boolean), _plain("or_"))
+float_of = _operation(types.float32, (types.int32,), _cast("bitcast", _F32))
+bits_of = _operation(types.int32, (types.float32,), _cast("bitcast", _I32))
+converted = _operation(types.float32, (types.int32,), _cast("sitofp", _F32))
+
+float_of.__doc__ = "The float32 whose bits are an int32."
+bits_of.__doc__ = "The bits of a float32 as int32."
+converted.__doc__ = "The float32 nearest to an int32, ties to even."
+fma.__doc__ = "x*y + z in float32 with one rounding."
+below16.__doc__ = below32.__doc__ = "x < y of the bits read as unsigned integers."
+
+_add = _operation(types.float32, _FLOAT32, _plain("fadd"))
+_subtract = _operation(types.float32, _FLOAT32, _plain("fsub"))
+_multiply = _operation(types.float32, _FLOAT32, _plain("fmul"))
+
+
+def _overload(symbol, function):
+    @overload(symbol)
+    def implementation(x, y):
+        if isinstance(x, Vector) or isinstance(y, Vector):
+            return lambda x, y: function(x, y)
+
+
+_overload(operator.add, _add)
+_overload(operator.sub, _subtract)
+_overload(operator.mul, _multiply)
+
+
+def _address(context, builder, signature, args, vector):
+    """The address of `array.flat[index]`, as that of a vector."""
+    array = context.make_array(signature.args[0])(context, builder, args[0])
+    return builder.bitcast(builder.gep(array.data, [args[1]]), vector.as_pointer())
+
+
+@intrinsic(prefer_literal=True)
+def load(typingctx, array, index, lanes):
+    """`lanes` values from position `index` of a contiguous array; unsigned ones read as signed."""
+    element = _STORED.get(array.dtype, array.dtype)
+    result = Vector(element, lanes.literal_value)
+
+    def generate(context, builder, signature, args):
+        vector = context.get_value_type(result)
+        pointer = _address(context, builder, signature, args, vector)
+        return builder.load(pointer, align=element.bitwidth // 8)
+
+    return result(array, types.intp, lanes), generate
 
 
 @intrinsic
-def abs32(typingctx, value):
-    """The magnitude of an int32."""
+def store(typingctx, array, index, vector):
+    """Put a vector at position `index` of a contiguous array of its elements' type."""
 
     def generate(context, builder, signature, args):
-        kind = ir.FunctionType(_I32, [_I32, ir.IntType(1)])
-        function = builder.module.declare_intrinsic("llvm.abs", [_I32], kind)
-        return builder.call(function, [args[0], ir.Constant(ir.IntType(1), 0)])
+        pointer = _address(context, builder, signature, args, args[2].type)
+        builder.store(args[2], pointer, align=vector.element.bitwidth // 8)
+        return context.get_dummy_value()
 
-    return types.int32(types.int32), generate
+    if array.dtype != vector.element:
+        raise TypeError(f"{vector} does not fit an array of {array.dtype}")
+    return types.none(array, types.intp, vector), generate
 
 
-add16 = _binary(types.int16, lambda builder, x, y: builder.add(x, y))
-max16 = _binary(types.int16, _larger)
-add32 = _binary(types.int32, lambda builder, x, y: builder.add(x, y))
-sub32 = _binary(types.int32, lambda builder, x, y: builder.sub(x, y))
-max32 = _binary(types.int32, _larger)
-min32 = _binary(types.int32, _smaller)
-and32 = _binary(types.int32, lambda builder, x, y: builder.and_(x, y))
-or32 = _binary(types.int32, lambda builder, x, y: builder.or_(x, y))
-xor32 = _binary(types.int32, lambda builder, x, y: builder.xor(x, y))
-shift_left = _binary(types.int32, lambda builder, x, y: builder.shl(x, y))
-shift_right = _binary(types.int32, lambda builder, x, y: builder.ashr(x, y))
+@intrinsic(prefer_literal=True)
+def half32(typingctx, vector, half):
+    """The lower (0) or the upper (1) half of an int16 vector, as int32."""
+    lanes, first = vector.lanes // 2, half.literal_value * (vector.lanes // 2)
+
+    def generate(context, builder, signature, args):
+        mask = ir.Constant(ir.VectorType(_I32, lanes), list(range(first, first + lanes)))
+        part = builder.shuffle_vector(args[0], args[0], mask)
+        return builder.sext(part, ir.VectorType(_I32, lanes))
+
+    return Vector(types.int32, lanes)(vector, half), generate
+
+
+@intrinsic
+def joined16(typingctx, low, high):
+    """The low 16 bits of two int32 vectors, one after the other."""
+    lanes = 2 * low.lanes
+
+    def generate(context, builder, signature, args):
+        parts = [builder.trunc(part, ir.VectorType(_I16, low.lanes)) for part in args]
+        return builder.shuffle_vector(
+            *parts, ir.Constant(ir.VectorType(_I32, lanes), list(range(lanes)))
+        )
+
+    return Vector(types.int16, lanes)(low, high), generate
+
+
+@intrinsic(prefer_literal=True)
+def twice16(typingctx, pair, lanes):
+    """An int16 vector that repeats the two halves of an int32."""
+    count = lanes.literal_value
+
+    def generate(context, builder, signature, args):
+        pairs = _in_every_lane(builder, args[0], count // 2)
+        return builder.bitcast(pairs, ir.VectorType(_I16, count))
+
+    return Vector(types.int16, count)(types.int32, lanes), generate
+
+
+@intrinsic
+def in_any_lane(typingctx, condition):
+    """Whether a vector of booleans has a true one."""
+
+    def generate(context, builder, signature, args):
+        word = ir.IntType(condition.lanes)
+        return builder.icmp_unsigned("!=", builder.bitcast(args[0], word), ir.Constant(word, 0))
+
+    return types.boolean(condition), generate
+
+
+@intrinsic(prefer_literal=True)
+def in_memory(typingctx, constant):
+    """A constant int32 that is read from memory each time instead of keeping it in a register.
+
+    The machine broadcasts it to all lanes while reading, at no cost.  LLVM would keep a constant
+    of a loop in a register, and where it has none left would copy registers about.
+    """
+    number = constant.literal_value
+
+    def generate(context, builder, signature, args):
+        name = f"constant_in_memory.{number & 0xFFFFFFFF:08x}"
+        held = builder.module.globals.get(name)
+        if held is None:
+            held = ir.GlobalVariable(builder.module, _I32, name)
+            held.initializer = ir.Constant(_I32, number)
+            held.linkage = "linkonce"  # it might be replaced in linking: nothing is assumed of it
+        return builder.load(held)
+
+    return types.int32(constant), generate

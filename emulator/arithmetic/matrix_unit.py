@@ -91,23 +91,19 @@ def lies_in(prepared, weight):
 
 
 def _activation_rows(activation, batches):
-    """[..., M, K] as the kernels take it: [batches, rows, K padded to tiles], denormals zero."""
+    """[..., M, K] as the kernels take it: [batches, rows, K padded to tiles] float32."""
     depth = activation.shape[-1]
-    rows = packer.flush_denormals(activation).reshape(batches, -1, depth)
+    rows = activation.float().reshape(batches, -1, depth)
     return torch.nn.functional.pad(rows, (0, -depth % TILE)).contiguous()
 
 
 def _activation_pieces(rows, phases):
     """The 7-bit and the 4-bit pieces of SrcB operands and their exponents."""
-    bits = rows.numpy().view(np.uint32)
-    exponents = ((bits >> 23) & 0xFF).astype(np.int16)
-    exponents[exponents == 0] = matrix_kernels.EMPTY
-    pieces = np.empty((2 if phases > 2 else 1, *bits.shape), np.float32)
-    top = (bits & np.uint32(0xFFFE0000)).view(np.float32)
-    pieces[0] = top * matrix_kernels.TIE_AWAY
-    if phases > 2:
-        low = (bits & np.uint32(0xFFFFE000)).view(np.float32) - top
-        pieces[1] = low * matrix_kernels.TIE_AWAY
+    batches, count, depth = rows.shape
+    steps = depth // matrix_kernels.STEP, count, matrix_kernels.STEP
+    pieces = np.empty((batches, 2 if phases > 2 else 1, *steps), np.float32)
+    exponents = np.empty((batches, *steps), np.int32)
+    matrix_kernels.split_rows(rows.numpy(), pieces, exponents)
     return pieces, exponents
 
 
