@@ -6,7 +6,7 @@ import torch
 import ttnn
 
 from .cache import KVCache, slot_positions, to_slots
-from .compute import ACCURATE, linear, linear_weight, to_device
+from .compute import NORMS, linear, linear_weight, to_device
 from .config import TILE, ModelConfig
 from .rope import RotaryEmbedding
 
@@ -175,5 +175,5 @@ class RMSNorm:
 
     def __call__(self, x: ttnn.Tensor) -> ttnn.Tensor:  # [1, 1, S, H]
         return ttnn.rms_norm(
-            x, weight=self.weight, epsilon=self.eps, compute_kernel_config=ACCURATE
+            x, weight=self.weight, epsilon=self.eps, compute_kernel_config=NORMS
         )

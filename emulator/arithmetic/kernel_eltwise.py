@@ -7,6 +7,8 @@ eltwise_binary_no_bcast.cpp, eltwise_binary_sfpu_no_bcast.cpp, eltwise_typecast.
 binary operation takes was observed in the programs that TTNN 0.81.1 builds.
 """
 
+import numba
+import numpy as np
 import torch
 
 from . import (
@@ -189,11 +191,17 @@ def moved(x, dtype):
     """
     if dtype != "bfloat16":
         return x
-    bits = x.view(torch.int16)
+    bits = np.asarray(_moved(x.view(torch.int16).numpy()))
+    return torch.from_numpy(bits).view(torch.bfloat16)
+
+
+@numba.vectorize(["int16(int16)"], cache=True)
+def _moved(bits):
+    """A bfloat16 pattern as the packer leaves it."""
     exponent = bits & 0x7F80
-    bits = torch.where(exponent == 0, 0, bits)
-    nan = (exponent == 0x7F80) & ((bits & 0x7F) != 0)
-    return torch.where(nan, bits & ~0x7F, bits).view(torch.bfloat16)
+    if exponent == 0:
+        return 0
+    return bits & ~0x7F if exponent == 0x7F80 else bits
 
 
 def typecast(x, from_dtype, to_dtype):
