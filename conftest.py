@@ -1,3 +1,3 @@
 """What every test of this repository shares: the pytest plugin with the device fixture."""
 
-pytest_plugins = ["verify.plugin"]
+pytest_plugins = ["verify.plugin", "verify.summary"]

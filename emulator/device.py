@@ -216,6 +216,39 @@ def reckoning(arithmetic=None, cores=None):
 
 
 @contextlib.contextmanager
+def kernel_replaced(name, replace):
+    """Another kernel for one operation within a `with` block, its host side as it is.
+
+    For tests of tests: whether they notice a kernel that computes something wrong.
+
+    Args:
+        name: the operation's full name, such as "ttnn.rms_norm".
+        replace: makes the other kernel from the operation's own, a function of `emulator.ops`.
+
+    Raises:
+        RuntimeError: nothing is installed.
+        ValueError: no operation of this name is emulated by a kernel.
+    """
+    if _installation is None:
+        raise RuntimeError("No n150 is emulated in this process; call emulator.install() first.")
+    if name not in KERNELS:
+        raise ValueError(
+            f"{name!r} is no operation with a kernel; names are such as 'ttnn.linear'."
+        )
+    with contextlib.ExitStack() as undo:
+        for operation in ttnn.query_registered_operations(include_experimental=True):
+            if operation.python_fully_qualified_name == name:
+                undo.callback(setattr, operation, "function", operation.function)
+                undo.callback(setattr, operation, "_slow_operation", operation._slow_operation)
+                operation.function = operation.function.__wrapped__  # TTNN's own host call
+                operation.function = dispatch.launching(
+                    operation, replace(KERNELS[name]), _installation.memory, _installation.reckoning
+                )
+                operation._slow_operation = None
+        yield
+
+
+@contextlib.contextmanager
 def open_device(device_id=0, *, arithmetic=None, cores=None, **kwargs):
     """An emulated n150 as a ttnn device: `with emulator.open_device() as device:`.
 
@@ -257,6 +290,7 @@ __all__ = [
     "arithmetic",
     "contents_bytes",
     "install",
+    "kernel_replaced",
     "open_device",
     "reckoning",
     "uninstall",

@@ -25,7 +25,10 @@ def test_pcc_of_a_constant_is_undefined(value):
     constant = torch.full((7, 9), value)
     assert math.isnan(metrics.pcc(constant, torch.randn(7, 9)))
     assert math.isnan(metrics.pcc(torch.randn(7, 9), constant))
-    assert "undefined" in str(metrics.compare(constant, constant))
+    wrong = constant.clone()
+    wrong[0, 0] += 1 + value
+    assert metrics.compare(constant, wrong).pcc is None
+    assert "undefined (a constant)" in str(metrics.compare(constant, wrong))
 
 
 @pytest.mark.parametrize("scale", [1e-38, 1e38])
@@ -70,7 +73,131 @@ def test_equal_infinities_do_not_differ():
 
 def test_different_shapes_do_not_compare():
     with pytest.raises(ValueError, match=r"\(2, 3\).*\(3, 2\)"):
-        metrics.compare(torch.zeros(3, 2), torch.zeros(2, 3))
+        metrics.relative_l2(torch.zeros(3, 2), torch.zeros(2, 3))
+
+
+def test_a_comparison_of_different_shapes_says_so_and_measures_nothing():
+    result = metrics.compare(torch.zeros(3, 2), torch.zeros(2, 3))
+    assert not result.shape_matches and not result.equal
+    assert str(result) == "shape (2, 3) for (3, 2)"
+    assert math.isnan(result.relative_l2) and result.worst_row is None
+
+
+def test_worst_row_finds_a_wrong_token_among_large_ones():
+    expected = torch.randn(2, 30, 64)
+    expected[:, :3] *= 1000
+    actual = expected.clone()
+    actual[1, 17] = 0
+    assert metrics.relative_l2(expected, actual) < 0.001
+    assert metrics.worst_row(expected, actual) == metrics.WorstRow(1.0, (1, 17))
+
+
+def test_worst_row_measures_a_row_of_zeros_by_the_others():
+    expected = torch.ones(4, 16)
+    expected[2] = 0
+    actual = expected.clone()
+    actual[2, 5] = 1
+    size = math.sqrt(3 * 16 / 4)  # root mean square of the rows' norms
+    assert metrics.worst_row(expected, actual) == metrics.WorstRow(1 / size, (2,))
+
+
+def test_single_columns_are_no_rows():
+    expected, actual = torch.tensor([[[1.0], [1e-9]]]), torch.tensor([[[1.0], [2e-9]]])
+    assert metrics.worst_row(expected, actual).value == pytest.approx(1e-9)
+    assert metrics.worst_row(torch.tensor(2.0), torch.tensor(3.0)) == metrics.WorstRow(0.5, ())
+
+
+def test_max_error_names_tile_and_face():
+    expected = torch.zeros(2, 100, 100)
+    actual = expected.clone()
+    actual[1, 50, 69] = 1
+    worst = metrics.max_error(expected, actual)
+    assert (worst.tile, worst.face) == ((1, 2), 2)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kept"), [("bfloat16", torch.bfloat16), ("float32", torch.float32)]
+)
+def test_a_correct_rounding_errs_by_half_a_unit(dtype, kept):
+    x = torch.randn(100_000).double() * torch.logspace(-30, 30, 100_000).double()
+    found = metrics.ulps(x, x.to(kept), dtype)
+    assert 0.499 < found.max < 0.501  # torch rounds to bfloat16 by way of float32
+    assert found.p50 == pytest.approx(0.25, abs=0.01)
+    following = torch.nextafter(x.to(kept), torch.tensor(math.inf, dtype=kept))
+    assert metrics.ulps(x.to(kept), following, dtype).p50 == 1
+
+
+def test_a_unit_of_a_block_format_is_the_step_of_its_sixteen_columns():
+    x = torch.full((1, 40), 2.0**-5)
+    x[0, 3], x[0, 20] = 1.5, 8.0
+    assert metrics.unit(x, "bfloat8_b")[0, [0, 15, 16, 31, 32]].tolist() == [
+        *(2.0**-6, 2.0**-6),
+        *(2.0**-3, 2.0**-3),
+        2.0**-11,
+    ]
+    assert metrics.unit(x, "bfloat4_b")[0, 0] == 2.0**-2
+
+
+def test_the_line_of_a_gain_and_an_offset_is_found():
+    x = torch.randn(1000)
+    result = metrics.compare(x, 1.01 * x + 0.5)
+    assert result.slope == pytest.approx(1.01, abs=1e-6)
+    assert result.intercept == pytest.approx(0.5, abs=1e-6)
+    assert metrics.compare(x * 1e-30, x * 2e-30).slope == pytest.approx(2.0)
+    assert metrics.compare(torch.ones(5), torch.randn(5)).slope is None
+
+
+def test_spread_is_that_about_the_mean():
+    x = torch.randn(100_000)
+    assert metrics.compare(x, x + 1).spread == pytest.approx(1, abs=0.01)
+    assert metrics.compare(x + 10, x).spread == pytest.approx(1 / math.sqrt(101), rel=0.02)
+    assert metrics.compare(torch.ones(5), torch.zeros(5)).spread == 0
+
+
+def test_equality_is_of_bits():
+    zero, nan = torch.tensor([0.0, 1.0]), torch.tensor([math.nan, 1.0])
+    assert metrics.compare(zero, zero).equal
+    assert metrics.compare(nan, nan).equal
+    assert metrics.compare(zero, -zero * torch.tensor([1.0, -1.0])).mismatches == 1
+    assert metrics.compare(torch.tensor([3, 4]), torch.tensor([3, 5])).mismatches == 1
+
+
+def test_what_is_not_finite_in_both_in_the_same_way_is_no_difference():
+    expected = torch.tensor([math.inf, math.nan, 1.0])
+    assert metrics.compare(expected, expected.clone()).nonfinite == 0
+    assert metrics.compare(expected, torch.tensor([-math.inf, math.nan, 1.0])).nonfinite == 1
+    assert metrics.compare(expected, torch.tensor([math.inf, 2.0, 1.0])).nonfinite == 1
+
+
+@pytest.mark.parametrize(
+    ("actual", "dtype", "matches"),
+    [
+        (torch.tensor([1.0]), None, True),
+        (torch.tensor([1.0078125]), "bfloat16", True),
+        (torch.tensor([1.0000001]), "bfloat16", False),
+        (torch.tensor([1.0078125]).bfloat16(), "bfloat8_b", True),
+        (torch.tensor([1.0]).bfloat16(), "float32", False),
+        (torch.tensor([1.0]), "float32", True),
+        (torch.tensor([math.nan]), "bfloat16", True),
+        (torch.tensor([1.0]), "uint32", False),
+        (torch.tensor([1]), "uint32", True),
+    ],
+)
+def test_values_that_are_not_ones_of_the_format_are_seen(actual, dtype, matches):
+    assert metrics.compare(actual.double(), actual, dtype).dtype_matches is matches
+
+
+def test_integers_have_no_unit_in_the_last_place():
+    result = metrics.compare(torch.tensor([1, 2]), torch.tensor([1, 3]), "int32")
+    assert result.ulps is None and result.mismatches == 1
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (0,), (3, 0), (2, 3, 4, 5, 6)])
+def test_tensors_of_any_rank_compare_and_print(shape):
+    x = torch.randn(shape)
+    result = metrics.compare(x, x.bfloat16(), "bfloat16")
+    assert str(result) and result.table()
+    assert metrics.compare(x, x).equal
 
 
 def test_kl_is_zero_for_equal_distributions_and_ignores_an_offset():

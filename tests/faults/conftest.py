@@ -1,0 +1,51 @@
+"""What the checks of the tiers are given: all that is on the device is built anew in each test."""
+
+import pathlib
+
+import pytest
+
+from model import build_model
+from model.rope import RotaryEmbedding
+from tests.layers.conftest import (
+    CACHE_LENGTH,
+    config,
+    hf_positions,
+    hidden_states,
+    weights,
+)
+from tests.layers.test_layers import attention
+from verify.plugin import BACKEND
+
+from .summary import pytest_terminal_summary
+
+__all__ = [
+    "attention",
+    "config",
+    "hf_positions",
+    "hidden_states",
+    "pytest_terminal_summary",
+    "weights",
+]
+
+MAX_SEQ_LEN = 64
+
+HERE = pathlib.Path(__file__).parent
+
+
+def pytest_collection_modifyitems(config, items):
+    """Faults are made in the emulated device alone."""
+    if config.stash[BACKEND] == "emulated":
+        return
+    others = [item for item in items if HERE not in item.path.parents]
+    config.hook.pytest_deselected(items=[item for item in items if HERE in item.path.parents])
+    items[:] = others
+
+
+@pytest.fixture
+def rope(config, device):
+    return RotaryEmbedding(config.rope, config.head_dim, CACHE_LENGTH, CACHE_LENGTH, device)
+
+
+@pytest.fixture
+def tt_model(hf_model, device):
+    return build_model(hf_model, device, MAX_SEQ_LEN)

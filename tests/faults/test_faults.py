@@ -1,0 +1,63 @@
+"""Every fault of the catalogue is caught by the lowest tier that can see it, and nothing else is."""
+
+import pytest
+import ttnn
+
+import emulator
+
+from . import summary
+from .catalogue import FAULTS
+from .inject import MODULES, TIERS
+from .tiers import LAYER_CHECKS, MODEL_CHECKS, caught_by, checks, fails
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
+def test_the_lowest_tier_that_can_see_it_catches(fault, request, device, record_property):
+    # Kernel arithmetic is slow, and what only it shows is no business of the tiers above.
+    tiers = TIERS if fault.arithmetic == "rounded" else TIERS[:1]
+    with emulator.reckoning(fault.arithmetic):
+        with fault.inject():
+            caught = {tier: caught_by(checks(tier, fault), request) for tier in tiers}
+        false_alarm = caught["ops"] and fails(caught["ops"][1], request)
+    names = {tier: check and check[0] for tier, check in caught.items()}
+    record_property(*summary.row(fault, names))
+    assert not false_alarm, f"{names['ops']} fails without the fault too."
+    lowest = next((tier for tier in tiers if caught[tier]), None)
+    assert lowest, f"{fault.name}: no tier caught it, {fault.tier} was due."
+    assert lowest == fault.tier, (
+        f"{fault.name}: {fault.tier} is due, {names[lowest]} of {lowest} caught it first."
+    )
+
+
+@pytest.mark.parametrize("name, run", LAYER_CHECKS + MODEL_CHECKS)
+def test_without_a_fault_the_checks_pass(name, run, request, device):
+    with emulator.reckoning("rounded"):
+        run(request)
+
+
+def wiring():
+    """Whatever a fault may replace: the functions of TTNN's operations and of the model."""
+    operations = ttnn.query_registered_operations(include_experimental=True)
+    owners = [owner for module in MODULES for owner in (module, *classes(module))]
+    return (
+        [(operation.python_fully_qualified_name, operation.function) for operation in operations],
+        [(owner.__name__, dict(vars(owner))) for owner in owners],
+    )
+
+
+def classes(module):
+    return [value for value in vars(module).values() if isinstance(value, type)]
+
+
+def test_a_fault_ends_with_its_block(device):
+    before = wiring()
+    for fault in FAULTS:
+        with pytest.raises(ZeroDivisionError), fault.inject():
+            assert wiring() != before, f"{fault.name}: nothing is replaced."
+            raise ZeroDivisionError
+        assert wiring() == before, f"{fault.name}: something stays replaced."
+
+
+def test_faults_have_names_of_their_own():
+    names = [fault.name for fault in FAULTS]
+    assert len(names) == len(set(names)) >= 40

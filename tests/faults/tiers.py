@@ -1,0 +1,167 @@
+"""The checks of each tier, as its own tests make them: what is run under a fault.
+
+A check is a name and a function of pytest's request, of which it asks what is built on the device,
+so that this is built under the fault.
+"""
+
+import torch
+from transformers.models.phi3.modeling_phi3 import Phi3RMSNorm
+
+from model.config import ModelConfig
+from model.phi3 import RMSNorm
+from model.rope import RotaryEmbedding
+from tests.layers import test_layers
+from tests.layers.conftest import check, on_device, on_host
+from tests.ops import test_ops
+from tests.ops.checking import check as check_op
+from tests.ops.table import OPS
+from verify import metrics, tolerance
+
+
+def checks(tier, fault):
+    """The tier's checks for a fault: its ops' samples, or all checks of the layers or the model."""
+    if tier == "ops":
+        return op_checks(fault)
+    return {"layers": LAYER_CHECKS, "e2e": MODEL_CHECKS}[tier]
+
+
+def caught_by(checks, request):
+    """The first (name, run) that fails, None if all pass. Other errors than failures rise."""
+    for name, run in checks:
+        if fails(run, request):
+            return name, run
+    return None
+
+
+def fails(run, request):
+    try:
+        run(request)
+    except AssertionError:
+        return True
+    return False
+
+
+# --- ops -----------------------------------------------------------------------------------------
+
+
+def op_checks(fault):
+    """All calls of the fault's ops, the likely one first; a single one if a higher tier is due."""
+    checks = [check for name in fault.ops for check in _checks_of(OPS[name])]
+    checks.sort(key=lambda check: fault.sample not in check[0])
+    return checks if fault.tier == "ops" else checks[:1]
+
+
+def _checks_of(op):
+    calls = [(f"{op.name}-{s.id}", _of_op(check_op, op, s)) for s in op.samples + op.references]
+    twice = _of_op(test_ops.test_same_call_gives_same_bits, op, op.samples[0])
+    return [*calls, (f"{op.name}-twice", twice)]
+
+
+def _of_op(function, op, sample):
+    return lambda request: function(op, sample, request.getfixturevalue("device"))
+
+
+# --- layers --------------------------------------------------------------------------------------
+
+
+def _test(function, **parameters):
+    """A test of another module, called with its parameters and fixtures."""
+
+    def run(request):
+        names = function.__code__.co_varnames[: function.__code__.co_argcount]
+        fixtures = {n: request.getfixturevalue(n) for n in names if n not in parameters}
+        function(**parameters, **fixtures)
+
+    return function.__name__.removeprefix("test_"), run
+
+
+def long_rope(request):
+    """Queries rotated for a long context, which the model chooses when it is built."""
+    hf_model, device = (request.getfixturevalue(name) for name in ("hf_model", "device"))
+    config = ModelConfig.from_hf(hf_model.config)
+    longest, rows = config.rope.max_position, 64
+    x = torch.randn(1, config.n_heads, rows, config.head_dim).bfloat16().float()
+    cos, sin = hf_model.model.rotary_emb(x, torch.arange(longest)[None])
+    expected = x * cos[:, None, :rows] + _half_turned(x) * sin[:, None, :rows]
+    rope = RotaryEmbedding(config.rope, config.head_dim, longest, rows, device)
+    actual = on_host(rope.prefill(on_device(x[0], device)), rows)
+    # the tables, two products and their sum
+    check(expected[0], actual, tolerance.bf16_relative_l2(4))
+
+
+def _half_turned(x):
+    first, second = x.chunk(2, -1)
+    return torch.cat((-second, first), -1)
+
+
+def small_rms_norm(request):
+    """Rows whose mean of squares is as small as epsilon, as padding's and a first layer's can be."""
+    config, device = (request.getfixturevalue(name) for name in ("config", "device"))
+    x = (torch.randn(1, 32, config.hidden_size) * config.norm_eps**0.5).bfloat16().float()
+    norm = RMSNorm(torch.ones(config.hidden_size), config.norm_eps, device)
+    expected = Phi3RMSNorm(config.hidden_size, config.norm_eps)(x).detach()
+    limit = tolerance.bf16_relative_l2(tolerance.ROUNDINGS_RMS_NORM)
+    check(expected, on_host(norm(on_device(x, device)), 32), limit)
+
+
+LAYER_CHECKS = [
+    _test(test_layers.test_rms_norm, i=0, seq_len=33),
+    _test(test_layers.test_mlp, i=0, seq_len=33),
+    _test(test_layers.test_attention_prefill, i=0, seq_len=33),
+    _test(test_layers.test_attention_decode, i=0, position=33),
+    _test(test_layers.test_decoder_layer, i=0, seq_len=33),
+    ("long_rope", long_rope),
+    ("small_rms_norm", small_rms_norm),
+]
+
+# --- the whole model -----------------------------------------------------------------------------
+
+PROMPT, NEW = 33, 3  # one row more than a tile; tokens decoded after it
+
+
+def teacher_forcing(request):
+    """Logits of a prompt, and of tokens that are decoded after it, against Hugging Face's."""
+    model, hf_model, ids = _models(request, PROMPT + NEW)
+    with torch.no_grad():
+        expected = hf_model(ids).logits[0]
+    out = model(ids[:, :PROMPT])
+    _close(hf_model, expected[:PROMPT], out.logits[0])
+    _close(hf_model, expected[PROMPT:], _decoded(model, ids[:, PROMPT:], out.past_key_values))
+
+
+def second_sequence(request):
+    """A sequence after another one is as from a fresh model, token by token or at once."""
+    model, hf_model, ids = _models(request, PROMPT + NEW)
+    other = ids.flip(1)[:, :NEW]
+    with torch.no_grad():
+        expected = hf_model(other).logits[0]
+    first = model(ids).logits
+    _close(hf_model, expected, _decoded(model, other, None))
+    assert torch.equal(model(ids).logits, first)
+
+
+def _models(request, length):
+    model, hf_model, ids = (
+        request.getfixturevalue(name) for name in ("tt_model", "hf_model", "prompt_ids")
+    )
+    return model, hf_model, ids[:, :length]
+
+
+def _decoded(model, ids, cache):
+    rows = []
+    for token in ids[0]:
+        out = model(token.reshape(1, 1), past_key_values=cache)
+        cache = out.past_key_values
+        rows.append(out.logits[0, -1])
+    return torch.stack(rows)
+
+
+def _close(hf_model, expected, actual):
+    limit = tolerance.logits_relative_l2(hf_model.config.num_hidden_layers)
+    actual = actual.float()
+    assert not metrics.nonfinite(actual)
+    assert metrics.relative_l2(expected, actual) <= limit
+    assert metrics.pcc(expected, actual) >= tolerance.pcc_floor(limit)
+
+
+MODEL_CHECKS = [("teacher_forcing", teacher_forcing), ("second_sequence", second_sequence)]

@@ -1,0 +1,172 @@
+"""RMS norm and softmax."""
+
+import torch
+import ttnn
+from transformers.models.phi3.modeling_phi3 import Phi3RMSNorm
+
+from verify import noise
+
+from .matmul import ACCURATE, compute_config
+from .opinfo import PLAIN, Op, Operand, Refused, Sample, extreme, massive, plain
+from .placing import on
+
+BF16, FP32, BFP8 = ttnn.bfloat16, ttnn.float32, ttnn.bfloat8_b
+EPSILON = 1e-5  # Phi-3's
+
+
+def rms_norm_call(x, weight, *, compute, epsilon, dtype):
+    config = compute and compute_config(**compute)
+    return ttnn.rms_norm(x, weight=weight, epsilon=epsilon, compute_kernel_config=config)
+
+
+def rms_norm_golden(x, weight, *, compute, epsilon, dtype):
+    """Hugging Face's module in float64 but for its mean of squares, which it takes in float32."""
+    norm = Phi3RMSNorm(x.shape[-1], eps=epsilon)
+    norm.weight = torch.nn.Parameter(weight.flatten())
+    with torch.no_grad():
+        return norm(x)
+
+
+def rms_norm_floor(golden, x, weight, *, compute, epsilon, dtype):
+    return noise.rms_norm(
+        x,
+        weight.flatten(),
+        epsilon,
+        fp32_dest_acc=compute is not None and compute["fp32_dest_acc"],
+        out=dtype.name.lower(),
+    )
+
+
+def norm(shape, dtype=BF16, memory="dram", values=plain, compute=None, epsilon=EPSILON, note=""):
+    def make():
+        x = values(*shape)
+        return Operand(x, dtype, memory=memory), Operand(1 + 0.1 * plain(1, 1, 1, shape[-1]), dtype)
+
+    marks = (PLAIN[values], "accurate" if compute else "", note)
+    return Sample(
+        shape,
+        make,
+        dtype,
+        memory,
+        "-".join(filter(None, marks)),
+        {"compute": compute, "epsilon": epsilon, "dtype": dtype},
+    )
+
+
+def scaled_rows(*shape):
+    """Rows of a magnitude each; the smallest are as large as epsilon's root, the greatest 2^30."""
+    return extreme(*shape, low=-9, high=30)
+
+
+PLAIN[scaled_rows] = "extreme"
+
+RMS_NORM = Op(
+    "rms_norm",
+    call=rms_norm_call,
+    golden=rms_norm_golden,
+    floor=rms_norm_floor,
+    samples=(
+        norm((32, 32)),
+        norm((1, 1, 37, 192)),
+        norm((1, 1, 37, 192), compute=ACCURATE),
+        norm((2, 2, 33, 96), memory="l1", compute=ACCURATE),
+        norm((1, 1, 1, 1024)),
+        norm((1, 1, 37, 80), compute=ACCURATE),
+        norm((1, 1, 37, 192), FP32, compute=ACCURATE),
+        norm((1, 1, 64, 256), BFP8, compute=ACCURATE),
+        norm((1, 1, 37, 192), epsilon=1.0, compute=ACCURATE, note="epsilon-1"),
+    ),
+    references=(
+        norm((1, 1, 32, 3072)),
+        norm((1, 1, 32, 3072), compute=ACCURATE),
+        norm((1, 1, 32, 3072), values=massive),
+        norm((1, 1, 128, 3072), values=massive, compute=ACCURATE),
+        norm((1, 1, 1, 3072), values=massive, compute=ACCURATE),
+        norm((1, 1, 64, 3072), values=scaled_rows, compute=ACCURATE),
+    ),
+    errors=(
+        Refused(
+            "layout",
+            lambda device: ttnn.rms_norm(on(device, plain(32, 64), layout=ttnn.ROW_MAJOR_LAYOUT)),
+            "does not support ROW_MAJOR",
+        ),
+        Refused(
+            "width",
+            lambda device: ttnn.rms_norm(
+                on(device, plain(32, 64)), weight=on(device, plain(1, 96))
+            ),
+            "padded widths must match",
+        ),
+        Refused("torch", lambda device: ttnn.rms_norm(plain(32, 64)), "incompatible"),
+    ),
+)
+
+
+def softmax_floor(golden, x, *, dim, stable, dtype):
+    return noise.softmax(x, dim=dim, out=dtype.name.lower())
+
+
+def scores(shape, dtype=BF16, memory="dram", values=plain, dim=-1, stable=True, note=""):
+    return Sample(
+        shape,
+        lambda: (Operand(values(*shape), dtype, memory=memory),),
+        dtype,
+        memory,
+        "-".join(filter(None, (PLAIN[values], note))),
+        {"dim": dim, "stable": stable, "dtype": dtype},
+    )
+
+
+def masked(*shape):
+    """Scores of which each row's future is hidden, as a causal mask leaves them."""
+    x = torch.randn(shape)
+    hidden = torch.ones(shape[-2:], dtype=torch.bool).triu(1)
+    return x.masked_fill(hidden, -1e9)
+
+
+PLAIN[masked] = "masked"
+
+
+def large(*shape):
+    return 50 * torch.randn(shape)
+
+
+PLAIN[large] = "extreme"
+
+SOFTMAX = Op(
+    "softmax",
+    call=lambda x, *, dim, stable, dtype: ttnn.softmax(x, dim=dim, numeric_stable=stable),
+    golden=lambda x, *, dim, stable, dtype: x.softmax(dim),
+    floor=softmax_floor,
+    samples=(
+        scores((32, 32)),
+        scores((1, 1, 37, 80)),
+        scores((2, 3, 1, 33), memory="l1"),
+        scores((1, 2, 37, 80), FP32),
+        scores((1, 2, 37, 80), BFP8),
+        scores((1, 2, 37, 80), dim=-2, note="dim-2"),
+        scores((1, 1, 37, 80), stable=False, note="unstable"),
+        scores((1, 2, 64, 64), values=masked),
+    ),
+    references=(
+        scores((1, 32, 128, 128)),
+        scores((1, 32, 128, 128), values=masked),
+        scores((1, 1, 32, 4096)),
+        scores((1, 32, 32, 256), values=large),
+    ),
+    errors=(
+        Refused(
+            "dim", lambda device: ttnn.softmax(on(device, plain(32, 64)), dim=4), "out of range"
+        ),
+        Refused(
+            "integers",
+            lambda device: ttnn.softmax(
+                on(device, torch.ones(32, 64, dtype=torch.int32), ttnn.int32), dim=-1
+            ),
+            "must be FLOAT32, BFLOAT16, or BFLOAT8_B",
+        ),
+        Refused("host", lambda device: ttnn.softmax(ttnn.from_torch(plain(32, 64))), "No device"),
+    ),
+)
+
+OPS = [RMS_NORM, SOFTMAX]

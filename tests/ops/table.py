@@ -1,0 +1,44 @@
+"""The table of ops: adding an op is adding an entry to the module of its family."""
+
+from . import (
+    attention,
+    eltwise,
+    heads,
+    kv_cache,
+    layouts,
+    matmul,
+    movement,
+    normalization,
+    rotary,
+)
+
+FAMILIES = (
+    movement,
+    matmul,
+    eltwise,
+    normalization,
+    rotary,
+    heads,
+    attention,
+    kv_cache,
+    layouts,
+)
+
+OPS = {op.name: op for family in FAMILIES for op in family.OPS}
+
+
+def calls(kind):
+    """(op, sample) of all entries; kind "samples" or "references"."""
+    return [(op, sample) for op in OPS.values() for sample in getattr(op, kind)]
+
+
+def sample_of(id):
+    """(op, sample) of a test's id, such as "rms_norm-bf16-1x1x37x192-dram".
+
+    Raises:
+        KeyError: there is no such call.
+    """
+    return {
+        f"{op.name}-{sample.id}": (op, sample)
+        for op, sample in calls("samples") + calls("references")
+    }[id]

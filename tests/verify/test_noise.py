@@ -1,0 +1,374 @@
+"""The noise floors: what is documented of the arithmetic, and what the kernels' own steps come to.
+
+Two statements of one arithmetic meet here: the floors, which take the roundings alone, and the emulated
+kernels, which go the kernels' way bit by bit. Neither imports the other.
+"""
+
+import ast
+import math
+import pathlib
+
+import pytest
+import torch
+
+from emulator.arithmetic import kernel, kernel_attention
+from emulator.arithmetic.compute import AttentionProgram, Compute, Step
+from emulator.arithmetic.matrix_plan import Product
+from verify import floor, metrics, noise, rounding, tolerance
+
+
+def normal(*shape, massive=1):
+    """bfloat16 values in float32; every 50th column `massive` times as large."""
+    x = torch.randn(shape)
+    x[..., ::50] *= massive
+    return x.bfloat16().float()
+
+
+def test_floors_know_nothing_of_the_emulator():
+    for module in (floor, noise, rounding):
+        tree = ast.parse(pathlib.Path(module.__file__).read_text())
+        names = [n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
+        names += [a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names]
+        assert not [name for name in names if name.startswith("emulator")]
+
+
+# --- what is documented --------------------------------------------------------------------------
+
+
+def product(depth, **config):
+    return noise.matmul(normal(32, depth), normal(depth, 128) / 64, **config)
+
+
+WIDE = {"fp32_dest_acc": True, "fidelity": "HiFi4"}
+
+# Expected relative errors on normal values: of the functional simulator's description of the units, worked
+# out apart from this project's code; of formats, the familiar ones.
+DOCUMENTED = {
+    "bfloat16": (0.0017, lambda: noise.output(normal(64, 1024).double(), "bfloat16")),
+    "bfloat8_b": (0.0073, lambda: noise.block_float(normal(64, 1024), "bfloat8_b")),
+    "bfloat4_b": (0.120, lambda: noise.block_float(normal(64, 1024), "bfloat4_b")),
+    "matmul": (0.0100, lambda: product(3072)),
+    "matmul-8192": (0.0160, lambda: product(8192)),
+    "matmul-12-tiles": (0.0210, lambda: product(3072, k_block=12)),
+    "matmul-lofi": (0.0260, lambda: product(3072, fidelity="LoFi")),
+    "matmul-hifi4": (0.0110, lambda: product(3072, fidelity="HiFi4")),
+    "matmul-wide": (0.0045, lambda: product(3072, fp32_dest_acc=True)),
+    "matmul-wide-hifi4": (0.0017, lambda: product(3072, **WIDE)),
+    "matmul-float32": (0.0041, lambda: product(3072, fp32_dest_acc=True, out="float32")),
+    "matmul-bfp8": (0.0130, lambda: product(3072, weight_dtype="bfloat8_b")),
+    "matmul-bfp4": (0.120, lambda: product(3072, weight_dtype="bfloat4_b")),
+    "rms_norm": (0.0185, lambda: noise.rms_norm(normal(32, 3072), normal(3072), 1e-5)),
+    "rms_norm-wide": (
+        0.0019,
+        lambda: noise.rms_norm(normal(32, 3072), normal(3072), 1e-5, fp32_dest_acc=True),
+    ),
+    "rotary": (0.0033, lambda: noise.rotary(normal(64, 96), *angles(64, 96))),
+    "softmax": (0.0200, lambda: noise.softmax(normal(64, 1024))),
+    "attention": (0.0220, lambda: noise.attention(*(normal(1, 2, 128, 96) for _ in "qkv"))),
+}
+
+
+def angles(rows, width):
+    angle = torch.arange(rows)[:, None] * 10000 ** (-torch.arange(0, width, 2) / width)
+    return [x.repeat(1, 2).bfloat16().float() for x in (angle.cos(), angle.sin())]
+
+
+@pytest.mark.parametrize("case", DOCUMENTED)
+def test_a_floor_is_the_documented_error(case):
+    expected, floor = DOCUMENTED[case]
+    assert floor().relative_l2 == pytest.approx(expected, rel=0.15)
+
+
+# --- what the kernels come to --------------------------------------------------------------------
+
+
+def kernel_product(
+    shape, fidelity="HiFi2", wide=False, massive=1, out="bfloat16", weight="bfloat16", bias=False
+):
+    rows, depth, columns = shape
+    a, b = normal(rows, depth, massive=massive), normal(depth, columns) / 32
+    offset = normal(columns) if bias else None
+    held = b if weight == "bfloat16" else rounding.blocks(b, weight)
+    actual = kernel.matmul(
+        a,
+        held,
+        offset[None] if bias else None,
+        product=Product(rows, depth, columns, "bfloat16", weight, out, wide),
+        compute=Compute(fidelity, fp32_dest_acc=wide, packer_l1_acc=True),
+    )
+    floor = noise.matmul(
+        a, b, fidelity=fidelity, fp32_dest_acc=wide, weight_dtype=weight, out=out, bias=offset
+    )
+    return a.double() @ b.double() + (offset.double() if bias else 0), actual, floor
+
+
+def kernel_norm(rows, width, wide=False, massive=1):
+    x, weight = normal(rows, width, massive=massive), 1 + normal(width) / 10
+    weight = weight.bfloat16().float()
+    exact = x.double() * (x.double().square().mean(-1, keepdim=True) + 1e-5).rsqrt()
+    compute = Compute("HiFi4", approximate=not wide, fp32_dest_acc=wide)
+    actual = kernel.rms_norm(x, weight[None], epsilon=1e-5, compute=compute)
+    return exact * weight.double(), actual, noise.rms_norm(x, weight, 1e-5, fp32_dest_acc=wide)
+
+
+def kernel_softmax(rows, width, approximate=True, wide=True):
+    x = normal(rows, width)
+    actual = kernel.softmax(x, width=width, compute=Compute("HiFi3", approximate, wide))
+    floor = noise.softmax(x, exp_approximate=approximate, fp32_dest_acc=wide)
+    return torch.softmax(x.double(), -1), actual, floor
+
+
+def kernel_attention_over_a_prompt(length, wide=False, exp_approximate=True, causal=True):
+    q, k, v = normal(1, 4, length, 96), normal(1, 2, length, 96), normal(1, 2, length, 96)
+    exact = torch.nn.functional.scaled_dot_product_attention(
+        q.double(), k.double(), v.double(), is_causal=causal, enable_gqa=True
+    )
+    config = kernel_attention.Config(
+        "HiFi4" if wide else "HiFi2", not wide, wide, exp_approximate=exp_approximate
+    )
+    actual = kernel_attention.attention(q, k, v, causal=causal, config=config)
+    floor = noise.attention(
+        *(q, k, v),
+        causal=causal,
+        fidelity=config.fidelity,
+        fp32_dest_acc=wide,
+        exp_approximate=exp_approximate,
+    )
+    return exact, actual, floor
+
+
+def kernel_attention_over_a_cache(positions, capacity=128, heads=32, program=None):
+    users = len(positions)
+    q, k, v = normal(users, heads, 1, 64), *(normal(users, 8, capacity, 64) for _ in "kv")
+    mask = torch.where(torch.arange(capacity) > torch.tensor(positions)[:, None], -math.inf, 0.0)[
+        :, None, None
+    ]
+    exact = torch.nn.functional.scaled_dot_product_attention(
+        q.double(), k.double(), v.double(), attn_mask=mask.double(), enable_gqa=True
+    )
+    actual = kernel.attention_decode(
+        *(q[:, :, 0], k, v),
+        capacity=capacity,
+        users=users,
+        cores=(8, 8),
+        positions=positions,
+        scale=64**-0.5,
+        program=program,
+    )
+    approximate = program is None or program.exp_approximate
+    floor = noise.attention(q, k, v, causal=False, mask=mask, exp_approximate=approximate)
+    return exact, actual[:, :, None], floor
+
+
+def kernel_rotary(rows, width):
+    x, (cos, sin) = normal(1, 2, rows, width), angles(rows, width)
+    turned = torch.cat((-x[..., width // 2 :], x[..., : width // 2]), -1)
+    exact = x.double() * cos.double() + turned.double() * sin.double()
+    return exact, kernel.rotary(x, cos[None, None], sin[None, None]), noise.rotary(x, cos, sin)
+
+
+def kernel_unary(name, dtype, approximate=False, of=lambda x: x):
+    x = of(torch.randn(64, 512) * 2)
+    x = x.bfloat16().float() if dtype == "bfloat16" else x
+    exact = getattr(torch.nn.functional, name, getattr(torch, name, None))(x.double())
+    actual = kernel.unary(x, Step(name, (), approximate), dtype=dtype, out=dtype)
+    return exact, actual, noise.vector(exact, dtype, name + "_approximate" * approximate)
+
+
+def kernel_binary(operation, dtype):
+    a, b = normal(64, 512), normal(64, 512)
+    if dtype == "bfloat8_b":
+        a, b = rounding.blocks(a, dtype), rounding.blocks(b, dtype)
+    exact = getattr(torch, operation)(a.double(), b.double())
+    actual = kernel.binary(operation, a, b, dtypes=(dtype, dtype), out=dtype)
+    return exact, actual, noise.output(exact, dtype)
+
+
+def kernel_reduction(op, width, dtype):
+    x = torch.randn(64, width)
+    x = x.bfloat16().float() if dtype == "bfloat16" else x
+    exact = getattr(torch, op)(x.double(), -1, keepdim=True)
+    actual = kernel.reduce(op, x, (1,), dtype=dtype, out=dtype)
+    return exact, actual, noise.reduce(op, x, out=dtype)
+
+
+SHAPE = (64, 1024, 256)
+EXACT_EXP = AttentionProgram(0, 0, False, (8, 8), 16)
+
+KERNELS = {
+    "matmul": lambda: kernel_product(SHAPE),
+    "matmul-massive": lambda: kernel_product(SHAPE, massive=300),
+    "matmul-lofi": lambda: kernel_product(SHAPE, "LoFi"),
+    "matmul-hifi4": lambda: kernel_product(SHAPE, "HiFi4"),
+    "matmul-token": lambda: kernel_product((1, 3072, 64)),
+    "matmul-odd": lambda: kernel_product((33, 100, 65)),
+    "matmul-square": lambda: kernel_product((64, 3072, 128)),
+    "matmul-wide-lofi": lambda: kernel_product(SHAPE, "LoFi", wide=True),
+    "matmul-wide": lambda: kernel_product(SHAPE, wide=True),
+    "matmul-wide-hifi4": lambda: kernel_product(SHAPE, "HiFi4", wide=True),
+    "matmul-wide-massive": lambda: kernel_product(SHAPE, "HiFi4", wide=True, massive=300),
+    "matmul-wide-bias": lambda: kernel_product(SHAPE, "HiFi4", wide=True, bias=True),
+    "matmul-float32": lambda: kernel_product(SHAPE, wide=True, out="float32"),
+    "matmul-bias": lambda: kernel_product(SHAPE, bias=True),
+    "matmul-bfp8": lambda: kernel_product(SHAPE, weight="bfloat8_b"),
+    "matmul-bfp4": lambda: kernel_product(SHAPE, weight="bfloat4_b"),
+    "matmul-to-bfp8": lambda: kernel_product(SHAPE, out="bfloat8_b"),
+    "matmul-to-bfp4": lambda: kernel_product(SHAPE, out="bfloat4_b"),
+    "rms_norm-96": lambda: kernel_norm(32, 96),
+    "rms_norm-3072": lambda: kernel_norm(32, 3072),
+    "rms_norm-massive": lambda: kernel_norm(64, 1024, massive=50),
+    "rms_norm-wide": lambda: kernel_norm(32, 3072, wide=True),
+    "rms_norm-wide-massive": lambda: kernel_norm(64, 1024, wide=True, massive=50),
+    "softmax": lambda: kernel_softmax(64, 1024),
+    "softmax-exact": lambda: kernel_softmax(64, 1024, approximate=False),
+    "softmax-narrow": lambda: kernel_softmax(64, 1024, wide=False),
+    "softmax-narrow-exact": lambda: kernel_softmax(64, 1024, approximate=False, wide=False),
+    "attention": lambda: kernel_attention_over_a_prompt(128),
+    "attention-full": lambda: kernel_attention_over_a_prompt(64, causal=False),
+    "attention-wide": lambda: kernel_attention_over_a_prompt(96, wide=True),
+    "attention-wide-exact": lambda: kernel_attention_over_a_prompt(
+        128, wide=True, exp_approximate=False
+    ),
+    "attention-token": lambda: kernel_attention_over_a_cache([127]),
+    "attention-users": lambda: kernel_attention_over_a_cache([0, 37, 64, 127]),
+    "attention-long": lambda: kernel_attention_over_a_cache([1000], 1024),
+    "attention-token-exact": lambda: kernel_attention_over_a_cache([64, 127], program=EXACT_EXP),
+    "rotary-64": lambda: kernel_rotary(64, 64),
+    "rotary-128": lambda: kernel_rotary(37, 128),
+    **{
+        f"{name}-{dtype}": lambda name=name, dtype=dtype: kernel_unary(name, dtype)
+        for name in ("silu", "gelu", "sigmoid", "tanh", "sin", "cos", "square")
+        for dtype in ("bfloat16", "float32")
+    },
+    **{
+        f"{name}-{dtype}": lambda name=name, dtype=dtype: kernel_unary(
+            name, dtype, of=lambda x: x.abs() + 0.01
+        )
+        for name in ("rsqrt", "sqrt", "reciprocal", "log")
+        for dtype in ("bfloat16", "float32")
+    },
+    # the greatest of wider arguments would make up a row alone
+    "exp-bfloat16": lambda: kernel_unary("exp", "bfloat16", of=lambda x: x / 2),
+    "exp-float32": lambda: kernel_unary("exp", "float32", of=lambda x: x / 2),
+    **{
+        f"{name}-approximate": lambda name=name: kernel_unary(name, "bfloat16", approximate=True)
+        for name in ("exp", "gelu", "tanh")
+    },
+    **{
+        f"{operation}-{dtype}": lambda operation=operation, dtype=dtype: kernel_binary(
+            operation, dtype
+        )
+        for operation in ("add", "subtract", "multiply")
+        for dtype in ("bfloat16", "bfloat8_b")
+    },
+    **{
+        f"{op}-{width}-{dtype}": lambda op=op, width=width, dtype=dtype: kernel_reduction(
+            op, width, dtype
+        )
+        for op in ("sum", "mean")
+        for width in (96, 3072)
+        for dtype in ("bfloat16", "float32")
+    },
+}
+
+# How far a kernel's error may lie from its floor. Of these cases it lies 0.6 to 1.4 times as high; a
+# rounding that the floor lacks, or one too many, of the size of the others, makes sqrt(2) of it or more.
+LEAST, MOST = 0.5, 1.45
+
+
+@pytest.mark.parametrize("case", KERNELS)
+def test_a_kernel_errs_as_much_as_its_floor(case):
+    expected, actual, floor = KERNELS[case]()
+    comparison = metrics.compare(expected, actual)
+    assert LEAST <= comparison.relative_l2 / floor.relative_l2 <= MOST, comparison
+    assert comparison.worst_row.value / floor.worst_row <= MOST, comparison
+
+
+# --- no false alarm ------------------------------------------------------------------------------
+
+FEW = {
+    "a token's norm": lambda: kernel_norm(1, 512),
+    "a token's product": lambda: kernel_product((1, 256, 1)),
+    "one product": lambda: kernel_product((1, 64, 1), "HiFi4", wide=True),
+    "a few sums": lambda: kernel_reduction("sum", 96, "bfloat16"),
+    "a token": lambda: kernel_attention_over_a_cache([31], 64, 8),
+}
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("case", FEW)
+def test_few_results_are_no_false_alarm(case, seed):
+    torch.manual_seed(seed)
+    expected, actual, floor = FEW[case]()
+    verdict = tolerance.judge(metrics.compare(expected, actual), floor)
+    assert verdict.passed, verdict.line
+
+
+def test_a_correct_rounding_of_one_value_passes():
+    for _ in range(200):
+        x = torch.randn(1).double()
+        comparison = metrics.compare(x, x.bfloat16())
+        assert tolerance.judge(comparison, noise.output(x)).passed, comparison
+
+
+def test_what_is_computed_more_exactly_passes():
+    a, b = normal(32, 512), normal(512, 64)
+    exact = a.double() @ b.double()
+    for config in ({}, WIDE):
+        comparison = metrics.compare(exact, exact.bfloat16())
+        assert tolerance.judge(comparison, noise.matmul(a, b, **config)).used < 0.6
+
+
+# --- the functions themselves --------------------------------------------------------------------
+
+
+def test_independent_errors_add_as_squares():
+    assert noise.chain(noise.Floor(3, 6), noise.Floor(4, 8)) == noise.Floor(5, 10)
+
+
+def test_columns_left_out_of_a_wide_product_do_not_change_its_floor():
+    a, b = normal(32, 64), normal(64, 3 * noise.MOST_COLUMNS)
+    some = noise.matmul(a, b).relative_l2
+    assert some == pytest.approx(noise.matmul(a, b[:, : noise.MOST_COLUMNS]).relative_l2, rel=0.05)
+
+
+def test_extremes_are_exact():
+    assert noise.reduce("max", normal(4, 32)) == tolerance.MOVEMENT
+
+
+def test_several_dimensions_reduce_as_one():
+    x = normal(2, 3, 32, 32)
+    several = noise.reduce("sum", x, dim=(1, 3)).relative_l2
+    one = noise.reduce("sum", x.transpose(1, 2).flatten(2)).relative_l2
+    assert several == pytest.approx(one)
+
+
+def test_an_unknown_function_or_reduction_is_refused():
+    with pytest.raises(ValueError, match="'silly'.*silu"):
+        noise.vector(normal(4, 4), "bfloat16", "silly")
+    with pytest.raises(ValueError, match="'prod'"):
+        noise.reduce("prod", normal(4, 4))
+
+
+@pytest.mark.parametrize("bits", [5, 7, 8, 11])
+def test_cut_and_nearest_keep_significant_bits(bits):
+    x = torch.randn(10_000)
+    step = torch.ldexp(torch.ones_like(x), torch.frexp(x).exponent - bits)
+    assert torch.equal(rounding.cut(x, bits), torch.trunc(x / step) * step)
+    assert ((rounding.nearest(x, bits) - x).abs() <= step / 2).all()
+    tie = torch.tensor([1 + 2.0**-bits, -1 - 2.0**-bits])
+    assert (rounding.nearest(tie, bits).abs() > 1).all()  # away from zero
+
+
+def test_a_16_bit_destination_adds_as_documented():
+    """Ties go away from zero: 256 + 1 is 258, and 256 + 0.75 stays."""
+    sums = {(256.0, 1.0): 258, (256.0, 0.75): 256, (256.0, -1.0): 255, (256.0, -0.5): 256}
+    for terms, expected in sums.items():
+        assert rounding.accumulate(*map(torch.tensor, terms), wide=False) == expected
+
+
+def test_the_line_of_the_exponential_errs_by_three_percent():
+    x = torch.linspace(-20, 0, 100_000).double()
+    error = rounding.line_exp(x.float()) / x.exp() - 1
+    assert -0.032 < error.min() < -0.030 and 0.030 < error.max() < 0.032
+    assert rounding.line_exp(torch.tensor([-100.0, -math.inf])).tolist() == [0, 0]

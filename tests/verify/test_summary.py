@@ -1,0 +1,93 @@
+"""The end-of-run table: what each op's comparisons came to, xdist's workers included."""
+
+import pathlib
+
+import pytest
+import torch
+
+from verify import metrics, noise, summary, tolerance
+
+pytest_plugins = ["pytester"]
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def entry(op="add", used=0.5, pcc=0.999, ulp=1.0, passed=True):
+    case = f"{op}-{used}"
+    return {"op": op, "case": case, "passed": passed, "pcc": pcc, "ulp": ulp, "used": used}
+
+
+def test_a_line_has_the_worst_of_its_cases():
+    (line,) = summary.lines(
+        [entry(used=0.3, pcc=0.9, ulp=2.0), entry(used=0.6, pcc=0.99, ulp=7.0, passed=False)]
+    )
+    assert (line.cases, line.failed, line.pcc, line.ulp, line.used) == (2, 1, 0.9, 7.0, 0.6)
+
+
+def test_figures_that_a_case_does_not_have_are_left_out():
+    first, second = summary.lines(
+        [
+            entry("slice", used=None, pcc=None, ulp=None),
+            entry("exp", pcc=None),
+            entry("exp", pcc=0.7),
+        ]
+    )
+    assert (first.pcc, first.ulp, first.used) == (None, None, None) and "exact" in str(first)
+    assert second.pcc == 0.7
+
+
+@pytest.mark.parametrize(
+    "used, told", [(0.0, True), (0.019, True), (0.02, False), (0.9, False), (0.901, True)]
+)
+def test_cases_at_an_end_of_their_tolerance_are_told(used, told):
+    assert (summary.at_an_end([entry(used=used)]) != []) is told
+
+
+def test_failed_and_exact_cases_are_not_at_an_end():
+    assert summary.at_an_end([entry(used=2.0, passed=False), entry(used=None)]) == []
+
+
+def test_an_entry_carries_what_was_judged():
+    exact = torch.randn(4, 32, dtype=torch.float64)
+    comparison = metrics.compare(exact, exact.bfloat16(), dtype="bfloat16")
+    verdict = tolerance.judge(comparison, noise.output(exact))
+    name, value = summary.entry("add", "add-bf16", comparison, verdict, movement=False)
+    assert name == summary.PROPERTY
+    assert value["pcc"] == comparison.pcc and value["ulp"] == comparison.ulps.max
+    assert value["used"] == verdict.used and value["passed"]
+
+
+TESTS = """
+import pytest
+from verify import summary
+
+@pytest.mark.parametrize("used", [0.5, 0.95])
+@pytest.mark.parametrize("op", ["add", "slice"])
+def test_op(op, used, record_property):
+    value = {"op": op, "case": f"{op}-{used}", "passed": used < 0.9 or op == "slice",
+             "pcc": 0.99, "ulp": 3.0, "used": used if op == "add" else None}
+    record_property(summary.PROPERTY, value)
+    assert value["passed"]
+"""
+
+
+@pytest.mark.parametrize("arguments", [[], ["-n", "2"]], ids=["alone", "workers"])
+def test_the_table_is_printed_at_the_end(pytester, monkeypatch, arguments):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    pytester.makepyfile(TESTS)
+    result = pytester.runpytest_subprocess("-p", "verify.summary", *arguments)
+    result.stdout.fnmatch_lines(
+        [
+            "*= comparisons =*",
+            "add * 2 * 1 * 0.990000 * 3 * 95%",
+            "slice * 2 * 0.990000 * 3 * exact",
+        ]
+    )
+    result.assert_outcomes(passed=3, failed=1)
+
+
+def test_a_run_without_comparisons_has_no_table(pytester, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    pytester.makepyfile("def test_nothing(): pass")
+    result = pytester.runpytest_subprocess("-p", "verify.summary")
+    result.stdout.no_fnmatch_line("*= comparisons =*")
