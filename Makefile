@@ -4,14 +4,18 @@ MODEL := models/microsoft/Phi-3-mini-128k-instruct/n150/functional/model.py
 READY := .venv/.ready
 PYTEST_ARGS ?= -n 2
 
-.PHONY: eval test lint clean
+.PHONY: eval test faults lint clean
 
 eval: $(READY)
 	@.venv/bin/python eval.py $(MODEL) --model assets/phi3-tiny --prompt_file $(PROMPT) \
 	    --max_new_tokens 100 --min_new_tokens 100
 
 test: $(READY)
-	@.venv/bin/python -m pytest $(PYTEST_ARGS)
+	@.venv/bin/python -m pytest $(PYTEST_ARGS) --ignore=tests/faults
+
+# The tests of the tests: each fault of the catalogue must be caught.
+faults: $(READY)
+	@.venv/bin/python -m pytest $(PYTEST_ARGS) tests/faults
 
 lint: $(READY)
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
