@@ -274,7 +274,7 @@ def open_device(device_id=0, *, arithmetic=None, cores=None, **kwargs):
             uninstall()
 
 
-def arithmetic():
+def installed_arithmetic():
     """The name of the arithmetic that is installed, None when nothing is."""
     return _installation.arithmetic if _installation else None
 
@@ -287,9 +287,9 @@ def contents_bytes():
 __all__ = [
     "ARITHMETICS",
     "DEFAULT_ARITHMETIC",
-    "arithmetic",
     "contents_bytes",
     "install",
+    "installed_arithmetic",
     "kernel_replaced",
     "open_device",
     "reckoning",

@@ -174,6 +174,4 @@ class RMSNorm:
         self.eps = eps
 
     def __call__(self, x: ttnn.Tensor) -> ttnn.Tensor:  # [1, 1, S, H]
-        return ttnn.rms_norm(
-            x, weight=self.weight, epsilon=self.eps, compute_kernel_config=NORMS
-        )
+        return ttnn.rms_norm(x, weight=self.weight, epsilon=self.eps, compute_kernel_config=NORMS)

@@ -126,12 +126,11 @@ _FLOAT32 = (types.float32, types.float32)
 
 add16 = _operation(types.int16, _INT16, _plain("add"))
 and16 = _operation(types.int16, _INT16, _plain("and_"))
+or16 = _operation(types.int16, _INT16, _plain("or_"))
 max16 = _operation(types.int16, _INT16, _chosen("icmp_signed", ">"))
 unsigned_min16 = _operation(types.int16, _INT16, _chosen("icmp_unsigned", "<"))
 shift_right16 = _operation(types.int16, _INT16, _plain("ashr"))
-equal16 = _operation(types.boolean, _INT16, _compare("icmp_signed", "=="))
 below16 = _operation(types.boolean, _INT16, _compare("icmp_unsigned", "<"))
-select16 = _operation(types.int16, (types.boolean, *_INT16), _plain("select"))
 
 add32 = _operation(types.int32, _INT32, _plain("add"))
 sub32 = _operation(types.int32, _INT32, _plain("sub"))

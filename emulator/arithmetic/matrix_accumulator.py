@@ -146,6 +146,10 @@ def accumulate32_near(dst, sum0, ruler0, sum1, ruler1):
     The sums are float32 values, each given with the ruler of its group.  Exact like the integers,
     in half as many instructions.  The weights of a step fill half the registers, so that most
     constants are read from memory.
+
+    A plain dst + (sum0 + sum1) in float32 would take two thirds of the time, but change 0.02 % of
+    the bfloat16 results of a HiFi4 product with K = 768, 0.1 % with 3072 and 0.3 % with 8192, and
+    miss the erratum, which one in a million of them meets.
     """
     bits = bits_of(dst)
     own = float_of(or32(and32(bits, in_memory(_EXPONENT)), in_memory(_RULER_HALF)))

@@ -32,7 +32,9 @@ __all__ = [
 ]
 
 LANES = 64  # columns of a group, in which weights are stored
-FEW_ROWS = 8  # up to which several vectors take turns, lest a step waits for the one before
+# Vectors that take turns, lest a row's step waits for its step before; decoded they fit the
+# first-level cache.
+SPAN = 4
 CHUNK = 256  # rows that share one decoded tile
 
 _EXPONENT_MASK = 0x7F800000
@@ -72,14 +74,13 @@ def _accumulate(start, dst, partial, sources, batch, operands, phases, wide, blo
     tiles = sources.shape[1]
     blocks = tiles // block
     stage = np.empty((TILE, dst.shape[0] * VECTOR), sources.dtype)
-    span = 2 if dst.shape[1] > FEW_ROWS else 8
-    pieces = np.empty((span, 2, TILE, VECTOR), np.float32)
-    exponents = np.empty((span // 2, TILE, PAIR), np.int16)
-    largest = np.empty((span, 4, ROWS, VECTOR), np.int32)
+    pieces = np.empty((SPAN, 2, TILE, VECTOR), np.float32)
+    exponents = np.empty((SPAN // 2, TILE, PAIR), np.int16)
+    largest = np.empty((SPAN, 4, min(ROWS, dst.shape[1]), VECTOR), np.int32)
     for tile in range(tiles):
         _stage(sources, batch, tile, start, stage)
-        for vector in range(0, dst.shape[0], span):
-            part = dst[vector : vector + span]
+        for vector in range(0, dst.shape[0], SPAN):
+            part = dst[vector : vector + SPAN]
             decoded = (pieces[: part.shape[0]], exponents[: part.shape[0] // 2])
             decode(stage, vector * VECTOR, *decoded)
             for top in range(0, dst.shape[1], ROWS):
@@ -113,7 +114,7 @@ def stripe_of(rows, groups):
     the destinations should stay in the second-level cache.
     """
     threads = get_num_threads()
-    widest = 144 if rows <= FEW_ROWS else 8
+    widest = 144 if rows <= 8 else 8
     stripes = -(-groups // widest)
     stripes = -(-stripes // threads) * threads
     return -(-groups // stripes)

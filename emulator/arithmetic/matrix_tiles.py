@@ -23,7 +23,6 @@ from .lanes import (
     below32,
     bits_of,
     either,
-    equal16,
     float_of,
     fma,
     greater32,
@@ -33,9 +32,9 @@ from .lanes import (
     load,
     max16,
     max32,
+    or16,
     or32,
     select,
-    select16,
     select32,
     shift_left,
     shift_right,
@@ -65,9 +64,11 @@ ROWS = 32  # rows taken at a time, whose operands stay in the first-level cache
 # What a zero counts as in a group's largest exponent: less than any product.
 EMPTY = -1000
 
-# Bounds of `accumulate32_near`. An exponent sum of LOW, 59 in the last phase, makes any sum at least
-# 2^-91; so does a destination of TINY, 60. The unit of FLOOR is below that in all phases, and its
-# exponent in the last one is 24, from which the inverse of the unit is finite.
+# Where `accumulate32_near` serves: no group with products has an exponent sum below LOW, and no
+# destination but 0 an exponent below TINY. Then no destination falls below 2^-91 within the tile,
+# as its last bit is that of LOW in the last phase, or above. Groups without products count as FLOOR,
+# whose exponent is 36, of 2^-91, in the first phase: they round no destination. In the last phase
+# it is 24, from which on the inverse of the accumulator's unit is finite.
 LOW = 198
 TINY = 60
 FLOOR = 163
@@ -138,7 +139,8 @@ def decode(stage, first, pieces, exponents):
             left, right, exponent = _operands(stage[k], first + PAIR * pair)
             _split(left, pieces[2 * pair], k)
             _split(right, pieces[2 * pair + 1], k)
-            store(exponents[pair, k], 0, select16(equal16(exponent, 0), EMPTY, exponent))
+            empty = and16(shift_right16(add16(exponent, -1), 15), EMPTY)
+            store(exponents[pair, k], 0, or16(exponent, empty))
 
 
 @njit
@@ -339,11 +341,9 @@ def _all_near(largest, dst, place):
 
 
 @njit
-def accumulate_tile(dst, decoded, operands, tile, top, largest, phases, wide):
-    """One tile of K, all fidelity phases, for some rows of a span: dst [vectors, M, 16] in place."""
+def _accumulate_rows(dst, decoded, operands, place, largest, phases, wide):
     pieces, exponents = decoded
-    row_pieces, row_exponents, base = operands
-    place = (tile, base, top, min(ROWS, dst.shape[1] - top))
+    row_pieces, row_exponents, _ = operands
     if not wide:
         _exponents(exponents, row_exponents, place, 0, largest)
         _steps16(dst, pieces, row_pieces, place, largest, phases)
@@ -354,3 +354,26 @@ def accumulate_tile(dst, decoded, operands, tile, top, largest, phases, wide):
     else:
         _exponents(exponents, row_exponents, place, 0, largest)
         _steps32(dst, pieces, row_pieces, place, largest, phases)
+
+
+@njit
+def accumulate_tile(dst, decoded, operands, tile, top, largest, phases, wide):
+    """One tile of K, all fidelity phases, for some rows of a span: dst [vectors, M, 16] in place.
+
+    Args:
+        decoded: the tile's pieces [vectors, 2, 32, 16] and exponents [vectors / 2, 32, 32].
+        operands: pieces and exponents from `split_rows`, and which of their rows is dst's first.
+        tile: index of the tile of K.
+        top: the first of up to `ROWS` rows of dst to take.
+        largest: [vectors, 4, ROWS, 16] int32 to work in.
+
+    A product of a single row, a token being decoded, is compiled apart from the others: setting up
+    a loop over rows would take as long as a step.
+    """
+    base = operands[2]
+    if dst.shape[1] == 1:
+        place = (tile, base, 0, 1)
+        _accumulate_rows(dst, decoded, operands, place, largest, phases, wide)
+    else:
+        place = (tile, base, top, min(ROWS, dst.shape[1] - top))
+        _accumulate_rows(dst, decoded, operands, place, largest, phases, wide)

@@ -75,8 +75,8 @@ def test_another_arithmetic_than_the_installed_one_is_refused(device):
 
 def test_a_reckoning_ends_with_its_block(device):
     with emulator.reckoning("rounded", cores=(8, 9)):
-        assert emulator.arithmetic() == "rounded"
-    assert emulator.arithmetic() == "kernel"
+        assert emulator.installed_arithmetic() == "rounded"
+    assert emulator.installed_arithmetic() == "kernel"
 
 
 # --- which arithmetic an op takes ----------------------------------------------------------------

@@ -8,7 +8,7 @@ import emulator
 from . import summary
 from .catalogue import FAULTS
 from .inject import MODULES, TIERS
-from .tiers import LAYER_CHECKS, MODEL_CHECKS, caught_by, checks, fails
+from .tiers import LAYER_CHECKS, MODEL_CHECKS, caught_by, checks, fails, op_checks
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
@@ -61,3 +61,12 @@ def test_a_fault_ends_with_its_block(device):
 def test_faults_have_names_of_their_own():
     names = [fault.name for fault in FAULTS]
     assert len(names) == len(set(names)) >= 40
+
+
+def test_faults_name_samples_that_exist():
+    wrong = [
+        f"{fault.name}: {fault.sample}"
+        for fault in FAULTS
+        if fault.ops and not any(fault.sample in name for name, _ in op_checks(fault))
+    ]
+    assert not wrong

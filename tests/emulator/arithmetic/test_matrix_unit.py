@@ -141,6 +141,20 @@ def test_vector_code_is_the_integer_definition(fidelity, wide, spread, tf32, sca
     assert_same_bits(torch.from_numpy(computed[0]), _exact(activation, weight, phases, wide))
 
 
+@pytest.mark.parametrize("wide", [False, True], ids=["dst16", "dst32"])
+@pytest.mark.parametrize("rows", [1, 2, 32, 33, 70])
+def test_rows_do_not_depend_on_how_many_are_taken_together(rows, wide):
+    # One tile has a channel 300 times as large as the others, whose groups are then far apart.
+    generator = torch.Generator().manual_seed(rows)
+    activation = _operand(generator, (rows, 160), 0)
+    activation[:, 100] *= 300
+    weight = _operand(generator, (160, 192), 0)
+    computed = matrix_unit._accumulate(
+        activation, matrix_unit.prepare_weight(weight), 4, wide, 5, matrix_kernels.ONE_ACCUMULATION
+    )
+    assert_same_bits(torch.from_numpy(computed[0]), _exact(activation, weight, 4, wide))
+
+
 def _eight_terms(total):
     """Eight integers of at most 5 significant bits, the largest 1984, that add up to `total`."""
     terms = []

@@ -1,0 +1,24 @@
+"""Compiled code is that of the sources as they are now."""
+
+import pathlib
+
+import numba
+
+from emulator import arithmetic
+
+
+def folder_of(tmp_path, **sources):
+    for name, text in sources.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    return arithmetic._cache_folder(tmp_path)
+
+
+def test_a_change_of_any_source_leaves_the_old_code_behind(tmp_path):
+    before = folder_of(tmp_path, caller="import called", called="x = 1")
+    assert folder_of(tmp_path, caller="import called", called="x = 1") == before
+    assert folder_of(tmp_path, caller="import called", called="x = 2") != before
+
+
+def test_numba_keeps_its_code_there():
+    expected = pathlib.Path(arithmetic.__file__).parent
+    assert pathlib.Path(numba.config.CACHE_DIR).name == arithmetic._cache_folder(expected).name
