@@ -10,13 +10,8 @@ import torch
 from emulator.arithmetic.compute import Step
 from emulator.memory import DeviceTensor
 
-from .inject import Fault, argument, arithmetic, first_operand, holding, kernels, result
+from .inject import Fault, argument, arithmetic, first_operand, holding, kernels, nothing, result
 from .product_faults import faces_exchanged, narrow_sums
-
-
-def nothing(value):
-    """In place of an argument that is forgotten: None."""
-
 
 # --- norms and softmax ---------------------------------------------------------------------------
 
@@ -146,8 +141,9 @@ ELEMENTWISE = [
 
 
 def ids_in_bfloat16(ids):
-    """Exact up to 256 alone."""
-    return ids.bfloat16().to(ids.dtype)
+    """Exact up to 256 alone. The greatest id stays, as the next number may be beyond the table."""
+    ids, dtype = ids.long(), ids.dtype
+    return ids.bfloat16().long().clamp(max=ids.max()).to(dtype)
 
 
 def buffer_order(kernel):

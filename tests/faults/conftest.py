@@ -27,7 +27,7 @@ __all__ = [
     "weights",
 ]
 
-MAX_SEQ_LEN = 64
+MAX_SEQ_LEN = 96  # room for a prompt of two tiles that is filled up, and for what follows
 
 HERE = pathlib.Path(__file__).parent
 

@@ -96,6 +96,10 @@ def argument(name, change):
     return of
 
 
+def nothing(value):
+    """In place of an argument that is forgotten: None."""
+
+
 def first_operand(change):
     """A change of a kernel: its first operand holds `change(contents)`, of the padded shape."""
 

@@ -13,13 +13,13 @@ import model.cache
 import model.phi3
 import model.rope
 
-from .inject import Fault, argument, calls, host, ints, part
+from .inject import Fault, argument, calls, host, ints, nothing, part
 
 DecoderLayer, KVCache = model.phi3.DecoderLayer, model.cache.KVCache
 
 
-def in_layers(name, inject, *ops):
-    return Fault(name, "layers", inject, ops)
+def in_layers(name, inject, *ops, arithmetic="rounded"):
+    return Fault(name, "layers", inject, ops, arithmetic=arithmetic)
 
 
 # --- a decoder layer -----------------------------------------------------------------------------
@@ -84,6 +84,17 @@ def transposed_unless_square(linear_weight):
     return faulty
 
 
+def in_bfloat8(from_torch):
+    """Weights go to the device in a format of fewer bits."""
+
+    def faulty(tensor, dtype=None, layout=None, **kwargs):
+        if dtype == ttnn.bfloat16 and layout == ttnn.TILE_LAYOUT:
+            dtype = ttnn.bfloat8_b
+        return from_torch(tensor, dtype=dtype, layout=layout, **kwargs)
+
+    return faulty
+
+
 def layer_part(name, method, change, *ops):
     return in_layers(name, part(DecoderLayer, method, change), *ops)
 
@@ -100,6 +111,7 @@ LAYER = [
         part(model.phi3, "linear_weight", transposed_unless_square),
         "linear",
     ),
+    in_layers("model's weights in bfp8", calls("from_torch", in_bfloat8), "linear"),
     in_layers(
         "norm called without epsilon",
         calls("rms_norm", argument("epsilon", lambda epsilon: 1e-12)),
@@ -107,8 +119,20 @@ LAYER = [
     ),
     in_layers(
         "norm called without its weight",
-        calls("rms_norm", argument("weight", lambda weight: None)),
+        calls("rms_norm", argument("weight", nothing)),
         "rms_norm",
+    ),
+    in_layers(
+        "products without a compute configuration",
+        calls("linear", argument("compute_kernel_config", nothing)),
+        "linear",
+        arithmetic="kernel",
+    ),
+    in_layers(
+        "norms without a compute configuration",
+        calls("rms_norm", argument("compute_kernel_config", nothing)),
+        "rms_norm",
+        arithmetic="kernel",
     ),
 ]
 
