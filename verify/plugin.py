@@ -34,6 +34,12 @@ def pytest_addoption(parser):
         action="store_true",
         help="an error unless the tests run on a card",
     )
+    group.addoption(
+        "--seed",
+        type=int,
+        default=0,
+        help="of torch's random numbers, the same at the beginning of each test; default: 0",
+    )
 
 
 def pytest_configure(config):
@@ -80,10 +86,10 @@ def pytest_itemcollected(item):
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup():
+def pytest_runtest_setup(item):
     torch = sys.modules.get("torch")  # a test that uses it has imported it by now
     if torch:
-        torch.manual_seed(0)
+        torch.manual_seed(item.config.getoption("--seed"))
 
 
 @pytest.fixture(scope="session")

@@ -117,7 +117,7 @@ LINEAR = Op(
         sample(32, 3072, 3072, values=massive),
         sample(32, 3072, 16384, BFP8, compute=ACCURATE),  # gate_up_proj
         sample(32, 8192, 3072, BFP8, compute=ACCURATE),  # down_proj
-        sample(32, 8192, 3072, BFP4),
+        sample(1, 8192, 3072, BFP4),  # down_proj of a token
         sample(1, 3072, 32064, compute=ACCURATE),  # lm_head
     ),
     errors=(
