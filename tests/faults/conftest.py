@@ -5,27 +5,13 @@ import pathlib
 import pytest
 
 from model import build_model
-from model.rope import RotaryEmbedding
-from tests.layers.conftest import (
-    CACHE_LENGTH,
-    config,
-    hf_positions,
-    hidden_states,
-    weights,
-)
-from tests.layers.test_layers import attention
+from tests.layers.conftest import weights
+from tests.layers.parts import Parts
 from verify.plugin import BACKEND
 
 from .summary import pytest_terminal_summary
 
-__all__ = [
-    "attention",
-    "config",
-    "hf_positions",
-    "hidden_states",
-    "pytest_terminal_summary",
-    "weights",
-]
+__all__ = ["pytest_terminal_summary", "weights"]
 
 MAX_SEQ_LEN = 96  # room for a prompt of two tiles that is filled up, and for what follows
 
@@ -42,8 +28,8 @@ def pytest_collection_modifyitems(config, items):
 
 
 @pytest.fixture
-def rope(config, device):
-    return RotaryEmbedding(config.rope, config.head_dim, CACHE_LENGTH, CACHE_LENGTH, device)
+def parts(hf_model, weights, device):
+    return Parts(hf_model.config, weights, device)
 
 
 @pytest.fixture
