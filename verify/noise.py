@@ -7,6 +7,7 @@ in as few steps as explain a kernel's error, and shares nothing with any emulati
 Inputs hold values of their formats: what a conversion to them loses is no error of the operation.
 """
 
+import dataclasses
 import math
 
 import torch
@@ -136,7 +137,8 @@ def matmul(
         if bias is not None:  # the sum is read back as a TF32
             result = cut(result.float(), TF32_BITS) + bias
         aligned = of_errors(exact, group_alignment(a, b))
-        return chain(between(exact, result), aligned, output(exact, out))
+        floor = chain(between(exact, result), aligned, output(exact, out))
+        return dataclasses.replace(floor, erratum=True)
     count = exact.numel()
     a, b, exact = _repeated(a, b, exact)
     result = dot(a, b, fidelity, k_block, packer_l1_acc)
