@@ -6,8 +6,12 @@ import pytest
 import torch
 import ttnn
 
+from model.cache import page_table
 from model.config import TILE, ModelConfig
+from model.phi3 import Chunk, Step, ints
+from model.precision import PRECISIONS
 from model.rope import RotaryEmbedding
+from model.weights import DeviceWeights
 from verify import metrics, tolerance
 
 CACHE_LENGTH = 256
@@ -19,8 +23,13 @@ def config(hf_model):
 
 
 @pytest.fixture(scope="session")
-def weights(hf_model):
-    return hf_model.state_dict()
+def weights(hf_model, device):
+    return DeviceWeights(hf_model.state_dict(), device)
+
+
+@pytest.fixture(scope="session")
+def precision():
+    return PRECISIONS["accuracy"]
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +43,30 @@ def hidden_states(hf_model, prompt_ids):
 
 @pytest.fixture(scope="session")
 def rope(config, device):
-    return RotaryEmbedding(config.rope, config.head_dim, CACHE_LENGTH, CACHE_LENGTH, device)
+    return RotaryEmbedding(config.rope, config.head_dim, 1, CACHE_LENGTH, device)
+
+
+@pytest.fixture(scope="session")
+def chunk(rope, device):
+    """seq_len -> where a prompt of that length stands, filled up to whole tiles."""
+
+    def at(seq_len):
+        rows = -(-seq_len // TILE) * TILE
+        return Chunk.at(0, rows, False, rope, page_table(1, CACHE_LENGTH)[0], device)
+
+    return at
+
+
+@pytest.fixture(scope="session")
+def step(rope, device):
+    """position -> where a decode step of one sequence stands."""
+
+    def at(position):
+        rows = ints([[position]] * 2, ttnn.uint32, device)
+        pages = ints(page_table(1, CACHE_LENGTH), device=device)
+        return Step(rope.decode_rows(rows), ints([position], device=device), pages)
+
+    return at
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +92,13 @@ def on_device(x, device):
 
 def on_device_row(x, device):
     """[1, 1, H] -> bf16 [1, 1, 1, H] on the device, a decode step's input."""
-    return ttnn.from_torch(x[None], dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=device)
+    return ttnn.from_torch(
+        x[None],
+        dtype=ttnn.bfloat16,
+        layout=ttnn.TILE_LAYOUT,
+        device=device,
+        memory_config=ttnn.L1_MEMORY_CONFIG,
+    )
 
 
 def on_host(y, seq_len):
