@@ -19,6 +19,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
+import loguru
 import torch
 import transformers
 import ttnn
@@ -193,6 +194,7 @@ def main():
     args = parser.parse_args()
     backend.quiet()
     quiet_transformers()
+    loguru.logger.disable("ttnn")  # it warns of graph capture in its fast mode, which does for this
     toolchain.prepare()
     print(f"Phi-3-mini on an n150, prompt of {args.prompt} tokens, batch 1")
     ours = pathlib.Path(__file__).parent.parent / OURS

@@ -2,6 +2,7 @@
 
 import pytest
 
+from verify import tolerance
 from verify.inputs import load_model_file
 
 from ..conftest import ASSETS
@@ -14,3 +15,8 @@ MAX_SEQ_LEN = 256
 def tt_model(hf_model, device):
     """The model file that `eval.py` runs, from the float32 copy of the checkpoint."""
     return load_model_file(MODEL_FILE).build_model(hf_model, device, MAX_SEQ_LEN)
+
+
+@pytest.fixture(scope="session")
+def logits_limit(hf_model):
+    return tolerance.logits_relative_l2(hf_model.config.num_hidden_layers)
