@@ -1,112 +1,82 @@
-"""The key/value cache on the device, and the handle `generate` passes around for it."""
+"""The key/value cache: its pages on the device, how long it can be, what it holds.
+
+B batch, S sequence, K kv heads, D head_dim, C cache length.
+"""
 
 import torch
 import ttnn
 
 from .config import TILE, ModelConfig
 
-# Sequences the cache has room for. paged_update_cache and the decode attention want as many rows
-# in a batch as the cache has; only slot 0 holds a sequence, the others are skipped.
-CACHE_BATCH = 32
-# Positions. With the full model's weights this is what an n150 holds: at 512 its DRAM is full.
-MAX_CACHE_SEQ_LEN = 256
-SKIP = -1  # as a position: the kernels leave this slot alone
+# A page is one tile row of positions for all heads, so that a prompt can be filled in from any tile.
+PAGE = TILE
+# A cache is as long as a multiple of this: TTNN wants a page table's row to be whole 32 bytes.
+ALIGNMENT = 8 * PAGE
+SKIP = -1  # as a position: the kernels leave this row alone
 
 
 def cache_length(max_seq_len: int) -> int:
-    return min(-(-max_seq_len // TILE) * TILE, MAX_CACHE_SEQ_LEN)
+    return -(-max_seq_len // ALIGNMENT) * ALIGNMENT
+
+
+def page_table(batch: int, length: int) -> torch.Tensor:
+    """int32 [B, C / 32]: the pages of each row of the batch, one after the other."""
+    return torch.arange(batch * length // PAGE, dtype=torch.int32).reshape(batch, -1)
 
 
 class KVCache:
-    """Keys and values of one layer, each bfloat16 [32, K, C, D] in DRAM."""
+    """Keys and values of one layer, each [B C / 32, K, 32, D] in DRAM: pages of 32 positions."""
 
-    def __init__(self, config: ModelConfig, length: int, device):
-        self.device = device
+    def __init__(self, config: ModelConfig, batch: int, length: int, dtype, device):
+        self.dtype = dtype
         self.keys, self.values = (
             ttnn.zeros(
-                (CACHE_BATCH, config.n_kv_heads, length, config.head_dim),
-                dtype=ttnn.bfloat16,
+                (batch * length // PAGE, config.n_kv_heads, PAGE, config.head_dim),
+                dtype=dtype,
                 layout=ttnn.TILE_LAYOUT,
                 device=device,
             )
             for _ in range(2)
         )
 
-    def fill(self, k: ttnn.Tensor, v: ttnn.Tensor) -> None:
-        """Write positions 0..S-1 of slot 0 from k, v [1, K, S, D]; S in whole tiles."""
+    def fill(self, k: ttnn.Tensor, v: ttnn.Tensor, pages: ttnn.Tensor) -> None:
+        """Write k, v [1, K, S, D] into pages, int32 [1, S / 32]."""
         for cache, x in ((self.keys, k), (self.values, v)):
-            sharded = ttnn.to_memory_config(x, _prefill_shards(x.shape, self.device))
-            ttnn.fill_cache(cache, sharded, 0)
+            if x.dtype != self.dtype:
+                x = ttnn.typecast(x, self.dtype)
+            ttnn.experimental.paged_fill_cache(cache, x, pages, batch_idx=0)
 
-    def update(self, k: ttnn.Tensor, v: ttnn.Tensor, positions: ttnn.Tensor) -> None:
-        """Write k, v [1, 1, K, D] at slot 0's position; positions int32 [32]."""
-        for cache, x in ((self.keys, k), (self.values, v)):
-            slots = to_slots(x, memory_config=_decode_shards(x.padded_shape, self.device))
-            ttnn.experimental.paged_update_cache(cache, slots, update_idxs_tensor=positions)
+    def update(self, k, v, positions: ttnn.Tensor, pages: ttnn.Tensor) -> None:
+        """Write k, v [1, B, K, D] at positions, int32 [B]; pages int32 [B, C / 32].
 
-
-def to_slots(x: ttnn.Tensor, memory_config=ttnn.DRAM_MEMORY_CONFIG) -> ttnn.Tensor:
-    """[1, 1, N, D] of slot 0 to [1, 32, N, D]; zeros for the slots that are skipped."""
-    padding = [(0, 0), (0, CACHE_BATCH - 1), (0, 0), (0, 0)]
-    return ttnn.pad(x, padding, 0.0, memory_config=memory_config)
+        The kernel writes both at once, so k and v must lie on different cores.
+        """
+        ttnn.experimental.paged_fused_update_cache(
+            self.keys, k, self.values, v, update_idxs_tensor=positions, page_table=pages
+        )
 
 
-def slot_positions(position: int, device) -> ttnn.Tensor:
-    """int32 [32]: slot 0 at `position`, the others skipped."""
-    positions = torch.full((CACHE_BATCH,), SKIP, dtype=torch.int32)
-    positions[0] = position
-    return ttnn.from_torch(positions, device=device)
+class Sequences:
+    """`past_key_values`: the tokens that the cache holds, row by row.
 
+    The keys and values themselves stay on the device. There is one cache, so new sequences end the
+    ones before them.
 
-def shard_tiles(n_kv_heads: int, tiles: int, n_cores: int) -> int:
-    """Tile rows per shard for K heads of `tiles` tile rows each: as few as the cores allow.
-
-    fill_cache wants shards that divide a head. Any head count fits, in any of the cores: they
-    are counted row by row and need not form a rectangle.
-    """
-    for rows in range(1, tiles + 1):
-        if tiles % rows == 0 and n_kv_heads * tiles // rows <= n_cores:
-            return rows
-    raise ValueError(
-        f"{n_kv_heads} key/value heads do not fit {n_cores} cores; at most one head a core."
-    )
-
-
-def _prefill_shards(shape, device):
-    _, n_kv_heads, seq_len, head_dim = shape
-    tiles = seq_len // TILE
-    grid = device.compute_with_storage_grid_size()
-    rows = shard_tiles(n_kv_heads, tiles, grid.x * grid.y)
-    return _height_sharded(rows * TILE, head_dim, n_kv_heads * tiles // rows, grid)
-
-
-def _decode_shards(padded_shape, device):
-    _, _, heads, head_dim = padded_shape
-    grid = device.compute_with_storage_grid_size()
-    return _height_sharded(heads, head_dim, CACHE_BATCH, grid)  # a core for each slot's heads
-
-
-def _height_sharded(height: int, width: int, n_cores: int, grid):
-    return ttnn.create_sharded_memory_config(
-        (height, width),
-        ttnn.num_cores_to_corerangeset(n_cores, grid, row_wise=True),
-        ttnn.ShardStrategy.HEIGHT,
-        ttnn.ShardOrientation.ROW_MAJOR,
-        use_height_and_width_as_shard_shape=True,
-    )
-
-
-class Sequence:
-    """`past_key_values`: how many positions of the device's cache hold this sequence.
-
-    The keys and values themselves stay on the device. There is one cache, so a new sequence ends
-    the one before it.
+    Attributes:
+        mask: bool [B, columns], which columns of the input held a token.
+        tokens: one list of token ids for each row; the n-th is at position n.
     """
 
     is_compileable = False  # asked by transformers' generate()
 
-    def __init__(self):
-        self.length = 0
+    def __init__(self, batch: int):
+        self.mask = torch.zeros(batch, 0, dtype=torch.bool)
+        self.tokens = [[] for _ in range(batch)]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        return self.length
+        return self.mask.shape[1]
+
+    def reorder_cache(self, beam_idx):
+        raise ValueError(
+            "Beam search reorders the cache, which stays where it is: use num_beams=1."
+        )

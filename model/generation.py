@@ -1,4 +1,7 @@
-"""Phi-3 on the device as a Hugging Face causal language model that `generate` can drive."""
+"""Phi-3 on the device as a Hugging Face causal language model that `generate` can drive.
+
+B batch, S sequence, V vocabulary.
+"""
 
 import copy
 from collections.abc import Mapping
@@ -7,15 +10,20 @@ import torch
 from transformers import GenerationConfig, GenerationMixin
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from .cache import MAX_CACHE_SEQ_LEN, Sequence, cache_length
+from . import precision as settings
+from .cache import SKIP, Sequences, cache_length
+from .capacity import Dram, longest_cache
 from .config import ModelConfig
-from .phi3 import Phi3
+from .phi3 import ATTENTION_CHUNK, Phi3
+from .weights import DeviceWeights
+
+MAX_BATCH = 32  # rows of a tile; a decode step takes two cores for each
 
 
 class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
     """Token ids in, logits out, as transformers' Phi3ForCausalLM; the device does the rest.
 
-    It holds one sequence at a time: a call without `past_key_values` begins a new one.
+    It holds one batch of sequences at a time: a call without `past_key_values` begins a new one.
     """
 
     main_input_name = "input_ids"
@@ -23,73 +31,129 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
     input_modalities = ("text",)
     _is_stateful = True  # the cache cannot be rolled back for assisted decoding
 
-    def __init__(self, hf_config, weights: Mapping[str, torch.Tensor], tt_device, max_seq_len: int):
+    def __init__(
+        self,
+        hf_config,
+        weights: Mapping[str, torch.Tensor],
+        tt_device,
+        max_seq_len: int,
+        batch: int = 1,
+        precision: "str | settings.Precision" = "accuracy",
+        weight_cache=None,
+    ):
         super().__init__()
         config = ModelConfig.from_hf(hf_config)
-        if max_seq_len < 1:
-            raise ValueError(f"max_seq_len is {max_seq_len}; it must be at least 1.")
-        cache_len = cache_length(max_seq_len)
-        self.max_length = min(max_seq_len, cache_len)  # positions a sequence may have
-        window = config.sliding_window
-        if window is not None and window < self.max_length:
-            raise ValueError(
-                f"The sliding window is {window}; this model attends to all positions, so "
-                f"max_seq_len may be at most {window}, not {max_seq_len}."
-            )
+        precision = settings.named(precision)
+        _check_size(config, precision, batch, max_seq_len, tt_device)
         self.config = hf_config
         self.generation_config = GenerationConfig.from_model_config(hf_config)
         self.device = torch.device("cpu")  # where ids come from and logits go
         self.dtype = torch.bfloat16
-        self.model = Phi3(config, weights, max_seq_len, cache_len, tt_device)
-        self._sequence = None
+        self.max_length = max_seq_len  # positions a sequence may have
+        self.batch = batch
+        weights = DeviceWeights(weights, tt_device, weight_cache)
+        self.model = Phi3(config, weights, batch, cache_length(max_seq_len), precision)
+        self._sequences = None
 
     @torch.no_grad()
     def forward(
         self,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
-        past_key_values: Sequence | None = None,
+        past_key_values: Sequences | None = None,
         use_cache: bool = True,
         position_ids: torch.Tensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         return_dict: bool = True,
     ) -> CausalLMOutputWithPast | tuple:
-        """Logits [1, S, V] of input_ids [1, S], which follow what `past_key_values` holds.
+        """Logits [B, S, V] of input_ids [B, S], which follow what `past_key_values` holds.
 
-        `logits_to_keep` as in Phi3ForCausalLM: the last so many positions, 0 for all, or the
-        indices of positions. Raises ValueError for a batch, for ids outside the vocabulary, for
-        a mask or positions with gaps, and for more positions than the cache has.
+        Where `attention_mask` [B, columns so far] is 0 there is no token: each row is computed as
+        if it stood alone without these columns, whose logits are those of the row's last token
+        before. `logits_to_keep` as in Phi3ForCausalLM: the last so many columns, 0 for all, or the
+        indices of columns. Raises ValueError for a larger batch than the model is built for, for ids
+        outside the vocabulary, for positions that are not those of the tokens, and for more of
+        them than the cache has.
         """
         self._check_ids(input_ids)
-        sequence = Sequence() if past_key_values is None else past_key_values
-        if past_key_values is not None and past_key_values is not self._sequence:
+        past = Sequences(len(input_ids)) if past_key_values is None else past_key_values
+        if past_key_values is not None and past_key_values is not self._sequences:
             raise ValueError(
                 "past_key_values belongs to a sequence that a later one has replaced on the "
                 "device; call without it to begin again."
             )
-        start, seq_len = sequence.length, input_ids.shape[1]
-        self._check_positions(start, seq_len, attention_mask, position_ids)
-        self._sequence = sequence
+        mask = self._checked_mask(input_ids, past, attention_mask)  # [B, S]
+        self._check_positions(past, mask, position_ids)
+        self._sequences = past
+        past.mask = torch.cat((past.mask, mask), dim=1)
 
-        keep = logits_to_keep if isinstance(logits_to_keep, int) and logits_to_keep else seq_len
-        keep = min(keep, seq_len)
-        if start == 0 and seq_len > 1:
-            logits = self.model.prefill(input_ids[0], keep)
-        else:
-            rows = [self.model.decode(input_ids[0, i : i + 1], start + i) for i in range(seq_len)]
-            logits = torch.cat(rows[-keep:])
-        sequence.length += seq_len
+        columns = torch.arange(input_ids.shape[1])
         if isinstance(logits_to_keep, torch.Tensor):
-            logits = logits[logits_to_keep]
-
-        output = CausalLMOutputWithPast(
-            logits=logits[None], past_key_values=sequence if use_cache else None
-        )
+            columns = columns[logits_to_keep]
+        elif logits_to_keep:
+            columns = columns[-logits_to_keep:]
+        new = [ids[held].tolist() for ids, held in zip(input_ids, mask)]
+        logits = self._logits(past, new, [held.cumsum(0)[columns] - 1 for held in mask])
+        output = CausalLMOutputWithPast(logits=logits, past_key_values=past if use_cache else None)
         return output if return_dict else output.to_tuple()
 
+    def _logits(self, past: Sequences, new: list[list[int]], wanted: list[torch.Tensor]):
+        """Logits [B, columns, V] after new tokens of each row; `wanted` numbers them, row by row.
+
+        A number of -1, which stands for a token before the new ones, gives zeros. Single tokens that
+        follow others go through decode together, all others row by row through prefill.
+        """
+        logits = torch.zeros(len(new), len(wanted[0]), self.config.vocab_size, dtype=self.dtype)
+        decoded = []
+        for row, tokens in enumerate(new):
+            before = past.tokens[row]
+            past.tokens[row] = before + tokens
+            if len(tokens) == 1 and not self._turns_long(len(before), len(before) + 1):
+                decoded.append(row)
+            elif tokens:
+                logits[row] = self._prefill_row(past.tokens[row], row, len(before), wanted[row])
+        if decoded:
+            self._decode_rows(past, decoded, wanted, logits)
+        return logits
+
+    def _prefill_row(self, tokens, row, start, wanted) -> torch.Tensor:
+        """Logits of the wanted ones of tokens[start:], numbered from there."""
+        new = len(tokens) - start
+        keep = new - int(wanted[wanted >= 0].min()) if bool((wanted >= 0).any()) else 1
+        if self._turns_long(start, len(tokens)):
+            start = 0  # what the cache holds was rotated with the short factors
+        start = start // ATTENTION_CHUNK * ATTENTION_CHUNK
+        logits = self.model.prefill(tokens, row, start, keep)
+        chosen = logits[(wanted - (new - keep)).clamp(min=0)]
+        return torch.where((wanted >= 0)[:, None], chosen, 0)
+
+    def _decode_rows(self, past, rows, wanted, logits) -> None:
+        """Fill in the rows' logits after their last token, which is at its place in `past`."""
+        tokens, positions = [0] * self.batch, [SKIP] * self.batch
+        long = [False] * self.batch
+        for row in rows:
+            length = len(past.tokens[row])
+            tokens[row], positions[row] = past.tokens[row][-1], length - 1
+            long[row] = self.model.rope.is_long(length)
+        found = self.model.decode(tokens, positions, long)
+        for row in rows:
+            logits[row] = torch.where((wanted[row] >= 0)[:, None], found[row], 0)
+
+    def _turns_long(self, before: int, after: int) -> bool:
+        """Whether a sequence that grows outgrows LongRoPE's short factors on the way.
+
+        Hugging Face drops the cache there and computes all of it again with the long ones
+        (Phi3ForCausalLM.prepare_inputs_for_generation).
+        """
+        is_long = self.model.rope.is_long
+        return before > 0 and is_long(after) and not is_long(before)
+
     def _check_ids(self, ids):
-        if ids.ndim != 2 or ids.shape[0] != 1:
-            raise ValueError(f"input_ids has shape {tuple(ids.shape)}; batch 1 is needed: (1, S).")
+        if ids.ndim != 2 or not 1 <= ids.shape[0] <= self.batch:
+            raise ValueError(
+                f"input_ids has shape {tuple(ids.shape)}; (B, S) is needed, B at most {self.batch}, "
+                "the batch that the model was built for."
+            )
         if ids.shape[1] == 0:
             raise ValueError("input_ids is empty; at least one token is needed.")
         wrong = ids[(ids < 0) | (ids >= self.config.vocab_size)]
@@ -98,26 +162,43 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
                 f"Token id {wrong[0].item()} is outside the vocabulary of {self.config.vocab_size}."
             )
 
-    def _check_positions(self, start, seq_len, attention_mask, position_ids):
-        end = start + seq_len
+    def _checked_mask(self, ids, past, attention_mask) -> torch.Tensor:
+        """bool [B, S]: where input_ids holds a token."""
+        batch, seq_len = ids.shape
+        if len(past.tokens) != batch:
+            raise ValueError(
+                f"{batch} rows of input_ids; past_key_values holds {len(past.tokens)}."
+            )
+        if attention_mask is None:
+            return torch.ones(batch, seq_len, dtype=torch.bool)
+        mask, columns = attention_mask.bool(), past.mask.shape[1]
+        if mask.shape != (batch, columns + seq_len) or not mask[:, :columns].equal(past.mask):
+            raise ValueError(
+                f"attention_mask has shape {tuple(mask.shape)}; ({batch}, {columns + seq_len}) is "
+                f"needed, the first {columns} columns as they were before."
+            )
+        if not mask.any(dim=1).all():
+            raise ValueError("attention_mask has a row without a token; each needs at least one.")
+        return mask[:, columns:]
+
+    def _check_positions(self, past, mask, position_ids):
+        lengths = torch.tensor([[len(tokens)] for tokens in past.tokens])
+        positions = lengths + mask.cumsum(dim=1) - 1
+        end = int(positions.max()) + 1
         if end > self.max_length:
             raise ValueError(f"{end} tokens do not fit; {self._limit()}.")
-        if attention_mask is not None and not bool((attention_mask == 1).all()):
-            raise ValueError(
-                "attention_mask has zeros (generate makes them where the prompt holds pad tokens); "
-                "a single sequence needs no padding, so it must be all ones or None."
-            )
-        if position_ids is not None and position_ids.tolist() != [[*range(start, end)]]:
+        if position_ids is None:
+            return
+        if position_ids.shape[-1] != mask.shape[1] or bool(
+            ((position_ids != positions) & mask).any()
+        ):
             raise ValueError(
                 f"position_ids of shape {tuple(position_ids.shape)} are not the positions of these "
-                f"tokens, {start} to {end - 1}."
+                f"tokens, {int(positions[mask].min())} to {end - 1}."
             )
 
     def _limit(self) -> str:
-        return (
-            f"the limit is {self.max_length}, the smaller of max_seq_len and the cache's "
-            f"{MAX_CACHE_SEQ_LEN} positions"
-        )
+        return f"the model was built with max_seq_len {self.max_length}"
 
     # What transformers' generate() asks of a model, beside forward.
 
@@ -145,30 +226,59 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
         return {}  # Phi-3 has no experts
 
 
+def _check_size(config, precision, batch, max_seq_len, device) -> None:
+    """Refuse sequences that the device or the model does not hold, before any weight is read."""
+    if max_seq_len < 1:
+        raise ValueError(f"max_seq_len is {max_seq_len}; it must be at least 1.")
+    if not 1 <= batch <= MAX_BATCH:
+        raise ValueError(f"batch is {batch}; it must be 1 to {MAX_BATCH}.")
+    window = config.sliding_window
+    if window is not None and window < max_seq_len:
+        raise ValueError(
+            f"The sliding window is {window}; this model attends to all positions, so "
+            f"max_seq_len may be at most {window}, not {max_seq_len}."
+        )
+    longest = longest_cache(config, precision, batch, Dram.of(device))
+    if longest < max_seq_len:
+        raise ValueError(
+            f"max_seq_len {max_seq_len} for a batch of {batch} does not fit the device's free DRAM "
+            f"beside the weights; at most {longest} does."
+        )
+
+
 def build(
-    hf_config, weights: Mapping[str, torch.Tensor], tt_device, max_seq_len: int
+    hf_config, weights: Mapping[str, torch.Tensor], tt_device, max_seq_len: int, **options
 ) -> TTPhi3ForCausalLM:
     """Phi-3 on `tt_device` from a configuration and named host tensors.
 
-    `weights` may read or make its tensors when asked for (weights.Checkpoint, say): each is
-    asked for once and dropped as soon as it is on the device. `max_seq_len` chooses LongRoPE's
-    factors and, up to MAX_CACHE_SEQ_LEN, the length of the cache.
+    Args:
+        hf_config: a Phi3Config.
+        weights: Hugging Face's parameter names -> tensors. They may be read or made when asked for
+            (weights.Checkpoint, say): each is asked for once and dropped as soon as it is on the
+            device.
+        tt_device: the TTNN device.
+        max_seq_len: positions that each sequence's cache has.
+        batch: sequences at once, 1 to 32; default 1.
+        precision: "accuracy", the default, "performance", or a precision.Precision.
+        weight_cache: folder for weights as the device has them, for a quicker second start; by
+            default none is kept.
 
-    Raises ValueError for a configuration this bring-up does not compute and for a missing tensor.
+    Raises ValueError for a configuration this bring-up does not compute, for a missing tensor, and
+    for more positions than the device has room for.
     """
     try:
-        return TTPhi3ForCausalLM(hf_config, weights, tt_device, max_seq_len)
+        return TTPhi3ForCausalLM(hf_config, weights, tt_device, max_seq_len, **options)
     except KeyError as error:
         raise ValueError(f"The checkpoint has no tensor {error}.") from error
 
 
-def build_model(hf_model, tt_device, max_seq_len: int) -> TTPhi3ForCausalLM:
-    """Phi-3 on `tt_device` from a Hugging Face Phi3ForCausalLM on the CPU. See `build`."""
+def build_model(hf_model, tt_device, max_seq_len: int, **options) -> TTPhi3ForCausalLM:
+    """Phi-3 on `tt_device` from a Hugging Face Phi3ForCausalLM on the CPU; options as for `build`."""
     if hf_model.device.type == "meta":
         raise ValueError(
             "hf_model is on the meta device and has no weights; pass its config and a Checkpoint "
             "of its folder to build instead."
         )
-    model = build(hf_model.config, hf_model.state_dict(), tt_device, max_seq_len)
+    model = build(hf_model.config, hf_model.state_dict(), tt_device, max_seq_len, **options)
     model.generation_config = copy.deepcopy(hf_model.generation_config)
     return model

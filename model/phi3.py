@@ -1,18 +1,62 @@
-"""Phi-3 in TTNN: from token ids to logits without leaving the device."""
+"""Phi-3 in TTNN: from token ids to logits without leaving the device.
 
-from collections.abc import Mapping
+B batch, S sequence, H hidden, N heads, K kv heads, D head_dim, I intermediate, V vocabulary,
+C cache length. A prompt is prefilled alone, as [1, 1, S, H] in DRAM; a decode step takes a token
+of each row of the batch, as [1, 1, B, H] in L1. Results stay in the memory their input is in.
+"""
+
+from dataclasses import dataclass
 
 import torch
 import ttnn
+from tqdm import tqdm
 
-from .cache import KVCache, slot_positions, to_slots
-from .compute import NORMS, linear, linear_weight, to_device
+from .cache import PAGE, SKIP, KVCache, page_table
 from .config import TILE, ModelConfig
-from .rope import RotaryEmbedding
+from .precision import Precision, Product, kernel
+from .rope import RotaryEmbedding, pairs
+from .weights import DeviceWeights
+
+CHUNK = 1024  # positions of a prompt that are prefilled at once: what bounds the activations
+ATTENTION_CHUNK = (
+    128  # queries and keys that attention takes at once; a prefill begins at a multiple
+)
+EMBEDDING = "model.embed_tokens.weight"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Where a piece of a prompt stands, on the device."""
+
+    cos_sin: list[ttnn.Tensor]  # [1, 1, S, D] each
+    start: ttnn.Tensor  # int32 [1], its first position
+    pages: ttnn.Tensor  # int32 [1, S / 32], its own pages
+    row_pages: ttnn.Tensor  # int32 [1, C / 32], all pages of its row of the batch
+
+    @classmethod
+    def at(cls, first: int, seq_len: int, long: bool, rope, row_pages: torch.Tensor, device):
+        """Positions first, first + 1, ... first + S - 1, in whole tiles."""
+        rows = [rope.row(p, long) for p in range(first, first + seq_len)]
+        pages = row_pages[None, first // PAGE : (first + seq_len) // PAGE]
+        return cls(
+            cos_sin=rope.prefill_rows(ints([rows], ttnn.uint32, device)),
+            start=ints([first], device=device),
+            pages=ints(pages, device=device),
+            row_pages=ints(row_pages[None], device=device),
+        )
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where the tokens of a decode step stand, on the device."""
+
+    cos_sin: list[ttnn.Tensor]  # [1, 2 B, 1, D] each
+    positions: ttnn.Tensor  # int32 [B]
+    pages: ttnn.Tensor  # int32 [B, C / 32]
 
 
 class Phi3:
-    """The whole model, one sequence at a time.
+    """The whole model.
 
     `weights` maps Hugging Face's parameter names to host tensors and is asked for each name
     once, in the order of the layers; nothing of it is kept.
@@ -21,81 +65,141 @@ class Phi3:
     def __init__(
         self,
         config: ModelConfig,
-        weights: Mapping[str, torch.Tensor],
-        max_seq_len: int,
+        weights: DeviceWeights,
+        batch: int,
         cache_len: int,
-        device,
+        precision: Precision,
     ):
-        self.config = config
-        self.device = device
-        embedding = "model.embed_tokens.weight"
-        self.embedding = to_device(weights[embedding], device, ttnn.ROW_MAJOR_LAYOUT)  # [V, H]
-        rope = RotaryEmbedding(config.rope, config.head_dim, max_seq_len, cache_len, device)
+        self.config, self.batch, self.device = config, batch, weights.device
+        embedding = weights[EMBEDDING]
+        self.embedding = weights.place(embedding, layout=ttnn.ROW_MAJOR_LAYOUT)  # [V, H]
+        head = embedding if config.tie_word_embeddings else None
+        del embedding
+        self.rope = RotaryEmbedding(config.rope, config.head_dim, batch, cache_len, self.device)
+        layers = tqdm(range(config.n_layers), "Loading", unit="layer", disable=None, leave=False)
         self.layers = [
             DecoderLayer(
-                config, weights, f"model.layers.{i}.", rope, KVCache(config, cache_len, device)
+                config,
+                weights,
+                f"model.layers.{i}.",
+                self.rope,
+                KVCache(config, batch, cache_len, precision.cache, self.device),
+                precision,
             )
-            for i in range(config.n_layers)
+            for i in layers
         ]
-        self.norm = RMSNorm(weights["model.norm.weight"], config.norm_eps, device)
-        head = embedding if config.tie_word_embeddings else "lm_head.weight"
-        self.lm_head = linear_weight(weights[head], device)  # [H, V]
+        self.norm = RMSNorm(weights, "model.norm.weight", config.norm_eps)
+        head = weights["lm_head.weight"] if head is None else head
+        self.lm_head = Linear(weights, head, precision.lm_head)  # [H, V]
 
-    def prefill(self, ids: torch.Tensor, keep: int) -> torch.Tensor:
-        """Logits [keep, V] of the last `keep` of ids [S], which become positions 0..S-1.
+        self.host_pages = page_table(batch, cache_len)
+        self.pages = ints(self.host_pages, device=self.device)
+        # What a decode step reads; it counts the positions on, so that only tokens are sent for one.
+        self.tokens = ints(torch.zeros(1, batch), ttnn.uint32, self.device)
+        self.positions = ints(torch.zeros(batch), device=self.device)
+        self.rope_rows = ints(torch.zeros(2 * batch, 1), ttnn.uint32, self.device)
+        self.placed = None  # (positions, which sequences are long) that the device stands at
 
-        The sequence is filled up to whole tiles with token 0. These rows come last, so the
-        causal mask hides them from the others; what they leave in the cache lies beyond the
-        positions that decode reads until it has overwritten it.
+    def prefill(self, tokens: list[int], row: int, start: int, keep: int) -> torch.Tensor:
+        """Logits [keep, V] of the last `keep` of a sequence's tokens, which fill a row of the cache.
+
+        Positions before `start`, a multiple of ATTENTION_CHUNK, are in the cache already. The last
+        chunk is filled up to whole tiles with token 0. These rows come last, so the causal mask
+        hides them from the others; what they leave in the cache lies beyond the positions that
+        decode reads until it has overwritten it.
         """
-        seq_len = len(ids)
-        padded = -(-seq_len // TILE) * TILE
-        x = self._embed(torch.nn.functional.pad(ids, (0, padded - seq_len)))  # [1, 1, S, H]
-        for layer in self.layers:
-            x = layer.prefill(x)
-        start = (seq_len - keep) // TILE * TILE  # lm_head only on the tiles that are asked for
-        x = ttnn.slice(x, [0, 0, start, 0], [1, 1, padded, self.config.hidden_size])
-        return self._logits(x)[seq_len - keep - start : seq_len - start]
+        self.placed = None
+        logits = []
+        for first in range(start, len(tokens), CHUNK):
+            end = min(first + CHUNK, len(tokens))
+            x = self._prefill_chunk(tokens, row, first, end)  # [1, 1, S, H]
+            wanted = max(first, len(tokens) - keep)
+            if wanted < end:
+                logits.append(self._last_logits(x, wanted - first, end - first))
+        return torch.cat(logits)
 
-    def decode(self, token: torch.Tensor, position: int) -> torch.Tensor:
-        """Logits [1, V] after token [1] at `position`."""
-        positions = slot_positions(position, self.device)
-        x = self._embed(token)  # [1, 1, 1, H]
+    def _prefill_chunk(self, tokens, row, first, end) -> ttnn.Tensor:
+        ids = tokens[first:end] + [0] * (-(end - first) % TILE)
+        long = self.rope.is_long(len(tokens))
+        chunk = Chunk.at(first, len(ids), long, self.rope, self.host_pages[row], self.device)
+        x = self._embed(ints([ids], ttnn.uint32, self.device), ttnn.DRAM_MEMORY_CONFIG)
         for layer in self.layers:
-            x = layer.decode(x, position, positions)
+            x = layer.prefill(x, chunk)
+        return x
+
+    def _last_logits(self, x: ttnn.Tensor, first: int, end: int) -> torch.Tensor:
+        """Logits [end - first, V] of rows of x [1, 1, S, H]: lm_head only on their tiles."""
+        start = first // TILE * TILE
+        x = ttnn.slice(x, [0, 0, start, 0], x.shape)
+        return ttnn.to_torch(self._logits(x))[0, 0, first - start : end - start]
+
+    def decode(self, tokens: list[int], positions: list[int], long: list[bool]) -> torch.Tensor:
+        """Logits [B, V] after a token for each row, at its position; a row at SKIP has none.
+
+        `long` says which sequences take the long rope factors.
+        """
+        if self.placed != (positions, long):
+            self._place(positions, long)
+        ttnn.copy_host_to_device_tensor(ints([tokens], ttnn.uint32), self.tokens)
+        logits = ttnn.to_torch(self.decode_step())[0, 0]
+        self.placed = [p if p == SKIP else p + 1 for p in positions], long
+        return logits
+
+    def decode_step(self) -> ttnn.Tensor:
+        """Logits [1, 1, B, V] after the tokens the device holds, and one position further.
+
+        All of it is on the device and the same program each time, for a trace.
+        """
+        step = Step(self.rope.decode_rows(self.rope_rows), self.positions, self.pages)
+        x = self._embed(self.tokens, ttnn.L1_MEMORY_CONFIG)  # [1, 1, B, H]
+        for layer in self.layers:
+            x = layer.decode(x, step)
+        ttnn.plus_one(self.positions, skip_negative_entries=True)
+        ttnn.plus_one(self.rope_rows)
         return self._logits(x)
 
-    def _embed(self, ids: torch.Tensor) -> ttnn.Tensor:
-        ids = ttnn.from_torch(ids[None].to(torch.int32), dtype=ttnn.uint32, device=self.device)
-        x = ttnn.embedding(ids, self.embedding, layout=ttnn.TILE_LAYOUT)  # [1, S, H]
-        return ttnn.unsqueeze_to_4D(x)
+    def _place(self, positions, long) -> None:
+        ttnn.copy_host_to_device_tensor(ints(positions), self.positions)
+        rows = [self.rope.row(max(p, 0), is_long) for p, is_long in zip(positions, long)]
+        rows = ints([[r] for r in rows * 2], ttnn.uint32)
+        ttnn.copy_host_to_device_tensor(rows, self.rope_rows)
 
-    def _logits(self, x: ttnn.Tensor) -> torch.Tensor:  # [1, 1, S, H]
-        return ttnn.to_torch(linear(self.norm(x), self.lm_head))[0, 0]  # [S, V]
+    def _embed(self, ids: ttnn.Tensor, place) -> ttnn.Tensor:  # [1, S]
+        x = ttnn.embedding(ids, self.embedding, layout=ttnn.TILE_LAYOUT, memory_config=place)
+        return ttnn.unsqueeze_to_4D(x)  # [1, 1, S, H]
+
+    def _logits(self, x: ttnn.Tensor) -> ttnn.Tensor:  # [1, 1, S, H]
+        return self.lm_head(self.norm(x))  # [1, 1, S, V]
+
+
+def ints(numbers, dtype=ttnn.int32, device=None) -> ttnn.Tensor:
+    """Row-major integers on the device, or on the host."""
+    host = ttnn.from_torch(torch.as_tensor(numbers).int(), dtype=dtype)
+    return host if device is None else ttnn.to_device(host, device)
 
 
 class DecoderLayer:
     def __init__(
         self,
         config: ModelConfig,
-        weights: Mapping[str, torch.Tensor],
+        weights: DeviceWeights,
         prefix: str,
         rope: RotaryEmbedding,
         cache: KVCache,
+        precision: Precision,
     ):
-        device = cache.device
         eps = config.norm_eps
-        self.input_norm = RMSNorm(weights[f"{prefix}input_layernorm.weight"], eps, device)
-        self.attention = Attention(config, weights, f"{prefix}self_attn.", rope, cache)
-        self.mlp_norm = RMSNorm(weights[f"{prefix}post_attention_layernorm.weight"], eps, device)
-        self.mlp = MLP(weights, f"{prefix}mlp.", device)
+        self.input_norm = RMSNorm(weights, f"{prefix}input_layernorm.weight", eps)
+        self.attention = Attention(config, weights, f"{prefix}self_attn.", rope, cache, precision)
+        self.mlp_norm = RMSNorm(weights, f"{prefix}post_attention_layernorm.weight", eps)
+        self.mlp = MLP(weights, f"{prefix}mlp.", precision)
 
-    def prefill(self, x: ttnn.Tensor) -> ttnn.Tensor:  # [1, 1, S, H]
-        h = ttnn.add(x, self.attention.prefill(self.input_norm(x)))
+    def prefill(self, x: ttnn.Tensor, chunk: Chunk) -> ttnn.Tensor:  # [1, 1, S, H]
+        h = ttnn.add(x, self.attention.prefill(self.input_norm(x), chunk))
         return ttnn.add(h, self.mlp(self.mlp_norm(h)))
 
-    def decode(self, x, position: int, positions: ttnn.Tensor) -> ttnn.Tensor:  # [1, 1, 1, H]
-        h = ttnn.add(x, self.attention.decode(self.input_norm(x), position, positions))
+    def decode(self, x: ttnn.Tensor, step: Step) -> ttnn.Tensor:  # [1, 1, B, H]
+        h = ttnn.add(x, self.attention.decode(self.input_norm(x), step))
         return ttnn.add(h, self.mlp(self.mlp_norm(h)))
 
 
@@ -103,75 +207,122 @@ class Attention:
     def __init__(
         self,
         config: ModelConfig,
-        weights: Mapping[str, torch.Tensor],
+        weights: DeviceWeights,
         prefix: str,
         rope: RotaryEmbedding,
         cache: KVCache,
+        precision: Precision,
     ):
         self.n_heads, self.n_kv_heads = config.n_heads, config.n_kv_heads
-        self.head_dim = config.head_dim
         self.scale = config.head_dim**-0.5
         self.rope = rope
         self.cache = cache
-        self.wqkv = linear_weight(weights[f"{prefix}qkv_proj.weight"], cache.device)
-        self.wo = linear_weight(weights[f"{prefix}o_proj.weight"], cache.device)
+        wqkv = _rotary_order(weights[f"{prefix}qkv_proj.weight"], config)
+        self.wqkv = Linear(weights, wqkv, precision.qkv)
+        self.wo = Linear(weights, weights[f"{prefix}o_proj.weight"], precision.o)
+        self.precision = precision.attention
+        self.grid = weights.device.compute_with_storage_grid_size()
 
-    def prefill(self, x: ttnn.Tensor) -> ttnn.Tensor:  # [1, 1, S, H]
-        qkv = linear(x, self.wqkv)  # [1, 1, S, (N + 2K) D]
+    def prefill(self, x: ttnn.Tensor, chunk: Chunk) -> ttnn.Tensor:  # [1, 1, S, H]
         q, k, v = ttnn.experimental.nlp_create_qkv_heads(
-            qkv,
+            self.wqkv(x),  # [1, 1, S, (N + 2K) D]
             num_heads=self.n_heads,
             num_kv_heads=self.n_kv_heads,
             transpose_k_heads=False,
         )  # [1, N, S, D], [1, K, S, D], [1, K, S, D]
-        q, k = self.rope.prefill(q), self.rope.prefill(k)
-        self.cache.fill(k, v)
-        y = ttnn.transformer.scaled_dot_product_attention(
-            q, k, v, is_causal=True, scale=self.scale
+        q, k = (self.rope.prefill(t, chunk.cos_sin) for t in (q, k))
+        self.cache.fill(k, v, chunk.pages)
+        seq_len = q.shape[2]
+        # ttnn 0.81.1 takes no scale here, which by itself is D^-0.5
+        y = ttnn.transformer.chunked_scaled_dot_product_attention(
+            input_tensor_q=q,
+            input_tensor_k=self.cache.keys,
+            input_tensor_v=self.cache.values,
+            page_table_tensor=chunk.row_pages,
+            chunk_start_idx_tensor=chunk.start,
+            **self._kernel(min(ATTENTION_CHUNK, seq_len & -seq_len)),  # a divisor
         )  # [1, N, S, D]
-        y = ttnn.experimental.nlp_concat_heads(y)  # [1, 1, S, N D]
-        return linear(y, self.wo)  # [1, 1, S, H]
+        return self.wo(ttnn.experimental.nlp_concat_heads(y))  # [1, 1, S, H]
 
-    def decode(self, x, position: int, positions: ttnn.Tensor) -> ttnn.Tensor:  # [1, 1, 1, H]
-        qkv = linear(x, self.wqkv)  # [1, 1, 1, (N + 2K) D]
+    def decode(self, x: ttnn.Tensor, step: Step) -> ttnn.Tensor:  # [1, 1, B, H]
         q, k, v = ttnn.experimental.nlp_create_qkv_heads_decode(
-            qkv,
+            self.wqkv(x),  # [1, 1, B, (N + 2K) D]
             num_heads=self.n_heads,
             num_kv_heads=self.n_kv_heads,
-            memory_config=ttnn.L1_HEIGHT_SHARDED_MEMORY_CONFIG,
-        )  # [1, 1, N, D], [1, 1, K, D], [1, 1, K, D]
-        q, k = self.rope.decode(q, position), self.rope.decode(k, position)
-        self.cache.update(k, v, positions)
-        y = ttnn.transformer.scaled_dot_product_attention_decode(
-            to_slots(q),
+        )  # [1, B, N, D], [1, B, K, D], [1, B, K, D], a core for each row of the batch
+        q, k = self.rope.decode(q, k, step.cos_sin)
+        self.cache.update(k, v, step.positions, step.pages)
+        y = ttnn.transformer.paged_scaled_dot_product_attention_decode(
+            q,
             self.cache.keys,
             self.cache.values,
-            cur_pos_tensor=positions,
+            step.pages,
+            cur_pos_tensor=step.positions,
             scale=self.scale,
-        )  # [1, 32, N, D], of which slot 0 is defined
-        y = ttnn.slice(y, [0, 0, 0, 0], [1, 1, self.n_heads, self.head_dim])
-        y = ttnn.reshape(y, (1, 1, 1, self.n_heads * self.head_dim))
-        return linear(y, self.wo)  # [1, 1, 1, H]
+            memory_config=x.memory_config(),
+            **self._kernel(ATTENTION_CHUNK),
+        )  # [1, B, N, D]
+        _, batch, heads, head_dim = y.shape
+        y = ttnn.reshape(y, (1, 1, batch, heads * head_dim), memory_config=x.memory_config())
+        return self.wo(y)  # [1, 1, B, H]
+
+    def _kernel(self, chunk: int) -> dict:
+        return {
+            "program_config": ttnn.SDPAProgramConfig(
+                compute_with_storage_grid_size=self.grid,
+                q_chunk_size=chunk,
+                k_chunk_size=chunk,
+                exp_approx_mode=not self.precision.exact_exp,
+            ),
+            "compute_kernel_config": kernel(self.precision.fidelity, self.precision.fp32_sums),
+        }
+
+
+def _rotary_order(wqkv: torch.Tensor, config: ModelConfig) -> torch.Tensor:
+    """[(N + 2K) D, H] with the rows of queries and keys in the rotary kernel's order."""
+    heads = torch.arange(len(wqkv)).reshape(-1, config.head_dim)
+    rotated = config.n_heads + config.n_kv_heads
+    heads[:rotated] = heads[:rotated][:, pairs(config.head_dim)]
+    return wqkv[heads.flatten()]
 
 
 class MLP:
-    def __init__(self, weights: Mapping[str, torch.Tensor], prefix: str, device):
-        self.w_gate_up = linear_weight(weights[f"{prefix}gate_up_proj.weight"], device)
-        self.w_down = linear_weight(weights[f"{prefix}down_proj.weight"], device)
+    def __init__(self, weights: DeviceWeights, prefix: str, precision: Precision):
+        gate, up = weights[f"{prefix}gate_up_proj.weight"].chunk(2)
+        self.w_gate = Linear(weights, gate, precision.gate_up)
+        self.w_up = Linear(weights, up, precision.gate_up)
+        del gate, up
+        self.w_down = Linear(weights, weights[f"{prefix}down_proj.weight"], precision.down)
 
     def __call__(self, x: ttnn.Tensor) -> ttnn.Tensor:  # [1, 1, S, H]
-        gate_up = linear(x, self.w_gate_up)  # [1, 1, S, 2I]
-        _, _, seq_len, width = gate_up.shape
-        gate = ttnn.slice(gate_up, [0, 0, 0, 0], [1, 1, seq_len, width // 2])
-        up = ttnn.slice(gate_up, [0, 0, 0, width // 2], [1, 1, seq_len, width])
+        gate, up = self.w_gate(x), self.w_up(x)  # [1, 1, S, I]
         y = ttnn.multiply(gate, up, input_tensor_a_activations=[ttnn.UnaryOpType.SILU])
-        return linear(y, self.w_down)  # [1, 1, S, H]
+        return self.w_down(y)  # [1, 1, S, H]
+
+
+class Linear:
+    def __init__(self, weights: DeviceWeights, weight: torch.Tensor, product: Product):
+        self.weight = weights.linear(weight, product.weights)
+        self.kernel = kernel(product.fidelity, product.fp32_sums)
+
+    def __call__(self, x: ttnn.Tensor) -> ttnn.Tensor:
+        return ttnn.linear(
+            x,
+            self.weight,
+            dtype=ttnn.bfloat16,
+            compute_kernel_config=self.kernel,
+            memory_config=x.memory_config(),
+        )
 
 
 class RMSNorm:
-    def __init__(self, weight: torch.Tensor, eps: float, device):
-        self.weight = to_device(weight[None, None, None], device)  # [1, 1, 1, H]
+    KERNEL = kernel(ttnn.MathFidelity.HiFi4)
+
+    def __init__(self, weights: DeviceWeights, name: str, eps: float):
+        self.weight = weights.place(weights[name][None, None, None])  # [1, 1, 1, H]
         self.eps = eps
 
     def __call__(self, x: ttnn.Tensor) -> ttnn.Tensor:  # [1, 1, S, H]
-        return ttnn.rms_norm(x, weight=self.weight, epsilon=self.eps, compute_kernel_config=NORMS)
+        return ttnn.rms_norm(
+            x, weight=self.weight, epsilon=self.eps, compute_kernel_config=self.KERNEL
+        )

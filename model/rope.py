@@ -1,23 +1,23 @@
-"""Rotary position embedding: Phi-3's LongRoPE, on TTNN's rotary kernel."""
+"""Rotary position embedding: Phi-3's LongRoPE on TTNN's kernel that turns pairs of neighbours.
+
+B batch, S sequence, N heads, K kv heads, D head_dim, C cache length.
+"""
 
 import math
 
 import torch
 import ttnn
 
-from .compute import linear, to_device
-from .config import RopeConfig
+from .config import TILE, RopeConfig
+from .precision import kernel
+
+KERNEL = kernel(ttnn.MathFidelity.HiFi4)
 
 
-def inverse_frequencies(rope: RopeConfig, head_dim: int, max_seq_len: int) -> torch.Tensor:
-    """float32 [D / 2], as Hugging Face's `_compute_longrope_parameters`.
-
-    The short factors hold for sequences up to `original_max_position`, the long ones beyond.
-    Hugging Face chooses anew for every call; here `max_seq_len` decides once, because keys
-    already in the cache cannot be rotated again.
-    """
+def inverse_frequencies(rope: RopeConfig, head_dim: int, long: bool) -> torch.Tensor:
+    """float32 [D / 2], as Hugging Face's `_compute_longrope_parameters`."""
     wavelengths = rope.theta ** (torch.arange(0, head_dim, 2).float() / head_dim)
-    factors = rope.long_factor if max_seq_len > rope.original_max_position else rope.short_factor
+    factors = rope.long_factor if long else rope.short_factor
     return 1.0 / (wavelengths if factors is None else torch.tensor(factors) * wavelengths)
 
 
@@ -35,65 +35,120 @@ def attention_scaling(rope: RopeConfig) -> float:
     return math.sqrt(1 + math.log(factor) / math.log(rope.original_max_position))
 
 
-def cos_sin(rope: RopeConfig, head_dim: int, max_seq_len: int, length: int):
-    """cos and sin of positions 0..length-1, float32 [length, D] each, scaling included."""
-    frequencies = inverse_frequencies(rope, head_dim, max_seq_len)
-    angles = torch.arange(length).float()[:, None] * frequencies  # [length, D / 2]
-    angles = torch.cat((angles, angles), dim=-1)  # [length, D]
+def cos_sin(rope: RopeConfig, head_dim: int, long: bool, length: int):
+    """cos and sin of positions 0..length-1, float32 [length, D] each, scaling included.
+
+    Both columns of a pair hold the pair's value.
+    """
+    angles = torch.arange(length).float()[:, None] * inverse_frequencies(rope, head_dim, long)
+    angles = angles.repeat_interleave(2, dim=-1)  # [length, D]
     scaling = attention_scaling(rope)
     return angles.cos() * scaling, angles.sin() * scaling
 
 
-def rotary_width(head_dim: int) -> int:
-    """The narrowest row the rotary kernel accepts for this head: 32 or a multiple of 64."""
-    return head_dim if head_dim == 32 else -(-head_dim // 64) * 64
+def pairs(head_dim: int) -> torch.Tensor:
+    """Rows of a head's weights in the order that puts the columns of a pair side by side, [D].
 
-
-def spread(head_dim: int, width: int) -> torch.Tensor:
-    """0/1 matrix [D, W] that puts each half of a head at the start of a half of the wide row.
-
-    The rotation pairs column i with column i + D/2, and the kernel column i with i + W/2, so it
-    is the halves that need padding, not the row. Each column has at most a single 1: a product
-    with this matrix or its transpose moves numbers and changes none.
+    Hugging Face turns column i with column i + D/2, the kernel column 2i with 2i + 1. Queries and
+    keys in the same order have the same products, so nothing is put back.
     """
-    matrix = torch.zeros(head_dim, width)
-    half = head_dim // 2
-    index = torch.arange(half)
-    matrix[index, index] = 1
-    matrix[half + index, width // 2 + index] = 1
-    return matrix
+    return torch.arange(head_dim).reshape(2, -1).T.flatten()
+
+
+def quarter_turn() -> torch.Tensor:
+    """[32, 32]: x times this is (-x1, x0, -x3, x2, ...), what sin is multiplied by."""
+    turn = torch.zeros(TILE, TILE)
+    even = torch.arange(0, TILE, 2)
+    turn[even, even + 1] = 1
+    turn[even + 1, even] = -1
+    return turn
 
 
 class RotaryEmbedding:
-    """Rotates queries or keys by their position."""
+    """Rotates queries and keys by their position.
 
-    def __init__(self, rope: RopeConfig, head_dim: int, max_seq_len: int, length: int, device):
-        self.head_dim = head_dim
-        width = rotary_width(head_dim)
-        matrix = spread(head_dim, width)
-        cos, sin = (
-            table.to(torch.bfloat16).float() @ matrix
-            for table in cos_sin(rope, head_dim, max_seq_len, length)
+    The tables hold a row for each position with the short factors, then one for each with the long
+    ones: the row number chooses both. A sequence takes the long ones as soon as it is longer than
+    `original_max_position`, for all its positions, as Hugging Face's `longrope_frequency_update`.
+    """
+
+    def __init__(self, rope: RopeConfig, head_dim: int, batch: int, length: int, device):
+        self.short_length = length
+        short = cos_sin(rope, head_dim, False, length)
+        tables = short
+        self.limit = length  # of a sequence that takes the short factors
+        if rope.long_factor is not None and length > rope.original_max_position:
+            self.limit = rope.original_max_position
+            long = cos_sin(rope, head_dim, True, length)
+            tables = [torch.cat((s[: self.limit], t)) for s, t in zip(short, long)]
+        self.tables = [_to_device(t, device, ttnn.ROW_MAJOR_LAYOUT) for t in tables]  # [rows, D]
+
+        turn = quarter_turn()[None, None]
+        self.turn = _to_device(turn, device)
+        # Decode: a core holds a user's heads; queries lie on the first B, keys on the next B.
+        first, second = _cores(device, 0, batch), _cores(device, batch, batch)
+        both = first.merge(second)
+        self.key_shards = _shards(second, head_dim)
+        self.table_shards = _shards(both, head_dim)
+        self.turns = _to_device(
+            turn.repeat(1, 1, 2 * batch, 1), device, memory_config=_shards(both, TILE)
+        )  # one for each core
+
+    def is_long(self, length: int) -> bool:
+        """Whether a sequence of so many tokens takes the long factors."""
+        return length > self.limit
+
+    def row(self, position: int, long: bool) -> int:
+        """The tables' row; `long` says whether the sequence takes the long factors."""
+        return self.limit + position if long else position
+
+    def prefill_rows(self, rows: ttnn.Tensor):  # uint32 [1, S]
+        """cos and sin, [1, 1, S, D] each, for `prefill`."""
+        return [
+            ttnn.unsqueeze_to_4D(ttnn.embedding(rows, table, layout=ttnn.TILE_LAYOUT))
+            for table in self.tables
+        ]
+
+    def decode_rows(self, rows: ttnn.Tensor):  # uint32 [2 B, 1], the users' rows twice
+        """cos and sin, [1, 2 B, 1, D] each, for `decode`."""
+        found = [
+            ttnn.embedding(rows, table, layout=ttnn.TILE_LAYOUT, memory_config=self.table_shards)
+            for table in self.tables
+        ]
+        return [ttnn.reshape(x, (1, *x.shape)) for x in found]  # a view
+
+    def prefill(self, x: ttnn.Tensor, cos_sin) -> ttnn.Tensor:  # [1, N, S, D]
+        return ttnn.experimental.rotary_embedding_llama(
+            x, *cos_sin, self.turn, is_decode_mode=False, compute_kernel_config=KERNEL
         )
-        self.cos = to_device(cos[None, None], device)  # [1, 1, C, W]
-        self.sin = to_device(sin[None, None], device)
-        self.padded = width != head_dim
-        if self.padded:
-            self.spread = to_device(matrix, device)  # [D, W]
-            self.gather = to_device(matrix.T, device)  # [W, D]
 
-    def prefill(self, x: ttnn.Tensor) -> ttnn.Tensor:  # [1, N, S, D], positions 0..S-1
-        return self._rotate(x)
+    def decode(self, q: ttnn.Tensor, k: ttnn.Tensor, cos_sin):  # [1, B, N, D], [1, B, K, D]
+        k = ttnn.to_memory_config(k, self.key_shards)  # the kernel does both at once, side by side
+        return ttnn.experimental.rotary_embedding_llama_fused_qk(
+            q, k, *cos_sin, self.turns, compute_kernel_config=KERNEL
+        )
 
-    def decode(self, x: ttnn.Tensor, position: int) -> ttnn.Tensor:  # [1, 1, N, D]
-        n_heads = x.shape[2]
-        x = self._rotate(x, position)  # the kernel turns N into whole tiles, [1, 1, 32, D]
-        return ttnn.slice(x, [0, 0, 0, 0], [1, 1, n_heads, self.head_dim])
 
-    def _rotate(self, x, position=None):
-        if self.padded:
-            x = linear(x, self.spread, memory_config=ttnn.DRAM_MEMORY_CONFIG)  # [..., W]
-        x = ttnn.experimental.rotary_embedding(x, self.cos, self.sin, position)
-        if self.padded:
-            x = linear(x, self.gather)  # [..., D]
-        return x
+def _to_device(table, device, layout=ttnn.TILE_LAYOUT, **place):
+    return ttnn.from_torch(table, dtype=ttnn.bfloat16, layout=layout, device=device, **place)
+
+
+def _cores(device, first: int, count: int) -> ttnn.CoreRangeSet:
+    """`count` cores, counted row by row from number `first`."""
+    grid = device.compute_with_storage_grid_size()
+    whole = ttnn.CoreRange(ttnn.CoreCoord(0, 0), ttnn.CoreCoord(grid.x - 1, grid.y - 1))
+    start = ttnn.CoreCoord(first % grid.x, first // grid.x)
+    return ttnn.num_cores_to_corerangeset_in_subcoregrids(
+        start, count, ttnn.CoreRangeSet([whole]), row_wise=True
+    )
+
+
+def _shards(cores: ttnn.CoreRangeSet, width: int):
+    """One tile row for each core."""
+    return ttnn.create_sharded_memory_config(
+        (TILE, width),
+        cores,
+        ttnn.ShardStrategy.HEIGHT,
+        ttnn.ShardOrientation.ROW_MAJOR,
+        use_height_and_width_as_shard_shape=True,
+    )

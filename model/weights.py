@@ -1,9 +1,12 @@
-"""Weights of a checkpoint folder, read one tensor at a time."""
+"""Weights: read from a checkpoint folder one tensor at a time, and brought to the device."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+import ttnn
 from safetensors import safe_open
 
 INDEX = "model.safetensors.index.json"
@@ -40,3 +43,45 @@ class Checkpoint(Mapping):
 
     def __len__(self):
         return len(self._files)
+
+
+class DeviceWeights:
+    """Host tensors on their way into the device's DRAM.
+
+    Args:
+        tensors: Hugging Face's parameter names -> host tensors; asked for each name once.
+        device: the TTNN device.
+        cache: a folder for the converted tensors, or None. Files are named by what the host tensor
+            holds, so that another checkpoint or another order of rows never takes an old one.
+    """
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor], device, cache=None):
+        self.tensors = tensors
+        self.device = device
+        self.cache = None if cache is None else Path(cache)
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self.tensors[name].detach().to(torch.bfloat16)
+
+    def linear(self, weight: torch.Tensor, dtype) -> ttnn.Tensor:
+        """torch.nn.Linear keeps [out, in]; ttnn.linear multiplies by [in, out]."""
+        return self.place(weight, dtype, preprocess=lambda w: w.T)
+
+    def place(self, tensor, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, preprocess=None):
+        """bfloat16 host tensor -> device tensor of that dtype, after `preprocess`."""
+        return ttnn.as_tensor(
+            tensor,
+            dtype=dtype,
+            layout=layout,
+            device=self.device,
+            memory_config=ttnn.DRAM_MEMORY_CONFIG,
+            cache_file_name=self.cache and self.cache / _digest(tensor),
+            cache_dump_mode=ttnn.DumpTensorMode.LOCAL,  # a file appears whole or not at all
+            preprocess=preprocess,
+        )
+
+
+def _digest(tensor: torch.Tensor) -> str:
+    numbers = tensor.contiguous().view(torch.uint8).numpy()
+    shape = "x".join(map(str, tensor.shape))
+    return f"{shape}-{hashlib.sha256(numbers).hexdigest()[:32]}"

@@ -243,6 +243,12 @@ def typecast(
     return padding.mark_undefined_rows(result, padding.undefined_rows(values), launch.output.dtype)
 
 
+def plus_one(launch, input_tensor, *, skip_negative_entries=False):
+    """Count integers on by one, in place; with `skip_negative_entries` only those from 0 on."""
+    counts = input_tensor.data.long()  # torch adds no uint32
+    input_tensor.data.copy_(counts + ((counts >= 0) if skip_negative_entries else 1))
+
+
 KERNELS = {f"ttnn.{name}": _plain(name) for name in PLAIN} | {
     "ttnn.elu": elu,
     "ttnn.experimental.typecast": typecast,
@@ -250,6 +256,7 @@ KERNELS = {f"ttnn.{name}": _plain(name) for name in PLAIN} | {
     "ttnn.gelu": gelu,
     "ttnn.hardtanh": hardtanh,
     "ttnn.leaky_relu": leaky_relu,
+    "ttnn.plus_one": plus_one,
     "ttnn.relu_max": relu_max,
     "ttnn.relu_min": relu_min,
     "ttnn.round": round_,

@@ -8,10 +8,12 @@ import dataclasses
 import torch
 import ttnn
 
-from model.cache import KVCache, slot_positions
+from model.cache import KVCache, page_table
 from model.config import TILE, ModelConfig
-from model.phi3 import DecoderLayer, Phi3
-from model.rope import RotaryEmbedding
+from model.phi3 import Chunk, DecoderLayer, Phi3, Step, ints
+from model.precision import PRECISIONS
+from model.rope import RotaryEmbedding, pairs
+from model.weights import DeviceWeights
 
 from ..conftest import CACHE_LENGTH
 
@@ -25,15 +27,17 @@ class Parts:
 
     def __init__(self, hf_config, weights, device):
         self.config = ModelConfig.from_hf(hf_config)
-        self.weights = weights
+        self.weights = DeviceWeights(weights, device)
+        self.precision = PRECISIONS["accuracy"]
         self.device = device
         self._layers = {}
         self._ends = None
         self._rope = None
 
     def embedding(self, ids):  # [1, S] -> [1, S, H]
-        filled = torch.nn.functional.pad(ids[0], (0, -ids.shape[1] % TILE))
-        return self._host(self.ends._embed(filled), ids.shape[1])
+        filled = torch.nn.functional.pad(ids, (0, -ids.shape[1] % TILE))
+        filled = ints(filled, ttnn.uint32, self.device)
+        return self._host(self.ends._embed(filled, ttnn.DRAM_MEMORY_CONFIG), ids.shape[1])
 
     def input_norm(self, i, x):  # [1, S, H] -> [1, S, H], as all below
         return self._host(self.layer(i).input_norm(self._prompt(x)), x.shape[1])
@@ -45,48 +49,52 @@ class Parts:
         return self._host(self.layer(i).mlp(self._prompt(x)), x.shape[1])
 
     def attention(self, i, x):
-        return self._host(self.layer(i).attention.prefill(self._prompt(x)), x.shape[1])
+        y = self.layer(i).attention.prefill(self._prompt(x), self._chunk(x))
+        return self._host(y, x.shape[1])
 
     def output(self, i, x):
-        return self._host(self.layer(i).prefill(self._prompt(x)), x.shape[1])
+        return self._host(self.layer(i).prefill(self._prompt(x), self._chunk(x)), x.shape[1])
 
     def attention_at(self, i, x, position):
         """Of x's row at `position` alone, `[1, 1, H]`, after the rows before it."""
-        attention = self.layer(i).attention
-        attention.prefill(self._prompt(misled(x, position)))
-        positions = slot_positions(position, self.device)
-        return self._host(attention.decode(self._token(x, position), position, positions), 1)
+        attention, before = self.layer(i).attention, misled(x, position)
+        attention.prefill(self._prompt(before), self._chunk(before))
+        return self._host(attention.decode(self._token(x, position), self._step(position)), 1)
 
     def output_at(self, i, x, position):
         """As `attention_at`, of the whole layer."""
-        layer = self.layer(i)
-        layer.prefill(self._prompt(misled(x, position)))
-        positions = slot_positions(position, self.device)
-        return self._host(layer.decode(self._token(x, position), position, positions), 1)
+        layer, before = self.layer(i), misled(x, position)
+        layer.prefill(self._prompt(before), self._chunk(before))
+        return self._host(layer.decode(self._token(x, position), self._step(position)), 1)
 
     def stack(self, x):
         """The outputs of all layers, one on top of the other, from the input of the first."""
         seq_len, y, outputs = x.shape[1], self._prompt(x), []
         for i in range(self.config.n_layers):
-            y = self.layer(i).prefill(y)
+            y = self.layer(i).prefill(y, self._chunk(x))
             outputs.append(self._host(y, seq_len))
         return outputs
 
     def rotated(self, x):  # [1, N, S, D], positions 0..S-1
         return rotated(self.rope, x, self.device)
 
-    def rotated_at(self, x, position):  # [1, N, D], a token's heads
-        y = self.rope.decode(self._place(x[None]), position)
-        return ttnn.to_torch(y)[0].float()
+    def rotated_at(self, q, k, position):  # [1, N, D], [1, K, D], a token's heads
+        """Both rotated by one call, as in a decode step: queries on the first core, keys beside."""
+        order = pairs(q.shape[-1])
+        q = self._place(q[None, ..., order], memory_config=one_core(q.shape[-1]))
+        k = self._place(k[None, ..., order])
+        heads = self.rope.decode(q, k, self._step(position).cos_sin)
+        return [ttnn.to_torch(x)[0][..., order.argsort()].float() for x in heads]
 
     def norm_and_head(self, x):  # [1, S, H] -> [1, S, V]
-        return self.ends._logits(self._prompt(x))[None, : x.shape[1]].float()
+        return self._host(self.ends._logits(self._prompt(x)), x.shape[1])
 
     def layer(self, i):
         if i not in self._layers:
-            cache = KVCache(self.config, CACHE_LENGTH, self.device)
+            dtype = self.precision.cache
+            cache = KVCache(self.config, 1, CACHE_LENGTH, dtype, self.device)
             self._layers[i] = DecoderLayer(
-                self.config, self.weights, f"model.layers.{i}.", self.rope, cache
+                self.config, self.weights, f"model.layers.{i}.", self.rope, cache, self.precision
             )
         return self._layers[i]
 
@@ -95,7 +103,7 @@ class Parts:
         """The model without its layers."""
         if self._ends is None:
             config = dataclasses.replace(self.config, n_layers=0)
-            self._ends = Phi3(config, self.weights, CACHE_LENGTH, CACHE_LENGTH, self.device)
+            self._ends = Phi3(config, self.weights, 1, CACHE_LENGTH, self.precision)
         return self._ends
 
     @property
@@ -103,7 +111,7 @@ class Parts:
         if self._rope is None:
             config = self.config
             self._rope = RotaryEmbedding(
-                config.rope, config.head_dim, CACHE_LENGTH, CACHE_LENGTH, self.device
+                config.rope, config.head_dim, 1, CACHE_LENGTH, self.device
             )
         return self._rope
 
@@ -112,24 +120,50 @@ class Parts:
         return self._place(torch.nn.functional.pad(x, (0, 0, 0, -x.shape[1] % TILE))[None])
 
     def _token(self, x, position):
-        return self._place(x[None, :, position : position + 1])
+        """The row of x at a position as a decode step's input, [1, 1, 1, H] in L1."""
+        token = x[None, :, position : position + 1]
+        return place(token, self.device, memory_config=ttnn.L1_MEMORY_CONFIG)
 
-    def _place(self, x):
-        return place(x, self.device)
+    def _place(self, x, **where):
+        return place(x, self.device, **where)
+
+    def _chunk(self, x):
+        """Where the rows of x [1, S, H] stand: at the beginning, in the only row of the batch."""
+        rows, pages = -(-x.shape[1] // TILE) * TILE, page_table(1, CACHE_LENGTH)[0]
+        return Chunk.at(0, rows, False, self.rope, pages, self.device)
+
+    def _step(self, position):
+        rows = ints([[position]] * 2, ttnn.uint32, self.device)
+        pages = ints(page_table(1, CACHE_LENGTH), device=self.device)
+        return Step(self.rope.decode_rows(rows), ints([position], device=self.device), pages)
 
     def _host(self, y, seq_len):
         """[1, 1, S padded, H] on the device -> [1, S, H] float32."""
         return ttnn.to_torch(y)[0, :, :seq_len].float()
 
 
-def place(x, device):
-    return ttnn.from_torch(x, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=device)
+def place(x, device, **where):
+    return ttnn.from_torch(x, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=device, **where)
 
 
-def rotated(rope, x, device):
+def one_core(width):
+    """A tile row on the first core."""
+    return ttnn.create_sharded_memory_config(
+        (TILE, width),
+        ttnn.CoreGrid(x=1, y=1),
+        ttnn.ShardStrategy.HEIGHT,
+        use_height_and_width_as_shard_shape=True,
+    )
+
+
+def rotated(rope, x, device, long=False):
     """Heads `[1, N, S, D]` at the positions 0..S-1, rotated by a model's rotary embedding."""
-    filled = torch.nn.functional.pad(x, (0, 0, 0, -x.shape[2] % TILE))
-    return ttnn.to_torch(rope.prefill(place(filled, device)))[:, :, : x.shape[2]].float()
+    order = pairs(x.shape[-1])
+    filled = torch.nn.functional.pad(x[..., order], (0, 0, 0, -x.shape[2] % TILE))
+    rows = [rope.row(position, long) for position in range(filled.shape[2])]
+    cos_sin = rope.prefill_rows(ints([rows], ttnn.uint32, device))
+    y = ttnn.to_torch(rope.prefill(place(filled, device), cos_sin))[:, :, : x.shape[2]]
+    return y[..., order.argsort()].float()
 
 
 def misled(x, position):

@@ -1,0 +1,211 @@
+"""Device operations, DRAM bytes and a roofline of Phi-3-mini's prefill and decode, without a card.
+
+python -m benchmarks.device_cost [MODEL_PY ...] [--prompt 224] [--precision performance]
+
+TTNN's own graph capture on its mock n150 says which device operations run and where their tensors
+lie. A model of one layer and one of two at full width are captured; the difference is a layer, the
+rest is counted once, and 32 layers are that rest and 32 times the layer. MODEL_PY is any file with
+`build_model(hf_model, tt_device, max_seq_len)`; this repository's model comes first.
+
+Counted as bytes: every operand and result in DRAM, once and with its padding; of an embedding table
+the rows taken, of a cache the positions that are live, or the tiles that are written. The roofline is
+each operation's larger share of 288 GB/s and 74 TFLOP/s (n150, bf16 at HiFi4; HiFi3, HiFi2 and LoFi
+are 4/3, 2 and 4 times as quick), one after the other: a bound, not a forecast.
+"""
+
+import argparse
+import pathlib
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+import loguru
+import torch
+import transformers
+import ttnn
+
+from benchmarks import phi3_mini
+from emulator import toolchain
+from verify import backend
+from verify.inputs import load_model_file, quiet_transformers
+
+OURS = "models/microsoft/Phi-3-mini-128k-instruct/n150/functional/model.py"
+BYTES_PER_SECOND = 288e9
+FLOPS = 74e12  # at HiFi4
+PHASES = {"LoFi": 1, "HiFi2": 2, "HiFi3": 3, "HiFi4": 4}
+LAYER_LIMITS = {"prefill": 20, "decode": 16}
+BYTES_LIMIT = 1.05  # of the weights and the live cache, for a decode step
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a captured call, or of a part of one: operations by name, and sums."""
+
+    operations: Counter
+    bytes: float
+    needed: float  # bytes of weights and live cache among them
+    seconds: float
+
+    def __sub__(self, other):
+        return self.plus(other, -1)
+
+    def plus(self, other, times):
+        operations = Counter(self.operations)
+        for name, count in other.operations.items():
+            operations[name] += times * count
+        return Cost(
+            operations,
+            self.bytes + times * other.bytes,
+            self.needed + times * other.needed,
+            self.seconds + times * other.seconds,
+        )
+
+
+def capture(call):
+    """Nodes of TTNN's graph of a call, those that have parameters."""
+    ttnn.graph.begin_graph_capture(ttnn.graph.RunMode.NORMAL)
+    try:
+        call()
+    finally:
+        graph = ttnn.graph.end_graph_capture()
+    return [node for node in graph if node["params"]]
+
+
+def cost(graph, queries, live):
+    """Cost of a captured call of one sequence: `queries` tokens that see `live` positions."""
+    nodes = {node["counter"]: node for node in graph}
+    buffers = {}  # tensor node -> its buffer node
+    for node in graph:
+        if node["node_type"] == "buffer":
+            buffers |= {tensor: node for tensor in node["connections"]}
+    total, needed, seconds, names = 0.0, 0.0, 0.0, Counter()
+    for node in graph:
+        name = node["params"].get("name", "")
+        if node["node_type"] != "function_start" or not name.endswith("Operation"):
+            continue
+        names[name] += 1
+        tensors = [
+            (shape(n), buffers.get(c))
+            for c, n in nodes.items()
+            if n["node_type"] == "tensor" and node["counter"] in n["connections"]
+        ]
+        reads = [read(name, tensors, i, live) for i in range(len(tensors))]
+        moved = sum(reads) + sum(written(graph, node))
+        if re.search("Matmul|Norm|SDPA|Sdpa", name):
+            needed += sum(reads[1:])
+        total += moved
+        seconds += max(moved / BYTES_PER_SECOND, flops(name, tensors, queries, live) / rate(node))
+    return Cost(names, total, needed, seconds)
+
+
+def shape(tensor):
+    return [int(n) for n in re.findall(r"\d+", tensor["params"]["shape"])]
+
+
+def read(name, tensors, i, live):
+    """DRAM bytes that an operation reads of its i-th operand."""
+    dims, buffer = tensors[i]
+    if buffer is None or buffer["params"]["type"] != "DRAM":
+        return 0
+    size = buffer["params"]["size"]
+    if "Embedding" in name and i == 1:  # tokens' rows of the table
+        return size * torch.tensor(tensors[0][0]).prod().item() / dims[0 if len(dims) == 2 else -2]
+    if len(dims) == 4 and re.search("SDPA|Sdpa", name) and i in (1, 2):
+        return size * min(live / (dims[0] * dims[2]), 1)  # one sequence's share of [B, K, C, D]
+    if "UpdateCache" in name and len(dims) == 4:  # a tile row of each head, read and written back
+        return 2 * size * 32 / (dims[0] * dims[2])
+    if "FillCache" in name and i == 0:
+        return tensors[1][1]["params"]["size"] if tensors[1][1] else 0  # written
+    return size
+
+
+def written(graph, operation):
+    """DRAM bytes of the results that an operation allocates."""
+    inside = False
+    for node in graph:
+        if node is operation:
+            inside = True
+        elif inside and node["node_type"] == "function_end":
+            if node["params"]["name"] == operation["params"]["name"]:
+                return
+        elif inside and node["node_type"] == "buffer_allocate" and node["params"]["type"] == "DRAM":
+            yield node["params"]["size"]
+
+
+def flops(name, tensors, queries, live):
+    if "Matmul" in name:
+        a, b = tensors[0][0], tensors[1][0]
+        rows = torch.tensor(a[:-1]).prod().item()
+        return 2 * -(-rows // 32) * 32 * a[-1] * b[-1]
+    if re.search("SDPA|Sdpa", name):  # scores and weighted sum, half of it hidden in a prompt
+        heads, width = tensors[0][0][-3] if queries > 1 else tensors[0][0][-2], tensors[0][0][-1]
+        return 4 * heads * width * queries * live / (2 if queries > 1 else 1)
+    return 0
+
+
+def rate(node):
+    fidelity = re.search("math_fidelity=(\\w+)", " ".join(map(str, node["arguments"])))
+    return FLOPS * 4 / PHASES.get(fidelity[1] if fidelity else "HiFi4", 4)
+
+
+def measure(path, layers, prompt, options):
+    """(prefill, decode) costs of a model file's model with so many layers."""
+    config = phi3_mini.config(layers)
+    hf_model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    device = ttnn.open_device(device_id=0)
+    try:
+        room = -(-(prompt + 2) // 256) * 256
+        model = load_model_file(path).build_model(hf_model, device, room, **options)
+        ids = torch.randint(3, config.vocab_size, (1, prompt))
+        seen = []
+        prefill = capture(lambda: seen.append(model(ids, logits_to_keep=1)))
+        past = seen[0].past_key_values
+        model(ids[:, :1], past_key_values=past)
+        decode = capture(lambda: model(ids[:, :1], past_key_values=past))
+        return cost(prefill, prompt, prompt), cost(decode, 1, prompt + 2)
+    finally:
+        ttnn.close_device(device)
+
+
+def report(name, one, two):
+    layer = two - one
+    whole = one.plus(layer, phi3_mini.N_LAYERS - 1)
+    count = layer.operations.total()
+    limit = LAYER_LIMITS[name]
+    print(
+        f"  {name:8} {count:3} operations a layer ({'met' if count <= limit else 'MISSED'}: {limit}), "
+        f"{whole.operations.total()} in all; {whole.bytes / 1e9:.3f} GB, "
+        f"{whole.bytes / whole.needed:.3f} of weights and live cache; "
+        f"roofline {whole.seconds * 1e3:.1f} ms"
+    )
+    short = [
+        f"{n} {k.removesuffix('Operation').removesuffix('Device')}"
+        for k, n in layer.operations.items()
+        if n
+    ]
+    print(f"           {', '.join(short)}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model_py", nargs="*", type=pathlib.Path)
+    parser.add_argument("--prompt", type=int, default=224, help="tokens, default 224")
+    parser.add_argument("--precision", help="of this repository's model")
+    args = parser.parse_args()
+    backend.quiet()
+    quiet_transformers()
+    loguru.logger.disable("ttnn")  # it warns of graph capture in its fast mode, which does for this
+    toolchain.prepare()
+    print(f"Phi-3-mini on an n150, prompt of {args.prompt} tokens, batch 1")
+    ours = pathlib.Path(__file__).parent.parent / OURS
+    options = {"precision": args.precision} if args.precision else {}
+    for path in (ours, *args.model_py):
+        own = options if path == ours else {}
+        print(path if path != ours else f"{OURS}, {args.precision or 'accuracy'}")
+        one, two = (measure(path, n, args.prompt, own) for n in (1, 2))
+        for name, a, b in zip(("prefill", "decode"), one, two):
+            report(name, a, b)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""How many positions a cache can have beside the weights, from the device's free DRAM.
+
+TTNN spreads a buffer's pages (tiles, or rows of a row-major tensor) over the DRAM banks one by one,
+so the fullest bank decides: a buffer of n pages takes ceil(n / banks) of them there.
+"""
+
+import math
+from dataclasses import dataclass
+
+import ttnn
+
+from .cache import ALIGNMENT, PAGE
+from .config import TILE, ModelConfig
+from .phi3 import CHUNK
+from .precision import Precision
+
+# Bytes of a tile: two per number, or 8 bits each and an exponent for every 16 of them.
+TILE_BYTES = {ttnn.bfloat16: TILE * TILE * 2, ttnn.bfloat8_b: TILE * TILE + TILE * TILE // 16}
+
+
+@dataclass(frozen=True)
+class Dram:
+    """Free DRAM of each bank in bytes, and how many banks there are."""
+
+    free: int
+    banks: int
+
+    @classmethod
+    def of(cls, device) -> "Dram":
+        view = ttnn.get_memory_view(device, ttnn.BufferType.DRAM)
+        return cls(view.largest_contiguous_bytes_free_per_bank, view.num_banks)
+
+    def tiles(self, rows: int, columns: int, dtype=ttnn.bfloat16) -> int:
+        """Bytes in the fullest bank of a tiled tensor."""
+        pages = math.ceil(rows / TILE) * math.ceil(columns / TILE)
+        return math.ceil(pages / self.banks) * TILE_BYTES[dtype]
+
+    def rows(self, rows: int, columns: int) -> int:
+        """The same of a row-major one in bfloat16."""
+        return math.ceil(rows / self.banks) * columns * 2
+
+
+def weights_bytes(config: ModelConfig, precision: Precision, dram: Dram) -> int:
+    """Bytes of all weights in the fullest bank."""
+    hidden, inner = config.hidden_size, config.intermediate_size
+    heads = config.n_heads * config.head_dim
+    qkv = heads + 2 * config.n_kv_heads * config.head_dim
+    layer = (
+        dram.tiles(hidden, qkv, precision.qkv.weights)
+        + dram.tiles(heads, hidden, precision.o.weights)
+        + 2 * dram.tiles(hidden, inner, precision.gate_up.weights)
+        + dram.tiles(inner, hidden, precision.down.weights)
+        + 2 * dram.tiles(1, hidden)
+    )
+    head = dram.tiles(hidden, config.vocab_size, precision.lm_head.weights)
+    embedding = dram.rows(config.vocab_size, hidden)
+    return config.n_layers * layer + dram.tiles(1, hidden) + head + embedding
+
+
+def cache_bytes(config: ModelConfig, precision: Precision, dram: Dram, batch: int, length: int):
+    """Bytes of all caches and of the rotary tables in the fullest bank."""
+    rows = batch * length // PAGE * config.n_kv_heads * PAGE
+    tables = 2 * dram.rows(length + config.rope.original_max_position, config.head_dim)
+    layer = 2 * dram.tiles(rows, config.head_dim, precision.cache)
+    return config.n_layers * layer + tables
+
+
+def activations_bytes(config: ModelConfig, dram: Dram) -> int:
+    """Bytes that prefilling a chunk needs at most in the fullest bank, all its tensors at once."""
+    heads = (config.n_heads + 2 * config.n_kv_heads) * config.head_dim
+    columns = 4 * config.hidden_size + 3 * config.intermediate_size + 3 * heads
+    return dram.tiles(CHUNK, columns + config.vocab_size)
+
+
+def longest_cache(config: ModelConfig, precision: Precision, batch: int, dram: Dram) -> int:
+    """Positions for each of `batch` sequences that fit beside the weights; 0 if none do."""
+    used = weights_bytes(config, precision, dram) + activations_bytes(config, dram)
+    length = 0
+    while used + cache_bytes(config, precision, dram, batch, length + ALIGNMENT) <= dram.free:
+        length += ALIGNMENT
+        if length >= config.rope.max_position:
+            break
+    return length
