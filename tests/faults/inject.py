@@ -6,12 +6,12 @@ import types
 from collections.abc import Callable
 from unittest import mock
 
+import model.compute
 import torch
 import ttnn
 
 import emulator
 import model.cache
-import model.compute
 import model.phi3
 import model.rope
 from emulator.memory import Contents
