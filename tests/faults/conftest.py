@@ -5,12 +5,14 @@ import pathlib
 import pytest
 
 from model import build_model
-from model.rope import RotaryEmbedding
 from tests.layers.conftest import (
-    CACHE_LENGTH,
+    chunk_of,
     config,
     hf_positions,
     hidden_states,
+    precision,
+    rope_of,
+    step_of,
     weights,
 )
 from tests.layers.test_layers import attention
@@ -23,6 +25,7 @@ __all__ = [
     "config",
     "hf_positions",
     "hidden_states",
+    "precision",
     "pytest_terminal_summary",
     "weights",
 ]
@@ -43,7 +46,17 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture
 def rope(config, device):
-    return RotaryEmbedding(config.rope, config.head_dim, CACHE_LENGTH, CACHE_LENGTH, device)
+    return rope_of(config, device)
+
+
+@pytest.fixture
+def chunk(rope, device):
+    return chunk_of(rope, device)
+
+
+@pytest.fixture
+def step(rope, device):
+    return step_of(rope, device)
 
 
 @pytest.fixture

@@ -5,11 +5,13 @@ so that this is built under the fault.
 """
 
 import torch
+import ttnn
 from transformers.models.phi3.modeling_phi3 import Phi3RMSNorm
 
 from model.config import ModelConfig
-from model.phi3 import RMSNorm
-from model.rope import RotaryEmbedding
+from model.phi3 import RMSNorm, ints
+from model.rope import RotaryEmbedding, pairs
+from model.weights import DeviceWeights
 from tests.layers import test_layers
 from tests.layers.conftest import check, on_device, on_host
 from tests.ops import test_ops
@@ -77,17 +79,20 @@ def _test(function, **parameters):
 
 
 def long_rope(request):
-    """Queries rotated for a long context, which the model chooses when it is built."""
+    """Queries rotated for a long context, with the factors that its length decides."""
     hf_model, device = (request.getfixturevalue(name) for name in ("hf_model", "device"))
     config = ModelConfig.from_hf(hf_model.config)
     longest, rows = config.rope.max_position, 64
     x = torch.randn(1, config.n_heads, rows, config.head_dim).bfloat16().float()
     cos, sin = hf_model.model.rotary_emb(x, torch.arange(longest)[None])
     expected = x * cos[:, None, :rows] + _half_turned(x) * sin[:, None, :rows]
-    rope = RotaryEmbedding(config.rope, config.head_dim, longest, rows, device)
-    actual = on_host(rope.prefill(on_device(x[0], device)), rows)
+    rope = RotaryEmbedding(config.rope, config.head_dim, 1, longest, device)
+    numbers = [rope.row(position, rope.is_long(longest)) for position in range(rows)]
+    tables = rope.prefill_rows(ints([numbers], ttnn.uint32, device))
+    order = pairs(config.head_dim)
+    actual = on_host(rope.prefill(on_device(x[0, ..., order], device), tables), rows)
     # the tables, two products and their sum
-    check(expected[0], actual, tolerance.bf16_relative_l2(4))
+    check(expected[0, ..., order], actual, tolerance.bf16_relative_l2(4))
 
 
 def _half_turned(x):
@@ -99,7 +104,8 @@ def small_rms_norm(request):
     """Rows whose mean of squares is as small as epsilon, as padding's and a first layer's can be."""
     config, device = (request.getfixturevalue(name) for name in ("config", "device"))
     x = (torch.randn(1, 32, config.hidden_size) * config.norm_eps**0.5).bfloat16().float()
-    norm = RMSNorm(torch.ones(config.hidden_size), config.norm_eps, device)
+    weights = DeviceWeights({"ones": torch.ones(config.hidden_size)}, device)
+    norm = RMSNorm(weights, "ones", config.norm_eps)
     expected = Phi3RMSNorm(config.hidden_size, config.norm_eps)(x).detach()
     limit = tolerance.bf16_relative_l2(tolerance.ROUNDINGS_RMS_NORM)
     check(expected, on_host(norm(on_device(x, device)), 32), limit)

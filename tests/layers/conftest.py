@@ -43,11 +43,24 @@ def hidden_states(hf_model, prompt_ids):
 
 @pytest.fixture(scope="session")
 def rope(config, device):
-    return RotaryEmbedding(config.rope, config.head_dim, 1, CACHE_LENGTH, device)
+    return rope_of(config, device)
 
 
 @pytest.fixture(scope="session")
 def chunk(rope, device):
+    return chunk_of(rope, device)
+
+
+@pytest.fixture(scope="session")
+def step(rope, device):
+    return step_of(rope, device)
+
+
+def rope_of(config, device):
+    return RotaryEmbedding(config.rope, config.head_dim, 1, CACHE_LENGTH, device)
+
+
+def chunk_of(rope, device):
     """seq_len -> where a prompt of that length stands, filled up to whole tiles."""
 
     def at(seq_len):
@@ -57,8 +70,7 @@ def chunk(rope, device):
     return at
 
 
-@pytest.fixture(scope="session")
-def step(rope, device):
+def step_of(rope, device):
     """position -> where a decode step of one sequence stands."""
 
     def at(position):
