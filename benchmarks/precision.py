@@ -96,8 +96,11 @@ def main():
         "1 - PCC of logits",
         "KL, nats",
     )
-    lines = document.table(header, rows(args.tokens))
-    print("\n".join(lines))
+    table = []
+    for row in rows(args.tokens):
+        table.append(row)
+        print(*row, sep=" | ", flush=True)
+    lines = document.table(header, table)
     if args.write:
         document.write("precision", lines)
 
