@@ -10,8 +10,9 @@ eval: $(READY)
 	@.venv/bin/python eval.py $(MODEL) --model assets/phi3-tiny --prompt_file $(PROMPT) \
 	    --max_new_tokens 100 --min_new_tokens 100
 
+# With the figures of every comparison held against the last accepted ones; see verify/baseline.py.
 test: $(READY)
-	@.venv/bin/python -m pytest $(PYTEST_ARGS) --ignore=tests/faults
+	@.venv/bin/python -m pytest --ignore=tests/faults --pcc-check baselines $(PYTEST_ARGS)
 
 # The tests of the tests: each fault of the catalogue must be caught.
 faults: $(READY)

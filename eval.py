@@ -14,9 +14,10 @@ import types
 import torch
 import tqdm
 
-from verify import accuracy, backend, inputs
+from verify import accuracy, backend, inputs, tolerance
 
 DEFAULT_PROMPT_LENGTH = 128
+MOST_DIFFERENCES = 5  # that are shown one by one
 
 
 def parse(argv):
@@ -173,6 +174,9 @@ def report(job, score):
         f"Tokens:         {prompt_len} of prompt{way}, then {len(reference.tokens)}",
         f"Top-1 accuracy: {score.top1:.2%} ({score.top1:.4f})",
         f"Top-5 accuracy: {score.top5:.2%} ({score.top5:.4f})",
+        f"95 % intervals: top-1 {interval(score.top1, score)}, top-5 {interval(score.top5, score)}",
+        f"In HF's top-5:  {score.reference_top5:.2%}; beyond its first {accuracy.PLAUSIBLE}: "
+        + f"{len(score.implausible)} tokens",
     ]
     if score.nonfinite:
         lines += [f"Logits:         not finite, {score.nonfinite}"]
@@ -181,12 +185,32 @@ def report(job, score):
         lines += [
             f"Logits PCC:     {score.pcc:.6f} (least {pcc.min():.6f}, step {int(pcc.argmin())})",
             f"Logits KL:      {kl.mean():.6f} nats (most {kl.max():.6f}, step {int(kl.argmax())})",
+            f"Perplexity:     {score.perplexity:.4f}, Hugging Face's {reference.perplexity:.4f}",
         ]
+        lines += differences(job, score)
     return lines + [
         "Tokens/s:           prefill      decode",
         f"  Hugging Face {reference.prefill_rate:12.1f}{reference.decode_rate:12.1f}",
         f"  TTNN         {score.prefill_rate:12.1f}{score.decode_rate:12.1f}",
     ]
+
+
+def differences(job, score):
+    """A line for each of the first few steps of another choice: of no consequence, or a defect."""
+    limit = tolerance.logits_relative_l2(job.checkpoint.config().num_hidden_layers)
+    found, defects = score.disagreements, score.defects(limit)
+    lines = [
+        f"Differs in      {one} ({'a defect' if one in defects else 'a near-tie'})"
+        for one in found[:MOST_DIFFERENCES]
+    ]
+    if len(found) > MOST_DIFFERENCES:
+        lines.append(f"                {len(found)} steps in all, {len(defects)} of them defects")
+    return lines
+
+
+def interval(share, score):
+    low, high = accuracy.wilson(share, len(score.logits))
+    return f"{low:.1%} to {high:.1%}"
 
 
 def main(argv=None):

@@ -6,9 +6,14 @@ import pytest
 import torch
 import transformers
 
+from verify import golden
+
+from .due import Due
+
 ASSETS = pathlib.Path(__file__).parent.parent / "assets"
 CHECKPOINT = ASSETS / "phi3-tiny"
 PROMPT = ASSETS / "prompts" / "kjv-heldout.txt"
+CACHE_LENGTH = 256  # positions of the caches that models and their parts are built with
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +33,15 @@ def tokenizer():
 def prompt_ids(tokenizer):
     """[1, S] int64: held-out text, at least 150 tokens."""
     return tokenizer(PROMPT.read_text(), return_tensors="pt").input_ids
+
+
+@pytest.fixture(scope="session")
+def long_ids(prompt_ids):
+    """[1, 256] int64: text as long as the cache."""
+    return prompt_ids.repeat(1, -(-CACHE_LENGTH // prompt_ids.shape[1]))[:, :CACHE_LENGTH]
+
+
+@pytest.fixture(scope="session")
+def due(hf_model, long_ids):
+    """What Hugging Face computed of the long text, and its noise."""
+    return Due(hf_model, golden.load(hf_model, long_ids))

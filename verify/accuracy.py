@@ -2,16 +2,25 @@
 
 After each token the model names its next one; whether that is the reference's is one step of
 agreement. A wrong answer does not lead it astray, since the next input is the reference's again.
+
+Top-5 has two conventions: `top5` asks whether the reference's token is among the model's five,
+`reference_top5` whether the model's token is among the reference's five, as tt-metal's tests ask.
 """
 
 import dataclasses
 import inspect
+import math
 import time
 
 import torch
 import transformers
 
-from verify import metrics
+from verify import metrics, tolerance
+
+# A token that the reference ranks behind so many others is not a rounding's doing.
+PLAUSIBLE = 100
+
+NORMAL_95 = 1.959964  # standard deviations of a normal distribution that hold 95 %
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +45,22 @@ class Reference:
     decode_seconds: float
 
     @property
+    def choosable(self):
+        """The logits `[T, V]`, -inf where a token could not be chosen."""
+        return self.allowed(self.logits)
+
+    def allowed(self, logits):
+        """Any model's logits `[T, V]` of these steps, -inf where a token could not be chosen."""
+        logits = logits.clone()
+        logits[: self.banned_until, list(self.banned)] = -torch.inf
+        return logits
+
+    @property
+    def perplexity(self):
+        """Of the continuation, as the reference itself sees it."""
+        return perplexity(self.logits, self.tokens)
+
+    @property
     def prefill_rate(self):
         """Tokens of the prompt per second."""
         return _rate(self.prompt_ids.shape[-1], self.prefill_seconds)
@@ -44,6 +69,30 @@ class Reference:
     def decode_rate(self):
         """Tokens after the first per second."""
         return _rate(len(self.tokens) - 1, self.decode_seconds)
+
+
+@dataclasses.dataclass(frozen=True)
+class Disagreement:
+    """A step in which the model chose another token than the reference.
+
+    Attributes:
+        step: from 0.
+        due, chosen: the reference's token and the model's.
+        margin: by how much the reference prefers its own, in logits.
+        rank: the chosen token's place in the reference's order, 0 for the first.
+    """
+
+    step: int
+    due: int
+    chosen: int
+    margin: float
+    rank: int
+
+    def __str__(self):
+        return (
+            f"step {self.step}: token {self.chosen} for {self.due}, which the reference prefers by "
+            f"{self.margin:.3f}; there the token is number {self.rank + 1}"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,9 +107,52 @@ class Score:
     @property
     def ranks(self):
         """`[T]` int64: the reference token's place among the tokens the model could choose."""
-        logits = self.logits.clone()
-        logits[: self.reference.banned_until, list(self.reference.banned)] = -torch.inf
-        return metrics.rank(logits, self.reference.tokens)
+        return metrics.rank(self.reference.allowed(self.logits), self.reference.tokens)
+
+    @property
+    def choices(self):
+        """`[T]` int64: the tokens that the model chooses."""
+        return self.reference.allowed(self.logits).argmax(-1)
+
+    @property
+    def choice_ranks(self):
+        """`[T]` int64: the place of the model's choice among the reference's tokens."""
+        return metrics.rank(self.reference.choosable, self.choices)
+
+    @property
+    def implausible(self):
+        """Steps in which the model chooses a token outside the reference's first `PLAUSIBLE`."""
+        return torch.nonzero(self.choice_ranks >= PLAUSIBLE).flatten().tolist()
+
+    @property
+    def disagreements(self):
+        """A `Disagreement` for each step in which the model does not choose the reference token."""
+        reference, choices, places = self.reference, self.choices, self.choice_ranks
+        return [
+            Disagreement(
+                step=step,
+                due=int(reference.tokens[step]),
+                chosen=int(choices[step]),
+                margin=float(
+                    reference.logits[step, reference.tokens[step]]
+                    - reference.logits[step, choices[step]]
+                ),
+                rank=int(places[step]),
+            )
+            for step in torch.nonzero(self.ranks >= 1).flatten().tolist()
+        ]
+
+    def defects(self, relative_l2):
+        """The disagreements that logits with an allowed error of `relative_l2` do not explain.
+
+        The reference was surer of its own token than `tolerance.near_tie`.
+        """
+        logits = self.reference.logits
+        return [
+            one
+            for one in self.disagreements
+            if not one.margin <= tolerance.near_tie(logits[one.step], relative_l2)
+        ]
 
     @property
     def top1(self):
@@ -71,6 +163,16 @@ class Score:
     def top5(self):
         """Share of the steps, 0 to 1, in which the reference token is among the model's five."""
         return float((self.ranks < 5).double().mean())
+
+    @property
+    def reference_top5(self):
+        """Share of the steps, 0 to 1, in which the model's choice is among the reference's five."""
+        return float((self.choice_ranks < 5).double().mean())
+
+    @property
+    def perplexity(self):
+        """Of the reference's continuation, as the model sees it."""
+        return perplexity(self.logits, self.reference.tokens)
 
     @property
     def nonfinite(self):
@@ -101,6 +203,32 @@ class Score:
     def decode_rate(self):
         """Tokens after the first per second."""
         return _rate(len(self.logits) - 1, self.decode_seconds)
+
+
+def nll(logits, tokens):
+    """`[T]` float64: -log of the probability that logits `[T, V]` give each of the tokens `[T]`."""
+    logs = torch.log_softmax(logits.double(), -1)
+    return -logs.gather(-1, tokens[:, None])[:, 0]
+
+
+def perplexity(logits, tokens):
+    """e to the mean of `nll`."""
+    return float(nll(logits, tokens).mean().exp())
+
+
+def wilson(share, steps):
+    """The 95 % interval (low, high) of a share of so many steps, by Wilson (1927).
+
+    Unlike the usual plus or minus it stays within 0 and 1, and says something at 100 %.
+    """
+    if not 0 <= share <= 1 or steps < 1:
+        raise ValueError(
+            f"share {share} of {steps} steps: a share is 0 to 1, of at least one step."
+        )
+    z = NORMAL_95**2 / steps
+    middle = (share + z / 2) / (1 + z)
+    spread = math.sqrt(share * (1 - share) * z + z * z / 4) / (1 + z)
+    return max(0.0, middle - spread), min(1.0, middle + spread)
 
 
 @torch.no_grad()

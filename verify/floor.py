@@ -14,10 +14,14 @@ UNLUCKY = 3.72
 
 @dataclasses.dataclass(frozen=True)
 class Floor:
-    """The error that the arithmetic explains: relative L2 of the whole and of the worst row."""
+    """The error that the arithmetic explains: relative L2 of the whole and of the worst row.
+
+    `erratum`: sums are kept in 32 bits, so `verify.erratum` may have struck a few elements.
+    """
 
     relative_l2: float
     worst_row: float
+    erratum: bool = False
 
 
 # Nothing is rounded: equal bits are expected.
@@ -49,6 +53,7 @@ def chain(*floors):
     return Floor(
         math.hypot(*(floor.relative_l2 for floor in floors)),
         math.hypot(*(floor.worst_row for floor in floors)),
+        any(floor.erratum for floor in floors),
     )
 
 

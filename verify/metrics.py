@@ -19,6 +19,9 @@ BLOCK = 16
 
 LEAST_EXPONENT = -126  # of a normal number, in float32 and bfloat16 alike
 
+# A histogram of errors has so many bins, over so many times their root mean square to either side.
+HISTOGRAM_BINS, HISTOGRAM_REACH = 41, 5
+
 
 @dataclasses.dataclass(frozen=True)
 class NonFinite:
@@ -116,6 +119,7 @@ class Comparison:
         cosine: of the angle between the two; None where either is zero.
         ulps: distance in the last place; None for integers.
         max_error: the greatest difference and where; None without elements.
+        histogram: of the errors, see `histogram`; None where they are all zero or not all finite.
     """
 
     shapes: tuple[tuple[int, ...], tuple[int, ...]]
@@ -135,6 +139,7 @@ class Comparison:
     cosine: float | None
     ulps: Ulps | None
     max_error: MaxError | None
+    histogram: tuple[int, ...] | None = None
 
     @property
     def shape_matches(self):
@@ -292,6 +297,22 @@ def ulps(expected, actual, dtype="bfloat16"):
     return Ulps(*(float(ordered[place]) for place in places))
 
 
+def histogram(expected, actual):
+    """How often which error occurs: `HISTOGRAM_BINS` counts over actual - expected.
+
+    The bins are of equal width, from -`HISTOGRAM_REACH` to `HISTOGRAM_REACH` times the errors' root
+    mean square; errors beyond count in the outermost. None where no element differs, or an error is
+    not finite.
+    """
+    x, y = _pair(expected, actual)
+    error = y - x
+    reach = HISTOGRAM_REACH * float(error.square().mean().sqrt()) if x.numel() else 0.0
+    if not 0 < reach < math.inf:
+        return None
+    counts = torch.histc(error.clamp(-reach, reach), HISTOGRAM_BINS, -reach, reach)
+    return tuple(int(count) for count in counts)
+
+
 def compare(expected, actual, dtype=None):
     """All of the above at once, as a `Comparison` that prints as one line.
 
@@ -327,6 +348,7 @@ def compare(expected, actual, dtype=None):
         cosine=None if not x.any() or not y.any() else _cosine(x, y),
         ulps=ulps(expected, actual, named) if named in SIGNIFICANT_BITS | BLOCK_BITS else None,
         max_error=max_error(expected, actual) if x.numel() else None,
+        histogram=histogram(expected, actual),
     )
 
 

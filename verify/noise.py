@@ -7,6 +7,7 @@ in as few steps as explain a kernel's error, and shares nothing with any emulati
 Inputs hold values of their formats: what a conversion to them loses is no error of the operation.
 """
 
+import dataclasses
 import math
 
 import torch
@@ -136,7 +137,8 @@ def matmul(
         if bias is not None:  # the sum is read back as a TF32
             result = cut(result.float(), TF32_BITS) + bias
         aligned = of_errors(exact, group_alignment(a, b))
-        return chain(between(exact, result), aligned, output(exact, out))
+        floor = chain(between(exact, result), aligned, output(exact, out))
+        return dataclasses.replace(floor, erratum=True)
     count = exact.numel()
     a, b, exact = _repeated(a, b, exact)
     result = dot(a, b, fidelity, k_block, packer_l1_acc)
@@ -195,7 +197,18 @@ def softmax(x, *, dim=-1, exp_approximate=None, fp32_dest_acc=True, out="bfloat1
     return _packed(exact.movedim(-1, dim), result.movedim(-1, dim), out, fp32_dest_acc)
 
 
-def attention(
+def attention(q, k, v, *, out="bfloat16", **kwargs):
+    """Scaled dot-product attention, q `[B, N, S, D]`, k and v `[B, K, C, D]`.
+
+    Args:
+        out: the format of the result.
+        kwargs: of `rounded_attention`.
+    """
+    exact, result = rounded_attention(q, k, v, **kwargs)
+    return _packed(exact, result, out, kwargs.get("fp32_dest_acc", False))
+
+
+def rounded_attention(
     q,
     k,
     v,
@@ -207,9 +220,8 @@ def attention(
     fp32_dest_acc=False,
     exp_approximate=True,
     k_chunk=32,
-    out="bfloat16",
 ):
-    """Scaled dot-product attention, q `[B, N, S, D]`, k and v `[B, K, C, D]`.
+    """Attention exactly and with its kernel's roundings, each `[B, N, S, D]`, the last one excepted.
 
     Scores, exponentials, their sum and their product with v, chunk by chunk (sdpa.cpp,
     sdpa_flash_decode.cpp); the sums are divided last. D is a multiple of 32.
@@ -257,7 +269,7 @@ def attention(
     values = _product(weights, v, fidelity, wide, k_block=k_chunk // 32)
     # the vector unit cuts, the packer rounds
     inverse = nearest(1 / total, BF16_BITS) if wide else cut(1 / total, BF16_BITS)
-    return _packed(exact, multiply(inverse, kept(values), fidelity, wide), out, wide)
+    return exact, multiply(inverse, kept(values), fidelity, wide)
 
 
 def rotary(x, cos, sin, *, rotated=None, fidelity="HiFi4", fp32_dest_acc=False, out="bfloat16"):

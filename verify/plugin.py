@@ -1,19 +1,26 @@
 """The pytest plugin: the `device` fixture, the backend it runs on, its options, marker and header.
 
-One process has one device, opened when the first test asks for it and closed at the end. A device
-that does not open fails every test that wants it; nothing is skipped. Each test starts from the
-same random state, whatever ran before it and on whichever worker.
+One process has one device, opened when the first test asks for it and closed at the end: of several
+cards one that no other process has. A device that does not open fails every test that wants it; nothing
+is skipped. One that hangs ends the process, with the stack and the operation's name. Each test starts
+from the same random state, whatever ran before it and on whichever worker.
 """
 
+import contextlib
 import os
 import sys
 
 import pytest
 
-from verify import backend
+from verify import backend, cards, hang
 
 BACKEND = pytest.StashKey[str]()
 ARITHMETIC = pytest.StashKey[str | None]()
+TIMEOUT = pytest.StashKey[float]()  # seconds that a test may use a device, 0 for no limit
+STDERR = pytest.StashKey[int]()  # a file descriptor that no test's capture takes away
+
+# Seconds for one test on a card: the first of a process opens it and compiles kernels meanwhile.
+CARD_TIMEOUT = 900
 
 
 def pytest_addoption(parser):
@@ -34,6 +41,12 @@ def pytest_addoption(parser):
         action="store_true",
         help="an error unless the tests run on a card",
     )
+    timeout = (
+        "seconds after which a test that uses a device ends the process, with the stack and the name of "
+        f"the TTNN operation; 0 for no limit; default: {CARD_TIMEOUT} on a card, else none"
+    )
+    group.addoption("--device-timeout", metavar="SECONDS", type=float, help=timeout)
+    parser.addini("device_timeout", timeout)
     group.addoption(
         "--seed",
         type=int,
@@ -56,12 +69,31 @@ def pytest_configure(config):
     if config.getoption("--require-silicon") and picked != "silicon":
         raise pytest.UsageError(f"--require-silicon, but the tests would run on {picked!r}.")
     workers = len(getattr(config.option, "tx", None) or ())
-    if picked == "silicon" and workers > len(backend.cards()):
+    if picked == "silicon" and workers > len(cards.visible()):
         raise pytest.UsageError(
-            f"{workers} workers, {len(backend.cards())} card(s): each worker opens a card of its own."
+            f"{workers} workers, {len(cards.visible())} card(s): each worker opens a card of its own."
         )
     config.stash[BACKEND] = picked
     config.stash[ARITHMETIC] = config.getoption("--arithmetic")
+    config.stash[TIMEOUT] = timeout(config, picked)
+    config.stash[STDERR] = os.dup(sys.__stderr__.fileno())
+    config.add_cleanup(lambda: os.close(config.stash[STDERR]))
+
+
+def timeout(config, picked):
+    """Seconds that a test may use the device: by the option, the ini file or the backend."""
+    given = config.getoption("--device-timeout")
+    if given is None:
+        given = config.getini("device_timeout") or None
+    if given is None:
+        return CARD_TIMEOUT if picked == "silicon" else 0.0
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = -1
+    if seconds < 0:
+        raise pytest.UsageError(f"device_timeout {given!r}: seconds, 0 for no limit.")
+    return seconds
 
 
 def share_cores():
@@ -92,6 +124,16 @@ def pytest_runtest_setup(item):
         torch.manual_seed(item.config.getoption("--seed"))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    seconds = item.config.stash[TIMEOUT]
+    watch = contextlib.nullcontext()
+    if seconds and item.get_closest_marker("device"):
+        watch = hang.watched(seconds, item.config.stash[STDERR])
+    with watch:
+        return (yield)
+
+
 @pytest.fixture(scope="session")
 def backend_name(request):
     """The name of the backend that the tests run on."""
@@ -101,9 +143,18 @@ def backend_name(request):
 @pytest.fixture(scope="session")
 def device(backend_name, request):
     """A ttnn device, the same for all tests of this process."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    # a process has an emulated or simulated device for itself, cards are shared out
-    device_id = worker if backend_name == "silicon" else 0
-    arithmetic = request.config.stash[ARITHMETIC]
-    with backend.open_device(backend_name, device_id, arithmetic) as opened:
-        yield opened
+    config = request.config
+
+    def say(sentence):
+        os.write(config.stash[STDERR], f"{worker}: {sentence}\n".encode())
+
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+    with contextlib.ExitStack() as stack:
+        if backend_name == "silicon":
+            # a process has an emulated or simulated device for itself, cards are shared out
+            stack.enter_context(cards.claimed(int(worker.removeprefix("gw")), say))
+        if config.stash[TIMEOUT]:
+            # before it opens: the emulation replaces the operations, and calls these for the host side
+            stack.enter_context(hang.named_operations())
+        arithmetic = config.stash[ARITHMETIC]
+        yield stack.enter_context(backend.open_device(backend_name, 0, arithmetic))

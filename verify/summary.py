@@ -1,10 +1,14 @@
 """What a run's comparisons came to: a line per op, and every case at an end of its tolerance.
 
 A test hands its verdicts to pytest's `record_property`, as `entry` makes them; they travel with its
-report, from xdist's workers too. At the end of the run `pytest_terminal_summary` prints the table.
+report, from xdist's workers too, and stand in junit.xml by readable names. At the end of the run
+`pytest_terminal_summary` prints the table.
 """
 
 import dataclasses
+import math
+
+import pytest
 
 PROPERTY = "comparison"  # the name under which pytest's reports carry an entry
 
@@ -49,15 +53,77 @@ def entry(op, case, comparison, verdict, movement):
         comparison: a `metrics.Comparison`, and its `tolerance.Verdict`.
         movement: whether equal bits were asked for, so that no share of a tolerance was used.
     """
+    equal = comparison.equal
     value = {
         "op": op,
         "case": case,
         "passed": verdict.passed,
+        "status": verdict.status,
         "pcc": comparison.pcc,
+        "pcc_floor": verdict.pcc_floor,
+        "relative_l2": 0.0 if equal else _finite(comparison.relative_l2),
+        "allowed": _allowed(comparison, verdict),
+        "worst_row": 0.0 if equal else comparison.worst_row and _finite(comparison.worst_row.value),
         "ulp": comparison.ulps and comparison.ulps.max,
         "used": None if movement else verdict.used,
+        "histogram": comparison.histogram and list(comparison.histogram),
     }
     return PROPERTY, value
+
+
+def _finite(value):
+    """The value, None for NaN and infinity."""
+    return value if math.isfinite(value) else None
+
+
+def _allowed(comparison, verdict):
+    """The relative L2 that was allowed: the one that leaves the least PCC of the verdict."""
+    if verdict.pcc_floor is None:
+        return None
+    return comparison.spread * math.sqrt(1 - verdict.pcc_floor**2)
+
+
+# What junit.xml calls the figures of an entry, and how it writes them.
+READABLE = {
+    "op": ("op", "{}"),
+    "status": ("verdict", "{}"),
+    "pcc": ("PCC", "{:.9f}"),
+    "pcc_floor": ("PCC due at least", "{:.9f}"),
+    "relative_l2": ("relative L2", "{:.6g}"),
+    "allowed": ("relative L2 allowed", "{:.6g}"),
+    "worst_row": ("relative L2 of the worst row", "{:.6g}"),
+    "ulp": ("greatest ULP", "{:.6g}"),
+    "used": ("tolerance used", "{:.2%}"),
+}
+
+
+def readable(entry, prefix=""):
+    """(name, text) for each figure that an entry has, as reports for people name them."""
+    return [
+        (prefix + name, form.format(entry[key]))
+        for key, (name, form) in READABLE.items()
+        if entry.get(key) is not None
+    ]
+
+
+def comparisons(report):
+    """The entries that a test's report carries."""
+    return [value for name, value in report.user_properties if name == PROPERTY]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report):
+    # junit.xml takes its properties from a test's last report, everything here from the second
+    if report.when != "teardown":
+        return
+    several = len(comparisons(report)) > 1
+    properties = []
+    for name, value in report.user_properties:
+        if name == PROPERTY and isinstance(value, dict):
+            properties += readable(value, f"{value['case']}: " if several else "")
+        else:
+            properties.append((name, value))
+    report.user_properties[:] = properties
 
 
 def lines(entries):
@@ -94,12 +160,11 @@ def at_an_end(entries):
 
 def pytest_terminal_summary(terminalreporter):
     entries = [
-        value
+        entry
         for reports in terminalreporter.stats.values()
         for report in reports
         if getattr(report, "when", None) == "call"
-        for name, value in report.user_properties
-        if name == PROPERTY
+        for entry in comparisons(report)
     ]
     if not entries:
         return

@@ -5,30 +5,13 @@ import pathlib
 import pytest
 
 from model import build_model
-from tests.layers.conftest import (
-    chunk_of,
-    config,
-    hf_positions,
-    hidden_states,
-    precision,
-    rope_of,
-    step_of,
-    weights,
-)
-from tests.layers.test_layers import attention
+from tests.layers.conftest import weights
+from tests.layers.parts import Parts
 from verify.plugin import BACKEND
 
 from .summary import pytest_terminal_summary
 
-__all__ = [
-    "attention",
-    "config",
-    "hf_positions",
-    "hidden_states",
-    "precision",
-    "pytest_terminal_summary",
-    "weights",
-]
+__all__ = ["pytest_terminal_summary", "weights"]
 
 MAX_SEQ_LEN = 96  # room for a prompt of two tiles that is filled up, and for what follows
 
@@ -45,18 +28,8 @@ def pytest_collection_modifyitems(config, items):
 
 
 @pytest.fixture
-def rope(config, device):
-    return rope_of(config, device)
-
-
-@pytest.fixture
-def chunk(rope, device):
-    return chunk_of(rope, device)
-
-
-@pytest.fixture
-def step(rope, device):
-    return step_of(rope, device)
+def parts(hf_model, weights, device):
+    return Parts(hf_model.config, weights, device)
 
 
 @pytest.fixture

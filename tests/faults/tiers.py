@@ -6,18 +6,19 @@ so that this is built under the fault.
 
 import torch
 import ttnn
-from transformers.models.phi3.modeling_phi3 import Phi3RMSNorm
+from transformers.models.phi3.modeling_phi3 import Phi3RMSNorm, apply_rotary_pos_emb
 
 from model.config import ModelConfig
-from model.phi3 import RMSNorm, ints
-from model.rope import RotaryEmbedding, pairs
+from model.phi3 import RMSNorm
+from model.rope import RotaryEmbedding
 from model.weights import DeviceWeights
+from tests.checking import check
 from tests.layers import test_layers
-from tests.layers.conftest import check, on_device, on_host
+from tests.layers.parts import place, rotated
 from tests.ops import test_ops
 from tests.ops.checking import check as check_op
 from tests.ops.table import OPS
-from verify import metrics, tolerance
+from verify import metrics, module_noise, tolerance
 
 
 def checks(tier, fault):
@@ -68,7 +69,8 @@ def _of_op(function, op, sample):
 
 
 def _test(function, **parameters):
-    """A test of another module, called with its parameters and fixtures."""
+    """A test of another module, called with its parameters and fixtures; it records nothing."""
+    parameters["record_property"] = None
 
     def run(request):
         names = function.__code__.co_varnames[: function.__code__.co_argcount]
@@ -84,31 +86,24 @@ def long_rope(request):
     config = ModelConfig.from_hf(hf_model.config)
     longest, rows = config.rope.max_position, 64
     x = torch.randn(1, config.n_heads, rows, config.head_dim).bfloat16().float()
-    cos, sin = hf_model.model.rotary_emb(x, torch.arange(longest)[None])
-    expected = x * cos[:, None, :rows] + _half_turned(x) * sin[:, None, :rows]
+    tables = hf_model.model.rotary_emb(x, torch.arange(longest)[None])
+    cos, sin = (table[:, :rows] for table in tables)
+    expected, _ = apply_rotary_pos_emb(x, x, cos, sin)
+    noisy, _ = module_noise.rope(x, x, cos, sin)
     rope = RotaryEmbedding(config.rope, config.head_dim, 1, longest, device)
-    numbers = [rope.row(position, rope.is_long(longest)) for position in range(rows)]
-    tables = rope.prefill_rows(ints([numbers], ttnn.uint32, device))
-    order = pairs(config.head_dim)
-    actual = on_host(rope.prefill(on_device(x[0, ..., order], device), tables), rows)
-    # the tables, two products and their sum
-    check(expected[0, ..., order], actual, tolerance.bf16_relative_l2(4))
-
-
-def _half_turned(x):
-    first, second = x.chunk(2, -1)
-    return torch.cat((-second, first), -1)
+    actual = rotated(rope, x, device, long=rope.is_long(longest))
+    check("layers.rotation", "long", expected, noisy, actual)
 
 
 def small_rms_norm(request):
     """Rows whose mean of squares is as small as epsilon, as padding's and a first layer's can be."""
-    config, device = (request.getfixturevalue(name) for name in ("config", "device"))
-    x = (torch.randn(1, 32, config.hidden_size) * config.norm_eps**0.5).bfloat16().float()
-    weights = DeviceWeights({"ones": torch.ones(config.hidden_size)}, device)
-    norm = RMSNorm(weights, "ones", config.norm_eps)
-    expected = Phi3RMSNorm(config.hidden_size, config.norm_eps)(x).detach()
-    limit = tolerance.bf16_relative_l2(tolerance.ROUNDINGS_RMS_NORM)
-    check(expected, on_host(norm(on_device(x, device)), 32), limit)
+    hf_model, device = (request.getfixturevalue(name) for name in ("hf_model", "device"))
+    hidden, eps = hf_model.config.hidden_size, hf_model.config.rms_norm_eps
+    x = (torch.randn(1, 32, hidden) * eps**0.5).bfloat16().float()
+    weights = DeviceWeights({"ones": torch.ones(hidden)}, device)
+    theirs, ours = Phi3RMSNorm(hidden, eps), RMSNorm(weights, "ones", eps)
+    actual = ttnn.to_torch(ours(place(x[None], device)))[0].float()
+    check("layers.rms_norm", "small", theirs(x).detach(), module_noise.run(theirs, x), actual)
 
 
 LAYER_CHECKS = [

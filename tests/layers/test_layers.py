@@ -1,120 +1,197 @@
-"""Each part of a decoder layer, fed with Hugging Face's own input, against the same HF module."""
+"""Each part of the model, fed with Hugging Face's own input, against Hugging Face's own output.
+
+Attention is causal: the golden of a short prompt is the beginning of a long one's, and that of a
+token decoded at a position is the row at that position.
+"""
 
 import pytest
 import torch
 
-from model.cache import KVCache
-from model.phi3 import MLP, Attention, DecoderLayer, RMSNorm
-from verify import tolerance
+from model.rope import cos_sin, pairs
 
-from .conftest import CACHE_LENGTH, check, on_device, on_device_row, on_host
+from ..checking import check, check_equal, check_row
 
-LENGTHS = [1, 31, 32, 33, 64, 127, 155, 256]
-POSITIONS = [0, 1, 31, 32, 33, 127, 255]
+LENGTHS = [1, 5, 31, 32, 33, 64, 97, 127, 128, 155, 256]
+POSITIONS = [0, 1, 31, 32, 33, 127, 254, 255]
 LAYERS = [0, 3]
+WIDE_LENGTHS = [33, 97]
+WIDE_POSITIONS = [0, 31, 32, 33, 255]
+
+every_length = pytest.mark.parametrize("seq_len", LENGTHS)
+every_position = pytest.mark.parametrize("position", POSITIONS)
+some_layers = pytest.mark.parametrize("i", LAYERS)
 
 
-def hf_layer(hf_model, i):
-    return hf_model.model.layers[i]
-
-
-@pytest.fixture
-def attention(config, weights, rope, precision, device):
-    """layer number -> our attention of that layer with an empty cache."""
-
-    def build(i):
-        cache = KVCache(config, 1, CACHE_LENGTH, precision.cache, device)
-        return Attention(config, weights, f"model.layers.{i}.self_attn.", rope, cache, precision)
-
-    return build
-
-
-@pytest.mark.parametrize("seq_len", LENGTHS)
-@pytest.mark.parametrize("i", LAYERS)
-def test_rms_norm(i, seq_len, hf_model, weights, config, hidden_states, device):
-    x = hidden_states[i][:, :seq_len]
-    norm = RMSNorm(weights, f"model.layers.{i}.input_layernorm.weight", config.norm_eps)
-    expected = hf_layer(hf_model, i).input_layernorm(x)
-    check(
-        expected,
-        on_host(norm(on_device(x, device)), seq_len),
-        tolerance.bf16_relative_l2(tolerance.ROUNDINGS_RMS_NORM),
+@every_length
+def test_embedding(seq_len, parts, due, record_property):
+    actual = parts.embedding(due.golden.tokens[:, :seq_len])
+    check_equal(
+        "layers.embedding", f"S{seq_len}", due["embedding"][:, :seq_len], actual, record_property
     )
 
 
-@pytest.mark.parametrize("seq_len", LENGTHS)
-@pytest.mark.parametrize("i", LAYERS)
-def test_mlp(i, seq_len, hf_model, weights, precision, hidden_states, device):
-    layer = hf_layer(hf_model, i)
-    x = layer.post_attention_layernorm(hidden_states[i][:, :seq_len]).bfloat16().float()
-    mlp = MLP(weights, f"model.layers.{i}.mlp.", precision)
-    check(
-        layer.mlp(x),
-        on_host(mlp(on_device(x, device)), seq_len),
-        tolerance.bf16_relative_l2(tolerance.ROUNDINGS_MLP),
+@every_length
+@some_layers
+def test_rms_norm(i, seq_len, parts, due, record_property):
+    actual = parts.input_norm(i, due[f"layers.{i}.input"][:, :seq_len])
+    compare_rows(
+        "layers.input_norm", f"layers.{i}.input_norm", seq_len, due, actual, record_property
     )
 
 
-@pytest.mark.parametrize("seq_len", LENGTHS)
-@pytest.mark.parametrize("i", LAYERS)
-def test_attention_prefill(
-    i, seq_len, hf_model, hidden_states, hf_positions, attention, chunk, device
-):
-    layer = hf_layer(hf_model, i)
-    x = layer.input_layernorm(hidden_states[i][:, :seq_len]).bfloat16().float()
-    expected, _ = layer.self_attn(x, **vars(hf_positions(seq_len)))
-    actual = on_host(attention(i).prefill(on_device(x, device), chunk(seq_len)), seq_len)
-    check(expected, actual, tolerance.attention_relative_l2(tolerance.ROUNDINGS_ATTENTION))
+@every_length
+@some_layers
+def test_mlp(i, seq_len, parts, due, record_property):
+    actual = parts.mlp(i, due[f"layers.{i}.post_norm"][:, :seq_len])
+    compare_rows("layers.mlp", f"layers.{i}.down", seq_len, due, actual, record_property)
 
 
-@pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize("i", LAYERS)
-def test_attention_decode(
-    i, position, hf_model, hidden_states, hf_positions, attention, chunk, step, device
-):
-    """Decode at a position after a prefill of all before it is the last row of one long prefill."""
-    layer = hf_layer(hf_model, i)
-    x = layer.input_layernorm(hidden_states[i][:, : position + 1]).bfloat16().float()
-    expected, _ = layer.self_attn(x, **vars(hf_positions(position + 1)))
-    ours = attention(i)
-    if position:
-        ours.prefill(on_device(x[:, :-1], device), chunk(position))
-    token = on_device_row(x[:, -1:], device)
-    y = ours.decode(token, step(position))
-    check(
-        expected[:, -1:],
-        on_host(y, 1),
-        tolerance.attention_relative_l2(tolerance.ROUNDINGS_ATTENTION),
+@every_length
+@some_layers
+def test_attention_prefill(i, seq_len, parts, due, record_property):
+    actual = parts.attention(i, due[f"layers.{i}.input_norm"][:, :seq_len])
+    compare_rows("layers.attention", f"layers.{i}.o_proj", seq_len, due, actual, record_property)
+
+
+@every_position
+@some_layers
+def test_attention_decode(i, position, parts, due, record_property):
+    actual = parts.attention_at(i, due[f"layers.{i}.input_norm"], position)
+    compare_row("layers.attention", f"layers.{i}.o_proj", position, due, actual, record_property)
+
+
+@every_length
+@some_layers
+def test_decoder_layer(i, seq_len, parts, due, record_property):
+    actual = parts.output(i, due[f"layers.{i}.input"][:, :seq_len])
+    compare_rows(
+        "layers.decoder_layer", f"layers.{i}.output", seq_len, due, actual, record_property
     )
 
 
-@pytest.mark.parametrize("seq_len", [1, 33, 155])
-@pytest.mark.parametrize("i", LAYERS)
-def test_decoder_layer(
-    i,
-    seq_len,
-    hf_model,
-    config,
-    weights,
-    rope,
-    precision,
-    chunk,
-    hidden_states,
-    hf_positions,
-    device,
+@every_position
+@some_layers
+def test_decoder_layer_decode(i, position, parts, due, record_property):
+    actual = parts.output_at(i, due[f"layers.{i}.input"], position)
+    compare_row(
+        "layers.decoder_layer", f"layers.{i}.output", position, due, actual, record_property
+    )
+
+
+@every_length
+def test_norm_and_head(seq_len, parts, due, record_property):
+    actual = parts.norm_and_head(due["layers.3.output"][:, :seq_len])
+    compare_rows("layers.norm_and_head", "logits", seq_len, due, actual, record_property)
+
+
+@every_length
+@pytest.mark.parametrize("of", ["q", "k"])
+def test_rotation(of, seq_len, parts, due, record_property):
+    name = f"layers.0.{of}"
+    actual = parts.rotated(due[name + "_unrotated"][:, :, :seq_len])
+    expected, noisy = due[name][:, :, :seq_len], due.noisy(name)[:, :, :seq_len]
+    check("layers.rotation", f"prefill-{name}-S{seq_len}", expected, noisy, actual, record_property)
+
+
+@every_position
+def test_rotation_of_a_token(position, parts, due, record_property):
+    name = "layers.0.q"
+    actual = parts.rotated_at(due[name + "_unrotated"][:, :, position], position)[:, :, None]
+    case = f"decode-{name}-P{position}"
+    check_row(
+        "layers.rotation", case, due[name], due.noisy(name), position, actual, record_property
+    )
+
+
+@pytest.mark.parametrize("length", [1, 31, 32, 33, 255, 256, 257, 1024])
+def test_rope_tables(length, parts, due):
+    """Computed on the host in float32, by the same steps as Hugging Face's: the same bits.
+
+    Hugging Face takes the long factors from the first position beyond original_max_position.
+    """
+    config = parts.config
+    theirs = due.hf_model.model.rotary_emb(torch.zeros(1), torch.arange(length)[None])
+    long = length > config.rope.original_max_position
+    ours = cos_sin(config.rope, config.head_dim, long, length)
+    order = pairs(config.head_dim)
+    for name, expected, actual in zip(("cos", "sin"), theirs, ours, strict=True):
+        check_equal("layers.rope_tables", f"{name}-S{length}", expected[0][:, order], actual)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 4])
+def test_error_grows_through_a_stack_as_its_roundings_do(
+    layers, stack_outputs, due, record_property
 ):
-    x = hidden_states[i][:, :seq_len]
-    expected = hf_layer(hf_model, i)(x, **vars(hf_positions(seq_len)))
-    cache = KVCache(config, 1, CACHE_LENGTH, precision.cache, device)
-    layer = DecoderLayer(config, weights, f"model.layers.{i}.", rope, cache, precision)
-    actual = on_host(layer.prefill(on_device(x, device), chunk(seq_len)), seq_len)
-    check(expected, actual, tolerance.bf16_relative_l2(tolerance.ROUNDINGS_DECODER_LAYER))
+    """A layer amplifies the error it is handed; as much as in Hugging Face's own modules, rounded."""
+    name = f"layers.{layers - 1}.output"
+    expected, noisy = due[name], due.noisy_stack(name)
+    check(
+        "layers.stack", f"of-{layers}", expected, noisy, stack_outputs[layers - 1], record_property
+    )
+
+
+@pytest.fixture(scope="module")
+def stack_outputs(parts, due):
+    return parts.stack(due["layers.0.input"])
 
 
 @pytest.mark.parametrize("seq_len", [33, 155])
-def test_filling_rows_never_reach_a_result(seq_len, hidden_states, attention, chunk, device):
-    x = hidden_states[0][:, :seq_len]
-    clean = attention(0).prefill(on_device(x, device), chunk(seq_len))
+def test_filling_rows_never_reach_a_result(seq_len, parts, due):
+    x = due["layers.0.input_norm"][:, :seq_len]
     filled = torch.nn.functional.pad(x, (0, 0, 0, -seq_len % 32), value=100.0)
-    dirty = attention(0).prefill(on_device(filled, device), chunk(seq_len))
-    assert torch.equal(on_host(clean, seq_len), on_host(dirty, seq_len))
+    dirty = parts.attention(0, filled)[:, :seq_len]
+    assert torch.equal(parts.attention(0, x), dirty)
+
+
+# --- one layer at Phi-3-mini's full width --------------------------------------------------------
+
+
+@pytest.mark.parametrize("seq_len", WIDE_LENGTHS)
+def test_wide_decoder_layer(seq_len, wide_parts, wide_due, record_property):
+    actual = wide_parts.output(0, wide_due["layers.0.input"][:, :seq_len])
+    compare_rows(
+        "layers.decoder_layer", "layers.0.output", seq_len, wide_due, actual, record_property
+    )
+
+
+@pytest.mark.parametrize("position", WIDE_POSITIONS)
+def test_wide_attention_decode(position, wide_parts, wide_due, record_property):
+    actual = wide_parts.attention_at(0, wide_due["layers.0.input_norm"], position)
+    compare_row("layers.attention", "layers.0.o_proj", position, wide_due, actual, record_property)
+
+
+def test_wide_parts(wide_parts, wide_due, record_property):
+    """The residual adds hide an update's error in a layer's output; each part by itself."""
+    for part, run, fed, name in (
+        ("input_norm", wide_parts.input_norm, "input", "input_norm"),
+        ("attention", wide_parts.attention, "input_norm", "o_proj"),
+        ("mlp", wide_parts.mlp, "post_norm", "down"),
+    ):
+        actual = run(0, wide_due[f"layers.0.{fed}"][:, :33])
+        compare_rows(f"layers.{part}", f"layers.0.{name}", 33, wide_due, actual, record_property)
+
+
+def test_wide_norm_and_head(wide_parts, wide_due, record_property):
+    actual = wide_parts.norm_and_head(wide_due["layers.0.output"][:, :33])
+    compare_rows(
+        "layers.norm_and_head", "logits", actual.shape[1], wide_due, actual, record_property
+    )
+
+
+def compare_rows(part, name, seq_len, due, actual, record):
+    """The first rows of a name, as a prefill of that length computes them."""
+    expected, noisy = due[name][:, :seq_len], due.noisy(name)[:, :seq_len]
+    check(
+        part,
+        f"{due.hf_model.config.hidden_size}-{name}-S{seq_len}",
+        expected,
+        noisy,
+        actual,
+        record,
+    )
+
+
+def compare_row(part, name, position, due, actual, record):
+    """One row of a name, as a decode step computes it."""
+    case = f"{due.hf_model.config.hidden_size}-{name}-P{position}"
+    check_row(part, case, due[name], due.noisy(name), position, actual, record)

@@ -1,5 +1,6 @@
 """Teacher forcing: what the reference is, what counts as agreement, what the model is fed."""
 
+import dataclasses
 import types
 
 import pytest
@@ -134,3 +135,80 @@ def test_progress_counts_every_token(hf_model):
 def test_only_one_prompt_with_tokens(hf_model, shape):
     with pytest.raises(ValueError, match="one prompt"):
         accuracy.reference(hf_model, torch.ones(shape, dtype=torch.int64), 4)
+
+
+def test_top5_of_the_reference_asks_for_the_models_token(hf_model, reference):
+    """The other convention: the model's choice among the reference's five."""
+    second = reference.choosable.topk(6).indices
+    for place, share in ((0, 1), (4, 1), (5, 0)):
+        rival = accuracy.score(Along(reference, second[:, place]), reference)
+        assert (rival.top1, rival.reference_top5) == (float(place == 0), share)
+        assert rival.choices.tolist() == second[:, place].tolist()
+
+
+class Along:
+    """A model that chooses the given tokens `[T]`, one in each step of a reference."""
+
+    def __init__(self, reference, tokens):
+        self.tokens, self.width, self.step = tokens, reference.logits.shape[1], -1
+
+    def __call__(self, input_ids, past_key_values=None, use_cache=True):
+        self.step += 1
+        logits = torch.zeros(1, 1, self.width)
+        logits[..., self.tokens[self.step]] = 50.0
+        return types.SimpleNamespace(logits=logits, past_key_values=None)
+
+
+def test_a_disagreement_is_a_near_tie_or_a_defect(reference):
+    first, second = reference.choosable.topk(2).indices.T
+    margins = reference.logits.gather(1, first[:, None]) - reference.logits.gather(
+        1, second[:, None]
+    )
+    tokens = first.clone()
+    sure, unsure = int(margins.argmax()), int(margins.argmin())
+    tokens[[sure, unsure]] = second[[sure, unsure]]
+    score = accuracy.score(Along(reference, tokens), reference)
+    assert [one.step for one in score.disagreements] == sorted((sure, unsure))
+    assert {one.step: one.margin for one in score.disagreements}[sure] == margins[sure].item()
+    assert all(one.rank == 1 for one in score.disagreements)
+    scale = reference.logits[sure].square().mean().sqrt().item()
+    between = (margins[sure] + margins[unsure]).item() / 2
+    assert [one.step for one in score.defects(between / scale / 4 / 2**0.5)] == [sure]
+    assert score.defects(100.0) == []
+    assert "which the reference prefers by" in str(score.disagreements[0])
+
+
+def test_a_nan_is_a_defect(hf_model, reference):
+    score = accuracy.score(Spy(hf_model, lambda logits: logits * torch.nan), reference)
+    assert len(score.disagreements) == 12
+
+
+def test_a_token_beyond_the_references_first_hundred_is_implausible(reference):
+    tokens = reference.tokens.clone()
+    wide = torch.nn.functional.pad(reference.logits, (0, 64), value=-100.0)
+    wider = dataclasses.replace(reference, logits=wide)
+    assert accuracy.score(Along(wider, tokens), wider).implausible == []
+    tokens[3] = 127  # equal logits rank by token id
+    assert accuracy.score(Along(wider, tokens), wider).implausible == [3]
+
+
+def test_perplexity_of_a_model_that_knows_nothing_is_the_vocabulary(hf_model, reference):
+    score = accuracy.score(Spy(hf_model, lambda logits: logits * 0), reference)
+    assert score.perplexity == pytest.approx(64)
+    assert accuracy.score(hf_model, reference).perplexity == pytest.approx(reference.perplexity)
+    expected = torch.nn.functional.cross_entropy(reference.logits, reference.tokens).exp()
+    assert reference.perplexity == pytest.approx(float(expected))
+
+
+@pytest.mark.parametrize(
+    ("share", "steps", "low", "high"),
+    [(0.97, 100, 0.9155, 0.9897), (1.0, 100, 0.9630, 1.0), (0.0, 10, 0.0, 0.2775)],
+)
+def test_wilson_intervals_of_the_literature(share, steps, low, high):
+    assert accuracy.wilson(share, steps) == pytest.approx((low, high), abs=1e-4)
+
+
+@pytest.mark.parametrize(("share", "steps"), [(1.2, 10), (-0.1, 10), (0.5, 0)])
+def test_no_interval_of_what_is_no_share(share, steps):
+    with pytest.raises(ValueError, match="share"):
+        accuracy.wilson(share, steps)

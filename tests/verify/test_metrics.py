@@ -239,3 +239,19 @@ def test_topk_agreement_counts_rows():
     tokens = torch.tensor([9, 8, 5, 0])
     assert metrics.topk_agreement(logits, tokens, 1) == 0.25
     assert metrics.topk_agreement(logits, tokens, 5) == 0.75
+
+
+def test_a_histogram_counts_every_error_and_keeps_its_sign():
+    expected = torch.zeros(1000, dtype=torch.float64)
+    actual = expected.clone()
+    actual[:10] = 1.0
+    actual[10] = -1.0
+    counts = metrics.histogram(expected, actual)
+    # all are nearly ten times the root mean square away: beyond, in the outermost bins
+    assert (counts[0], counts[-1], counts[metrics.HISTOGRAM_BINS // 2]) == (1, 10, 989)
+    assert sum(counts) == 1000 and len(counts) == metrics.HISTOGRAM_BINS
+
+
+@pytest.mark.parametrize("actual", [1.0, math.nan, math.inf])
+def test_equal_and_non_finite_tensors_have_no_histogram(actual):
+    assert metrics.histogram(torch.ones(3), torch.tensor([1.0, 1.0, actual])) is None

@@ -1,11 +1,17 @@
-"""The pytest plugin, run on suites of its own: marker, header, options, workers, broken devices."""
+"""The pytest plugin, run on suites of its own: marker, header, options, workers, broken devices.
+
+A device that hangs and cards that are taken are played by fakes.
+"""
 
 import pathlib
+import subprocess
+import sys
+import time
 
 import pytest
 import torch  # noqa: F401  a suite that imports it first would take it away again
 
-from verify import backend
+from verify import backend, cards, hang
 
 pytest_plugins = ["pytester"]
 
@@ -23,8 +29,8 @@ def test_on_host():
 
 # stands for TTNN, so that these suites cost no device
 OPENED = """
-import contextlib, pathlib
-from verify import backend
+import contextlib, os, pathlib
+from verify import backend, cards, hang
 
 pytest_plugins = ["verify.plugin"]
 
@@ -32,33 +38,62 @@ pytest_plugins = ["verify.plugin"]
 def open_device(name, device_id=0, arithmetic=None):
     {before}
     log = pathlib.Path({log!r})
-    with log.open("a") as file: print("open", name, device_id, file=file)
+    card = os.environ.get(cards.VISIBLE, "no card")
+    with log.open("a") as file: print("open", name, device_id, card, file=file)
     yield "opened"
     with log.open("a") as file: print("close", file=file)
 
 backend.open_device = open_device
+hang.named_operations = contextlib.nullcontext  # a suite's own device has none
 backend.CARDS = pathlib.Path({cards!r})
+cards.LOCKS = pathlib.Path({locks!r})
+"""
+
+# stands for a call that a device never answers: it keeps the interpreter's lock
+HANGING = """
+import ctypes
+from verify import hang
+
+def hanging():
+    ctypes.PyDLL(None).usleep(30_000_000)
+
+def test_hangs(device):
+    queued = []
+    hang.queueing(lambda: None, "ttnn.linear", queued)()
+    hang.waiting(hanging, "ttnn.to_torch", queued)()
+
+def test_after(device):
+    pass
 """
 
 
 @pytest.fixture
 def suite(pytester, monkeypatch):
     """Run a suite on a machine with so many cards. Returns pytest's result and the device's log."""
-    for name in ("TT_METAL_SIMULATOR", "PYTEST_XDIST_WORKER"):
+    for name in ("TT_METAL_SIMULATOR", "PYTEST_XDIST_WORKER", cards.VISIBLE):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    for name in ("open_device", "CARDS"):
-        monkeypatch.setattr(backend, name, getattr(backend, name))  # put back after the suite's own
+    for owner, name in (
+        (backend, "open_device"),
+        (backend, "CARDS"),
+        (cards, "LOCKS"),
+        (hang, "named_operations"),
+    ):
+        monkeypatch.setattr(owner, name, getattr(owner, name))  # put back after the suite's own
 
-    def run(*args, cards=0, before="pass", tests=SUITE):
+    def run(*args, on=0, before="pass", tests=SUITE, process=False):
         folder = pytester.mkdir("cards")
-        for number in range(cards):
+        for number in range(on):
             (folder / str(number)).touch()
         log = pytester.path / "log"
         log.touch()
-        pytester.makeconftest(OPENED.format(before=before, log=str(log), cards=str(folder)))
+        places = {"log": log, "cards": folder, "locks": pytester.path / "locks"}
+        pytester.makeconftest(
+            OPENED.format(before=before, **{name: str(path) for name, path in places.items()})
+        )
         pytester.makepyfile(tests)
-        result = pytester.runpytest("-p", "no:cacheprovider", *args)
+        start = pytester.runpytest_subprocess if process else pytester.runpytest
+        result = start("-p", "no:cacheprovider", *args)
         return result, log.read_text().splitlines()
 
     return run
@@ -68,7 +103,7 @@ def test_the_device_run_is_every_user_of_the_fixture(suite):
     result, log = suite("-m", "device", "--strict-markers", "-v")
     result.assert_outcomes(passed=1, deselected=1)
     result.stdout.fnmatch_lines(["backend: emulated, kernel arithmetic", "*test_on_device PASSED*"])
-    assert log == ["open emulated 0", "close"]
+    assert log == ["open emulated 0 no card", "close"]
 
 
 def test_tests_without_the_fixture_open_no_device(suite):
@@ -79,21 +114,21 @@ def test_tests_without_the_fixture_open_no_device(suite):
 
 def test_workers_open_a_device_each(suite):
     tests = "import pytest\n@pytest.mark.parametrize('n', range(8))\ndef test_n(device, n): pass"
-    result, log = suite("-n", "2", tests=tests, cards=2)
+    result, log = suite("-n", "2", tests=tests, on=2)
     result.assert_outcomes(passed=8)
     result.stdout.fnmatch_lines(["backend: silicon"])
-    assert sorted(log) == ["close", "close", "open silicon 0", "open silicon 1"]
+    assert sorted(log) == ["close", "close", "open silicon 0 0", "open silicon 0 1"]
 
 
 def test_more_workers_than_cards_are_refused(suite):
-    result, log = suite("-n", "2", cards=1)
+    result, log = suite("-n", "2", on=1)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*2 workers, 1 card*"])
     assert log == []
 
 
 def test_a_device_that_does_not_open_is_an_error_and_no_skip(suite):
-    result, _ = suite(before="raise RuntimeError('chip does not answer')", cards=1)
+    result, _ = suite(before="raise RuntimeError('chip does not answer')", on=1)
     result.assert_outcomes(passed=1, errors=1, skipped=0)
     result.stdout.fnmatch_lines(["*chip does not answer*"])
 
@@ -110,4 +145,121 @@ def test_a_backend_that_is_not_there_stops_the_run(suite, args, says):
     result, log = suite(*args)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([says])
+    assert log == []
+
+
+def test_a_process_without_workers_has_one_card(suite):
+    result, log = suite(on=2)
+    result.assert_outcomes(passed=2)
+    assert log == ["open silicon 0 0", "close"]
+
+
+def test_only_visible_cards_are_used(suite, monkeypatch):
+    monkeypatch.setenv(cards.VISIBLE, "1")
+    result, log = suite(on=2)
+    result.assert_outcomes(passed=2)
+    assert log == ["open silicon 0 1", "close"]
+
+
+HOLDER = """
+import sys
+from verify import cards
+with cards.claimed(0, locks=__import__("pathlib").Path(sys.argv[1])) as name:
+    print(name, flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path, monkeypatch):
+    """Start another process that holds the first free of two cards. Returns it and the locks' folder."""
+    monkeypatch.setenv(cards.VISIBLE, "0,1")
+    started = []
+
+    def start():
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        started.append(process)
+        return process, process.stdout.readline().strip()
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_a_card_of_another_process_is_left_alone(holder, tmp_path):
+    _, first = holder()
+    with cards.claimed(0, locks=tmp_path) as second:
+        assert {first, second} == {"0", "1"}
+
+
+def test_a_card_is_waited_for_and_its_holder_named(holder, tmp_path, monkeypatch):
+    process, _ = holder()
+    monkeypatch.setenv(cards.VISIBLE, "0")
+    said = []
+
+    def say(sentence):
+        said.append(sentence)
+        process.kill()  # a lock ends with its process
+
+    with cards.claimed(0, say, locks=tmp_path) as name:
+        assert name == "0"
+    (sentence,) = said
+    assert f"card 0 is taken by process {process.pid}" in sentence
+
+
+def test_waiting_for_a_card_ends(holder, tmp_path, monkeypatch):
+    holder()
+    monkeypatch.setenv(cards.VISIBLE, "0")
+    claim = cards.claimed(0, lambda sentence: None, patience=0.1, locks=tmp_path)
+    with pytest.raises(backend.BackendError, match="no card became free in 0.1 s: card 0"), claim:
+        pass
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["alone", "worker"])
+def test_a_hung_call_ends_with_the_stack_and_the_operations_name(suite, workers):
+    began = time.monotonic()
+    result, _ = suite("--device-timeout", "1", *workers, tests=HANGING, process=True)
+    assert time.monotonic() - began < 25, "the call would have returned by itself"
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stderr.fnmatch_lines(
+        ["Timeout (0:00:01)!", "* in hanging", "* in ttnn.to_torch behind ttnn.linear"]
+    )
+    if workers:
+        result.stdout.fnmatch_lines(["*crashed while running *test_hangs*"])
+        result.assert_outcomes(passed=1, failed=1)
+
+
+def test_every_operation_of_ttnn_gets_its_name_and_loses_it():
+    import ttnn
+
+    genuine = ttnn.add.function
+    with hang.named_operations():
+        assert ttnn.add.function is not genuine and ttnn.add.function.__wrapped__ is genuine
+    assert ttnn.add.function is genuine
+
+
+def test_a_call_has_a_frame_of_its_operations_name():
+    def who(depth=1):
+        return sys._getframe(depth).f_code.co_name
+
+    queued = []
+    assert hang.queueing(who, "ttnn.linear", queued)() == "ttnn.linear"
+    assert hang.queueing(who, "ttnn.add", queued)() == "ttnn.add"
+    assert (
+        hang.waiting(who, "ttnn.to_torch", queued)() == "ttnn.to_torch behind ttnn.add, ttnn.linear"
+    )
+    assert hang.waiting(who, "ttnn.to_torch", queued)() == "ttnn.to_torch"
+
+
+def test_a_timeout_that_is_no_number_is_refused(suite):
+    result, log = suite("--device-timeout", "-1")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*device_timeout -1.0: seconds, 0 for no limit."])
     assert log == []

@@ -57,6 +57,52 @@ def test_an_entry_carries_what_was_judged():
     assert value["used"] == verdict.used and value["passed"]
 
 
+def test_what_was_allowed_follows_from_the_verdict():
+    exact = torch.randn(4, 32, dtype=torch.float64) + 3.0
+    comparison = metrics.compare(exact, exact.bfloat16(), dtype="bfloat16")
+    floor = noise.output(exact)
+    _, value = summary.entry("add", "", comparison, tolerance.judge(comparison, floor, 3), False)
+    assert value["allowed"] == pytest.approx(3 * floor.relative_l2)
+
+
+def test_equal_bits_have_no_error_even_where_they_are_not_finite():
+    x = torch.tensor([[1.0, float("inf")]])
+    comparison = metrics.compare(x, x)
+    _, value = summary.entry(
+        "slice", "", comparison, tolerance.judge(comparison, noise.EXACT), True
+    )
+    assert (value["relative_l2"], value["worst_row"], value["histogram"]) == (0.0, 0.0, None)
+
+
+def test_readable_figures_are_those_that_there_are():
+    assert summary.readable(entry(ulp=None), "output 1: ") == [
+        ("output 1: op", "add"),
+        ("output 1: PCC", "0.999000000"),
+        ("output 1: tolerance used", "50.00%"),
+    ]
+
+
+TWO = """
+from verify import summary
+
+def test_two(record_property):
+    for case in ("a", "b"):
+        record_property(summary.PROPERTY, {"op": "add", "case": case, "passed": True, "pcc": 0.5,
+                                           "ulp": None, "used": None})
+    record_property("other", {"kept": 1})
+"""
+
+
+def test_junit_has_each_comparisons_figures_by_name(pytester, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    pytester.makepyfile(TWO)
+    pytester.runpytest("-p", "verify.summary", "--junit-xml", "junit.xml")
+    text = (pytester.path / "junit.xml").read_text()
+    for case in "ab":
+        assert f'<property name="{case}: PCC" value="0.500000000" />' in text
+    assert f'name="{summary.PROPERTY}"' not in text and "kept" in text
+
+
 TESTS = """
 import pytest
 from verify import summary

@@ -1,0 +1,65 @@
+"""What eval.py prints of a score: lines that others read by pattern, and what explains them."""
+
+import re
+import types
+
+import pytest
+import torch
+
+import eval as evaluation
+from verify import accuracy
+
+from ..verify.test_accuracy import Along
+from ..verify.test_golden import IDS, small_model
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return accuracy.reference(small_model(), IDS, 20)
+
+
+def printed(reference, tokens):
+    """The lines for a model that chooses the given tokens."""
+    score = accuracy.score(Along(reference, tokens), reference)
+    checkpoint = types.SimpleNamespace(name="small", config=lambda: small_model().config)
+    job = types.SimpleNamespace(
+        checkpoint=checkpoint,
+        backend="emulated",
+        arithmetic=None,
+        prompt_ids=reference.prompt_ids,
+        prefill_decode=False,
+    )
+    return evaluation.report(job, score)
+
+
+def choices(reference, wrong):
+    """The reference's tokens, in the first `wrong` steps those it likes least."""
+    tokens = reference.tokens.clone()
+    tokens[:wrong] = (
+        reference.choosable[:wrong]
+        .masked_fill(reference.choosable[:wrong] == -torch.inf, torch.inf)
+        .argmin(-1)
+    )
+    return tokens
+
+
+def test_top1_and_top5_are_lines_of_a_fixed_form(reference):
+    lines = printed(reference, choices(reference, 1))
+    assert "Top-1 accuracy: 95.00% (0.9500)" in lines
+    (line,) = (line for line in lines if line.startswith("Top-5"))
+    assert re.fullmatch(r"Top-5 accuracy: \d+\.\d\d% \([01]\.\d{4}\)", line)
+
+
+def test_the_interval_and_the_other_top5_stand_below(reference):
+    lines = printed(reference, choices(reference, 1))
+    assert any(line.startswith("95 % intervals: top-1 76.4% to 99.1%") for line in lines)
+    assert "In HF's top-5:  95.00%; beyond its first 100: 0 tokens" in lines
+    assert any(line.startswith("Perplexity: ") for line in lines)
+
+
+def test_differences_are_judged_and_the_first_five_shown(reference):
+    lines = printed(reference, choices(reference, 8))
+    shown = [line for line in lines if line.startswith("Differs in")]
+    assert len(shown) == 5 and all("(a defect)" in line for line in shown)
+    assert any("8 steps in all, 8 of them defects" in line for line in lines)
+    assert not any(line.startswith("Differs") for line in printed(reference, reference.tokens))

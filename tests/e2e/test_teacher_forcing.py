@@ -1,0 +1,71 @@
+"""Teacher forcing over 150 tokens of prompt and 100 more, through prefill and through decode."""
+
+import pytest
+import torch
+
+from verify import accuracy, metrics, module_noise, tolerance
+
+from ..checking import check
+
+NEW_TOKENS = 100
+
+
+@pytest.fixture(scope="module")
+def reference(hf_model, prompt_ids):
+    return accuracy.reference(hf_model, prompt_ids, NEW_TOKENS)
+
+
+@pytest.fixture(scope="module")
+def noisy(hf_model, reference):
+    """[T, V]: the reference's logits with a device's roundings."""
+    text = torch.cat((reference.prompt_ids, reference.tokens[None]), 1)[:, :-1]
+    return module_noise.values(hf_model, text)["logits"][0, -len(reference.tokens) :]
+
+
+@pytest.mark.parametrize("way", ["prefill", "decode"])
+def test_teacher_forcing_agrees(way, tt_model, reference, noisy, record_property):
+    """One test for all that a score says, because a score takes seconds."""
+    score = accuracy.score(tt_model, reference, prefill_decode=way == "decode")
+    assert not score.nonfinite
+    exact = reference.logits
+    check("e2e.teacher_forcing", way, exact[None], noisy[None], score.logits[None], record_property)
+
+    floor = module_noise.floor(exact, noisy)
+    defects = score.defects(tolerance.K * floor.relative_l2)
+    assert not defects, "Hugging Face was sure:\n" + "\n".join(map(str, defects))
+    assert not score.implausible, f"steps {score.implausible}: not among HF's first 100"
+    assert score.top1 >= tolerance.TOP1_AGREEMENT, interval(score.top1)
+    assert score.top5 >= tolerance.TOP5_AGREEMENT, interval(score.top5)
+    assert score.reference_top5 >= tolerance.TOP5_AGREEMENT, interval(score.reference_top5)
+
+    least = tolerance.pcc_floor(
+        tolerance.K * floor.worst_row / metrics.compare(exact, noisy).spread
+    )
+    worst = int(score.pcc_steps.argmin())
+    assert score.pcc_steps[worst] >= least, f"step {worst}: PCC {score.pcc_steps[worst]} of {least}"
+
+    # the divergence is of second order in the error
+    allowed = tolerance.K**2 * float(metrics.kl(exact, noisy).mean())
+    assert score.kl_steps.mean() <= allowed, f"KL {score.kl_steps.mean():.2g}, up to {allowed:.2g}"
+
+    change, allowed = perplexity_change(score, noisy)
+    assert abs(change) <= allowed, f"log perplexity off by {change:.2g}, up to {allowed:.2g}"
+
+
+def perplexity_change(score, noisy):
+    """log of the model's perplexity over the reference's, and how much the noise explains.
+
+    It is a mean over T steps; each may be off by K times the noise, independently of the others. Four
+    standard deviations of such a mean.
+    """
+    reference = score.reference
+    exact, model, rounded = (
+        accuracy.nll(logits, reference.tokens) for logits in (reference.logits, score.logits, noisy)
+    )
+    deviation = (rounded - exact).square().mean().sqrt() * len(exact) ** -0.5
+    return float((model - exact).mean()), float(4 * tolerance.K * deviation)
+
+
+def interval(share):
+    low, high = accuracy.wilson(share, NEW_TOKENS)
+    return f"{share:.0%}, of so many steps {low:.1%} to {high:.1%}"

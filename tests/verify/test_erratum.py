@@ -1,0 +1,60 @@
+"""A result that is off by the matrix unit's erratum is told from other outliers."""
+
+import pytest
+import torch
+
+from verify import erratum, noise
+
+M, K, N = 64, 128, 512
+PLACE = (5, 7)
+
+
+@pytest.fixture(scope="module")
+def product():
+    """(expected, honest result, its floor)."""
+    torch.manual_seed(0)
+    a, b = torch.randn(M, K).bfloat16(), torch.randn(K, N).bfloat16()
+    expected = a.double() @ b.double()
+    floor = noise.matmul(a, b, fidelity="HiFi4", fp32_dest_acc=True)
+    return expected, expected.bfloat16(), floor
+
+
+def off_by(honest, error, *places):
+    struck = honest.double().clone()
+    for place in places:
+        struck[place] += error
+    return struck.bfloat16()
+
+
+@pytest.mark.parametrize("power", range(4, 12))
+def test_an_element_off_by_a_negative_power_of_two_is_spared(product, power):
+    expected, honest, floor = product
+    actual, places = erratum.spared(expected, off_by(honest, -(2.0**power), PLACE), floor)
+    assert places == [PLACE]
+    assert torch.equal(actual, honest)
+
+
+@pytest.mark.parametrize("error", [64.0, -60.0, -24.0, -3.0, float("nan"), float("-inf")])
+def test_another_error_is_not(product, error):
+    expected, honest, floor = product
+    result = off_by(honest, error, PLACE)
+    actual, places = erratum.spared(expected, result, floor)
+    assert places == [] and actual is result
+
+
+def test_nor_are_many(product):
+    expected, honest, floor = product
+    result = off_by(honest, -64.0, PLACE, (9, 9))
+    assert erratum.spared(expected, result, floor) == (result, [])
+
+
+def test_nor_is_one_where_sums_have_16_bits(product):
+    expected, honest, _ = product
+    floor = noise.matmul(torch.ones(32, 32), torch.ones(32, 32))
+    result = off_by(honest, -64.0, PLACE)
+    assert erratum.spared(expected, result, floor) == (result, [])
+
+
+def test_an_honest_result_is_left_alone(product):
+    expected, honest, floor = product
+    assert erratum.spared(expected, honest, floor) == (honest, [])

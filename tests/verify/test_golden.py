@@ -1,0 +1,353 @@
+"""Goldens: they are Hugging Face's values, stored once, rebuilt when in doubt, shared by processes."""
+
+import concurrent.futures
+import os
+import threading
+import time
+
+import pytest
+import safetensors.torch
+import torch
+from transformers import Phi3Config, Phi3ForCausalLM
+
+from verify import golden, submodules
+
+IDS = torch.tensor([[5, 6, 7, 8, 9]])
+NEW_TOKENS = 4
+
+
+def small_model(**other):
+    torch.manual_seed(0)
+    config = Phi3Config(
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        initializer_range=0.5,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        attn_implementation="eager",
+        **other,
+    )
+    return Phi3ForCausalLM(config).eval()
+
+
+@pytest.fixture
+def hf_model():
+    return small_model()
+
+
+@pytest.fixture
+def captures(monkeypatch):
+    """How often Hugging Face was run."""
+    calls, capture = [], golden.capture
+
+    def counted(*args, **kwargs):
+        calls.append(args)
+        return capture(*args, **kwargs)
+
+    monkeypatch.setattr(golden, "capture", counted)
+    return calls
+
+
+def load(hf_model, folder, **kwargs):
+    return golden.load(hf_model, IDS, folder, NEW_TOKENS, **kwargs)
+
+
+def stored(folder):
+    (path,) = folder.glob("*.safetensors")
+    return path
+
+
+def same(a, b):
+    return (
+        a.values.keys() == b.values.keys()
+        and all(torch.equal(a.values[name], b.values[name]) for name in a.values)
+        and all(torch.equal(getattr(a, n), getattr(b, n)) for n in ("tokens", "greedy", "top5"))
+    )
+
+
+# --- what is captured ----------------------------------------------------------------------------
+
+
+def test_values_have_the_shapes_that_are_listed(hf_model):
+    found = submodules.values(hf_model, IDS)
+    assert {n: tuple(v.shape) for n, v in found.items()} == submodules.shapes(hf_model.config, 5)
+    assert all(v.dtype == torch.float32 for v in found.values())
+
+
+def test_values_are_those_of_hugging_faces_own_pass(hf_model):
+    found = submodules.values(hf_model, IDS)
+    with torch.no_grad():
+        out = hf_model(IDS, output_hidden_states=True)
+        layer = hf_model.model.layers[1]
+        normed = layer.input_layernorm(out.hidden_states[1])
+        qkv = layer.self_attn.qkv_proj(normed)
+        gate, up = found["layers.1.gate_up"].chunk(2, -1)
+    assert torch.equal(found["logits"], out.logits)
+    assert torch.equal(found["layers.1.input"], out.hidden_states[1])
+    assert torch.equal(found["layers.0.output"], out.hidden_states[1])
+    assert torch.equal(found["layers.1.qkv"], qkv)
+    assert torch.equal(found["layers.1.v"].transpose(1, 2).flatten(2), qkv[..., -16:])
+    assert torch.equal(found["layers.1.k_unrotated"].transpose(1, 2).flatten(2), qkv[..., 32:48])
+    torch.testing.assert_close(found["layers.1.product"], torch.nn.functional.silu(gate) * up)
+    torch.testing.assert_close(
+        found["layers.1.residual"], found["layers.1.input"] + found["layers.1.o_proj"]
+    )
+    q, k, v = (found[f"layers.1.{n}"] for n in "qkv")
+    attended = torch.nn.functional.scaled_dot_product_attention(
+        q, k, v, is_causal=True, enable_gqa=True
+    )
+    torch.testing.assert_close(found["layers.1.attention"], attended.transpose(1, 2).flatten(2))
+
+
+def test_rotation_lies_between_unrotated_and_rotated(hf_model):
+    found = submodules.values(hf_model, IDS)
+    q, cos, sin = found["layers.2.q_unrotated"], found["cos"], found["sin"]
+    turned = torch.cat((-q[..., 4:], q[..., :4]), -1)
+    torch.testing.assert_close(found["layers.2.q"], q * cos[:, None] + turned * sin[:, None])
+
+
+def test_the_model_is_left_as_it_was(hf_model):
+    with torch.no_grad():
+        before = hf_model(IDS).logits
+        submodules.values(hf_model, IDS)
+        assert torch.equal(hf_model(IDS).logits, before)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in hf_model.modules())
+
+
+def test_greedy_tokens_and_their_rivals(hf_model):
+    found = golden.capture(hf_model, IDS, NEW_TOKENS)
+    written = hf_model.generate(IDS, max_new_tokens=4, min_new_tokens=4, do_sample=False)[0, 5:]
+    assert torch.equal(found.greedy, written)
+    assert torch.equal(found.top5[:, 0], found.greedy)
+    with torch.no_grad():
+        logits = hf_model(torch.cat((IDS[0], written))[None]).logits[0, 4:-1]
+    logits[:, 2] = -torch.inf  # the end of text could not be chosen
+    assert torch.equal(found.top5, logits.topk(5).indices)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_streamed_model_computes_the_same_bits(tied):
+    """With the weights of one module at a time, and none afterwards."""
+    whole = small_model(tie_word_embeddings=tied)
+    streamed = submodules.streamed(whole.config, whole.state_dict())
+    found, expected = (submodules.values(model, IDS) for model in (streamed, whole))
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert all(p.device.type == "meta" for p in streamed.parameters())
+
+
+def test_a_streamed_model_asks_for_each_weight_once():
+    whole, asked = small_model(), []
+
+    class Spy(dict):
+        def __getitem__(self, name):
+            asked.append(name)
+            return super().__getitem__(name)
+
+    submodules.values(submodules.streamed(whole.config, Spy(whole.state_dict())), IDS)
+    assert sorted(asked) == sorted(whole.state_dict())
+
+
+def test_a_streamed_model_has_no_weights_to_hash_and_does_not_write(tmp_path):
+    whole = small_model()
+    streamed = submodules.streamed(whole.config, whole.state_dict())
+    with pytest.raises(ValueError, match="identity"):
+        golden.load(streamed, IDS, tmp_path)
+    with pytest.raises(ValueError, match="streamed"):
+        golden.load(streamed, IDS, tmp_path, new_tokens=1, identity="small")
+    first = golden.load(streamed, IDS, tmp_path, identity="small")
+    assert same(first, golden.capture(whole, IDS))
+
+
+@pytest.mark.parametrize("ids", [torch.ones(2, 3), torch.ones(4), torch.ones(1, 0)])
+def test_only_one_sequence_with_tokens(hf_model, ids, tmp_path):
+    with pytest.raises(ValueError, match="one sequence"):
+        golden.load(hf_model, ids.long(), tmp_path)
+
+
+def test_only_a_phi3(tmp_path):
+    with pytest.raises(TypeError, match="Linear"):
+        golden.load(torch.nn.Linear(2, 2), IDS, tmp_path)
+
+
+# --- what is stored ------------------------------------------------------------------------------
+
+
+def test_a_second_load_runs_nothing_and_gives_the_same(hf_model, tmp_path, captures):
+    first, second = load(hf_model, tmp_path), load(hf_model, tmp_path)
+    assert len(captures) == 1
+    assert same(first, second)
+
+
+def test_a_second_load_is_quick(hf_model, tmp_path):
+    load(hf_model, tmp_path)
+    start = time.perf_counter()
+    load(hf_model, tmp_path)
+    assert time.perf_counter() - start < 1
+
+
+def change_weights(hf_model):
+    with torch.no_grad():
+        hf_model.model.layers[2].mlp.down_proj.weight[0, 0] += 1e-6
+
+
+CHANGES = {
+    "a weight": change_weights,
+    "a configuration": lambda m: setattr(m.config, "rms_norm_eps", 1e-4),
+    "a dtype": lambda m: m.bfloat16(),
+    "an attention": lambda m: m.set_attn_implementation("sdpa"),
+    "an end of text": lambda m: setattr(m.generation_config, "eos_token_id", 3),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_another_content_is_another_golden(change, hf_model, tmp_path, captures):
+    load(hf_model, tmp_path)
+    CHANGES[change](hf_model)
+    load(hf_model, tmp_path)
+    assert len(captures) == 2
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+
+
+def test_other_tokens_and_versions_are_other_goldens(hf_model, tmp_path, captures, monkeypatch):
+    load(hf_model, tmp_path)
+    golden.load(hf_model, IDS.flip(1), tmp_path, NEW_TOKENS)
+    golden.load(hf_model, IDS, tmp_path, NEW_TOKENS + 1)
+    monkeypatch.setattr(golden.transformers, "__version__", "0.0")
+    load(hf_model, tmp_path)
+    assert len(captures) == 4
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(content)
+
+
+def text(path):
+    path.write_text("not a golden at all, but long enough to be one")
+
+
+def foreign(path):
+    safetensors.torch.save_file({"w": torch.zeros(2)}, path)
+
+
+def altered(path, tensors=None, **metadata):
+    """The file again, whole and consistent, with other tensors or metadata."""
+    with safetensors.safe_open(path, framework="pt") as file:
+        names = file.keys()
+        found = {name: file.get_tensor(name) for name in names} | (tensors or {})
+        known = file.metadata() | metadata
+    safetensors.torch.save_file(found, path, known | {"checksum": golden._checksum(found)})
+
+
+DAMAGE = {
+    "truncated": truncate,
+    "empty": empty,
+    "a bit": flip_a_bit,
+    "text": text,
+    "foreign": foreign,
+    "another key": lambda path: altered(path, key="0" * 64),
+    "another shape": lambda path: altered(path, {"value.norm": torch.zeros(1, 4, 32)}),
+    "another dtype": lambda path: altered(path, {"value.norm": torch.zeros(1, 5, 32).half()}),
+    "one more": lambda path: altered(path, {"value.layers.9.output": torch.zeros(1)}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_is_rebuilt_and_said_so(damage, hf_model, tmp_path, captures, caplog):
+    first = load(hf_model, tmp_path)
+    DAMAGE[damage](stored(tmp_path))
+    assert same(load(hf_model, tmp_path), first)
+    assert len(captures) == 2
+    assert "rebuilt" in caplog.text
+    load(hf_model, tmp_path)
+    assert len(captures) == 2
+
+
+def test_a_writer_that_dies_leaves_nothing_that_is_believed(
+    hf_model, tmp_path, captures, monkeypatch
+):
+    def half(tensors, path, metadata):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(golden.safetensors.torch, "save_file", half)
+        with pytest.raises(KeyboardInterrupt):
+            load(hf_model, tmp_path)
+    assert not list(tmp_path.glob("*.safetensors")) and not list(tmp_path.glob("*.partial"))
+    load(hf_model, tmp_path)
+    assert len(captures) == 2
+
+
+def test_a_folder_that_cannot_be_written_costs_the_cache_alone(hf_model, tmp_path, caplog):
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder")
+    assert same(load(hf_model, blocked / "goldens"), golden.capture(hf_model, IDS, NEW_TOKENS))
+    assert "no golden is kept" in caplog.text
+
+
+def test_the_default_folder(monkeypatch, tmp_path):
+    monkeypatch.delenv(golden.FOLDER_VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert golden.default_folder() == tmp_path / "phi3-goldens"
+    monkeypatch.setenv(golden.FOLDER_VARIABLE, str(tmp_path / "own"))
+    assert golden.default_folder() == tmp_path / "own"
+
+
+def test_of_two_at_once_one_captures_and_both_have_it(hf_model, tmp_path, captures, monkeypatch):
+    """Each has a lock file of its own open, as two processes have."""
+    never, capture = threading.Event(), golden.capture
+
+    def waiting(*args):
+        never.wait(0.3)
+        return capture(*args)
+
+    monkeypatch.setattr(golden, "capture", waiting)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: load(hf_model, tmp_path), range(2))
+    assert len(captures) == 1
+    assert same(first, second)
+
+
+# --- the identity of a checkpoint folder ---------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path):
+    safetensors.torch.save_file({"w": torch.zeros(4)}, tmp_path / "model.safetensors")
+    return tmp_path
+
+
+def test_a_folder_is_told_by_names_sizes_times_and_headers(folder):
+    path = folder / "model.safetensors"
+    first = golden.folder_identity(folder)
+    assert golden.folder_identity(folder) == first
+    status = path.stat()
+    safetensors.torch.save_file({"v": torch.zeros(4)}, path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert path.stat().st_size == status.st_size
+    second = golden.folder_identity(folder)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    third = golden.folder_identity(folder)
+    path.rename(folder / "other.safetensors")
+    assert len({first, second, third, golden.folder_identity(folder)}) == 4
+
+
+def test_a_folder_without_weights(tmp_path):
+    with pytest.raises(ValueError, match="no .safetensors"):
+        golden.folder_identity(tmp_path)

@@ -1,0 +1,173 @@
+"""The report: what its page holds, and that a browser shows it."""
+
+import json
+import math
+import re
+import shutil
+
+import pytest
+
+from verify.report import content, page
+
+pytest_plugins = ["pytester"]
+
+FIGURES = {
+    "add-1": {"pcc": 0.99, "ulp": 10.0, "used": 0.9},
+    "add-2": {"pcc": 0.9999, "ulp": 2.0, "used": 0.4},
+    "mul-1": {"pcc": 0.999, "ulp": 9.0, "used": 1.7, "passed": False, "status": "drift"},
+    "slice-1": {
+        "pcc": None,
+        "ulp": None,
+        "used": None,
+        "relative_l2": 0.0,
+        "worst_row": 0.0,
+        "histogram": None,
+        "allowed": None,
+    },
+    "<b>exp</b>": {"ulp": math.inf, "used": 0.2},
+}
+
+DRIFT = {
+    "line": "first bad op: layer 1, attention",
+    "findings": [{"status": "drift", "layer": i, "error": 9.0} for i in range(2)],
+    "table": [{"name": "embedding", "prompt": 0.5}]
+    + [
+        {
+            "name": f"layer {i}",
+            "prompt": 0.01 * (i + 1),
+            "pcc": 0.9,
+            "gain": 1.1,
+            "update": math.nan,
+        }
+        for i in range(3)
+    ],
+}
+
+
+def written(suite):
+    """The page of a run with a failed test, a baseline and a drift report."""
+    was = {name: {} for name in FIGURES if name != "add-2"} | {"gone-1": {}}
+    suite.run(was, "--pcc-record", "was.json")
+    (suite.path / "drift.json").write_text(json.dumps(DRIFT))
+    arguments = ("--pcc-check", "was.json", "--report-drift", "drift.json")
+    result = suite.run(FIGURES, "--report", "report.html", *arguments)
+    result.stdout.fnmatch_lines(["report: report.html"])
+    return suite.path / "report.html"
+
+
+def test_the_page_has_all_its_parts_and_needs_no_network(suite):
+    text = written(suite).read_text()
+    for part in ("summary", "failures", "pyramid", "depth", "baseline", "cases", "histograms"):
+        assert f'id="{part}"' in text
+    assert "emulated, kernel arithmetic" in text and "<dt>ttnn</dt>" in text
+    assert "first bad op: layer 1, attention" in text
+    assert "mul-1 is off" in text, "why the test failed"
+    assert "1 vanished" in text and "test_op[gone-1]" in text
+    # names of XML's vocabularies are no addresses to load from
+    loaded = re.findall(r'(?:src|href|url)\s*[=(]\s*"?(?!#|data:)([^")\s>]+)', text)
+    assert loaded == []
+    assert "&lt;b&gt;exp&lt;/b&gt;" in text and "<b>exp" not in text
+
+
+def test_failed_comparisons_come_first_then_those_that_used_most(suite):
+    text = written(suite).read_text()
+    cases = re.findall(r'<td class="case">(.+?)<small>', text)
+    assert cases == ["mul-1", "add-1", "add-2", "&lt;b&gt;exp&lt;/b&gt;", "slice-1"]
+
+
+@pytest.fixture
+def browser():
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not chromium:
+        pytest.skip("no Chromium is installed; Debian's package is `chromium`.")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives Chromium")
+    with playwright.sync_playwright() as driver:
+        # root, as in containers, has no sandbox to run it in
+        opened = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+def test_a_browser_shows_it_without_an_error_and_sorts_and_filters(suite, browser):
+    path = written(suite)
+    shown = browser.new_page()
+    said = []
+    shown.on("console", lambda message: said.append(message.text))
+    shown.on("pageerror", lambda error: said.append(str(error)))
+    shown.on("requestfailed", lambda request: said.append(request.url))
+    shown.goto(path.as_uri())
+
+    def column(number):
+        return shown.locator(
+            f"#comparisons tbody tr:visible td:nth-child({number})"
+        ).all_inner_texts()
+
+    shown.get_by_role("button", name="PCC").click()
+    assert column(3) == ["0.990000", "0.999000", "0.999900", "0.999900", ""], "the least first"
+    shown.get_by_role("button", name="ULP").click()
+    assert column(6) == ["inf", "10", "9", "2", ""], "the greatest first"
+    shown.get_by_role("button", name="ULP").click()
+    assert column(6) == ["2", "9", "10", "inf", ""], "none is last either way"
+    shown.get_by_label("filter by words").fill("ADD")
+    assert len(column(1)) == 2
+    assert shown.locator("#count").inner_text() == "2 of 5"
+    assert shown.locator("svg").count() >= 4
+    assert said == []
+
+
+def test_a_drift_report_that_is_none_stops_the_run(suite):
+    (suite.path / "drift.json").write_text("no JSON")
+    result = suite.run({"add-1": {}}, "--report", "r.html", "--report-drift", "drift.json")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: drift report *drift.json: *"])
+    assert not (suite.path / "r.html").exists()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{"layer": 2}, {"name": "layer 2"}, {"name": "layers.2"}],
+    ids=lambda row: next(iter(row)),
+)
+def test_a_drift_reports_table_over_depth_is_found_and_only_errors_are_drawn(tmp_path, row):
+    path = tmp_path / "drift.json"
+    path.write_text(json.dumps(DRIFT | {"table": [*DRIFT["table"][:3], row | {"prompt": 0.03}]}))
+    assert content.drift(path).series == {"prompt": [(0, 0.01), (1, 0.02), (2, 0.03)]}
+
+
+def test_a_drift_report_without_layers_has_no_picture(tmp_path):
+    path = tmp_path / "drift.json"
+    path.write_text('{"verdict": "no drift", "layers": [], "layer": "none"}')
+    assert content.drift(path) == content.Drift("no drift", {})
+
+
+def test_errors_over_depth_are_the_greatest_of_each_layer(tmp_path):
+    rows = [
+        content.Row("", "layers", {"op": "layers.mlp", "case": case, "relative_l2": error}, None)
+        for case, error in [
+            ("layers.0.down-S1", 0.1),
+            ("layers.0.down-S2", 0.3),
+            ("layer 1", 0.2),
+            ("without", 9.0),
+        ]
+    ]
+    assert content.depth(rows) == {"mlp": [(0, 0.3), (1, 0.2)]}
+
+
+@pytest.mark.parametrize(
+    "nodeid, tier",
+    [
+        ("tests/ops/test_ops.py::test", "ops"),
+        ("tests/emulator/arithmetic/test_x.py::test", "emulator"),
+        ("tests/test_architecture.py::test", "other"),
+    ],
+)
+def test_a_tests_folder_is_its_tier(nodeid, tier):
+    assert content.tier_of(nodeid) == tier
+
+
+def test_figures_that_sort_last_are_empty():
+    assert [page.sortable(value) for value in (None, math.nan, math.inf, 0.5)] == [
+        *["", ""],
+        "1e999",
+        "0.5",
+    ]

@@ -1,0 +1,75 @@
+"""Taps on TTNN's calls: every operation that runs in a block is shown to an observer first.
+
+Each operation of TTNN is an object whose class makes it callable, so the class's `__call__` is where a
+tap sits: it sees every call, however the model has got hold of the operation, on a card as on the
+emulated device. The model's code stays as it is.
+"""
+
+import contextlib
+import dataclasses
+
+import ttnn
+from ttnn.decorators import FastOperation, Operation
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """A call of an operation, as the model makes it.
+
+    Attributes:
+        name: the operation's full name, such as "ttnn.linear".
+        operation: TTNN's object.
+        args, kwargs: as given.
+    """
+
+    name: str
+    operation: object
+    args: tuple
+    kwargs: dict
+
+    @property
+    def operands(self):
+        """The tensors on a device among the arguments, in their order."""
+        return device_tensors((self.args, self.kwargs))
+
+
+@contextlib.contextmanager
+def tapped(observer):
+    """Within the block `observer(call, run)` stands for each operation; its result is the call's.
+
+    `run()` makes the call itself. What the observer calls, and what an operation calls of others, is
+    not shown to it again.
+    """
+    inside = False
+
+    def tap(own):
+        def call(operation, *args, **kwargs):
+            nonlocal inside
+            if inside:
+                return own(operation, *args, **kwargs)
+            inside = True
+            try:
+                seen = Call(operation.python_fully_qualified_name, operation, args, kwargs)
+                return observer(seen, lambda: own(operation, *args, **kwargs))
+            finally:
+                inside = False
+
+        return call
+
+    with contextlib.ExitStack() as undo:
+        for kind in (FastOperation, Operation):  # TTNN's fast runtime, and its slow one
+            own = kind.__call__
+            undo.callback(setattr, kind, "__call__", own)
+            kind.__call__ = tap(own)
+        yield
+
+
+def device_tensors(value):
+    """All ttnn tensors on a device within nested lists, tuples and dicts, in their order."""
+    if isinstance(value, ttnn.Tensor):
+        return [value] if value.storage_type() == ttnn.StorageType.DEVICE else []
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
+        return []
+    return [tensor for one in value for tensor in device_tensors(one)]

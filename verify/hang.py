@@ -1,0 +1,87 @@
+"""A device call that hangs: the process ends with the stack, and the stack names the TTNN operation.
+
+A call that waits for a card does so in TTNN's C++, where Python neither runs a signal's handler nor, if
+the call keeps the interpreter's lock, another thread: what can still speak is the watchdog of Python's
+faulthandler, a thread without the lock that prints every frame's function name and ends the process.
+So each TTNN operation is called from a frame that bears its name, as `in ttnn.linear`. Operations are
+queued, and the call that hangs is often a read that waits for one of them; its frame names the latest.
+"""
+
+import collections
+import contextlib
+import faulthandler
+import functools
+
+# Calls that return when the device has done what was queued before them.
+WAITING = ("ttnn.to_torch", "ttnn.from_device", "ttnn.synchronize_device")
+
+QUEUED = 6  # of the operations queued since, so many latest are named
+
+
+@contextlib.contextmanager
+def watched(seconds, file):
+    """End the process, with the stacks of all threads in `file`, unless the block ends in `seconds`."""
+    faulthandler.dump_traceback_later(seconds, exit=True, file=file)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+@contextlib.contextmanager
+def named_operations():
+    """Inside the block each TTNN operation runs in a frame of its own name. Not from within another."""
+    import ttnn  # slow, and only wanted on a device
+
+    queued = collections.deque(maxlen=QUEUED)
+    with contextlib.ExitStack() as undo:
+        for operation in ttnn.query_registered_operations(include_experimental=True):
+            undo.callback(setattr, operation, "function", operation.function)
+            name = operation.python_fully_qualified_name
+            make = waiting if name in WAITING else queueing
+            operation.function = make(operation.function, name, queued)
+        undo.callback(setattr, ttnn, "synchronize_device", ttnn.synchronize_device)
+        ttnn.synchronize_device = waiting(
+            ttnn.synchronize_device, "ttnn.synchronize_device", queued
+        )
+        yield
+
+
+def queueing(function, name, queued):
+    """`function`, called from a frame that is named `name`; the name joins `queued` when it is done."""
+    inside = _in_frame(function, name)
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        result = inside(*args, **kwargs)
+        queued.append(name)
+        return result
+
+    return call
+
+
+def waiting(function, name, queued):
+    """`function`, called from a frame named `name` and what it waits for; nothing is queued after it."""
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        behind = f" behind {', '.join(reversed(queued))}" if queued else ""
+        result = _in_frame(function, name + behind)(*args, **kwargs)
+        queued.clear()
+        return result
+
+    return call
+
+
+def _in_frame(function, name):
+    """A function that calls `function` and whose code bears `name`, which faulthandler prints."""
+
+    def frame(*args, **kwargs):
+        return function(*args, **kwargs)
+
+    code = frame.__code__
+    named = {"co_name": name}
+    if hasattr(code, "co_qualname"):  # Python 3.11 and later
+        named["co_qualname"] = name
+    frame.__code__ = code.replace(**named)
+    return frame
