@@ -127,14 +127,7 @@ def _rows(sequences, places, read):
         pcc = metrics.pcc(torch.cat(golden), torch.cat(mine))
         gain = error / before if before else math.nan
         table.append(
-            Row(
-                label(step),
-                _error(golden, mine, many),
-                _error(golden, mine, single),
-                pcc,
-                update,
-                gain,
-            )
+            Row(label(step), _error(golden, mine, many), _error(golden, mine, single), pcc, update, gain)
         )
         before, input_name = error, step.name
     return table

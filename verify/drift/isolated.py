@@ -86,9 +86,7 @@ class _Observer:
 
     def end(self, piece, logits):
         if self.index != len(self.calls):
-            raise tracing.Untold(
-                f"{piece}: {self.index} calls, {len(self.calls)} when it was traced."
-            )
+            raise tracing.Untold(f"{piece}: {self.index} calls, {len(self.calls)} when it was traced.")
         if any("logits" == step.name for p in self.passes for step in p.steps.values()):
             self._returned(piece, logits)
 
@@ -118,10 +116,9 @@ class _Observer:
         if self.calls[index].short in semantics.NOT_JUDGED:
             return run()
         operands = call.operands
-        arguments = (
-            self.reader.held(call.args),
-            {name: self.reader.held(value) for name, value in call.kwargs.items()},
-        )
+        arguments = self.reader.held(call.args), {
+            name: self.reader.held(value) for name, value in call.kwargs.items()
+        }
         pairs = tracing.written_pairs(call)
         inherited = [self.origins.get(tensor.buffer_unique_id()) for tensor in operands]
         inputs = [(tensor, self.reader.read(tensor)) for tensor in operands]
@@ -148,9 +145,7 @@ class _Observer:
             if step is not None:
                 floor = floors[output] if floors else None
                 floor = self._step_floor(floor, before, inputs)
-                said |= self._step(
-                    index, call, step, tensor, inputs, inherited, floor, worst, status
-                )
+                said |= self._step(index, call, step, tensor, inputs, inherited, floor, worst, status)
                 origin = _Origin(step.name, 0.0, (index, call.name), source)
             self.origins[tensor.buffer_unique_id()] = origin
         if not said:
@@ -165,11 +160,7 @@ class _Observer:
         shapes = tuple(tuple(tensor.shape) for tensor in made)
         try:
             dues = semantics.due(
-                call.name,
-                call.operation,
-                semantics.Made(names, shapes, self.accurate),
-                args,
-                kwargs,
+                call.name, call.operation, semantics.Made(names, shapes, self.accurate), args, kwargs
             )
             if len(dues) != len(made):
                 raise ValueError(f"{len(made)} results, the golden function makes {len(dues)}.")
@@ -328,14 +319,7 @@ class _Observer:
         worst = min(pccs, default=None)
         note = "it computes rightly from what it is given: a constant or an argument is wrong"
         self._say(
-            finding.MISUSED,
-            index,
-            call.name,
-            *where,
-            own=own,
-            step=verdict,
-            inputs=worst,
-            note=note,
+            finding.MISUSED, index, call.name, *where, own=own, step=verdict, inputs=worst, note=note
         )
 
     def _best_input(self, name, step, rows, inputs):

@@ -24,9 +24,7 @@ class Reader:
             values = ttnn.to_torch(tensor)
             values = values.float() if values.is_floating_point() else values.long()
             self._copies[key] = values
-            while (
-                sum(copy.nbytes for copy in self._copies.values()) > KEPT and len(self._copies) > 1
-            ):
+            while sum(copy.nbytes for copy in self._copies.values()) > KEPT and len(self._copies) > 1:
                 self._copies.popitem(last=False)
         self._copies.move_to_end(key)
         return self._copies[key]
@@ -60,3 +58,5 @@ class Reader:
 def dtype_name(tensor):
     """The name that `verify.metrics` knows a tensor's format by."""
     return tensor.dtype.name.lower()
+
+

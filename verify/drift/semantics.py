@@ -84,10 +84,7 @@ def _ttnns_own(operation, made, short, args, kwargs):
         return [Due(one) for one in results]
     # what is known of the operation is that it rounds, and its vector function may as much again
     return [
-        Due(
-            one.double(),
-            lambda one=one, out=out: noise.chain(*[noise.output(one.double(), out)] * 2),
-        )
+        Due(one.double(), lambda one=one, out=out: noise.chain(*[noise.output(one.double(), out)] * 2))
         for one, out in zip(results, made.dtypes, strict=True)
     ]
 
@@ -195,9 +192,7 @@ def rms_norm(
     def floor():
         how = ACCURATE if made.accurate else compute_of(compute_kernel_config)
         found = noise.rms_norm(x, row, epsilon, out=made.out, **how)
-        return (
-            found if residual_input_tensor is None else noise.chain(found, noise.output(x.double()))
-        )
+        return found if residual_input_tensor is None else noise.chain(found, noise.output(x.double()))
 
     return Due(value, floor)
 
