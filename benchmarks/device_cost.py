@@ -1,11 +1,12 @@
 """Device operations, DRAM bytes and a roofline of Phi-3-mini's prefill and decode, without a card.
 
-python -m benchmarks.device_cost [MODEL_PY ...] [--prompt 224] [--precision performance]
+python -m benchmarks.device_cost [MODEL_PY ...] [--prompt 224] [--write]
 
 TTNN's own graph capture on its mock n150 says which device operations run and where their tensors
 lie. A model of one layer and one of two at full width are captured; the difference is a layer, the
 rest is counted once, and 32 layers are that rest and 32 times the layer. MODEL_PY is any file with
-`build_model(hf_model, tt_device, max_seq_len)`; this repository's model comes first.
+`build_model(hf_model, tt_device, max_seq_len)`; this repository's model comes first. A decode step
+should move at most 1.05 times its weights and live cache.
 
 Counted as bytes: every operand and result in DRAM, once and with its padding; of an embedding table
 the rows taken, of a cache the positions that are live, or the tiles that are written. The roofline is
@@ -24,17 +25,16 @@ import torch
 import transformers
 import ttnn
 
-from benchmarks import phi3_mini
+from benchmarks import document, phi3_mini
 from emulator import toolchain
+from model import PRECISIONS
 from verify import backend
 from verify.inputs import load_model_file, quiet_transformers
 
-OURS = "models/microsoft/Phi-3-mini-128k-instruct/n150/functional/model.py"
 BYTES_PER_SECOND = 288e9
 FLOPS = 74e12  # at HiFi4
 PHASES = {"LoFi": 1, "HiFi2": 2, "HiFi3": 3, "HiFi4": 4}
 LAYER_LIMITS = {"prefill": 20, "decode": 16}
-BYTES_LIMIT = 1.05  # of the weights and the live cache, for a decode step
 
 
 @dataclass(frozen=True)
@@ -167,44 +167,56 @@ def measure(path, layers, prompt, options):
         ttnn.close_device(device)
 
 
-def report(name, one, two):
-    layer = two - one
-    whole = one.plus(layer, phi3_mini.N_LAYERS - 1)
-    count = layer.operations.total()
-    limit = LAYER_LIMITS[name]
-    print(
-        f"  {name:8} {count:3} operations a layer ({'met' if count <= limit else 'MISSED'}: {limit}), "
-        f"{whole.operations.total()} in all; {whole.bytes / 1e9:.3f} GB, "
-        f"{whole.bytes / whole.needed:.3f} of weights and live cache; "
-        f"roofline {whole.seconds * 1e3:.1f} ms"
-    )
-    short = [
-        f"{n} {k.removesuffix('Operation').removesuffix('Device')}"
-        for k, n in layer.operations.items()
-        if n
-    ]
-    print(f"           {', '.join(short)}")
+def rows(name, path, prompt, options):
+    """Table rows of a model file's prefill and decode."""
+    one, two = (measure(path, n, prompt, options) for n in (1, 2))
+    for phase, a, b in zip(("prefill", "decode"), one, two):
+        layer = b - a
+        whole = a.plus(layer, phi3_mini.N_LAYERS - 1)
+        count, limit = layer.operations.total(), LAYER_LIMITS[phase]
+        kinds = ", ".join(
+            f"{n} {re.sub('(Device)?Operation', '', kind)}"
+            for kind, n in layer.operations.items()
+            if n
+        )
+        yield (
+            f"{name}, {phase}",
+            f"{count} ({'met' if count <= limit else 'MISSED'}: {limit})",
+            f"{whole.operations.total()}",
+            f"{whole.bytes / 1e9:.3f} GB",
+            f"{whole.bytes / whole.needed:.3f}",
+            f"{whole.seconds * 1e3:.1f} ms",
+            kinds,
+        )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model_py", nargs="*", type=pathlib.Path)
     parser.add_argument("--prompt", type=int, default=224, help="tokens, default 224")
-    parser.add_argument("--precision", help="of this repository's model")
+    parser.add_argument("--write", action="store_true", help="our rows into MODEL_BRINGUP.md")
     args = parser.parse_args()
     backend.quiet()
     quiet_transformers()
     loguru.logger.disable("ttnn")  # it warns of graph capture in its fast mode, which does for this
     toolchain.prepare()
-    print(f"Phi-3-mini on an n150, prompt of {args.prompt} tokens, batch 1")
-    ours = pathlib.Path(__file__).parent.parent / OURS
-    options = {"precision": args.precision} if args.precision else {}
-    for path in (ours, *args.model_py):
-        own = options if path == ours else {}
-        print(path if path != ours else f"{OURS}, {args.precision or 'accuracy'}")
-        one, two = (measure(path, n, args.prompt, own) for n in (1, 2))
-        for name, a, b in zip(("prefill", "decode"), one, two):
-            report(name, a, b)
+    header = (
+        f"prompt of {args.prompt}, batch 1",
+        "operations a layer",
+        "in all",
+        "DRAM bytes",
+        "of weights and live cache",
+        "roofline",
+        "of a layer",
+    )
+    ours, others = [], []
+    for name in PRECISIONS:
+        ours += rows(f"`{name}`", document.MODEL_PY, args.prompt, {"precision": name})
+    for path in args.model_py:
+        others += rows(str(path), path, args.prompt, {})
+    print("\n".join(document.table(header, ours + others)))
+    if args.write:
+        document.write("device cost", document.table(header, ours))
 
 
 if __name__ == "__main__":

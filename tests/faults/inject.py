@@ -11,9 +11,9 @@ import ttnn
 
 import emulator
 import model.cache
-import model.compute
 import model.phi3
 import model.rope
+import model.weights
 from emulator.memory import Contents
 
 TIERS = ("ops", "layers", "e2e")  # lowest first
@@ -133,7 +133,7 @@ def holding(operand, contents):
 
 # --- the model -----------------------------------------------------------------------------------
 
-MODULES = (model.cache, model.compute, model.phi3, model.rope)  # those that call TTNN
+MODULES = (model.cache, model.phi3, model.rope, model.weights)  # those that call TTNN
 
 
 def calls(path, change):

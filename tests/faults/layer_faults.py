@@ -12,6 +12,7 @@ import ttnn
 import model.cache
 import model.phi3
 import model.rope
+import model.weights
 
 from .inject import Fault, argument, calls, host, ints, nothing, part
 
@@ -26,33 +27,33 @@ def in_layers(name, inject, *ops, arithmetic="rounded"):
 
 
 def attention_residual_dropped(prefill):
-    def faulty(self, x):
-        h = self.attention.prefill(self.input_norm(x))
+    def faulty(self, x, chunk):
+        h = self.attention.prefill(self.input_norm(x), chunk)
         return ttnn.add(h, self.mlp(self.mlp_norm(h)))
 
     return faulty
 
 
 def mlp_residual_dropped(prefill):
-    def faulty(self, x):
-        h = ttnn.add(x, self.attention.prefill(self.input_norm(x)))
+    def faulty(self, x, chunk):
+        h = ttnn.add(x, self.attention.prefill(self.input_norm(x), chunk))
         return self.mlp(self.mlp_norm(h))
 
     return faulty
 
 
 def residual_after_the_norm(prefill):
-    def faulty(self, x):
+    def faulty(self, x, chunk):
         normed = self.input_norm(x)
-        h = ttnn.add(normed, self.attention.prefill(normed))
+        h = ttnn.add(normed, self.attention.prefill(normed, chunk))
         return ttnn.add(h, self.mlp(self.mlp_norm(h)))
 
     return faulty
 
 
 def norms_exchanged(prefill):
-    def faulty(self, x):
-        h = ttnn.add(x, self.attention.prefill(self.mlp_norm(x)))
+    def faulty(self, x, chunk):
+        h = ttnn.add(x, self.attention.prefill(self.mlp_norm(x), chunk))
         return ttnn.add(h, self.mlp(self.input_norm(h)))
 
     return faulty
@@ -61,8 +62,8 @@ def norms_exchanged(prefill):
 def attention_and_mlp_in_parallel(prefill):
     """As GPT-J and Phi-2 have them."""
 
-    def faulty(self, x):
-        h = ttnn.add(x, self.attention.prefill(self.input_norm(x)))
+    def faulty(self, x, chunk):
+        h = ttnn.add(x, self.attention.prefill(self.input_norm(x), chunk))
         return ttnn.add(h, self.mlp(self.mlp_norm(x)))
 
     return faulty
@@ -75,22 +76,22 @@ def gate_and_up_exchanged(multiply):
     return faulty
 
 
-def transposed_unless_square(linear_weight):
+def transposed_unless_square(linear):
     """Hugging Face's [out, in] as it is, where the shape does not object."""
 
-    def faulty(weight, device):
-        return linear_weight(weight.T if weight.shape[0] == weight.shape[1] else weight, device)
+    def faulty(self, weight, dtype):
+        return linear(self, weight.T if weight.shape[0] == weight.shape[1] else weight, dtype)
 
     return faulty
 
 
-def in_bfloat8(from_torch):
+def in_bfloat8(as_tensor):
     """Weights go to the device in a format of fewer bits."""
 
     def faulty(tensor, dtype=None, layout=None, **kwargs):
         if dtype == ttnn.bfloat16 and layout == ttnn.TILE_LAYOUT:
             dtype = ttnn.bfloat8_b
-        return from_torch(tensor, dtype=dtype, layout=layout, **kwargs)
+        return as_tensor(tensor, dtype=dtype, layout=layout, **kwargs)
 
     return faulty
 
@@ -108,10 +109,10 @@ LAYER = [
     in_layers("gate and up exchanged", calls("multiply", gate_and_up_exchanged), "multiply_silu"),
     in_layers(
         "weight transposed where it is square",
-        part(model.phi3, "linear_weight", transposed_unless_square),
+        part(model.weights.DeviceWeights, "linear", transposed_unless_square),
         "linear",
     ),
-    in_layers("model's weights in bfp8", calls("from_torch", in_bfloat8), "linear"),
+    in_layers("model's weights in bfp8", calls("as_tensor", in_bfloat8), "linear"),
     in_layers(
         "norm called without epsilon",
         calls("rms_norm", argument("epsilon", lambda epsilon: 1e-12)),
@@ -139,9 +140,10 @@ LAYER = [
 # --- attention -----------------------------------------------------------------------------------
 
 
-def q_and_k_exchanged(attention):
-    def faulty(q, k, v, **kwargs):
-        return attention(k, q, v, **kwargs)
+def q_and_k_exchanged(create_heads):
+    def faulty(*args, **kwargs):
+        q, k, v = create_heads(*args, **kwargs)
+        return k, q, v
 
     return faulty
 
@@ -150,34 +152,27 @@ def every_other_call_missing(rotary_embedding):
     """Queries are rotated, keys are not."""
     keys = itertools.cycle([False, True])
 
-    def faulty(x, *tables):
-        return x if next(keys) else rotary_embedding(x, *tables)
+    def faulty(x, *tables, **kwargs):
+        return x if next(keys) else rotary_embedding(x, *tables, **kwargs)
 
     return faulty
 
 
-def row_padded_not_its_halves(spread):
-    """Column i goes to column i; the kernel turns i with i + W / 2, in the padding's half."""
-
-    def faulty(head_dim, width):
-        return torch.eye(head_dim, width)
-
-    return faulty
+def of_two_tiles_later(start):
+    """Queries see keys of rows after them."""
+    return ints(host(start) + 64, start.device())
 
 
 def tables_one_late(cos_sin):
-    def faulty(rope, head_dim, max_seq_len, length):
-        return [t[1:] for t in cos_sin(rope, head_dim, max_seq_len, length + 1)]
+    def faulty(rope, head_dim, long, length):
+        return [t[1:] for t in cos_sin(rope, head_dim, long, length + 1)]
 
     return faulty
 
 
-def factors_for(max_seq_len):
+def factors(long):
     def of(inverse_frequencies):
-        def faulty(rope, head_dim, asked):
-            return inverse_frequencies(rope, head_dim, max_seq_len)
-
-        return faulty
+        return lambda rope, head_dim, asked: inverse_frequencies(rope, head_dim, long)
 
     return of
 
@@ -189,88 +184,73 @@ def other_theta(inverse_frequencies):
     return faulty
 
 
-def one_more(position):
-    return position + 1
+def rows_one_late(decode_rows):
+    def faulty(self, rows):
+        return decode_rows(self, model.phi3.ints(host(rows).long() + 1, rows.dtype, rows.device()))
 
-
-def index_in_decode(change):
-    def of(decode):
-        def faulty(self, x, position):
-            return decode(self, x, change(position))
-
-        return faulty
-
-    return of
+    return faulty
 
 
 def keys_for_values(fill):
-    def faulty(self, k, v):
-        return fill(self, k, k)
+    def faulty(self, k, v, pages):
+        return fill(self, k, k, pages)
 
     return faulty
 
 
 def nothing_cached(update):
-    return lambda self, k, v, positions: None
+    return lambda self, k, v, positions, pages: None
 
 
 def cached_one_late(update):
-    def faulty(self, k, v, positions):
+    def faulty(self, k, v, positions, pages):
         own = host(positions)
-        later = torch.where(own >= 0, (own + 1).clamp(max=self.keys.shape[2] - 1), own)
-        return update(self, k, v, ints(later, self.device))
+        later = torch.where(own >= 0, own + 1, own)
+        return update(self, k, v, ints(later, positions.device()), pages)
 
     return faulty
 
 
-SDPA = "transformer.scaled_dot_product_attention"
-DECODE = "transformer.scaled_dot_product_attention_decode"
+SDPA = "transformer.chunked_scaled_dot_product_attention"
+DECODE = "transformer.paged_scaled_dot_product_attention_decode"
 
 ATTENTION = [
     in_layers(
-        "q and k exchanged in the call",
-        calls(SDPA, q_and_k_exchanged),
-        "scaled_dot_product_attention",
+        "q and k exchanged after the projection",
+        calls("experimental.nlp_create_qkv_heads", q_and_k_exchanged),
+        "nlp_create_qkv_heads",
     ),
     in_layers(
-        "scale of 128 columns in the call",
-        calls(SDPA, argument("scale", lambda scale: 128**-0.5)),
-        "scaled_dot_product_attention",
-    ),
-    in_layers(
-        "attention not causal in the call",
-        calls(SDPA, argument("is_causal", lambda causal: False)),
-        "scaled_dot_product_attention",
+        "attention sees later keys",
+        calls(SDPA, argument("chunk_start_idx_tensor", of_two_tiles_later)),
     ),
     in_layers(
         "scale of 128 columns in decode's call",
         calls(DECODE, argument("scale", lambda scale: 128**-0.5)),
-        "scaled_dot_product_attention_decode",
+        "paged_scaled_dot_product_attention_decode",
     ),
     in_layers(
         "keys not rotated",
-        calls("experimental.rotary_embedding", every_other_call_missing),
-        "rotary_embedding",
+        calls("experimental.rotary_embedding_llama", every_other_call_missing),
+        "rotary_embedding_llama",
     ),
     in_layers(
-        "heads padded behind, not by halves",
-        part(model.rope, "spread", row_padded_not_its_halves),
-        "rotary_embedding",
+        "weights not in the rotary kernel's order",
+        part(model.phi3, "_rotary_order", lambda own: lambda wqkv, config: wqkv),
+        "rotary_embedding_llama",
     ),
     in_layers("rotary tables one position late", part(model.rope, "cos_sin", tables_one_late)),
     in_layers(
         "attention factor dropped",
         part(model.rope, "attention_scaling", lambda own: lambda rope: 1.0),
     ),
-    in_layers(
-        "long factors for short", part(model.rope, "inverse_frequencies", factors_for(10**9))
-    ),
-    in_layers("short factors for long", part(model.rope, "inverse_frequencies", factors_for(1))),
+    in_layers("long factors for short", part(model.rope, "inverse_frequencies", factors(True))),
+    in_layers("short factors for long", part(model.rope, "inverse_frequencies", factors(False))),
     in_layers("theta of another model", part(model.rope, "inverse_frequencies", other_theta)),
     in_layers(
         "decode rotates by the next position",
-        part(model.rope.RotaryEmbedding, "decode", index_in_decode(one_more)),
-        "rotary_embedding_token",
+        part(model.rope.RotaryEmbedding, "decode_rows", rows_one_late),
+        "rotary_embedding_llama_decode",
     ),
     in_layers("prompt's keys cached for values", part(KVCache, "fill", keys_for_values)),
     in_layers("decode caches nothing", part(KVCache, "update", nothing_cached)),

@@ -16,7 +16,7 @@ from model.config import TILE
 from .inject import Fault, calls, host, ints, part
 
 DecoderLayer, Phi3 = model.phi3.DecoderLayer, model.phi3.Phi3
-DECODE = "transformer.scaled_dot_product_attention_decode"
+DECODE = "transformer.paged_scaled_dot_product_attention_decode"
 
 
 def in_model(name, inject, *ops):
@@ -36,8 +36,8 @@ def one_for_all(make):
 
 
 def weights_of_the_first(init):
-    def faulty(self, config, weights, prefix, rope, cache):
-        init(self, config, weights, "model.layers.0.", rope, cache)
+    def faulty(self, config, weights, prefix, *others):
+        init(self, config, weights, "model.layers.0.", *others)
 
     return faulty
 
@@ -73,11 +73,15 @@ def tied(from_hf):
 
 def scaled_embedding(embed):
     """As Gemma has it."""
-    return lambda self, ids: ttnn.multiply(embed(self, ids), self.config.hidden_size**0.5)
+    return lambda self, *args: ttnn.multiply(embed(self, *args), self.config.hidden_size**0.5)
 
 
 def next_ids(embed):
-    return lambda self, ids: embed(self, (ids + 1) % self.config.vocab_size)
+    def faulty(self, ids, place):
+        later = (host(ids).long() + 1) % self.config.vocab_size
+        return embed(self, model.phi3.ints(later, ids.dtype, ids.device()), place)
+
+    return faulty
 
 
 def filled_up(ids):
@@ -88,22 +92,22 @@ def filled_up(ids):
 def rows_of_the_filling(prefill):
     """The last rows of the tiles, not those of the prompt."""
 
-    def faulty(self, ids, keep):
-        return prefill(self, torch.nn.functional.pad(ids, (0, filled_up(ids))), keep)
+    def faulty(self, ids, *args):
+        return prefill(self, ids + [0] * filled_up(ids), *args)
 
     return faulty
 
 
 def filled_in_front(prefill):
-    def faulty(self, ids, keep):
-        return prefill(self, torch.nn.functional.pad(ids, (filled_up(ids), 0)), keep)
+    def faulty(self, ids, *args):
+        return prefill(self, [0] * filled_up(ids) + ids, *args)
 
     return faulty
 
 
 def last_token_trimmed(prefill):
     """Each row of logits is the one before."""
-    return lambda self, ids, keep: prefill(self, ids, keep).roll(1, 0)
+    return lambda self, *args: prefill(self, *args).roll(1, 0)
 
 
 def offset_after_prefill(offset):
@@ -113,15 +117,15 @@ def offset_after_prefill(offset):
         state = {"offset": 0}
 
         def prefilled(prefill):
-            def faulty(self, ids, keep):
+            def faulty(self, ids, *args):
                 state["offset"] = offset(ids)
-                return prefill(self, ids, keep)
+                return prefill(self, ids, *args)
 
             return faulty
 
         def decoded(decode):
-            def faulty(self, token, position):
-                return decode(self, token, max(position + state["offset"], 0))
+            def faulty(self, tokens, positions, long):
+                return decode(self, tokens, [max(p + state["offset"], 0) for p in positions], long)
 
             return faulty
 
@@ -154,11 +158,11 @@ def goes_on_where_the_last_one_ended(decode):
     """A new sequence does not begin at position 0."""
     state = {"last": -1, "start": 0}
 
-    def faulty(self, token, position):
-        if position == 0:
+    def faulty(self, tokens, positions, long):
+        if positions[0] == 0:
             state["start"] = state["last"] + 1
-        state["last"] = position + state["start"]
-        return decode(self, token, state["last"])
+        state["last"] = positions[0] + state["start"]
+        return decode(self, tokens, [state["last"]], long)
 
     return faulty
 

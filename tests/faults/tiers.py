@@ -11,6 +11,7 @@ from transformers.models.phi3.modeling_phi3 import Phi3RMSNorm, apply_rotary_pos
 from model.config import ModelConfig
 from model.phi3 import RMSNorm
 from model.rope import RotaryEmbedding
+from model.weights import DeviceWeights
 from tests.checking import check
 from tests.layers import test_layers
 from tests.layers.parts import place, rotated
@@ -80,7 +81,7 @@ def _test(function, **parameters):
 
 
 def long_rope(request):
-    """Queries rotated for a long context, which the model chooses when it is built."""
+    """Queries rotated for a long context, with the factors that its length decides."""
     hf_model, device = (request.getfixturevalue(name) for name in ("hf_model", "device"))
     config = ModelConfig.from_hf(hf_model.config)
     longest, rows = config.rope.max_position, 64
@@ -89,8 +90,9 @@ def long_rope(request):
     cos, sin = (table[:, :rows] for table in tables)
     expected, _ = apply_rotary_pos_emb(x, x, cos, sin)
     noisy, _ = module_noise.rope(x, x, cos, sin)
-    rope = RotaryEmbedding(config.rope, config.head_dim, longest, rows, device)
-    check("layers.rotation", "long", expected, noisy, rotated(rope, x, device))
+    rope = RotaryEmbedding(config.rope, config.head_dim, 1, longest, device)
+    actual = rotated(rope, x, device, long=rope.is_long(longest))
+    check("layers.rotation", "long", expected, noisy, actual)
 
 
 def small_rms_norm(request):
@@ -98,7 +100,8 @@ def small_rms_norm(request):
     hf_model, device = (request.getfixturevalue(name) for name in ("hf_model", "device"))
     hidden, eps = hf_model.config.hidden_size, hf_model.config.rms_norm_eps
     x = (torch.randn(1, 32, hidden) * eps**0.5).bfloat16().float()
-    theirs, ours = Phi3RMSNorm(hidden, eps), RMSNorm(torch.ones(hidden), eps, device)
+    weights = DeviceWeights({"ones": torch.ones(hidden)}, device)
+    theirs, ours = Phi3RMSNorm(hidden, eps), RMSNorm(weights, "ones", eps)
     actual = ttnn.to_torch(ours(place(x[None], device)))[0].float()
     check("layers.rms_norm", "small", theirs(x).detach(), module_noise.run(theirs, x), actual)
 

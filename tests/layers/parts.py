@@ -110,9 +110,7 @@ class Parts:
     def rope(self):
         if self._rope is None:
             config = self.config
-            self._rope = RotaryEmbedding(
-                config.rope, config.head_dim, 1, CACHE_LENGTH, self.device
-            )
+            self._rope = RotaryEmbedding(config.rope, config.head_dim, 1, CACHE_LENGTH, self.device)
         return self._rope
 
     def _prompt(self, x):

@@ -1,0 +1,72 @@
+"""The longest cache of the full Phi-3-mini on an n150, and that it really fits. Without a card.
+
+python -m benchmarks.context [--precision accuracy performance] [--batch 1] [--layers 32]
+
+The length is computed from the device's free DRAM; then the model is built with it on TTNN's mock
+n150, whose allocator is the card's, and prefills a chunk at the cache's end and decodes a token.
+"""
+
+import argparse
+import time
+
+import loguru
+import torch
+import ttnn
+
+from benchmarks import phi3_mini
+from emulator import toolchain
+from model import PRECISIONS, build
+from model.capacity import Dram, longest_cache
+from model.config import ModelConfig
+from model.phi3 import CHUNK
+
+GOALS = {"accuracy": 12_000, "performance": 32_000}  # positions at batch 1
+
+
+class Ones(phi3_mini.RandomWeights):
+    """Weights whose contents do not matter: views of a single one, which cost the host nothing."""
+
+    def __getitem__(self, name):
+        return torch.ones(1, dtype=torch.bfloat16).expand(self._shapes[name])
+
+
+def measure(precision, batch, layers):
+    """Build the longest model that fits and use its last positions. Prints a line."""
+    hf_config = phi3_mini.config(layers)
+    device = ttnn.open_device(device_id=0)
+    try:
+        setting = PRECISIONS[precision]
+        config = ModelConfig.from_hf(hf_config)
+        length = longest_cache(config, setting, batch, Dram.of(device))
+        start = time.perf_counter()
+        model = build(hf_config, Ones(hf_config), device, length, batch=batch, precision=precision)
+        model.model.prefill([1] * length, batch - 1, length - CHUNK, CHUNK)
+        model.model.decode([1] * batch, [length - 1] * batch, [True] * batch)
+        view = ttnn.get_memory_view(device, ttnn.BufferType.DRAM)
+        used = view.total_bytes_allocated_per_bank / view.total_bytes_per_bank
+        print(
+            f"{precision}, batch {batch}, {layers} layers: {length} positions; built and used in "
+            f"{time.perf_counter() - start:.0f} s, {used:.1%} of DRAM in use"
+        )
+    finally:
+        ttnn.close_device(device)
+    return length
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--precision", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--layers", type=int, default=phi3_mini.N_LAYERS)
+    args = parser.parse_args()
+    toolchain.prepare()
+    loguru.logger.disable("ttnn")
+    for precision in args.precision:
+        length = measure(precision, args.batch, args.layers)
+        if args.batch == 1 and args.layers == phi3_mini.N_LAYERS:
+            goal = GOALS[precision]
+            print(f"  at least {goal}: {'met' if length >= goal else 'MISSED'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""What each setting of precision costs in bytes and in accuracy: the table in MODEL_BRINGUP.md.
+
+python -m benchmarks.precision [--tokens 100] [--write]
+
+Accuracy is that of the trained checkpoint in assets, led along Hugging Face's continuation of its
+prompt as eval.py does, in kernel arithmetic. Bytes are those of the full Phi-3-mini: weights and
+1000 positions of cache as they lie in DRAM, and the longest cache at batch 1.
+"""
+
+import argparse
+import dataclasses
+
+import loguru
+import torch
+import transformers
+import ttnn
+
+import emulator
+from benchmarks import document, phi3_mini
+from model import PRECISIONS, build_model
+from model.capacity import Dram, longest_cache, weights_bytes
+from model.config import ModelConfig
+from model.precision import Attention, Product
+from verify import accuracy
+
+ASSETS = document.MODEL.parents[3] / "assets"
+ACCURACY = PRECISIONS["accuracy"]
+BFP8 = Product(ttnn.bfloat8_b, ttnn.MathFidelity.HiFi3)
+HIFI2 = Product(ttnn.bfloat16, ttnn.MathFidelity.HiFi2)
+DEFAULT = Product(ttnn.bfloat16, ttnn.MathFidelity.HiFi2, fp32_sums=False)
+TTNN_ATTENTION = Attention(ttnn.MathFidelity.HiFi2, fp32_sums=False, exact_exp=False)
+PRODUCTS = ("qkv", "o", "gate_up", "down", "lm_head")
+
+
+def products(product):
+    return dict.fromkeys(PRODUCTS, product)
+
+
+SETTINGS = {
+    "`accuracy`": {},
+    "lm_head in bfp8": {"lm_head": BFP8},
+    "MLP in bfp8": {"gate_up": BFP8, "down": BFP8},
+    "cache in bfp8": {"cache": ttnn.bfloat8_b},
+    "attention as TTNN's default": {"attention": TTNN_ATTENTION},
+    "products in HiFi2": products(HIFI2),
+    "products as TTNN's default": products(DEFAULT),
+    "`performance`": {
+        f.name: getattr(PRECISIONS["performance"], f.name)
+        for f in dataclasses.fields(PRECISIONS["performance"])
+    },
+}
+
+
+def rows(tokens):
+    """A row of the table for each setting."""
+    hf_model = transformers.AutoModelForCausalLM.from_pretrained(
+        ASSETS / "phi3-tiny", dtype=torch.float32
+    ).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(ASSETS / "phi3-tiny")
+    text = (ASSETS / "prompts" / "kjv-heldout.txt").read_text()
+    reference = accuracy.reference(hf_model, tokenizer(text, return_tensors="pt").input_ids, tokens)
+    full = ModelConfig.from_hf(phi3_mini.config())
+    with emulator.open_device() as device:
+        dram = Dram.of(device)
+        for name, fields in SETTINGS.items():
+            precision = dataclasses.replace(ACCURACY, **fields)
+            score = accuracy.score(
+                build_model(hf_model, device, 256, precision=precision), reference
+            )
+            weights = weights_bytes(full, precision, dram) * dram.banks
+            tiles = 2 * full.n_layers * full.n_kv_heads * full.head_dim / 1024
+            cache = 1000 * tiles * (2048 if precision.cache == ttnn.bfloat16 else 1088)
+            yield (
+                name,
+                f"{weights / 1e9:.2f} GB",
+                f"{cache / 1e9:.3f} GB",
+                f"{longest_cache(full, precision, 1, dram)}",
+                f"{score.top1:.0%} / {score.top5:.0%}",
+                f"{1 - score.pcc:.1e}",
+                f"{score.kl_steps.mean():.1e}",
+            )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tokens", type=int, default=100)
+    parser.add_argument("--write", action="store_true", help="into MODEL_BRINGUP.md")
+    args = parser.parse_args()
+    loguru.logger.disable("ttnn")
+    header = (
+        "setting",
+        "weights",
+        "1000 positions",
+        "longest cache",
+        "top-1 / top-5",
+        "1 - PCC of logits",
+        "KL, nats",
+    )
+    table = []
+    for row in rows(args.tokens):
+        table.append(row)
+        print(*row, sep=" | ", flush=True)
+    lines = document.table(header, table)
+    if args.write:
+        document.write("precision", lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Weights that were converted once come from their files again, and never another checkpoint's."""
+
+import pytest
+import torch
+import ttnn
+
+from model.weights import DeviceWeights
+
+SHAPE = (96, 64)
+
+
+@pytest.fixture
+def weight():
+    return torch.randn(SHAPE).bfloat16()
+
+
+def conversions(monkeypatch):
+    """A list that grows with each conversion of a host tensor."""
+    made, from_torch = [], ttnn.from_torch
+
+    def counted(tensor, *args, **kwargs):
+        made.append(tuple(tensor.shape))
+        return from_torch(tensor, *args, **kwargs)
+
+    monkeypatch.setattr(ttnn, "from_torch", counted)
+    return made
+
+
+@pytest.mark.parametrize("dtype", [ttnn.bfloat16, ttnn.bfloat8_b])
+def test_a_second_start_converts_nothing(dtype, weight, device, tmp_path, monkeypatch):
+    first = DeviceWeights({}, device, tmp_path).linear(weight, dtype)
+    made = conversions(monkeypatch)
+    second = DeviceWeights({}, device, tmp_path).linear(weight.clone(), dtype)
+    assert made == []
+    assert torch.equal(ttnn.to_torch(second), ttnn.to_torch(first))
+
+
+def test_other_contents_and_formats_have_files_of_their_own(weight, device, tmp_path):
+    other = weight.clone()
+    other[0, 0] += 1
+    weights = DeviceWeights({}, device, tmp_path)
+    for tensor in (weight, other):
+        assert torch.equal(ttnn.to_torch(weights.linear(tensor, ttnn.bfloat16)), tensor.T)
+    weights.linear(weight, ttnn.bfloat8_b)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_without_a_folder_nothing_is_kept(weight, device, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    DeviceWeights({}, device).linear(weight, ttnn.bfloat16)
+    assert list(tmp_path.iterdir()) == []
