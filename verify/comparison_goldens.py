@@ -3,8 +3,9 @@
 In comparison mode TTNN computes each op once more in torch, from the tensors that the op was given
 ("locally"), and, when a report is asked for, from the goldens of the ops before ("globally"). An op
 without a golden function ends the second: its results, and all that is made of them, have no golden.
-`attach` gives TTNN 0.81.1 those of nine ops, and one that works of `rotary_embedding`: its own wants
-a token index, which a prompt does not have, and the shape of the input, which the op pads.
+`attach` gives TTNN 0.81.1 those of ten ops, and of three one that works: `rotary_embedding`'s own wants
+a token index, which a prompt does not have, and the shape of the input, which the op pads; `reshape`'s
+own takes no memory configuration, and `plus_one`'s leaves the accumulated golden as it was.
 
 B batch, S sequence, N heads, K kv heads, D head_dim, C cache length, P pages.
 """
@@ -98,6 +99,25 @@ def rotary_embedding_llama(
     return input_tensor.float() * cos + turned * sin
 
 
+def rotary_embedding_llama_fused_qk(
+    q_input_tensor, k_input_tensor, cos_cache, sin_cache, trans_mat, **_
+):
+    """`rotary_embedding_llama` in decode mode of q [1, B, N, D] and k [1, B, K, D].
+
+    The tables are [1, 2 B, 1, D]: the rows for q, then those for k.
+    """
+    users = q_input_tensor.shape[1]
+    return tuple(
+        rotary_embedding_llama(x, cos, sin, trans_mat, is_decode_mode=True)
+        for x, cos, sin in zip(
+            (q_input_tensor, k_input_tensor),
+            cos_cache.split(users, 1),
+            sin_cache.split(users, 1),
+            strict=True,
+        )
+    )
+
+
 def by_halves(x, cos, sin):
     first, second = x.float().chunk(2, -1)
     return x.float() * cos.float() + torch.cat((-second, first), -1) * sin.float()
@@ -180,12 +200,27 @@ def paged_fill_cache(
     return cache
 
 
+# --- shapes and positions ------------------------------------------------------------------------
+
+
+def reshape(input_tensor, shape, **_):
+    """[...] -> `shape`, in which one size may be -1."""
+    return input_tensor.reshape(tuple(shape))
+
+
+def plus_one(input_tensor, *, skip_negative_entries=False, _ttnn_global_golden=False, **_):
+    """Integers of any shape, counted on in place; those below 0 not, if they are to be skipped."""
+    counted = input_tensor.long()  # torch adds no uint32
+    counted = (counted + ((counted >= 0) if skip_negative_entries else 1)).to(input_tensor.dtype)
+    return input_tensor.copy_(counted) if _ttnn_global_golden else counted
+
+
 # TTNN passes the accumulated goldens themselves to functions with this mark, and says so.
-for writes in (paged_update_cache, paged_fused_update_cache, paged_fill_cache):
+for writes in (paged_update_cache, paged_fused_update_cache, paged_fill_cache, plus_one):
     writes._ttnn_mutates_global_inputs = True
 
 
-GOLDENS = {
+GOLDENS = {ttnn.reshape: reshape, ttnn.plus_one: plus_one} | {
     getattr(ttnn.experimental, golden.__name__): golden
     for golden in (
         nlp_create_qkv_heads,
@@ -195,6 +230,7 @@ GOLDENS = {
         rotary_embedding,
         rotary_embedding_hf,
         rotary_embedding_llama,
+        rotary_embedding_llama_fused_qk,
         paged_update_cache,
         paged_fused_update_cache,
         paged_fill_cache,
