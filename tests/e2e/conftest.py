@@ -12,12 +12,9 @@ MODEL_FILE = ASSETS.parent / "models/microsoft/Phi-3-mini-128k-instruct/n150/fun
 
 @pytest.fixture(scope="session")
 def build(hf_model, device):
-    """max_seq_len -> a model of its own, by the file that `eval.py` runs."""
-
-    def built(length, **options):
-        return load_model_file(MODEL_FILE).build_model(hf_model, device, length, **options)
-
-    return built
+    """max_seq_len and options -> a model of its own, by the file that `eval.py` runs."""
+    build_model = load_model_file(MODEL_FILE).build_model
+    return lambda length, **options: build_model(hf_model, device, length, **options)
 
 
 @pytest.fixture(scope="session")

@@ -1,55 +1,73 @@
-"""Short and long rotary factors, about the length at which Hugging Face takes the long ones.
+"""LongRoPE's short and long factors, and a text that grows from the one to the other.
 
-The long factors are compared on the first rows of a call that is one token too long for the short.
+Hugging Face chooses for each call by its length: the long factors, for all positions, as soon as a
+sequence is longer than `original_max_position_embeddings`.
 """
 
 import pytest
 import torch
 
-from verify import golden, metrics
+from verify import accuracy, golden, metrics, tolerance
 
 from ..checking import check
 from ..conftest import CACHE_LENGTH
 from ..due import Due
 
+BEYOND = 44  # tokens of the longest prompt beyond the switch
+BEFORE, WRITTEN = 6, 14  # a text that crosses: tokens before the switch, tokens written
+
 
 @pytest.fixture(scope="module")
 def switch(hf_model):
-    """The longest sequence with short factors; the cache is as long."""
+    """The longest sequence with short factors."""
     length = hf_model.config.rope_parameters["original_max_position_embeddings"]
     assert length == CACHE_LENGTH
     return length
 
 
 @pytest.fixture(scope="module")
-def long_due(hf_model, long_ids, switch):
-    """What Hugging Face computes of one token more."""
-    ids = torch.cat((long_ids, long_ids[:, :1]), 1)
-    assert ids.shape[1] == switch + 1
-    return Due(hf_model, golden.load(hf_model, ids))
+def long_model(build, switch):
+    return build(2 * switch)
 
 
-@pytest.mark.parametrize("below", [1, 0])
-def test_short_factors_up_to_the_switch(
-    below, switch, tt_model, hf_model, long_ids, due, record_property
+@pytest.fixture(scope="module")
+def text(long_ids):
+    """[1, S] tokens, more than the switch."""
+    return torch.cat((long_ids, long_ids[:, : BEYOND + 1]), 1)
+
+
+@pytest.mark.parametrize("beyond", [-1, 0, 1, BEYOND])
+def test_a_prompt_takes_its_lengths_factors(
+    beyond, switch, long_model, hf_model, text, record_property
 ):
-    seq_len = switch - below
+    ids = text[:, : switch + beyond]
+    due = Due(hf_model, golden.load(hf_model, ids))
+    actual = long_model(ids).logits.float()
+    case = f"S{switch + beyond}"
+    check("e2e.long_rope", case, due["logits"], due.noisy_stack("logits"), actual, record_property)
+
+
+def test_a_text_that_crosses_the_switch_is_hugging_faces(
+    long_model, hf_model, text, switch, logits_limit
+):
+    """Hugging Face drops its cache there, computes all again with the long factors and goes on."""
+    prompt = text[:, : switch - BEFORE]
+    reference = accuracy.reference(hf_model, prompt, WRITTEN)
+    score = accuracy.score(long_model, reference)
+    for expected, actual in zip(reference.logits, score.logits, strict=True):
+        assert metrics.relative_l2(expected, actual) <= logits_limit
+    written = long_model.generate(prompt, max_new_tokens=WRITTEN, do_sample=False)[0, -WRITTEN:]
+    different = torch.nonzero(written != reference.tokens).flatten()
+    if len(different):  # then at a place where Hugging Face hardly prefers one of two
+        at = int(different[0])
+        logits = reference.logits[at]
+        margin = logits.max() - logits[written[at]]
+        assert margin <= tolerance.near_tie(logits, logits_limit)
+
+
+def test_short_and_long_factors_are_told_apart(hf_model, text, switch, logits_limit):
+    """Else the tests above could not fail."""
     with torch.no_grad():
-        expected = hf_model(long_ids[:, :seq_len]).logits
-    noisy, actual = due.noisy_stack("logits")[:, :seq_len], tt_model(long_ids[:, :seq_len]).logits
-    check("e2e.short_rope", f"S{seq_len}", expected, noisy, actual.float(), record_property)
-
-
-@pytest.mark.parametrize("beyond", [1, 256])
-def test_long_factors_beyond_the_switch(beyond, switch, build, long_due, record_property):
-    expected, noisy = (x[:, :switch] for x in (long_due["logits"], long_due.noisy_stack("logits")))
-    ids = long_due.golden.tokens
-    actual = build(switch + beyond)(ids).logits[:, :switch].float()
-    case = f"built-for-{switch + beyond}"
-    check("e2e.long_rope", case, expected, noisy, actual, record_property)
-
-
-def test_short_and_long_factors_are_told_apart(switch, due, long_due, logits_limit):
-    """Else the two tests above could not fail."""
-    short, long = due["logits"], long_due["logits"][:, :switch]
+        short = hf_model(text[:, :switch]).logits
+        long = hf_model(text[:, : switch + 1]).logits[:, :switch]
     assert metrics.relative_l2(short, long) > 2 * logits_limit

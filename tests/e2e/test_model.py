@@ -4,15 +4,14 @@ import pytest
 import torch
 import ttnn
 
+from model.cache import PAGE
 from verify import tolerance
 
 from ..checking import check, check_row
 from ..conftest import CACHE_LENGTH
 
 LENGTHS = [*range(1, 71), 127, 128, 129, 254, 255]
-
-
-PAGES = CACHE_LENGTH // 32  # of a row of the cache
+PAGES = CACHE_LENGTH // PAGE  # of a row of the batch
 
 
 def decoded(model, ids, cache=None):
@@ -62,8 +61,8 @@ def both_ways(model, ids):
     return torch.cat((out.logits.float(), decoded(model, ids[:, -3:], out.past_key_values)), 1)
 
 
-def test_what_other_rows_of_the_cache_hold_never_reaches_a_result(build, long_ids):
-    """A sequence has row 0; decode computes on all, and neither reads nor writes the others."""
+def test_what_another_row_of_the_cache_holds_never_reaches_a_result(build, long_ids):
+    """A sequence has the first row of the batch; decode goes over both and leaves the other alone."""
     model = build(CACHE_LENGTH, batch=2)
     clean = both_ways(model, long_ids[:, :36])
     caches = [layer.attention.cache for layer in model.model.layers]
@@ -75,15 +74,16 @@ def test_what_other_rows_of_the_cache_hold_never_reaches_a_result(build, long_id
 
 
 def strangers(cache):
-    """Put large numbers into all rows but the first; returns them, of keys and of values."""
+    """Put large numbers into all pages but the first row's; returns them, of keys and of values."""
     placed = []
     for name in ("keys", "values"):
-        held = ttnn.to_torch(getattr(cache, name))
+        tensor = getattr(cache, name)
+        held = ttnn.to_torch(tensor)
         held[PAGES:] = 100 * torch.randn(held[PAGES:].shape)
-        device = getattr(cache, name).device()
-        tensor = ttnn.from_torch(held, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=device)
-        setattr(cache, name, tensor)
         placed.append(held[PAGES:].clone())
+        ttnn.copy_host_to_device_tensor(
+            ttnn.from_torch(held, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT), tensor
+        )
     return placed
 
 

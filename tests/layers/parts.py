@@ -57,15 +57,13 @@ class Parts:
 
     def attention_at(self, i, x, position):
         """Of x's row at `position` alone, `[1, 1, H]`, after the rows before it."""
-        attention = self.layer(i).attention
-        before = misled(x, position)
+        attention, before = self.layer(i).attention, misled(x, position)
         attention.prefill(self._prompt(before), self._chunk(before))
         return self._host(attention.decode(self._token(x, position), self._step(position)), 1)
 
     def output_at(self, i, x, position):
         """As `attention_at`, of the whole layer."""
-        layer = self.layer(i)
-        before = misled(x, position)
+        layer, before = self.layer(i), misled(x, position)
         layer.prefill(self._prompt(before), self._chunk(before))
         return self._host(layer.decode(self._token(x, position), self._step(position)), 1)
 
@@ -80,24 +78,21 @@ class Parts:
     def rotated(self, x):  # [1, N, S, D], positions 0..S-1
         return rotated(self.rope, x, self.device)
 
-    def rotated_at(self, x, position):  # [1, N, D], a token's heads
-        order = pairs(self.config.head_dim)
-        heads = ttnn.create_sharded_memory_config(
-            (TILE, self.config.head_dim),
-            ttnn.num_cores_to_corerangeset(1, ttnn.CoreCoord(8, 8), row_wise=True),
-            ttnn.ShardStrategy.HEIGHT,
-            use_height_and_width_as_shard_shape=True,
-        )
-        q, k = (self._place(x[None][..., order], heads) for _ in range(2))
-        q, _ = self.rope.decode(q, k, self._step(position).cos_sin)
-        return ttnn.to_torch(q)[0, :, :, order.argsort()].float()
+    def rotated_at(self, q, k, position):  # [1, N, D], [1, K, D], a token's heads
+        """Both rotated by one call, as in a decode step: queries on the first core, keys beside."""
+        order = pairs(q.shape[-1])
+        q = self._place(q[None, ..., order], memory_config=one_core(q.shape[-1]))
+        k = self._place(k[None, ..., order])
+        heads = self.rope.decode(q, k, self._step(position).cos_sin)
+        return [ttnn.to_torch(x)[0][..., order.argsort()].float() for x in heads]
 
     def norm_and_head(self, x):  # [1, S, H] -> [1, S, V]
         return self._host(self.ends._logits(self._prompt(x)), x.shape[1])
 
     def layer(self, i):
         if i not in self._layers:
-            cache = KVCache(self.config, 1, CACHE_LENGTH, self.precision.cache, self.device)
+            dtype = self.precision.cache
+            cache = KVCache(self.config, 1, CACHE_LENGTH, dtype, self.device)
             self._layers[i] = DecoderLayer(
                 self.config, self.weights, f"model.layers.{i}.", self.rope, cache, self.precision
             )
@@ -122,43 +117,51 @@ class Parts:
         """[1, S, H] -> [1, 1, S, H] on the device, S filled with zero rows up to whole tiles."""
         return self._place(torch.nn.functional.pad(x, (0, 0, 0, -x.shape[1] % TILE))[None])
 
+    def _token(self, x, position):
+        """The row of x at a position as a decode step's input, [1, 1, 1, H] in L1."""
+        token = x[None, :, position : position + 1]
+        return place(token, self.device, memory_config=ttnn.L1_MEMORY_CONFIG)
+
+    def _place(self, x, **where):
+        return place(x, self.device, **where)
+
     def _chunk(self, x):
-        """Where a prompt [1, S, H] stands: at the beginning."""
-        rows = -(-x.shape[1] // TILE) * TILE
-        return Chunk.at(0, rows, False, self.rope, page_table(1, CACHE_LENGTH)[0], self.device)
+        """Where the rows of x [1, S, H] stand: at the beginning, in the only row of the batch."""
+        rows, pages = -(-x.shape[1] // TILE) * TILE, page_table(1, CACHE_LENGTH)[0]
+        return Chunk.at(0, rows, False, self.rope, pages, self.device)
 
     def _step(self, position):
-        """Where a token stands."""
         rows = ints([[position]] * 2, ttnn.uint32, self.device)
         pages = ints(page_table(1, CACHE_LENGTH), device=self.device)
-        positions = ints([position], device=self.device)
-        return Step(self.rope.decode_rows(rows), positions, pages)
-
-    def _token(self, x, position):
-        return self._place(x[None, :, position : position + 1], ttnn.L1_MEMORY_CONFIG)
-
-    def _place(self, x, where=ttnn.DRAM_MEMORY_CONFIG):
-        return place(x, self.device, where)
+        return Step(self.rope.decode_rows(rows), ints([position], device=self.device), pages)
 
     def _host(self, y, seq_len):
         """[1, 1, S padded, H] on the device -> [1, S, H] float32."""
         return ttnn.to_torch(y)[0, :, :seq_len].float()
 
 
-def place(x, device, where=ttnn.DRAM_MEMORY_CONFIG):
-    return ttnn.from_torch(
-        x, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=device, memory_config=where
+def place(x, device, **where):
+    return ttnn.from_torch(x, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=device, **where)
+
+
+def one_core(width):
+    """A tile row on the first core."""
+    return ttnn.create_sharded_memory_config(
+        (TILE, width),
+        ttnn.CoreGrid(x=1, y=1),
+        ttnn.ShardStrategy.HEIGHT,
+        use_height_and_width_as_shard_shape=True,
     )
 
 
 def rotated(rope, x, device, long=False):
     """Heads `[1, N, S, D]` at the positions 0..S-1, rotated by a model's rotary embedding."""
-    order, seq_len = pairs(x.shape[-1]), x.shape[2]
-    filled = torch.nn.functional.pad(x[..., order], (0, 0, 0, -seq_len % TILE))
+    order = pairs(x.shape[-1])
+    filled = torch.nn.functional.pad(x[..., order], (0, 0, 0, -x.shape[2] % TILE))
     rows = [rope.row(position, long) for position in range(filled.shape[2])]
-    tables = rope.prefill_rows(ints([rows], ttnn.uint32, device))
-    y = ttnn.to_torch(rope.prefill(place(filled, device), tables))
-    return y[:, :, :seq_len, order.argsort()].float()
+    cos_sin = rope.prefill_rows(ints([rows], ttnn.uint32, device))
+    y = ttnn.to_torch(rope.prefill(place(filled, device), cos_sin))[:, :, : x.shape[2]]
+    return y[..., order.argsort()].float()
 
 
 def misled(x, position):

@@ -95,12 +95,13 @@ def test_rotation(of, seq_len, parts, due, record_property):
 
 @every_position
 def test_rotation_of_a_token(position, parts, due, record_property):
-    name = "layers.0.q"
-    actual = parts.rotated_at(due[name + "_unrotated"][:, :, position], position)[:, :, None]
-    case = f"decode-{name}-P{position}"
-    check_row(
-        "layers.rotation", case, due[name], due.noisy(name), position, actual, record_property
-    )
+    names = "layers.0.q", "layers.0.k"
+    heads = [due[name + "_unrotated"][:, :, position] for name in names]
+    for name, actual in zip(names, parts.rotated_at(*heads, position), strict=True):
+        case, actual = f"decode-{name}-P{position}", actual[:, :, None]
+        check_row(
+            "layers.rotation", case, due[name], due.noisy(name), position, actual, record_property
+        )
 
 
 @pytest.mark.parametrize("length", [1, 31, 32, 33, 255, 256, 257, 1024])
@@ -109,13 +110,12 @@ def test_rope_tables(length, parts, due):
 
     Hugging Face takes the long factors from the first position beyond original_max_position.
     """
-    config = parts.config
+    rope, head_dim = parts.config.rope, parts.config.head_dim
     theirs = due.hf_model.model.rotary_emb(torch.zeros(1), torch.arange(length)[None])
-    long = length > config.rope.original_max_position
-    ours = cos_sin(config.rope, config.head_dim, long, length)
-    order = pairs(config.head_dim)
+    ours = cos_sin(rope, head_dim, length > rope.original_max_position, length)
     for name, expected, actual in zip(("cos", "sin"), theirs, ours, strict=True):
-        check_equal("layers.rope_tables", f"{name}-S{length}", expected[0][:, order], actual)
+        expected = expected[0][:, pairs(head_dim)]
+        check_equal("layers.rope_tables", f"{name}-S{length}", expected, actual)
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3, 4])

@@ -306,4 +306,97 @@ PAGED_DECODE = Op(
     ),
 )
 
-OPS = [SDPA, SDPA_DECODE, PAGED_DECODE]
+# --- a piece of a prompt over the pages of a sequence --------------------------------------------
+
+
+def chunk(heads, kv_heads, pages, width, start, length, values=plain):
+    """q [1, N, S, D], positions start to start + S - 1, over pages [2 P, K, 32, D], half of them used."""
+    shape = (1, heads, length, width)
+
+    def make():
+        cache = (2 * pages, kv_heads, BLOCK, width)
+        q, k, v = values(*shape), values(*cache), plain(*cache)
+        if values is massive:
+            q, k = q / 30, k / 30
+        return (
+            *map(Operand, (q, k, v)),
+            Operand(table_of(2, pages)[:1], ttnn.int32, ROWS),
+            Operand(torch.tensor([start], dtype=torch.int32), ttnn.int32, ROWS),
+        )
+
+    return Sample(shape, make, note=note_of(heads, kv_heads, PLAIN[values], f"from-{start}"))
+
+
+def chunk_call(q, k, v, table, start):
+    return ttnn.transformer.chunked_scaled_dot_product_attention(
+        input_tensor_q=q,
+        input_tensor_k=k,
+        input_tensor_v=v,
+        page_table_tensor=table,
+        chunk_start_idx_tensor=start,
+    )
+
+
+def seen_by(q, k, v, table, start):
+    """The keys and values up to the chunk's end."""
+    end = int(start) + q.shape[2]
+    return (q, *(sequences(x, table)[:, :, :end] for x in (k, v)))
+
+
+def chunk_golden(*operands):
+    q, k, v = seen_by(*operands)
+    end = k.shape[2]
+    return eager(q, k, v, causal(end)[:, :, end - q.shape[2] :], None)
+
+
+CHUNKED = Op(
+    "chunked_scaled_dot_product_attention",
+    call=chunk_call,
+    golden=chunk_golden,
+    floor=lambda golden, *operands: noise.attention(*seen_by(*operands)),
+    samples=(
+        chunk(4, 4, 8, 64, 0, 64),
+        chunk(4, 4, 8, 64, 128, 32),
+        chunk(8, 2, 8, 96, 64, 64),
+        chunk(2, 2, 16, 128, 256, 128),
+    ),
+    references=(
+        chunk(32, 32, 8, 96, 128, 128),
+        chunk(32, 8, 8, 96, 0, 128),
+        chunk(32, 32, 8, 96, 128, 64, massive),
+    ),
+    errors=(
+        Refused(
+            "table-in-float",
+            lambda device: chunk_call(
+                on(device, plain(1, 4, 32, 64)),
+                *(on(device, plain(8, 4, 32, 64)) for _ in range(2)),
+                on(device, torch.ones(1, 8), BF16, ROWS),
+                on(device, torch.tensor([0]), ttnn.int32, ROWS),
+            ),
+            "Page table must be int32",
+        ),
+        Refused(
+            "heads",
+            lambda device: chunk_call(
+                on(device, plain(1, 3, 32, 64)),
+                *(on(device, plain(8, 4, 32, 64)) for _ in range(2)),
+                on(device, table_of(1, 8), ttnn.int32, ROWS),
+                on(device, torch.tensor([0]), ttnn.int32, ROWS),
+            ),
+            "num_heads",
+        ),
+        Refused(
+            "layout",
+            lambda device: chunk_call(
+                on(device, plain(1, 4, 32, 64), layout=ROWS),
+                *(on(device, plain(8, 4, 32, 64)) for _ in range(2)),
+                on(device, table_of(1, 8), ttnn.int32, ROWS),
+                on(device, torch.tensor([0]), ttnn.int32, ROWS),
+            ),
+            "must be tilized",
+        ),
+    ),
+)
+
+OPS = [SDPA, SDPA_DECODE, PAGED_DECODE, CHUNKED]

@@ -389,4 +389,120 @@ FUSED_UPDATE = Op(
     ),
 )
 
-OPS = [FILL, UPDATE, PAGED_UPDATE, TABLE_UPDATE, PAGED_FILL, FUSED_UPDATE]
+# --- keys and values at once through a table of pages --------------------------------------------
+
+
+def fused_table_update(users, heads, pages, width, positions):
+    """As `table_update`, of two caches; positions [B] and the page table come last."""
+    cache, tokens = (users * pages, heads, BLOCK, width), (1, users, heads, width)
+
+    def make():
+        return (
+            Operand(plain(*cache)),
+            Operand(plain(*tokens), memory="height"),
+            Operand(plain(*cache)),
+            Operand(plain(*tokens), memory="lower"),
+            integers(positions),
+            Operand(table_of(users, pages), ttnn.int32, ROWS),
+        )
+
+    note = "at-" + "-".join(map(str, positions[:4]))
+    return Sample(cache, make, memory="height", note=note)
+
+
+def fused_table_call(keys, k, values, v, positions, table):
+    ttnn.experimental.paged_fused_update_cache(
+        keys, k, values, v, update_idxs_tensor=positions, page_table=table
+    )
+    return keys, values
+
+
+def fused_table_golden(keys, k, values, v, positions, table):
+    return [
+        table_update_golden(cache, tokens, positions, table)
+        for cache, tokens in ((keys, k), (values, v))
+    ]
+
+
+FUSED_TABLE_UPDATE = Op(
+    "paged_fused_update_cache_table",
+    call=fused_table_call,
+    golden=fused_table_golden,
+    samples=(
+        fused_table_update(1, 4, 8, 96, [33]),
+        fused_table_update(4, 2, 8, 64, [0, 31, 32, 255]),
+        fused_table_update(3, 1, 8, 64, [63, SKIP, 5]),
+    ),
+    references=(fused_table_update(8, 8, 8, 96, [36 * user for user in range(8)]),),
+    errors=(
+        Refused(
+            "same-cores",
+            lambda device: fused_table_call(
+                *(
+                    on(device, plain(*shape), memory=memory)
+                    for shape, memory in [((16, 2, 32, 64), "dram"), ((1, 2, 2, 64), "height")] * 2
+                ),
+                on(device, torch.tensor([1, 2]), ttnn.int32, ROWS),
+                on(device, table_of(2, 8), ttnn.int32, ROWS),
+            ),
+            "must not overlap",
+        ),
+    ),
+)
+
+# --- positions -----------------------------------------------------------------------------------
+
+
+def counted(positions, dtype=ttnn.int32, skip=False):
+    return Sample(
+        tuple(torch.tensor(positions).shape),
+        lambda: (Operand(torch.tensor(positions, dtype=torch.int32), dtype, ROWS),),
+        dtype,
+        note="skipping" if skip else "",
+        kwargs={"skip_negative_entries": skip},
+    )
+
+
+def plus_one_call(positions, **kwargs):
+    ttnn.plus_one(positions, **kwargs)
+    return positions
+
+
+PLUS_ONE = Op(
+    "plus_one",
+    call=plus_one_call,
+    golden=lambda positions, *, skip_negative_entries: (
+        positions + ((positions >= 0) if skip_negative_entries else 1)
+    ),
+    samples=(
+        counted([0, 31, 254, 7]),
+        counted([5, SKIP, 0, SKIP], skip=True),
+        counted([[3], [90]], ttnn.uint32),
+    ),
+    references=(counted([*range(32)]), counted([[131071] * 32], ttnn.uint32)),
+    errors=(
+        Refused(
+            "float",
+            lambda device: ttnn.plus_one(on(device, plain(4), BF16, ROWS)),
+            "Only INT32 and UINT32",
+        ),
+        Refused(
+            "tiles",
+            lambda device: ttnn.plus_one(
+                on(device, torch.ones(32, 32, dtype=torch.int32), ttnn.int32)
+            ),
+            "Only ROW_MAJOR layout",
+        ),
+    ),
+)
+
+OPS = [
+    FILL,
+    UPDATE,
+    PAGED_UPDATE,
+    TABLE_UPDATE,
+    PAGED_FILL,
+    FUSED_UPDATE,
+    FUSED_TABLE_UPDATE,
+    PLUS_ONE,
+]

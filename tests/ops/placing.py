@@ -59,6 +59,13 @@ def _height(shape, device, first_row=0):
     return _sharded(ttnn.TensorMemoryLayout.HEIGHT_SHARDED, cores, each, columns)
 
 
+def _both(shape, device):
+    """A tile row on each core of "height" and then of "lower", half of the tensor's on either."""
+    rows, columns = _tiles(shape)
+    cores = _cores(device, rows // 2).merge(_cores(device, rows // 2, 4))
+    return _sharded(ttnn.TensorMemoryLayout.HEIGHT_SHARDED, cores, 1, columns)
+
+
 def _width(shape, device):
     rows, columns = _tiles(shape)
     each = -(-columns // (SIDE * SIDE))
@@ -93,6 +100,7 @@ MEMORY = {
     "l1": lambda shape, device: ttnn.L1_MEMORY_CONFIG,
     "height": _height,
     "lower": lambda shape, device: _height(shape, device, first_row=4),  # apart from "height"
+    "both": _both,
     "width": _width,
     "block": _block,
 }

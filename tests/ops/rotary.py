@@ -304,6 +304,90 @@ LLAMA_DECODE = Op(
     ),
 )
 
+# --- decode: queries and keys by one call --------------------------------------------------------
+
+
+def pairs_fused(users, heads, kv_heads, width, values=plain):
+    """q [1, B, N, D] on the first B cores, k [1, B, K, D] on others; the tables' rows for q, then k."""
+    shape = (1, users, heads, width)
+
+    def make():
+        q, k = values(*shape), values(1, users, kv_heads, width)
+        tables = [paired(torch.cat((t, t), 1)) for t in users_rows(width, users)]
+        return (
+            Operand(paired(q), memory="height"),
+            Operand(paired(k), memory="lower"),
+            *(Operand(table, memory="both") for table in tables),
+            Operand(pair_matrix(2 * users), memory="both"),
+        )
+
+    note = "" if kv_heads == heads else f"{kv_heads}-kv"
+    return marked(shape, values, make, note, memory="height")
+
+
+def fused_floor(golden, q, k, cos, sin, matrix):
+    """Of queries or of keys, whichever it is asked for."""
+    x, half = (q, slice(0, q.shape[1])) if golden.shape == q.shape else (k, slice(q.shape[1], None))
+    return noise.rotary(*(unpaired(t) for t in (x, cos[:, half], sin[:, half])))
+
+
+def fused_golden(q, k, cos, sin, matrix):
+    users = q.shape[1]
+    return [
+        paired(users_rotated(*(unpaired(t) for t in (x, cos[:, half], sin[:, half]))))
+        for x, half in ((q, slice(0, users)), (k, slice(users, None)))
+    ]
+
+
+def fused(*operands):
+    return ttnn.experimental.rotary_embedding_llama_fused_qk(*operands)
+
+
+LLAMA_FUSED = Op(
+    "rotary_embedding_llama_fused_qk",
+    call=fused,
+    golden=fused_golden,
+    floor=fused_floor,
+    samples=(
+        pairs_fused(1, 4, 4, 64),
+        pairs_fused(3, 4, 2, 96),
+        pairs_fused(8, 8, 8, 128),
+    ),
+    references=(pairs_fused(16, 32, 8, 96), pairs_fused(8, 32, 32, 96, massive)),
+    errors=(
+        Refused(
+            "dram",
+            lambda device: fused(
+                *(
+                    on(device, t)
+                    for t in (
+                        plain(1, 2, 4, 64),
+                        plain(1, 2, 4, 64),
+                        *users_rows(64, 4),
+                        pair_matrix(4),
+                    )
+                )
+            ),
+            "HEIGHT_SHARDED",
+        ),
+        Refused(
+            "same-cores",
+            lambda device: fused(
+                *(
+                    on(device, t, memory="height")
+                    for t in (
+                        plain(1, 2, 4, 64),
+                        plain(1, 2, 4, 64),
+                        *users_rows(64, 4),
+                        pair_matrix(4),
+                    )
+                )
+            ),
+            "overlap",
+        ),
+    ),
+)
+
 # --- halves by rotary_embedding_hf ---------------------------------------------------------------
 
 
@@ -346,4 +430,4 @@ HF_DECODE = Op(
     ),
 )
 
-OPS = [ROTARY, ROTARY_TOKEN, LLAMA, LLAMA_DECODE, HF, HF_DECODE]
+OPS = [ROTARY, ROTARY_TOKEN, LLAMA, LLAMA_DECODE, LLAMA_FUSED, HF, HF_DECODE]
