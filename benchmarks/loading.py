@@ -1,0 +1,109 @@
+"""How long the full Phi-3-mini takes to start, first and again with a weight cache, and host memory.
+
+python -m benchmarks.loading [--layers 32] [--precision accuracy] [--folder FOLDER]
+
+A checkpoint of random weights is written to a temporary folder and loaded onto TTNN's mock n150,
+each time by a process of its own. Memory is the most that the process held of its own, above what
+it held before (pages of mapped files, which the system takes back as it likes, do not count).
+"""
+
+import argparse
+import multiprocessing
+import pathlib
+import tempfile
+import threading
+import time
+
+import loguru
+import safetensors.torch
+import torch
+import ttnn
+
+from benchmarks import phi3_mini
+from emulator import toolchain
+from model import PRECISIONS, Checkpoint, build
+
+PEAK_LIMIT = 1.3  # times the largest layer and the embeddings
+
+
+def own_memory():
+    """GB of this process's own pages."""
+    for line in pathlib.Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon"):
+            return int(line.split()[1]) * 1024 / 1e9
+
+
+class Peak(threading.Thread):
+    """The most own memory while it runs."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.most, self.done = 0.0, threading.Event()
+
+    def run(self):
+        while not self.done.wait(0.005):
+            self.most = max(self.most, own_memory())
+
+
+def start(folder, layers, precision, results):
+    """Load the model once; puts (seconds, GB held at most above the beginning)."""
+    loguru.logger.disable("ttnn")
+    toolchain.prepare()
+    device = ttnn.open_device(device_id=0)
+    before, peak = own_memory(), Peak()
+    peak.start()
+    begin = time.perf_counter()
+    model = build(
+        phi3_mini.config(layers),
+        Checkpoint(folder),
+        device,
+        256,
+        precision=precision,
+        weight_cache=folder / "converted",
+    )
+    seconds = time.perf_counter() - begin
+    peak.done.set()
+    del model
+    ttnn.close_device(device)
+    results.put((seconds, peak.most - before))
+
+
+def write_checkpoint(folder, layers):
+    """A checkpoint of one file; returns bytes of the largest layer and the embeddings."""
+    weights = dict(phi3_mini.RandomWeights(phi3_mini.config(layers)))
+    safetensors.torch.save_file(weights, folder / "model.safetensors")
+
+    def size(part):
+        return sum(w.numel() * 2 for name, w in weights.items() if part in name)
+
+    return size("layers.0.") + size("embed_tokens")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--layers", type=int, default=phi3_mini.N_LAYERS)
+    parser.add_argument("--precision", choices=PRECISIONS, default="accuracy")
+    parser.add_argument("--folder", help="where the files go; default: the system's")
+    args = parser.parse_args()
+    torch.set_num_threads(2)
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+        folder = pathlib.Path(folder)
+        allowed = PEAK_LIMIT * write_checkpoint(folder, args.layers) / 1e9
+        for which in ("first", "second"):
+            results = context.Queue()
+            process = context.Process(
+                target=start, args=(folder, args.layers, args.precision, results)
+            )
+            process.start()
+            seconds, held = results.get()
+            process.join()
+            verdict = "met" if held <= allowed else "MISSED"
+            print(
+                f"{args.layers} layers, {args.precision}, {which} start: {seconds:.1f} s, "
+                f"{held:.3f} GB of memory ({verdict}: {allowed:.3f} GB)"
+            )
+
+
+if __name__ == "__main__":
+    main()
