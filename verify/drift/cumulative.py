@@ -78,7 +78,7 @@ def outputs(model, sequences, traced, places, isolate=False):
             raise tracing.Untold(f"{piece}: call {index} is {call.name}; another run had another.")
         result = run()
         made = taps.device_tensors([result])
-        for tensor in made:
+        for tensor in (*made, *tracing.rewritten(call)):
             reader.written(tensor)
         for one in passes:
             for output, tensor in enumerate(made):
@@ -127,7 +127,14 @@ def _rows(sequences, places, read):
         pcc = metrics.pcc(torch.cat(golden), torch.cat(mine))
         gain = error / before if before else math.nan
         table.append(
-            Row(label(step), _error(golden, mine, many), _error(golden, mine, single), pcc, update, gain)
+            Row(
+                label(step),
+                _error(golden, mine, many),
+                _error(golden, mine, single),
+                pcc,
+                update,
+                gain,
+            )
         )
         before, input_name = error, step.name
     return table

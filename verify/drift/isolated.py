@@ -11,12 +11,12 @@ import contextlib
 import dataclasses
 import math
 
-import torch
-
 from verify import metrics, noise, tolerance
 
+from . import due as dues
 from . import finding, layouts, reading, semantics, taps, tracing, walk
 from .finding import Finding
+from .judging import judged
 
 # A tensor whose relative L2 error is below this is the value it is compared with, and not another.
 SAME = 0.1
@@ -34,7 +34,7 @@ def run(model, sequences, traced, steps, accurate=False, first=False):
 
     Args:
         traced: of `tracing.trace` on the same walk.
-        accurate: see `semantics.Made`.
+        accurate: see `due.Made`.
         first: end with the first call that is bad.
 
     Raises:
@@ -72,9 +72,7 @@ class _Observer:
         self.owners = {}  # cache -> (layer, "k" or "v")
         self.written = {}  # piece, layer, "k" or "v" -> whether a call wrote it
         self.columns = {}  # kind of value -> name of the layout in which its columns were found
-        self.pairs = any(
-            call.short.startswith("rotary_embedding_llama") for calls, _ in traced for call in calls
-        )
+        self.pairs = tracing.paired_heads(traced, steps)
 
     # --- pieces -------------------------------------------------------------------------------------
 
@@ -86,7 +84,9 @@ class _Observer:
 
     def end(self, piece, logits):
         if self.index != len(self.calls):
-            raise tracing.Untold(f"{piece}: {self.index} calls, {len(self.calls)} when it was traced.")
+            raise tracing.Untold(
+                f"{piece}: {self.index} calls, {len(self.calls)} when it was traced."
+            )
         if any("logits" == step.name for p in self.passes for step in p.steps.values()):
             self._returned(piece, logits)
 
@@ -114,17 +114,25 @@ class _Observer:
                 f"{self.piece}: call {index} is {call.name}, it was {due} when it was traced."
             )
         if self.calls[index].short in semantics.NOT_JUDGED:
-            return run()
+            result = run()
+            for tensor in tracing.rewritten(call):
+                self.reader.written(tensor)
+            return result
         operands = call.operands
-        arguments = self.reader.held(call.args), {
-            name: self.reader.held(value) for name, value in call.kwargs.items()
-        }
+        arguments = (
+            self.reader.held(call.args),
+            {name: self.reader.held(value) for name, value in call.kwargs.items()},
+        )
         pairs = tracing.written_pairs(call)
+        table = tracing.page_table(call)
+        self.pages = (
+            None if table is None else self.reader.read(table).reshape(-1, table.shape[-1])[0]
+        )
         inherited = [self.origins.get(tensor.buffer_unique_id()) for tensor in operands]
         inputs = [(tensor, self.reader.read(tensor)) for tensor in operands]
         result = run()
         made = [cache for cache, _ in pairs] or taps.device_tensors([result])
-        for tensor in made:
+        for tensor in (*made, *taps.device_tensors([result])):
             self.reader.written(tensor)
         own, floors, status, note = self._own(call, arguments, made)
         worst = next((one for one in own if not one.passed), own[0] if own else None)
@@ -132,7 +140,7 @@ class _Observer:
             status = finding.WRONG
         steps = self._steps_at(index, len(made), bool(pairs))
         source = next((one for one in inherited if one), None)
-        before = max((one.noise for one in inherited if one), default=0.0)
+        before = math.hypot(*(one.noise for one in inherited if one))
         said = False
         for output, tensor in enumerate(made):
             step = steps.get(output)
@@ -141,11 +149,16 @@ class _Observer:
                 self._cache(index, call, output, tensor, pairs[output][1], before, worst, status)
                 said = True
                 continue
+            kept = self.origins.get(tensor.buffer_unique_id())
+            if step is None and kept and semantics.moves(call.name):
+                continue  # a view
             origin = _Origin(None, math.hypot(before, own_noise), (index, call.name), source)
             if step is not None:
                 floor = floors[output] if floors else None
                 floor = self._step_floor(floor, before, inputs)
-                said |= self._step(index, call, step, tensor, inputs, inherited, floor, worst, status)
+                said |= self._step(
+                    index, call, step, tensor, inputs, inherited, floor, worst, status
+                )
                 origin = _Origin(step.name, 0.0, (index, call.name), source)
             self.origins[tensor.buffer_unique_id()] = origin
         if not said:
@@ -159,19 +172,23 @@ class _Observer:
         names = tuple(reading.dtype_name(tensor) for tensor in made)
         shapes = tuple(tuple(tensor.shape) for tensor in made)
         try:
-            dues = semantics.due(
-                call.name, call.operation, semantics.Made(names, shapes, self.accurate), args, kwargs
+            found = semantics.due(
+                call.name,
+                call.operation,
+                dues.Made(names, shapes, self.accurate),
+                args,
+                kwargs,
             )
-            if len(dues) != len(made):
-                raise ValueError(f"{len(made)} results, the golden function makes {len(dues)}.")
+            if len(found) != len(made):
+                raise ValueError(f"{len(made)} results, the golden function makes {len(found)}.")
             verdicts = []
-            for one, tensor, dtype in zip(dues, made, names, strict=True):
+            for one, tensor, dtype in zip(found, made, names, strict=True):
                 actual = self.reader.read(tensor)
                 verdicts.append(judged(one.value, actual[one.region], dtype, one.floor))
-            return verdicts, [one.floor for one in dues], finding.OK, ""
-        except semantics.NoGolden as error:
+            return verdicts, [one.floor for one in found], finding.OK, ""
+        except dues.NoGolden as error:
             return [], [], finding.NO_GOLDEN, str(error)
-        except Exception as error:  # a golden function's failure is no finding about the model
+        except Exception as error:  # noqa: BLE001 - a golden function's failure is no finding about the model
             return [], [], finding.TOOL_ERROR, f"{type(error).__name__}: {error}"
 
     # --- steps --------------------------------------------------------------------------------------
@@ -230,13 +247,7 @@ class _Observer:
         return lambda: noise.chain(own() if own else noise.EXACT, inherited)
 
     def _layouts(self, step, shape, rows):
-        permuted = 0
-        if self.pairs and step.short in ("q", "k", "q_unrotated", "k_unrotated"):
-            permuted = step.shape[0]
-        elif self.pairs and step.short == "qkv":
-            v = self.steps[f"layers.{step.layer}.v"]
-            permuted = (step.shape[0] // v.shape[1] - v.shape[0], v.shape[1])
-        return layouts.candidates(shape, rows, step.shape, permuted)
+        return layouts.of_step(step, shape, rows, self.pairs)
 
     def _usual(self, step, found):
         """The layout of a value that is like nothing: as it was found elsewhere, or as rope wants it."""
@@ -260,7 +271,7 @@ class _Observer:
             note = f"it writes into the {owner[1]} cache of layer {owner[0]}"
             self._say(finding.MISUSED, index, call.name, *where, own=own, note=note)
             return
-        verdict = self._cached(cache, layer, which, one.rows.stop, before)
+        verdict = self._cached(cache, layer, which, one.rows, before)
         if verdict is None or verdict.passed or status == finding.WRONG:
             self._say(status, index, call.name, *where, own=own, step=verdict)
             return
@@ -279,19 +290,29 @@ class _Observer:
         self._say(finding.MISUSED, index, call.name, *where, own=own, step=verdict, note=note)
 
     def _cached(self, cache, layer, which, rows, before):
-        """The verdict of a cache's first rows; None of a cache in pages, which is not looked into."""
+        """The verdict of a cache's rows so far; None where they are not to be found."""
         step = self.steps[f"layers.{layer}.{which}"]
-        permuted = step.shape[0] if self.pairs and which == "k" else 0
-        found = layouts.in_cache(tuple(cache.shape), rows, step.shape, permuted)
+        actual = self.reader.read(cache)
+        found, first = self._rows_in_cache(step, tuple(cache.shape), rows)
         if not found:
             return None
-        given, actual = self.values.given[step.name][:rows], self.reader.read(cache)
+        given = self.values.given[step.name][first : rows.stop]
         layout, _ = layouts.nearest(found, actual, given)
         floor = noise.Floor(before, before)
         dtype = reading.dtype_name(cache)
         if dtype in metrics.BLOCK_BITS:
             floor = noise.chain(floor, noise.output(given.double(), dtype))
         return judged(given, layout.read(actual), dtype, lambda: floor)
+
+    def _rows_in_cache(self, step, shape, rows):
+        """(layouts, first row) of keys or values in a cache: from row 0 on as far as its pages are known."""
+        permuted = step.shape[0] if self.pairs and step.short == "k" else 0
+        pages, first = self.pages, 0
+        if pages is not None:
+            if len(pages) * shape[2] < rows.stop:  # those of this pass alone
+                first = rows.start
+            pages = pages[: -(-(rows.stop - first) // shape[2])]
+        return layouts.in_cache(shape, rows.stop - first, step.shape, permuted, pages), first
 
     # --- who is to blame ----------------------------------------------------------------------------
 
@@ -308,9 +329,9 @@ class _Observer:
                 pccs.append(best[1])
                 continue
             wanted = self.steps[name]
-            if step.kind == "attention" and wanted.short in "kv" and len(rows) < rows.stop:
-                if self._unwritten(index, wanted, rows, verdict):
-                    return
+            cached = step.kind == "attention" and wanted.short in "kv"
+            if cached and self._unwritten(index, wanted, rows, verdict):
+                return
             if any(missing.name == name for missing in one.missing):
                 self._missing(index, wanted, verdict)
                 return
@@ -319,7 +340,14 @@ class _Observer:
         worst = min(pccs, default=None)
         note = "it computes rightly from what it is given: a constant or an argument is wrong"
         self._say(
-            finding.MISUSED, index, call.name, *where, own=own, step=verdict, inputs=worst, note=note
+            finding.MISUSED,
+            index,
+            call.name,
+            *where,
+            own=own,
+            step=verdict,
+            inputs=worst,
+            note=note,
         )
 
     def _best_input(self, name, step, rows, inputs):
@@ -337,9 +365,8 @@ class _Observer:
         due = given[rows.start : rows.stop]
         choices = [(due, self._layouts(wanted, tuple(values.shape), len(rows)))]
         if cached:
-            permuted = wanted.shape[0] if self.pairs and wanted.short == "k" else 0
-            args = (tuple(values.shape), rows.stop, wanted.shape, permuted)
-            choices.append((given[: rows.stop], layouts.in_cache(*args)))
+            found, first = self._rows_in_cache(wanted, tuple(values.shape), rows)
+            choices.append((given[first : rows.stop], found))
         if wanted.short == "gate_up":  # its halves may come as two tensors
             half = due.shape[-1] // 2
             found = layouts.candidates(tuple(values.shape), len(rows), (half,))
@@ -376,7 +403,8 @@ class _Observer:
         """An operand is not what Hugging Face has there, though a call makes that."""
         where = (step.layer, step.short, step.part)
         for origin in inherited:
-            changed = [] if origin is None else self._since(origin)
+            since = [] if origin is None else self._since(origin)
+            changed = [call for call in since if not semantics.moves(call[1])]
             if origin is not None and self._named(origin) == wanted.name and changed:
                 index, name = changed[-1]
                 note = f"it changes {wanted.name}, which Hugging Face hands on as it is"
@@ -428,34 +456,3 @@ class _Observer:
         )
         if self.first and self.findings[-1].bad:
             raise _Enough
-
-
-def judged(expected, actual, dtype, floor):
-    """A `tolerance.Verdict`; of what one rounding explains in brief, since a walk has many of these.
-
-    Args:
-        floor: makes the noise floor, None for data that only moves.
-    """
-    if expected.shape == actual.shape:
-        brief = _brief(expected, actual, dtype, floor)
-        if brief is not None:
-            return brief
-    floor = tolerance.MOVEMENT if floor is None else floor()
-    return tolerance.judge(metrics.compare(expected, actual), floor)
-
-
-def _brief(expected, actual, dtype, floor):
-    """The verdict of equal values, or of values that are one rounding apart; None of others."""
-    if torch.equal(expected.to(actual.dtype), actual):
-        return tolerance.Verdict("ok", 0.0, 0.0, None, "equal", finding.Brief(0.0, 1.0))
-    if floor is None:
-        return None
-    x, y = metrics.rows(expected), metrics.rows(actual)
-    error, size, quick = (y - x).norm(dim=-1), x.norm(dim=-1), noise.output(x, dtype)
-    whole = float(error.norm() / size.norm())
-    allowed = [tolerance.K * one for one in (quick.relative_l2, quick.worst_row)]
-    if not (whole <= allowed[0] and bool((error <= allowed[1] * size).all())):
-        return None
-    used = max(whole / allowed[0], float((error / size).nan_to_num(0).max()) / allowed[1])
-    pcc = metrics.pcc(expected, actual)
-    return tolerance.Verdict("ok", used, used * tolerance.K, None, "", finding.Brief(whole, pcc))

@@ -10,6 +10,7 @@ rotary_embedding_llama wants them.
 """
 
 import dataclasses
+import math
 
 import torch
 
@@ -56,10 +57,33 @@ def candidates(shape, rows, row_shape, permuted=0):
     return layouts
 
 
-def in_cache(shape, rows, row_shape, permuted=0):
-    """Layouts of the first rows of slot 0 of a cache `[slots, K, C, D]`."""
+def of_step(step, shape, rows, heads=None):
+    """`candidates` of a step's value.
+
+    Args:
+        heads: (N + K, D) of a model whose queries and keys are rotated in pairs of columns, else None.
+    """
+    permuted = 0
+    if heads and step.short == "qkv":
+        permuted = heads
+    elif heads and step.short in ("q", "k", "q_unrotated", "k_unrotated"):
+        permuted = step.shape[0]
+    return candidates(shape, rows, step.shape, permuted)
+
+
+def in_cache(shape, rows, row_shape, permuted=0, pages=None):
+    """Layouts of the first rows of slot 0 of a cache `[slots, K, C, D]`.
+
+    Args:
+        pages: of a cache in pages `[P, K, block, D]`, the numbers of those that hold the rows.
+    """
     places = torch.arange(torch.Size(shape).numel()).reshape(tuple(shape))
     heads, width = row_shape
+    if pages is not None:
+        if len(shape) != 4 or not 0 <= int(pages.min()) <= int(pages.max()) < shape[0]:
+            return []
+        places = places[pages].transpose(0, 1).flatten(1, 2)[None]
+        shape = tuple(places.shape)
     if len(shape) != 4 or shape[1] != heads or shape[2] < rows or shape[3] < width:
         return []
     found = [columns.transpose(0, 1) for columns in _columns(places[0, :, :rows], width)]
@@ -72,7 +96,7 @@ def in_cache(shape, rows, row_shape, permuted=0):
 def nearest(layouts, tensor, expected):
     """(layout, relative L2 error) of the one in which the tensor is nearest to the value."""
     errors = [metrics.relative_l2(expected, layout.read(tensor)) for layout in layouts]
-    errors = [error if error == error else torch.inf for error in errors]  # NaN is far away
+    errors = [torch.inf if math.isnan(error) else error for error in errors]  # NaN is far away
     least = min(range(len(layouts)), key=errors.__getitem__)
     return layouts[least], errors[least]
 

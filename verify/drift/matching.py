@@ -106,7 +106,7 @@ class Matched:
 def passes(calls, steps, start, count):
     """Match the calls of one call of the model, which is given `count` tokens from position `start` on.
 
-    It is cut before each embedding: a model may take its tokens in pieces.
+    It is cut before each embedding of tokens: a model may take them in pieces.
 
     Args:
         calls: `Traced` in their order.
@@ -115,7 +115,12 @@ def passes(calls, steps, start, count):
     Returns:
         A list of `Matched`.
     """
-    begins = [i for i, call in enumerate(calls) if call.kind == "embedding"]
+    embedding = steps[0]
+    begins = [
+        i
+        for i, call in enumerate(calls)
+        if call.kind == "embedding" and fits((call, 0, call.outputs[0]), embedding)
+    ]
     sizes = [_rows(calls[i].outputs[0]) for i in begins]
     if not calls:
         return []
@@ -179,10 +184,10 @@ def aligned(elements, steps, fits):
         if best[i][j] == 1 + best[i + 1][j + 1] and fits(elements[i], steps[j]):
             pairs.append((i, j))
             i, j = i + 1, j + 1
-        elif best[i][j + 1] == best[i][j]:  # no match of this step does as well later
-            j += 1
-        else:
+        elif best[i + 1][j] == best[i][j]:  # something later matches this step, or none does
             i += 1
+        else:
+            j += 1
     return pairs
 
 

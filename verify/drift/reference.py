@@ -70,7 +70,7 @@ def steps(hf_model):
     for i, layer in enumerate(body.layers):
         at = f"layers.{i}."
 
-        def step(name, kind, inputs, shape, due, part, at=at, i=i):
+        def step(name, kind, inputs, shape, due, part, at=at, i=i, before=before):
             names = tuple(x if x == before or "." in x else at + x for x in inputs)
             made.append(Step(at + name, kind, names, shape, due, i, part))
 
@@ -91,6 +91,9 @@ def steps(hf_model):
         step("residual", "add", (before, "o_proj"), (hidden,), torch.add, "attention")
         step("post_norm", "norm", ("residual",), (hidden,), layer.post_attention_layernorm, "MLP")
         step("gate_up", "product", ("post_norm",), (2 * inner,), mlp.gate_up_proj, "MLP")
+        for number, name in enumerate(("gate", "up")):  # of a model that has two products
+            due = _half(mlp.gate_up_proj, number)
+            step(name, "product", ("post_norm",), (inner,), due, "MLP")
         step("product", "multiply", ("gate_up",), (inner,), _gated(mlp.activation_fn), "MLP")
         step("down", "product", ("product",), (hidden,), mlp.down_proj, "MLP")
         step("output", "add", ("residual", "down"), (hidden,), torch.add, "MLP")
@@ -106,6 +109,10 @@ def values(steps, golden):
     """The `Values` of a `verify.golden.Golden` for all steps."""
     rows = {"model.cos": golden.values["cos"][0], "model.sin": golden.values["sin"][0]}
     for step in steps:
+        if step.short in ("gate", "up"):
+            gate_up = rows[step.name.rpartition(".")[0] + ".gate_up"]
+            rows[step.name] = gate_up.chunk(2, -1)[step.short == "up"]
+            continue
         value = golden.values[step.name][0]
         if step.name.endswith(".attention"):
             value = value.unflatten(-1, step.shape)
@@ -148,6 +155,10 @@ def _attending(attention):
         return out[0]
 
     return attend
+
+
+def _half(linear, number):
+    return lambda x: linear(x).chunk(2, -1)[number]
 
 
 def _joined(linear):

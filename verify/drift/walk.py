@@ -50,8 +50,7 @@ def sequences(hf_model, steps, ids, decoded, load=golden.load):
     other = ids.flip(1)[:, :SECOND]
     made.append((other, (1,) * other.shape[1]))
     return [
-        Sequence(reference.values(steps, load(hf_model, tokens)), pieces)
-        for tokens, pieces in made
+        Sequence(reference.values(steps, load(hf_model, tokens)), pieces) for tokens, pieces in made
     ]
 
 

@@ -1,0 +1,50 @@
+"""Drift names the operation that a fault of the catalogue is at, in the full model."""
+
+import functools
+
+import pytest
+
+import emulator
+from model import build_model
+from verify import drift
+
+from .catalogue import FAULTS
+from .locating import DECODED, MAX_SEQ_LEN, PLACES, PROMPT, UNSEEN, located, logits
+
+
+@pytest.fixture(scope="module")
+def ids(prompt_ids):
+    return prompt_ids[:, : PROMPT + DECODED]
+
+
+@pytest.fixture(scope="module")
+def healthy(hf_model, device, ids):
+    @functools.cache
+    def of(arithmetic):
+        with emulator.reckoning(arithmetic):
+            return logits(build_model(hf_model, device, MAX_SEQ_LEN), ids)
+
+    return of
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
+def test_drift_names_the_operation(fault, hf_model, device, ids, healthy, record_property):
+    result = located(fault, hf_model, device, ids, healthy)
+    line = result.found.line if result.found else "nothing"
+    record_property("located", line)
+    if fault.name in UNSEEN:
+        assert result.found is None, f"{fault.name} is seen by now: {line}"
+        return
+    if result.found is None and result.changed is False:
+        pytest.skip("the model's logits are the same bits with this fault: it cannot occur there")
+    assert result.right, f"{fault.name}: {line}"
+
+
+def test_the_model_without_a_fault_has_no_first_bad_operation(hf_model, device, ids):
+    model = build_model(hf_model, device, MAX_SEQ_LEN)
+    assert drift.locate(model, hf_model, ids, DECODED) is None
+
+
+def test_places_are_of_faults_that_exist():
+    names = {fault.name for fault in FAULTS}
+    assert set(PLACES) | set(UNSEEN) <= names

@@ -1,0 +1,141 @@
+"""Drift on the real model: none without a fault, and the operation's name with one."""
+
+import contextlib
+import dataclasses
+import json
+import pathlib
+
+import pytest
+import torch
+import ttnn
+
+import emulator
+from model import build_model
+from verify import backend, drift
+from verify.drift import __main__ as command
+from verify.drift import attribution, reference, search, semantics, taps, walk
+from verify.plugin import BACKEND
+
+ROOT = pathlib.Path(__file__).parents[2]
+CHECKPOINT = ROOT / "assets" / "phi3-tiny"
+MODEL_PY = ROOT / "models/microsoft/Phi-3-mini-128k-instruct/n150/functional/model.py"
+ROTATES = "ttnn.experimental.rotary_embedding_llama"
+
+
+@pytest.fixture(scope="module")
+def ids(prompt_ids):
+    return prompt_ids[:, :36]
+
+
+@pytest.fixture
+def main(device, request, monkeypatch, capsys):
+    """The command on the session's device, as quick as it can be: (exit status, its output)."""
+
+    def run(*args):
+        if request.config.stash[BACKEND] == "emulated":
+            with emulator.reckoning("rounded"):
+                status = command.main([str(MODEL_PY), "--model", str(CHECKPOINT), *map(str, args)])
+        else:
+            status = command.main([str(MODEL_PY), "--model", str(CHECKPOINT), *map(str, args)])
+        return status, capsys.readouterr().out
+
+    monkeypatch.setattr(backend, "open_device", lambda *args: contextlib.nullcontext(device))
+    return run
+
+
+def turned_back(kernel):
+    """Rotation by the negative angle."""
+
+    def faulty(launch, x, cos, sin, *rest, **kwargs):
+        return kernel(launch, x, cos, negated(sin), *rest, **kwargs)
+
+    return faulty
+
+
+def negated(operand):
+    contents = emulator.memory.Contents(-operand.data, operand.padded_shape)
+    return dataclasses.replace(operand, contents=contents)
+
+
+def test_the_healthy_model_has_no_drift(main, tmp_path):
+    status, out = main("--json", tmp_path / "drift.json", "--html", tmp_path / "drift.html")
+    assert status == 0, out
+    assert out.splitlines()[-1].startswith("no drift")
+    record = json.loads((tmp_path / "drift.json").read_text())
+    assert [row["name"] for row in record["depth"]][1:-2] == [f"layer {i}" for i in range(4)]
+    assert record["status"] == 0 and set(record["counts"]) == {"ok"}
+    page = (tmp_path / "drift.html").read_text()
+    assert "<svg" in page and "no drift" in page and "http" not in page
+
+
+def test_a_rope_fault_is_named(main):
+    with emulator.kernel_replaced(ROTATES, turned_back):
+        status, out = main("--first")
+    assert status == 1
+    assert f"layer 0, attention, {ROTATES} (q): PCC" in out, out
+
+
+def test_halving_finds_it_in_few_evaluations(hf_model, device, ids):
+    steps = reference.steps(hf_model)
+    sequences = walk.sequences(hf_model, steps, ids, 2)
+    with emulator.reckoning("rounded"), emulator.kernel_replaced(ROTATES, turned_back):
+        model = build_model(hf_model, device, 96)
+        found = search.search(model, sequences, steps)
+    assert (found.step.layer, found.step.short) == (0, "q"), found.line
+    assert found.evaluations <= 2 + 2 + 4, found.line  # 4 layers, 15 steps in each
+
+
+def test_a_faulty_family_has_the_share_of_the_error(hf_model, device, ids):
+    steps = reference.steps(hf_model)
+    sequences = walk.sequences(hf_model, steps, ids, 1)
+    with emulator.reckoning("rounded"), emulator.kernel_replaced(ROTATES, turned_back):
+        shares = attribution.run(build_model(hf_model, device, 96), sequences)
+    names = [one.family for one in shares]
+    assert names == ["none", *semantics.FAMILIES, "all of them"]
+    by_share = sorted(shares[1:-1], key=lambda one: -one.share)
+    assert by_share[0].family == "rotary" and by_share[0].share > 0.9
+    assert by_share[1].share < 0.5
+
+
+def test_taps_see_every_call_and_leave_nothing_behind(device):
+    x = ttnn.from_torch(torch.ones(32, 32), layout=ttnn.TILE_LAYOUT, device=device)
+    add = ttnn.add  # got hold of before
+    seen = []
+
+    def observe(call, run):
+        seen.append(call.name)
+        return run()
+
+    with taps.tapped(observe):
+        add(x, x)
+        ttnn.unsqueeze_to_4D(x)  # calls others within
+    add(x, x)
+    assert seen == ["ttnn.add", "ttnn.unsqueeze_to_4D"]
+
+
+@pytest.mark.parametrize(
+    "args, says",
+    [
+        (["--prompt", "In"], "it needs at least one more"),
+        (["--prompt", ""], "is empty"),
+        (["--prompt_file", "nowhere.txt"], "nowhere.txt"),
+        (["--decoded", "0"], "'0' is not a whole number of at least 1"),
+        (["--json", "nowhere/drift.json"], "there is no such folder"),
+        (["--backend", "silicon"], "silicon"),
+        (["--max_seq_len", "8"], "--max_seq_len is 8"),
+    ],
+)
+def test_bad_input_is_one_line(args, says, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(backend, "CARDS", tmp_path / "no-cards")
+    try:
+        status = command.main([str(MODEL_PY), "--model", str(CHECKPOINT), *args])
+    except SystemExit as exit:
+        status = exit.code
+    out, err = capsys.readouterr()
+    assert status == 2 and out == ""
+    assert err.startswith("error: ") and err.count("\n") == 1 and says in err, err
+
+
+def test_a_model_without_calls_cannot_be_told(hf_model, ids):
+    with pytest.raises(drift.Untold, match="no operation of TTNN"):
+        drift.locate(hf_model, hf_model, ids)
