@@ -117,12 +117,9 @@ def _tensor_methods(memory):
         return refuse
 
     def cpu(method):
-        def to_cpu(self, *args, **kwargs):
-            if not on_device(self):
-                return method(self, *args, **kwargs)
-            host = transfer.to_host(memory, self)  # first: TTNN dies on a deallocated tensor
-            method(self, *args, **kwargs)
-            return host
+        def to_cpu(self, blocking=True, cq_id=None):
+            # no genuine read, see `transfer`
+            return transfer.to_host(memory, self) if on_device(self) else method(self)
 
         return to_cpu
 

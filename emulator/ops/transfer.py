@@ -69,12 +69,9 @@ def _to_device(memory, host_call, tensor, *args, **kwargs):
     return result
 
 
-def _from_device(memory, host_call, tensor, *args, **kwargs):
-    if not on_device(tensor):
-        return host_call(tensor, *args, **kwargs)
-    host = to_host(memory, tensor)  # first: TTNN dies on a tensor that was deallocated
-    host_call(tensor, *args, **kwargs)
-    return host
+def _from_device(memory, host_call, tensor, blocking=True, *, queue_id=None):
+    # No genuine read: it has nothing to give, and the mock device hangs at about the 8,190th.
+    return to_host(memory, tensor) if on_device(tensor) else host_call(tensor)
 
 
 def _copy_host_to_device(memory, host_call, host_tensor, device_tensor, *args, **kwargs):

@@ -221,3 +221,11 @@ assert ttnn.add.function is genuine and emulator.contents_bytes() == 0
         [sys.executable, "-c", code], check=False, capture_output=True, text=True
     )
     assert (result.returncode, result.stdout) == (0, "1.0\n2.0\n"), result.stderr
+
+
+def test_reads_may_be_many(device):
+    """The mock device hangs at about the 8,190th read of its own."""
+    x = ttnn.from_torch(torch.ones(1, 1), device=device)
+    for _ in range(4500):
+        ttnn.to_torch(x)
+        x.cpu()
