@@ -14,11 +14,18 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
+_I8 = ir.IntType(8)
 _I16 = ir.IntType(16)
 _I32 = ir.IntType(32)
 _F32 = ir.FloatType()
 
-_LLVM = {types.boolean: ir.IntType(1), types.int16: _I16, types.int32: _I32, types.float32: _F32}
+_LLVM = {
+    types.boolean: ir.IntType(1),
+    types.int8: _I8,
+    types.int16: _I16,
+    types.int32: _I32,
+    types.float32: _F32,
+}
 _STORED = {types.uint16: types.int16, types.uint32: types.int32}
 
 
@@ -120,9 +127,16 @@ def _call(name, *flags, fastmath=()):
     return emit
 
 
+_INT8 = (types.int8, types.int8)
 _INT16 = (types.int16, types.int16)
 _INT32 = (types.int32, types.int32)
 _FLOAT32 = (types.float32, types.float32)
+
+add8 = _operation(types.int8, _INT8, _plain("add"))
+sub8 = _operation(types.int8, _INT8, _plain("sub"))
+unsigned_max8 = _operation(types.int8, _INT8, _chosen("icmp_unsigned", ">"))
+unsigned_min8 = _operation(types.int8, _INT8, _chosen("icmp_unsigned", "<"))
+below8 = _operation(types.boolean, _INT8, _compare("icmp_unsigned", "<"))
 
 add16 = _operation(types.int16, _INT16, _plain("add"))
 and16 = _operation(types.int16, _INT16, _plain("and_"))
@@ -130,6 +144,7 @@ or16 = _operation(types.int16, _INT16, _plain("or_"))
 max16 = _operation(types.int16, _INT16, _chosen("icmp_signed", ">"))
 unsigned_min16 = _operation(types.int16, _INT16, _chosen("icmp_unsigned", "<"))
 shift_right16 = _operation(types.int16, _INT16, _plain("ashr"))
+above16 = _operation(types.int16, _INT16, _call("llvm.usub.sat"))
 below16 = _operation(types.boolean, _INT16, _compare("icmp_unsigned", "<"))
 
 add32 = _operation(types.int32, _INT32, _plain("add"))
@@ -156,6 +171,7 @@ select = _operation(types.float32, (types.boolean, *_FLOAT32), _plain("select"))
 truncated = _operation(types.float32, (types.float32,), _call("llvm.trunc"))
 
 either = _operation(types.boolean, (types.boolean, types.boolean), _plain("or_"))
+bytes_of = _operation(types.int8, (types.int16,), _cast("trunc", _I8))
 float_of = _operation(types.float32, (types.int32,), _cast("bitcast", _F32))
 bits_of = _operation(types.int32, (types.float32,), _cast("bitcast", _I32))
 converted = _operation(types.float32, (types.int32,), _cast("sitofp", _F32))
@@ -164,23 +180,35 @@ float_of.__doc__ = "The float32 whose bits are an int32."
 bits_of.__doc__ = "The bits of a float32 as int32."
 converted.__doc__ = "The float32 nearest to an int32, ties to even."
 fma.__doc__ = "x*y + z in float32 with one rounding."
-below16.__doc__ = below32.__doc__ = "x < y of the bits read as unsigned integers."
+above16.__doc__ = "By how much x is above y, both unsigned; 0 if it is not."
+bytes_of.__doc__ = "The low 8 bits of an int16."
+below8.__doc__ = below16.__doc__ = below32.__doc__ = "x < y of the bits read as unsigned integers."
 
 _add = _operation(types.float32, _FLOAT32, _plain("fadd"))
 _subtract = _operation(types.float32, _FLOAT32, _plain("fsub"))
 _multiply = _operation(types.float32, _FLOAT32, _plain("fmul"))
 
 
-def _overload(symbol, function):
-    @overload(symbol)
-    def implementation(x, y):
-        if isinstance(x, Vector) or isinstance(y, Vector):
-            return lambda x, y: function(x, y)
+def _vectors(x, y):
+    return isinstance(x, Vector) or isinstance(y, Vector)
 
 
-_overload(operator.add, _add)
-_overload(operator.sub, _subtract)
-_overload(operator.mul, _multiply)
+@overload(operator.add)
+def _added(x, y):
+    if _vectors(x, y):
+        return lambda x, y: _add(x, y)
+
+
+@overload(operator.sub)
+def _subtracted(x, y):
+    if _vectors(x, y):
+        return lambda x, y: _subtract(x, y)
+
+
+@overload(operator.mul)
+def _multiplied(x, y):
+    if _vectors(x, y):
+        return lambda x, y: _multiply(x, y)
 
 
 def _address(context, builder, signature, args, vector):
@@ -254,6 +282,32 @@ def twice16(typingctx, pair, lanes):
         return builder.bitcast(pairs, ir.VectorType(_I16, count))
 
     return Vector(types.int16, count)(types.int32, lanes), generate
+
+
+@intrinsic(prefer_literal=True)
+def quarter32(typingctx, vector, quarter):
+    """A quarter (0 to 3) of an int8 vector, read as unsigned, as int32."""
+    lanes = vector.lanes // 4
+    first = quarter.literal_value * lanes
+
+    def generate(context, builder, signature, args):
+        mask = ir.Constant(ir.VectorType(_I32, lanes), list(range(first, first + lanes)))
+        part = builder.shuffle_vector(args[0], args[0], mask)
+        return builder.zext(part, ir.VectorType(_I32, lanes))
+
+    return Vector(types.int32, lanes)(vector, quarter), generate
+
+
+@intrinsic(prefer_literal=True)
+def four8(typingctx, four, lanes):
+    """An int8 vector that repeats the four bytes of an int32."""
+    count = lanes.literal_value
+
+    def generate(context, builder, signature, args):
+        fours = _in_every_lane(builder, args[0], count // 4)
+        return builder.bitcast(fours, ir.VectorType(_I8, count))
+
+    return Vector(types.int8, count)(types.int32, lanes), generate
 
 
 @intrinsic

@@ -45,9 +45,9 @@ from .lanes import (
 # Sum of two biased exponents up to which rulers stay finite, with room for sums to grow.
 LARGEST_PRODUCT = 327
 
-# How far apart the exponents of two groups may be for `accumulate32_near`: their sums, of 15 bits
-# and a sign, then fit under a ruler of the finer one.
-NEAR = 6
+# How far apart the exponents of two groups may be for `accumulate32_near`: their sums, at most
+# 31496 * (1 + 2^7) units of the finer one, then are less than the 2^22 that fit under its ruler.
+NEAR = 7
 
 # One step from 1 that is too small to move anything but a tie (see above).
 TIE_AWAY = np.float32(1 + 2.0**-13)

@@ -16,12 +16,25 @@ from .matrix_accumulator import (
     round_to_eight_bits,
     ruler_of,
 )
-from .matrix_tiles import EMPTY, PAIR, ROWS, STEP, TILE, VECTOR, accumulate_tile, decode, split_rows
+from .matrix_operands import (
+    EMPTY,
+    PAIR,
+    SPAN,
+    STEP,
+    TILE,
+    VECTOR,
+    decode,
+    split_rows,
+    window_of,
+)
+from .matrix_tiles import ROWS, accumulate_tile
 
 __all__ = [
     "EMPTY",
     "LARGEST_PRODUCT",
+    "STEP",
     "TIE_AWAY",
+    "TILE",
     "accumulate16",
     "accumulate32",
     "accumulate_tiles",
@@ -29,12 +42,12 @@ __all__ = [
     "ruler_of",
     "split_rows",
     "stripe_of",
+    "window_of",
 ]
 
-LANES = 64  # columns of a group, in which weights are stored
-# Vectors that take turns, lest a row's step waits for its step before; decoded they fit the
-# first-level cache.
-SPAN = 4
+# Columns of a group, in which weights are stored: a span, whose vectors take turns, lest a step of
+# a row wait for the step before; decoded it fits the first-level cache.
+LANES = SPAN * VECTOR
 CHUNK = 256  # rows that share one decoded tile
 
 _EXPONENT_MASK = 0x7F800000
@@ -59,6 +72,12 @@ def _pack_and_add(partial, dst, first, wide):
 
 
 @njit
+def _share(whole, parts):
+    """A whole divided by a number of parts, rounded up."""
+    return (whole + parts - 1) // parts
+
+
+@njit
 def _stage(sources, batch, tile, start, stage):
     """Copy one tile of K of a stripe of columns, whole rows at a time."""
     groups = stage.shape[1] // LANES
@@ -69,22 +88,29 @@ def _stage(sources, batch, tile, start, stage):
 
 
 @njit
-def _accumulate(start, dst, partial, sources, batch, operands, phases, wide, block, mode):
+def _accumulate(start, dst, partial, sources, batch, operands, windows, how):
     """Accumulate all K tiles of one stripe of columns onto dst [columns / 16, rows, 16]."""
+    phases, wide, block, mode = how
     tiles = sources.shape[1]
     blocks = tiles // block
     stage = np.empty((TILE, dst.shape[0] * VECTOR), sources.dtype)
     pieces = np.empty((SPAN, 2, TILE, VECTOR), np.float32)
-    exponents = np.empty((SPAN // 2, TILE, PAIR), np.int16)
-    largest = np.empty((SPAN, 4, min(ROWS, dst.shape[1]), VECTOR), np.int32)
+    in_window = np.empty((TILE, LANES), np.int8)
+    below_weights = windows[0]
+    below = windows[0] + windows[1]
+    rows = dst.shape[1]
+    height = _share(rows, _share(rows, ROWS))  # rows taken at a time, as evenly as can be
+    groups = np.empty((SPAN, 4, height, VECTOR), np.int32)
+    work = (groups, np.empty((SPAN // 2, TILE, PAIR), np.int16))
     for tile in range(tiles):
         _stage(sources, batch, tile, start, stage)
         for vector in range(0, dst.shape[0], SPAN):
             part = dst[vector : vector + SPAN]
-            decoded = (pieces[: part.shape[0]], exponents[: part.shape[0] // 2])
-            decode(stage, vector * VECTOR, *decoded)
-            for top in range(0, dst.shape[1], ROWS):
-                accumulate_tile(part, decoded, operands, tile, top, largest, phases, wide)
+            first = vector * VECTOR
+            decode(stage, first, below_weights, pieces, in_window)
+            decoded = (pieces, in_window, below, stage, first)
+            for top in range(0, rows, height):
+                accumulate_tile(part, decoded, operands, tile, top, height, work, phases, wide)
         if mode == ONE_ACCUMULATION or (tile + 1) % block:
             continue
         index = tile // block
@@ -139,7 +165,7 @@ def _columns_together(dst, out):
 
 
 @njit
-def _task(task, sources, batches, pieces, exponents, phases, wide, block, mode, stripe, out):
+def _task(task, sources, batches, pieces, exponents, windows, how, stripe, out):
     """One stripe of columns of one chunk of rows of one product."""
     groups = out.shape[2] // LANES
     stripes = (groups + stripe - 1) // stripe
@@ -151,10 +177,10 @@ def _task(task, sources, batches, pieces, exponents, phases, wide, block, mode, 
     width = min(stripe, groups - start)
     columns = slice(start * LANES, (start + width) * LANES)
     dst = np.empty((width * LANES // VECTOR, height, VECTOR), np.float32)
-    partial = np.empty_like(dst[: dst.shape[0] if mode else 0])
+    partial = np.empty_like(dst[: 0 if how[3] == ONE_ACCUMULATION else dst.shape[0]])
     _columns_apart(out[batch, top : top + height, columns], dst)
     operands = (pieces[batch], exponents[batch], top)
-    _accumulate(start, dst, partial, sources, batches[batch], operands, phases, wide, block, mode)
+    _accumulate(start, dst, partial, sources, batches[batch], operands, windows, how)
     _columns_together(dst, out[batch, top : top + height, columns])
 
 
@@ -165,39 +191,32 @@ def _tasks(out, stripe):
 
 
 @njit(parallel=True, nogil=True, cache=True)
-def _in_parallel(
-    tasks, sources, batches, pieces, exponents, phases, wide, block, mode, stripe, out
-):
+def _in_parallel(tasks, sources, batches, pieces, exponents, windows, how, stripe, out):
     for task in prange(tasks):
-        _task(task, sources, batches, pieces, exponents, phases, wide, block, mode, stripe, out)
+        _task(task, sources, batches, pieces, exponents, windows, how, stripe, out)
 
 
 @njit(nogil=True, cache=True)
-def _in_turn(tasks, sources, batches, pieces, exponents, phases, wide, block, mode, stripe, out):
+def _in_turn(tasks, sources, batches, pieces, exponents, windows, how, stripe, out):
     for task in range(tasks):
-        _task(task, sources, batches, pieces, exponents, phases, wide, block, mode, stripe, out)
+        _task(task, sources, batches, pieces, exponents, windows, how, stripe, out)
 
 
-def accumulate_tiles(sources, batches, pieces, exponents, phases, wide, block, mode, stripe, out):
+def accumulate_tiles(sources, batches, pieces, exponents, windows, how, stripe, out):
     """Accumulate activations @ weights onto `out`, in place.
 
     Args:
         sources: [W, K/32, 32, N/64, 64] uint16 (bfloat16) or uint32 (float32 bits): SrcA operands.
         batches: [B] int64, which of the W matrices each of the B products takes.
-        pieces: [B, 2, K/16, M, 16] float32, the upper 7 and the lower 4 bits of the SrcB operands,
-            each times `TIE_AWAY`; [B, 1, K/16, M, 16] does for two phases.
-        exponents: [B, K/16, M, 16] int32, biased exponents of the SrcB operands, `EMPTY` for zeros,
-            each in the upper and in the lower 16 bits.
-        phases: 1 (LoFi) to 4 (HiFi4).
-        wide: whether the destination has 32 bits.
-        block: tiles of K in one block, a divisor of K/32.
-        mode: ONE_ACCUMULATION, LAST_BLOCK_ON_TOP or ALL_BLOCKS_IN_L1.
+        pieces, exponents: of the SrcB operands, from `split_rows`; [B, 1, ...] pieces do for two
+            phases.
+        windows: [2] int64, `window_of` the largest exponents of the weights and of the activations.
+        how: fidelity phases, 1 (LoFi) to 4 (HiFi4); whether the destination has 32 bits; tiles of K
+            in one block, a divisor of K/32; and ONE_ACCUMULATION, LAST_BLOCK_ON_TOP or
+            ALL_BLOCKS_IN_L1.
         stripe: groups of 64 columns that one task takes; see `stripe_of`.
         out: [B, M, N] float32, what the destination holds at first and at last.
     """
-    work = out.size * exponents.shape[1] * STEP * phases
+    work = out.size * sources.shape[1] * TILE * how[0]
     run = _in_turn if work < WORTH_WAKING else _in_parallel
-    run(
-        _tasks(out, stripe),
-        *(sources, batches, pieces, exponents, phases, wide, block, mode, stripe, out),
-    )
+    run(_tasks(out, stripe), sources, batches, pieces, exponents, windows, how, stripe, out)

@@ -97,13 +97,13 @@ def _activation_rows(activation, batches):
     return torch.nn.functional.pad(rows, (0, -depth % TILE)).contiguous()
 
 
-def _activation_pieces(rows, phases):
-    """The 7-bit and the 4-bit pieces of SrcB operands and their exponents."""
+def _activation_pieces(rows, phases, below):
+    """The 7-bit and the 4-bit pieces of SrcB operands, and their exponents in two forms."""
     batches, count, depth = rows.shape
     steps = depth // matrix_kernels.STEP, count, matrix_kernels.STEP
     pieces = np.empty((batches, 2 if phases > 2 else 1, *steps), np.float32)
-    exponents = np.empty((batches, *steps), np.int32)
-    matrix_kernels.split_rows(rows.numpy(), pieces, exponents)
+    exponents = np.empty((batches, 2, *steps), np.int32)
+    matrix_kernels.split_rows(rows.numpy(), pieces, exponents, below)
     return pieces, exponents
 
 
@@ -159,14 +159,16 @@ def _accumulate(activation, weight, phases, wide, block, mode, dst=None):
     columns = weight.tiles.shape[3] * LANES
     if dst is None:
         dst = np.zeros((batches, rows.shape[1], columns), np.float32)
-    largest = _largest_exponent(rows.numpy().view(np.uint32)) + weight.largest_exponent
-    if largest > matrix_kernels.LARGEST_PRODUCT:
+    largest = (weight.largest_exponent, _largest_exponent(rows.numpy().view(np.uint32)))
+    if sum(largest) > matrix_kernels.LARGEST_PRODUCT:
         _accumulate_exact(rows, weight, which, phases, wide, block, mode, dst)
         return dst
-    pieces, exponents = _activation_pieces(rows, phases)
-    stripe = matrix_kernels.stripe_of(rows.shape[1], columns // LANES)
+    windows = np.array([matrix_kernels.window_of(exponent) for exponent in largest])
+    pieces, exponents = _activation_pieces(rows, phases, windows[1])
     matrix_kernels.accumulate_tiles(
-        weight.tiles, which, pieces, exponents, phases, wide, block, mode, stripe, dst
+        *(weight.tiles, which, pieces, exponents, windows, (phases, wide, block, mode)),
+        matrix_kernels.stripe_of(rows.shape[1], columns // LANES),
+        dst,
     )
     return dst
 

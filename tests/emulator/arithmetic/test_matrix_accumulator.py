@@ -34,7 +34,7 @@ def _sums_to_try(generator, count):
 
 
 def _destinations_to_try(generator, sums, exponents):
-    """float32 bits: of few and of many bits, near powers of two, and near minus the sums."""
+    """float32 bits: of few and of many bits, near powers of two, tiny, near minus the sums."""
     count = sums.shape[1]
     low = generator.integers(0, 23, count)
     mantissa = generator.integers(0, 1 << 23, count)
@@ -48,6 +48,8 @@ def _destinations_to_try(generator, sums, exponents):
     own = opposite >> 23 & 0xFF
     usable = (own > 36) & (own < 230) & (generator.random(count) < 0.3)
     bits = np.where(usable, opposite, bits)
+    tiny = bits & 0x807FFFFF | generator.integers(1, 40, count) << 23
+    bits = np.where(generator.random(count) < 0.05, tiny, bits)
     return np.where(generator.random(count) < 0.02, 0, bits).astype(np.uint32).view(np.int32)
 
 
