@@ -15,16 +15,17 @@ __all__ = ["pytest_terminal_summary", "weights"]
 
 MAX_SEQ_LEN = 96  # room for a prompt of two tiles that is filled up, and for what follows
 
-HERE = pathlib.Path(__file__).parent
-
 
 def pytest_collection_modifyitems(config, items):
-    """Faults are made in the emulated device alone."""
+    emulated_alone(pathlib.Path(__file__).parent, config, items)
+
+
+def emulated_alone(folder, config, items):
+    """Deselect a folder's tests elsewhere: faults are made in the emulated device."""
     if config.stash[BACKEND] == "emulated":
         return
-    others = [item for item in items if HERE not in item.path.parents]
-    config.hook.pytest_deselected(items=[item for item in items if HERE in item.path.parents])
-    items[:] = others
+    config.hook.pytest_deselected(items=[item for item in items if folder in item.path.parents])
+    items[:] = [item for item in items if folder not in item.path.parents]
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import pytest
 
 import emulator
 from model import build_model
+from tests.faults.catalogue import FAULTS
 from verify import drift
 
-from .catalogue import FAULTS
-from .locating import DECODED, MAX_SEQ_LEN, PLACES, PROMPT, UNSEEN, located, logits
+from .places import DECODED, MAX_SEQ_LEN, PLACES, PROMPT, UNSEEN, located, logits
 
 
 @pytest.fixture(scope="module")
