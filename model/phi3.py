@@ -128,10 +128,10 @@ class Phi3:
         return x
 
     def _last_logits(self, x: ttnn.Tensor, first: int, end: int) -> torch.Tensor:
-        """Logits [end - first, V] of rows of x [1, 1, S, H]: lm_head only on their tiles."""
-        start = first // TILE * TILE
-        x = ttnn.slice(x, [0, 0, start, 0], x.shape)
-        return ttnn.to_torch(self._logits(x))[0, 0, first - start : end - start]
+        """Logits [end - first, V] of rows of x [1, 1, S, H]: lm_head on them alone."""
+        _, _, _, width = x.shape
+        x = ttnn.slice(x, [0, 0, first, 0], [1, 1, end, width])
+        return ttnn.to_torch(self._logits(x))[0, 0]
 
     def decode(self, tokens: list[int], positions: list[int], long: list[bool]) -> torch.Tensor:
         """Logits [B, V] after a token for each row, at its position; a row at SKIP has none.
