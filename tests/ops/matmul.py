@@ -111,7 +111,7 @@ LINEAR = Op(
         sample(37, 64, 96, activation="silu"),
     ),
     references=(
-        sample(32, 3072, 9216),  # qkv_proj
+        sample(1, 3072, 9216),  # qkv_proj of a token
         sample(32, 3072, 9216, compute=ACCURATE, values=massive),
         sample(1, 3072, 3072, compute=ACCURATE),  # o_proj of a token
         sample(32, 3072, 3072, values=massive),
