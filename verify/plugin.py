@@ -23,6 +23,21 @@ STDERR = pytest.StashKey[int]()  # a file descriptor that no test's capture take
 CARD_TIMEOUT = 900
 
 
+def share_cores():
+    """Give each worker its share of the cores: threads that outnumber them wait for each other.
+
+    torch and numba read it when they are imported, here and in the subprocesses of a test.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers > 1:
+        threads = str(max(1, (os.cpu_count() or 1) // workers))
+        for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+            os.environ.setdefault(name, threads)
+
+
+share_cores()  # now: the next plugin may import torch
+
+
 def pytest_addoption(parser):
     group = parser.getgroup("ttnn")
     group.addoption(
@@ -57,7 +72,6 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     backend.quiet()
-    share_cores()
     config.addinivalue_line(
         "markers", "device: opens a TTNN device (set by the plugin on users of the fixture)"
     )
@@ -94,18 +108,6 @@ def timeout(config, picked):
     if seconds < 0:
         raise pytest.UsageError(f"device_timeout {given!r}: seconds, 0 for no limit.")
     return seconds
-
-
-def share_cores():
-    """Give each worker its share of the cores: threads that outnumber them wait for each other.
-
-    Read when torch and numba are imported, so by the subprocesses of a test too.
-    """
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    if workers > 1:
-        threads = str(max(1, (os.cpu_count() or 1) // workers))
-        for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
-            os.environ.setdefault(name, threads)
 
 
 def pytest_report_header(config):

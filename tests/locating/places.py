@@ -63,7 +63,7 @@ PLACES = {
     "head tied to the embedding": ("linear", None),
     "embedding scaled": ("multiply", 0),
     "token ids one too large": ("embedding", None),
-    "logits of the filling tokens": ("to_torch", None),
+    "logits of the filling tokens": ("slice", None),
     "prompt filled up in front": ("embedding", None),
     "last token trimmed wrongly": ("to_torch", None),
     "decode counts the filling tokens": (ROTARY_DECODE, 0),

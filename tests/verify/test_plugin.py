@@ -3,6 +3,7 @@
 A device that hangs and cards that are taken are played by fakes.
 """
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -47,6 +48,14 @@ backend.open_device = open_device
 hang.named_operations = contextlib.nullcontext  # a suite's own device has none
 backend.CARDS = pathlib.Path({cards!r})
 cards.LOCKS = pathlib.Path({locks!r})
+"""
+
+THREADS = """
+import numba
+import torch
+
+def test_threads():
+    assert torch.get_num_threads() == numba.get_num_threads() == 1
 """
 
 # stands for a call that a device never answers: it keeps the interpreter's lock
@@ -118,6 +127,16 @@ def test_workers_open_a_device_each(suite):
     result.assert_outcomes(passed=8)
     result.stdout.fnmatch_lines(["backend: silicon"])
     assert sorted(log) == ["close", "close", "open silicon 0 0", "open silicon 0 1"]
+
+
+def test_workers_share_the_cores(suite, pytester, monkeypatch):
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    folder = pytester.mkdir("suite")
+    (folder / "conftest.py").write_text("import torch")
+    (folder / "test_threads.py").write_text(THREADS)
+    result, _ = suite("-n", str(max(2, os.cpu_count())), "suite", tests="")
+    result.assert_outcomes(passed=1)
 
 
 def test_more_workers_than_cards_are_refused(suite):

@@ -404,10 +404,15 @@ class _Observer:
         where = (step.layer, step.short, step.part)
         for origin in inherited:
             since = [] if origin is None else self._since(origin)
+            if not since or self._named(origin) != wanted.name:
+                continue
             changed = [call for call in since if not semantics.moves(call[1])]
-            if origin is not None and self._named(origin) == wanted.name and changed:
-                index, name = changed[-1]
+            picked = [call for call in since if semantics.picks(call[1])]
+            if changed or picked:
+                index, name = (changed or picked)[-1]
                 note = f"it changes {wanted.name}, which Hugging Face hands on as it is"
+                if not changed:
+                    note = f"it takes other rows or columns of {wanted.name} than are due"
                 self._say(finding.MISUSED, index, name, *where[:1], wanted.short, where[2],
                           step=verdict, note=note)  # fmt: skip
                 return

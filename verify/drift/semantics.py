@@ -125,6 +125,12 @@ def moves(name):
     return name.rpartition(".")[2] in MOVEMENT
 
 
+def picks(name):
+    """Whether an operation moves data and its arguments say which elements, and in which order."""
+    short = name.rpartition(".")[2]
+    return moves(name) and SEMANTICS.get(short) not in (moving.reshaped, moving.as_it_was)
+
+
 # Ways between host and device, and calls that make no result: nothing is computed.
 NOT_JUDGED = {
     "allocate_tensor_on_device",
