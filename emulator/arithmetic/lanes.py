@@ -24,6 +24,7 @@ _LLVM = {
     types.int8: _I8,
     types.int16: _I16,
     types.int32: _I32,
+    types.int64: ir.IntType(64),
     types.float32: _F32,
 }
 _STORED = {types.uint16: types.int16, types.uint32: types.int32}
@@ -162,6 +163,8 @@ equal32 = _operation(types.boolean, _INT32, _compare("icmp_signed", "=="))
 greater32 = _operation(types.boolean, _INT32, _compare("icmp_signed", ">"))
 below32 = _operation(types.boolean, _INT32, _compare("icmp_unsigned", "<"))
 select32 = _operation(types.int32, (types.boolean, *_INT32), _plain("select"))
+
+leading_zeros64 = _operation(types.int64, (types.int64,), _call("llvm.ctlz", 1))  # of 0: undefined
 
 fma = _operation(types.float32, (*_FLOAT32, types.float32), _call("llvm.fma"))
 equal = _operation(types.boolean, _FLOAT32, _compare("fcmp_ordered", "=="))

@@ -8,7 +8,7 @@ it that the window covers, hence is exact; and where it is the largest of eight 
 largest of the true ones: a product that the window does not cover cannot come to more than `WINDOW`.
 """
 
-from numba import njit, types
+from numba import njit, prange, types
 from numba.extending import overload
 
 from .lanes import (
@@ -54,7 +54,46 @@ def window_of(largest):
     return max(largest - WINDOW, 0)
 
 
-@njit(cache=True)
+@njit
+def _split_row(batch, row, rows, pieces, exponents, below):
+    for step in range(exponents.shape[2]):
+        values = rows[batch, row, STEP * step : STEP * (step + 1)]
+        tops = pieces[batch, 0, step, row]
+        for i in range(STEP):
+            bits = bits_of(values[i])
+            exponent = and32(shift_right(bits, 23), 0xFF)
+            bits = select32(greater32(exponent, 0), bits, 0)
+            held = max32(sub32(exponent, below), 0)
+            held = or32(shift_left(held, 8), held)
+            exponents[batch, 1, step, row, i] = or32(shift_left(held, 16), held)
+            exponent = select32(greater32(exponent, 0), exponent, EMPTY)
+            pair = or32(shift_left(exponent, 16), and32(exponent, 0xFFFF))
+            exponents[batch, 0, step, row, i] = pair
+            top = float_of(and32(bits, -0x20000))
+            tops[i] = top * TIE_AWAY
+            if pieces.shape[1] > 1:
+                low = float_of(and32(bits, -0x2000)) - top
+                pieces[batch, 1, step, row, i] = low * TIE_AWAY
+
+
+@njit(nogil=True, cache=True)
+def _split_in_turn(rows, pieces, exponents, below):
+    for batch in range(rows.shape[0]):
+        for row in range(rows.shape[1]):
+            _split_row(batch, row, rows, pieces, exponents, below)
+
+
+@njit(parallel=True, nogil=True, cache=True)
+def _split_in_parallel(rows, pieces, exponents, below):
+    count = rows.shape[1]
+    for number in prange(rows.shape[0] * count):
+        _split_row(number // count, number % count, rows, pieces, exponents, below)
+
+
+# Operands that one thread splits in the time that waking another takes.
+WORTH_WAKING = 1 << 15
+
+
 def split_rows(rows, pieces, exponents, below):
     """Split SrcB operands into their 7-bit and 4-bit pieces and exponents, step by step of K.
 
@@ -65,27 +104,8 @@ def split_rows(rows, pieces, exponents, below):
             the upper and in the lower 16 bits; then what a byte holds of them, in all four bytes.
         below: `window_of` the largest exponent in `rows`.
     """
-    batches, _, steps, count, _ = exponents.shape
-    for batch in range(batches):
-        for row in range(count):
-            for step in range(steps):
-                values = rows[batch, row, STEP * step : STEP * (step + 1)]
-                tops = pieces[batch, 0, step, row]
-                for i in range(STEP):
-                    bits = bits_of(values[i])
-                    exponent = and32(shift_right(bits, 23), 0xFF)
-                    bits = select32(greater32(exponent, 0), bits, 0)
-                    held = max32(sub32(exponent, below), 0)
-                    held = or32(shift_left(held, 8), held)
-                    exponents[batch, 1, step, row, i] = or32(shift_left(held, 16), held)
-                    exponent = select32(greater32(exponent, 0), exponent, EMPTY)
-                    pair = or32(shift_left(exponent, 16), and32(exponent, 0xFFFF))
-                    exponents[batch, 0, step, row, i] = pair
-                    top = float_of(and32(bits, -0x20000))
-                    tops[i] = top * TIE_AWAY
-                    if pieces.shape[1] > 1:
-                        low = float_of(and32(bits, -0x2000)) - top
-                        pieces[batch, 1, step, row, i] = low * TIE_AWAY
+    run = _split_in_turn if rows.size < WORTH_WAKING else _split_in_parallel
+    run(rows, pieces, exponents, below)
 
 
 def _operands(stage, at):

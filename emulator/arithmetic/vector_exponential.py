@@ -4,6 +4,8 @@ Arguments and results are float32 tensors of any shape, as they lie in Dst befor
 Kernel sources: ckernel_sfpu_exp.h and ckernel_sfpu_sdpa.h (Wormhole).
 """
 
+import math
+
 import torch
 
 from emulator.arithmetic.vector_unit import (
@@ -61,6 +63,12 @@ def exp2_21f(power, coefficients=EXP_21F):
 
 def exp_accurate_fp32(x):
     """e**x to about 2 units in the last fp32 place (_sfpu_exp_fp32_accurate_); lanes in and out."""
+    seen = x != -math.inf
+    if not seen.all():  # half of the scores of a causal attention are not: they give +0
+        result = torch.zeros_like(x)
+        if seen.any():
+            result[seen] = exp_accurate_fp32(x[seen])
+        return result
     turns = mul(1.442695, x)
     magnitude = round_to_integer(turns, 32767)
     j = copy_sign(magnitude.to(torch.float32), turns)

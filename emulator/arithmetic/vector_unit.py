@@ -7,10 +7,13 @@ SFPLUTFP32, SFPSWAP, SFPSTORE) and its bit-exact model of the multiply-add (Misc
 """
 
 import functools
+import math
 
 import numba
 import numpy as np
 import torch
+
+from .lanes import leading_zeros64
 
 SIGN = -0x80000000
 MAGNITUDE = 0x7FFFFFFF
@@ -69,9 +72,33 @@ def flush(x):
 # --- arithmetic ----------------------------------------------------------------------------------
 
 
-@numba.vectorize(["uint32(uint32,uint32,uint32)"], cache=True)
-def _mad_bits(a, b, c):
-    """Pattern of a*b + c for patterns a, b, c, as the Wormhole unit rounds it.
+@numba.njit
+def _beyond_finite(a, b, c):
+    """`_mad` where an operand or the product has the largest exponent."""
+    infinity = np.uint32(0x7F800000)
+    # The unit's NaNs carry a sign and always have their lowest bit set.
+    nan = np.uint32(0x7FC00001)
+    product_sign = (a ^ b) & np.uint32(0x80000000)
+    c_sign = c & np.uint32(0x80000000)
+    a_exponent = np.int64((a >> 23) & 0xFF)
+    b_exponent = np.int64((b >> 23) & 0xFF)
+    c_infinite = (c & infinity) == infinity
+    a_nan = (a & np.uint32(0x7FFFFFFF)) > infinity
+    b_nan = (b & np.uint32(0x7FFFFFFF)) > infinity
+    c_nan = (c & np.uint32(0x7FFFFFFF)) > infinity
+    undefined = (a_exponent == 255 and b_exponent == 0) or (b_exponent == 255 and a_exponent == 0)
+    product_infinite = max(a_exponent, b_exponent, a_exponent + b_exponent - 127) >= 255
+    opposite = c_infinite and not c_nan and product_infinite and c_sign != product_sign
+    if a_nan or b_nan or undefined or opposite:
+        return product_sign | nan
+    if c_nan:
+        return c_sign | nan
+    return c if c_infinite else product_sign | infinity
+
+
+@numba.njit
+def _mad(a, b, c):
+    """Pattern of a*b + c for uint32 patterns a, b, c, as the Wormhole unit rounds it.
 
     The product is cut to 27 bits with a sticky bit before the addition, so this is not a fused
     multiply-add: a residual such as 1 - x*y loses what lies under 2**-26.
@@ -79,66 +106,72 @@ def _mad_bits(a, b, c):
     a_exponent = np.int64((a >> 23) & 0xFF)
     b_exponent = np.int64((b >> 23) & 0xFF)
     c_exponent = np.int64((c >> 23) & 0xFF)
-    product_sign = (a ^ b) & np.uint32(0x80000000)
-    c_sign = c & np.uint32(0x80000000)
-    infinity = np.uint32(0x7F800000)
-    # The unit's NaNs carry a sign and always have their lowest bit set.
-    nan = np.uint32(0x7FC00001)
     product_exponent = a_exponent + b_exponent - 127
-    a_zero, b_zero = a_exponent == 0, b_exponent == 0
     if max(a_exponent, b_exponent, c_exponent, product_exponent) >= 255:
-        a_nan = (a & np.uint32(0x7FFFFFFF)) > infinity
-        b_nan = (b & np.uint32(0x7FFFFFFF)) > infinity
-        c_nan = (c & np.uint32(0x7FFFFFFF)) > infinity
-        undefined = (a_exponent == 255 and b_zero) or (b_exponent == 255 and a_zero)
-        product_infinite = max(a_exponent, b_exponent, product_exponent) >= 255
-        opposite = c_exponent == 255 and not c_nan and product_infinite and c_sign != product_sign
-        if a_nan or b_nan or undefined or opposite:
-            return product_sign | nan
-        if c_nan:
-            return c_sign | nan
-        return c if c_exponent == 255 else product_sign | infinity
-    if a_zero or b_zero or product_exponent < 0:
+        return _beyond_finite(a, b, c)
+    if a_exponent == 0 or b_exponent == 0 or product_exponent < 0:
         return c if c_exponent > 0 else np.uint32(0)
     product = np.int64((a & 0x7FFFFF) | 0x800000) * np.int64((b & 0x7FFFFF) | 0x800000)
     product = (product >> 20) | np.int64((product & 0xFFFFF) != 0)
     addend = np.int64((c & 0x7FFFFF) | 0x800000) << 3 if c_exponent > 0 else np.int64(0)
     # Align the smaller one; its lost bits stick to the lowest unless nothing of it is left.
-    shift = min(abs(product_exponent - c_exponent), np.int64(32))
-    if product_exponent < c_exponent:
-        kept = product >> shift
-        product = kept | np.int64(kept << shift != product) if kept else np.int64(0)
-    else:
-        kept = addend >> shift
-        addend = kept | np.int64(kept << shift != addend) if kept else np.int64(0)
-    aligned_exponent = max(product_exponent, c_exponent)
-    total = (-product if product_sign else product) + (-addend if c_sign else addend)
+    distance = product_exponent - c_exponent
+    larger = product if distance >= 0 else addend
+    smaller = addend if distance >= 0 else product
+    shift = min(abs(distance), np.int64(32))
+    kept = smaller >> shift
+    smaller = kept | np.int64(kept << shift != smaller) if kept > 0 else np.int64(0)
+    sign = a ^ b if distance >= 0 else c
+    total = larger - smaller if (a ^ b ^ c) >> 31 else larger + smaller
     if total == 0:
         return np.uint32(0)
-    sign = np.uint32(0x80000000) if total < 0 else np.uint32(0)
+    sign = ~sign if total < 0 else sign
     magnitude = abs(total)
-    # Normalise to 27 bits: 24 of the result, guard, round, sticky.
-    excess = np.int64(0)
-    while magnitude >> (27 + excess):
-        excess += 1
-    if excess > 0:
-        # A shift by two keeps only bit 0 as sticky: bit 1 is lost.
-        magnitude = (magnitude >> excess) | (magnitude & 1)
-    while magnitude < 1 << 26:
-        magnitude <<= 1
-        excess -= 1
-    result_exponent = aligned_exponent + excess
+    # Normalise to 27 bits: 24 of the result, guard, round, sticky. A shift down by two keeps only
+    # bit 0 as sticky: bit 1 is lost.
+    excess = 64 - 27 - leading_zeros64(magnitude)
+    down = max(excess, 0)
+    magnitude = (magnitude >> down) | (magnitude & np.int64(down > 0))
+    magnitude = magnitude << max(-excess, 0)
     significand = magnitude >> 3
-    if (magnitude & 7) + (significand & 1) > 4:
-        significand += 1
-        if significand == 0x1000000:
-            significand = np.int64(0x800000)
-            result_exponent += 1
-    if result_exponent >= 255:
-        return sign | infinity
+    significand += np.int64((magnitude & 7) + (significand & 1) > 4)
+    carry = significand >> 24
+    result_exponent = max(product_exponent, c_exponent) + excess + carry
     if result_exponent < 1:
         return np.uint32(0)
-    return sign | np.uint32(result_exponent << 23) | np.uint32(significand & 0x7FFFFF)
+    sign = sign & np.uint32(0x80000000)
+    if result_exponent >= 255:
+        return sign | np.uint32(0x7F800000)
+    return sign | np.uint32(result_exponent << 23) | np.uint32((significand >> carry) & 0x7FFFFF)
+
+
+_mad_broadcast = numba.vectorize(["uint32(uint32,uint32,uint32)"], cache=True)(_mad.py_func)
+
+
+@numba.njit(parallel=True, nogil=True, cache=True)
+def _mad_in_parallel(a, b, c, out):
+    """`_mad` of vectors of `out`'s length or of length 1."""
+    for i in numba.prange(out.size):
+        out[i] = _mad(
+            a[i] if a.size > 1 else a[0],
+            b[i] if b.size > 1 else b[0],
+            c[i] if c.size > 1 else c[0],
+        )
+
+
+# Lanes that one thread works on for as long as waking another takes.
+WORTH_WAKING = 1 << 14
+
+
+def _mad_bits(a, b, c):
+    """`_mad` of arrays, which broadcast."""
+    shape = np.broadcast_shapes(a.shape, b.shape, c.shape)
+    size = math.prod(shape)
+    if size < WORTH_WAKING or any(x.size not in (1, size) for x in (a, b, c)):
+        return np.asarray(_mad_broadcast(a, b, c))
+    out = np.empty(shape, np.uint32)
+    _mad_in_parallel(*(x.reshape(-1) for x in (a, b, c, out)))
+    return out
 
 
 def _lanes(x):
@@ -151,7 +184,7 @@ def _pattern(x):
 
 def mad(a, b, c):
     """a*b + c lanewise (SFPMAD); tensors broadcast, Python floats are float32 constants."""
-    result = np.asarray(_mad_bits(_pattern(a), _pattern(b), _pattern(c)))
+    result = _mad_bits(_pattern(a), _pattern(b), _pattern(c))
     return torch.from_numpy(result.view(np.float32))
 
 

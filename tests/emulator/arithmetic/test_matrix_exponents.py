@@ -10,17 +10,19 @@ ROWS = 20
 
 
 @njit
-def _in_bytes(stage, rows, below_weights, below_rows, largest):
-    shape = (1, 2, rows.shape[2] // 16, rows.shape[1], 16)
-    pieces = np.empty((1, 1, *shape[2:]), np.float32)
-    exponents = np.empty(shape, np.int32)
-    matrix_operands.split_rows(rows, pieces, exponents, below_rows)
+def _in_bytes(stage, exponents, below_weights, below, largest):
     weights = np.empty((4, 2, 32, 16), np.float32)
     held = np.empty((32, 64), np.int8)
     matrix_operands.decode(stage, 0, below_weights, weights, held)
-    below = below_weights + below_rows
-    place = (0, 0, 0, rows.shape[1])
-    return matrix_exponents.in_bytes(held, exponents[0], place, below, largest)
+    place = (0, 0, 0, exponents.shape[2])
+    return matrix_exponents.in_bytes(held, exponents, place, below, largest)
+
+
+def row_exponents(rows, below):
+    shape = (1, 2, rows.shape[1] // 16, rows.shape[0], 16)
+    pieces, exponents = np.empty(shape, np.float32), np.empty(shape, np.int32)
+    matrix_operands.split_rows(rows[None], pieces, exponents, below)
+    return exponents[0]
 
 
 def largest_sums(weights, rows):
@@ -29,7 +31,8 @@ def largest_sums(weights, rows):
         matrix_operands.window_of(int(exponents_of(operand).max())) for operand in (weights, rows)
     ]
     largest = np.empty((4, 4, ROWS, 16), np.int32)
-    exact, near = _in_bytes(weights.view(np.uint32), rows[None], *below, largest)
+    exponents = row_exponents(rows, below[1])
+    exact, near = _in_bytes(weights.view(np.uint32), exponents, below[0], sum(below), largest)
     held = (largest >> 23).transpose(1, 2, 0, 3).reshape(4, ROWS, 64) + sum(below)
     ours, theirs = exponents_of(rows), exponents_of(weights)
     sums = ours[:, :, None] + theirs[None]

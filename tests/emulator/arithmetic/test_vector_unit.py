@@ -47,6 +47,14 @@ def test_mad_keeps_27_bits_of_a_cancelling_product():
     assert torch.equal(residual * 2**27, torch.round(residual * 2**27))
 
 
+def test_mad_of_many_lanes_is_that_of_few():
+    a, b = _normal_floats(1 << 15, 9), _normal_floats(1 << 15, 10)
+    for c in (unit.from_bits(unit.bits(a) ^ unit.bits(b)), unit.constant(-1.0)):
+        few = [unit.mad(a[i : i + 1024], b[i : i + 1024], c[i : i + 1024] if c.dim() else c)
+               for i in range(0, len(a), 1024)]  # fmt: skip
+        assert same_bits(unit.mad(a, b, c), torch.cat(few))
+
+
 def test_two_bit_normalisation_loses_a_sticky_bit():
     # Exactly, a*b + c lies nearer to 0x40951611; the documented model gives the one below.
     a, b, c = (
