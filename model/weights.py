@@ -1,5 +1,6 @@
 """Weights: read from a checkpoint folder one tensor at a time, and brought to the device."""
 
+import ctypes
 import hashlib
 import json
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ import torch
 import ttnn
 from safetensors import safe_open
 
+LIBC = ctypes.CDLL(None)  # glibc: ttnn has wheels for no other
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 
@@ -69,7 +71,7 @@ class DeviceWeights:
 
     def place(self, tensor, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, preprocess=None):
         """bfloat16 host tensor -> device tensor of that dtype, after `preprocess`."""
-        return ttnn.as_tensor(
+        placed = ttnn.as_tensor(
             tensor,
             dtype=dtype,
             layout=layout,
@@ -79,6 +81,10 @@ class DeviceWeights:
             cache_dump_mode=ttnn.DumpTensorMode.LOCAL,  # a file appears whole or not at all
             preprocess=preprocess,
         )
+        # malloc keeps what as_tensor has freed, and does not take it for the next one: without
+        # this a start holds 19 MB more with every layer of Phi-3-mini.
+        LIBC.malloc_trim(0)
+        return placed
 
 
 def _digest(tensor: torch.Tensor) -> str:

@@ -1,9 +1,13 @@
-"""Weights that were converted once come from their files again, and never another checkpoint's."""
+"""Weights on their way to the device: what is kept of them, on disk and in memory."""
+
+import multiprocessing
 
 import pytest
 import torch
 import ttnn
 
+from benchmarks.loading import own_memory
+from emulator import toolchain
 from model.weights import DeviceWeights
 
 SHAPE = (96, 64)
@@ -49,3 +53,30 @@ def test_without_a_folder_nothing_is_kept(weight, device, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     DeviceWeights({}, device).linear(weight, ttnn.bfloat16)
     assert list(tmp_path.iterdir()) == []
+
+
+def _held_after_each_layer(results):
+    """Own host memory, in MB, after the two projections of three of Phi-3-mini's layers."""
+    toolchain.prepare()
+    device = ttnn.open_device(device_id=0)
+    weights, held = DeviceWeights({}, device), []
+    for _ in range(3):
+        for rows in (9216, 3072):
+            weights.linear(
+                torch.zeros(1, 1, dtype=torch.bfloat16).expand(rows, 3072), ttnn.bfloat16
+            )
+        held.append(own_memory() * 1e3)
+    results.put(held)
+
+
+def test_the_host_keeps_nothing_of_a_weight(backend_name):
+    """On TTNN's mock device alone, in a process of its own: the emulation holds what buffers hold."""
+    if backend_name != "emulated":
+        pytest.skip("this process's device is a real one")
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    process = context.Process(target=_held_after_each_layer, args=(results,))
+    process.start()
+    first, *_, last = results.get(timeout=300)
+    process.join()
+    assert last - first < 10
