@@ -8,6 +8,7 @@ from emulator import dispatch, toolchain
 from emulator.arithmetic import kernel, rounded
 from emulator.memory import Memory, on_device
 from emulator.ops import KERNELS, transfer
+from emulator.trace import FUNCTIONS, Traces
 
 # How results are computed: step by step as the device's kernels do, or in float32 rounded once.
 ARITHMETICS = {"kernel": kernel, "rounded": rounded}
@@ -43,6 +44,7 @@ class _Installation:
     def __init__(self, arithmetic, cores):
         self.reckoning = dispatch.Reckoning(ARITHMETICS[arithmetic], cores)
         self.memory = Memory(self.reckoning)
+        self._traces = Traces(self.memory)
         self.arithmetic = arithmetic
         self._undo = contextlib.ExitStack()
 
@@ -55,7 +57,8 @@ class _Installation:
         for name, method in _tensor_methods(self.memory).items():
             self._replace(ttnn.Tensor, name, method(getattr(ttnn.Tensor, name)))
         self._replace(ttnn, "close_device", self._closing(ttnn.close_device))
-        self._replace(ttnn, "execute_trace", _refuse_trace)
+        for name in FUNCTIONS:
+            self._replace(ttnn, name, getattr(self._traces, name))
 
     def detach(self):
         self._undo.close()
@@ -77,15 +80,9 @@ class _Installation:
         def close_device(device):
             close(device)
             self.memory.clear()
+            self._traces.clear()
 
         return close_device
-
-
-def _refuse_trace(*args, **kwargs):
-    raise dispatch.NotEmulated(
-        "ttnn.execute_trace replays commands on the device's own queue, which the emulation does "
-        "not see; call the operations themselves."
-    )
 
 
 def _tensor_methods(memory):
@@ -102,7 +99,10 @@ def _tensor_methods(memory):
 
     def padded(method):
         def to_torch_with_padded_shape(self):
-            return memory.read(self).data.clone() if on_device(self) else method(self)
+            if not on_device(self):
+                return method(self)
+            memory.refuse_in_capture("Reads are not supported")
+            return memory.read(self).data.clone()
 
         return to_torch_with_padded_shape
 

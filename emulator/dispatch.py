@@ -71,6 +71,16 @@ class Launch:
         return output
 
 
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """A kernel with all its arguments."""
+
+    kernel: types.FunctionType
+    launch: Launch
+    operands: tuple
+    named: dict
+
+
 def launching(operation, kernel, memory, reckoning):
     """The host call of `operation` followed by `kernel`.
 
@@ -106,8 +116,15 @@ def launching(operation, kernel, memory, reckoning):
                     f"{kernel.__module__.replace('.', '/')}.py."
                 ) from None
             known.add(form)
+        if memory.recording is not None:
+            memory.recording.record(Call(kernel, launch, operands, named), made)
+            return result
         values = kernel(launch, *operands, **named)
-        _keep(memory, name, made, outputs, values, _storages((operands, named)))
+        for tensor, contents in zip(made, written(values, outputs, (operands, named))):
+            if contents is not None:
+                memory.keep(tensor, contents)
+            elif tensor not in memory:
+                raise NotEmulated(f"{name}: its kernel wrote nothing into {_tensor_text(tensor)}.")
         return result
 
     return call
@@ -150,20 +167,21 @@ def _storages(operands):
     return set().union(*map(_storages, operands))
 
 
-def _keep(memory, name, tensors, outputs, values, lent):
-    """Make a kernel's results contents; `lent` memory stays its owner's, so they are copied."""
+def written(values, outputs, operands):
+    """What a kernel returned, as `Contents` of each output; None for one that it returned nothing for.
+
+    What shares memory with the operands is copied: that stays their buffers'.
+    """
     if values is None:
-        values = [None] * len(tensors)
-    elif len(tensors) == 1 and not isinstance(values, (list, tuple)):
+        values = [None] * len(outputs)
+    elif len(outputs) == 1 and not isinstance(values, (list, tuple)):
         values = [values]
-    for tensor, output, value in zip(tensors, outputs, values, strict=True):
-        if value is not None:
-            contents = physical(value, output)
-            if contents.pointer in lent:
-                contents = physical(value.clone(), output)
-            memory.keep(tensor, contents)
-        elif tensor not in memory:
-            raise NotEmulated(f"{name}: its kernel wrote nothing into {_tensor_text(tensor)}.")
+    lent = _storages(operands)
+    for output, value in zip(outputs, values, strict=True):
+        contents = None if value is None else physical(value, output)
+        if contents is not None and contents.pointer in lent:
+            contents = physical(value.clone(), output)
+        yield contents
 
 
 def _as_kernel_sees(value, memory):
@@ -198,4 +216,13 @@ def _call_text(name, args, kwargs):
     return f"{name}({', '.join(parts)})"
 
 
-__all__ = ["DeviceTensor", "Launch", "NotEmulated", "launching", "refusing", "transferring"]
+__all__ = [
+    "Call",
+    "DeviceTensor",
+    "Launch",
+    "NotEmulated",
+    "launching",
+    "refusing",
+    "transferring",
+    "written",
+]

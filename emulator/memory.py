@@ -58,7 +58,7 @@ class Contents:
 
 @dataclasses.dataclass(frozen=True)
 class DeviceTensor:
-    """A tensor on the device as a kernel sees it."""
+    """A tensor on the device as a kernel sees it; `key` is its buffer's in the `Memory`."""
 
     shape: tuple
     padded_shape: tuple
@@ -66,6 +66,7 @@ class DeviceTensor:
     tiled: bool
     in_dram: bool
     contents: Contents
+    key: tuple
 
     @property
     def data(self):
@@ -126,28 +127,59 @@ class Memory:
 
     Keyed by place (DRAM or L1, and address), because an address is reused as soon as its buffer is
     freed, which frees the old contents too; the buffer's unique id tells whose contents they are.
+
+    Attributes:
+        reckoning: says in which order contents lie that come from the host.
+        recording: the `emulator.trace.Trace` that is being captured, or None.
     """
 
     def __init__(self, reckoning):
-        self.reckoning = reckoning  # says in which order contents lie that come from the host
+        self.reckoning = reckoning
+        self.recording = None
         self._buffers = {}  # (buffer type, address) -> (buffer id, contents)
         self._new_bytes = 0
         self._new_buffers = 0
 
     def __contains__(self, tensor):
-        held = self._buffers.get(_place(tensor))
-        return held is not None and held[0] == tensor.buffer_unique_id()
+        return self.contents(key_of(tensor)) is not None
+
+    def contents(self, key):
+        """The `Contents` of the buffer with that key, None when it has been freed or has none."""
+        place, unique_id = key
+        held = self._buffers.get(place)
+        return held[1] if held is not None and held[0] == unique_id else None
+
+    def replace(self, key, contents):
+        """Other contents for a buffer that has some."""
+        place, unique_id = key
+        self._buffers[place] = unique_id, contents
+
+    def key_at(self, place):
+        """The key of the buffer at (buffer type, address), None when it has no contents."""
+        held = self._buffers.get(place)
+        return None if held is None else (place, held[0])
+
+    def refuse_in_capture(self, what):
+        """Give up the trace that is being captured, if there is one.
+
+        Raises:
+            RuntimeError: there is one; `what` is told, in TTNN's words.
+        """
+        if self.recording is not None:
+            self.recording = None
+            raise RuntimeError(f"{what} during trace capture; the capture is given up.")
 
     def read(self, tensor):
         """The contents of a ttnn device tensor as a `DeviceTensor`; raises `UnknownContents`."""
-        held = self._buffers.get(_place(tensor))
-        if held is None or held[0] != tensor.buffer_unique_id():
+        key = key_of(tensor)
+        contents = self.contents(key)
+        if contents is None:
             raise UnknownContents(
                 f"Nothing emulated has written the {tensor.dtype.name} tensor {tuple(tensor.shape)} at "
                 f"{tensor.buffer_address():#x}: it comes from a call that the emulation does not see. "
                 "Make it by an operation of the ttnn module, such as ttnn.from_torch or ttnn.zeros."
             )
-        return DeviceTensor(**describe(tensor), contents=held[1])
+        return DeviceTensor(**describe(tensor), contents=contents, key=key)
 
     def write(self, tensor, values):
         """Make `values` the contents of a ttnn device tensor.
@@ -161,7 +193,7 @@ class Memory:
 
     def keep(self, tensor, contents):
         """Like `write`, for `Contents`."""
-        self._buffers[_place(tensor)] = (tensor.buffer_unique_id(), contents)
+        self.replace(key_of(tensor), contents)
         self._new_bytes += contents.nbytes
         self._new_buffers += 1
         if self._new_bytes > SWEEP_BYTES or self._new_buffers > SWEEP_BUFFERS:
@@ -180,6 +212,7 @@ class Memory:
         """Forget everything, as when the device closes."""
         self._buffers.clear()
         self._new_bytes = self._new_buffers = 0
+        self.recording = None
 
     @property
     def nbytes(self):
@@ -226,11 +259,11 @@ def on_device(tensor):
     return tensor.storage_type() == ttnn.StorageType.DEVICE
 
 
-def _place(tensor):
-    if (
-        not tensor.is_allocated()
-    ):  # asking TTNN for the buffer of a freed tensor is a segmentation fault
+def key_of(tensor):
+    """((buffer type, address), unique id) of a ttnn device tensor's buffer."""
+    if not tensor.is_allocated():  # TTNN dies of being asked for the buffer of a freed tensor
         raise RuntimeError(
             f"The {tensor.dtype.name} tensor {tuple(tensor.shape)} was deallocated and is used again."
         )
-    return tensor.memory_config().buffer_type, tensor.buffer_address()
+    place = tensor.memory_config().buffer_type, tensor.buffer_address()
+    return place, tensor.buffer_unique_id()

@@ -40,6 +40,7 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
         batch: int = 1,
         precision: "str | settings.Precision" = "accuracy",
         weight_cache=None,
+        trace: bool = False,
     ):
         super().__init__()
         config = ModelConfig.from_hf(hf_config)
@@ -52,7 +53,7 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
         self.max_length = max_seq_len  # positions a sequence may have
         self.batch = batch
         weights = DeviceWeights(weights, tt_device, weight_cache)
-        self.model = Phi3(config, weights, batch, cache_length(max_seq_len), precision)
+        self.model = Phi3(config, weights, batch, cache_length(max_seq_len), precision, trace)
         self._sequences = None
 
     @torch.no_grad()
@@ -262,6 +263,8 @@ def build(
         precision: "accuracy", the default, "performance", or a precision.Precision.
         weight_cache: folder for weights as the device has them, for a quicker second start; by
             default none is kept.
+        trace: capture a decode step as a TTNN trace, which the steps after it execute; what looks at
+            operations one by one then sees none of them. Default False.
 
     Raises ValueError for a configuration this bring-up does not compute, for a missing tensor, and
     for more positions than the device has room for.

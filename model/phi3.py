@@ -59,7 +59,8 @@ class Phi3:
     """The whole model.
 
     `weights` maps Hugging Face's parameter names to host tensors and is asked for each name
-    once, in the order of the layers; nothing of it is kept.
+    once, in the order of the layers; nothing of it is kept. With `trace` the second decode step is
+    captured, and `decode` executes the trace from then on.
     """
 
     def __init__(
@@ -69,8 +70,10 @@ class Phi3:
         batch: int,
         cache_len: int,
         precision: Precision,
+        trace: bool = False,
     ):
         self.config, self.batch, self.device = config, batch, weights.device
+        self.trace = trace
         embedding = weights[EMBEDDING]
         self.embedding = weights.place(embedding, layout=ttnn.ROW_MAJOR_LAYOUT)  # [V, H]
         head = embedding if config.tie_word_embeddings else None
@@ -99,6 +102,7 @@ class Phi3:
         self.positions = ints(torch.zeros(batch), device=self.device)
         self.rope_rows = ints(torch.zeros(2 * batch, 1), ttnn.uint32, self.device)
         self.placed = None  # (positions, which sequences are long) that the device stands at
+        self.compiled, self.captured = False, None  # a step; (id, logits) of its trace
 
     def prefill(self, tokens: list[int], row: int, start: int, keep: int) -> torch.Tensor:
         """Logits [keep, V] of the last `keep` of a sequence's tokens, which fill a row of the cache.
@@ -141,8 +145,21 @@ class Phi3:
         if self.placed != (positions, long):
             self._place(positions, long)
         ttnn.copy_host_to_device_tensor(ints([tokens], ttnn.uint32), self.tokens)
-        logits = ttnn.to_torch(self.decode_step())[0, 0]
+        logits = ttnn.to_torch(self._step())[0, 0]
         self.placed = [p if p == SKIP else p + 1 for p in positions], long
+        return logits
+
+    def _step(self) -> ttnn.Tensor:
+        """`decode_step`, or the trace of it: a capture takes programs that are compiled already."""
+        if not self.trace or not self.compiled:
+            self.compiled = True
+            return self.decode_step()
+        if self.captured is None:
+            trace_id = ttnn.begin_trace_capture(self.device, cq_id=0)
+            self.captured = trace_id, self.decode_step()
+            ttnn.end_trace_capture(self.device, trace_id, cq_id=0)
+        trace_id, logits = self.captured
+        ttnn.execute_trace(self.device, trace_id, cq_id=0, blocking=False)
         return logits
 
     def decode_step(self) -> ttnn.Tensor:

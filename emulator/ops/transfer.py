@@ -9,6 +9,7 @@ from emulator.ops.padding import undefined
 
 def to_host(memory, tensor):
     """A genuine host tensor with the emulated contents of a device tensor."""
+    memory.refuse_in_capture("Reads are not supported")
     held = memory.read(tensor)
     return ttnn.Tensor(
         tensor=held.logical.contiguous(),
@@ -20,6 +21,7 @@ def to_host(memory, tensor):
 
 def to_device(memory, host_tensor, device_tensor):
     """Give a device tensor the contents of a host tensor, padding included."""
+    memory.refuse_in_capture("Writes are not supported")
     if tuple(host_tensor.padded_shape) == tuple(device_tensor.padded_shape):
         # The host has encoded them; block formats come back as float32, exact in the storage dtype.
         storage = formats.STORAGE[dtype_name(device_tensor.dtype)]
