@@ -235,6 +235,21 @@ def load(typingctx, array, index, lanes):
 
 
 @intrinsic
+def prefetch(typingctx, array, index):
+    """Have what lies at position `index` of a contiguous array fetched into the second-level cache."""
+
+    def generate(context, builder, signature, args):
+        pointer = _address(context, builder, signature, args, _I8)
+        declared = ir.FunctionType(ir.VoidType(), [_I8.as_pointer(), _I32, _I32, _I32])
+        function = cgutils.get_or_insert_function(builder.module, declared, "llvm.prefetch.p0i8")
+        read, moderate_locality, data = (ir.Constant(_I32, value) for value in (0, 2, 1))
+        builder.call(function, [pointer, read, moderate_locality, data])
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp), generate
+
+
+@intrinsic
 def store(typingctx, array, index, vector):
     """Put a vector at position `index` of a contiguous array of its elements' type."""
 

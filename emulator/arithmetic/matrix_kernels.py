@@ -7,7 +7,7 @@ The columns of a product are cut into stripes, each a task; a task goes through 
 import numpy as np
 from numba import get_num_threads, njit, prange
 
-from .lanes import add32, and32, bits_of, float_of, greater32, select32, shift_right
+from .lanes import add32, and32, bits_of, float_of, greater32, prefetch, select32, shift_right
 from .matrix_accumulator import (
     LARGEST_PRODUCT,
     TIE_AWAY,
@@ -49,6 +49,7 @@ __all__ = [
 # a row wait for the step before; decoded it fits the first-level cache.
 LANES = SPAN * VECTOR
 CHUNK = 256  # rows that share one decoded tile
+CACHE_LINE = 64  # bytes
 
 _EXPONENT_MASK = 0x7F800000
 _SIGN = -0x80000000
@@ -78,13 +79,16 @@ def _share(whole, parts):
 
 
 @njit
-def _stage(sources, batch, tile, start, stage):
-    """Copy one tile of K of a stripe of columns, whole rows at a time."""
-    groups = stage.shape[1] // LANES
-    for k in range(TILE):
-        source = sources[batch, tile, k, start : start + groups].reshape(-1)
-        for i in range(source.size):
-            stage[k, i] = source[i]
+def _prefetch_tile(sources, batch, tile, group):
+    """Fetch one tile of K of a group of columns while another is being computed, if there is one.
+
+    Its rows lie a row of the matrix apart, where the machine does not look ahead by itself.
+    """
+    if tile < sources.shape[1]:
+        for k in range(TILE):
+            row = sources[batch, tile, k, group]
+            for i in range(0, LANES, CACHE_LINE // row.itemsize):
+                prefetch(row, i)
 
 
 @njit
@@ -93,7 +97,6 @@ def _accumulate(start, dst, partial, sources, batch, operands, windows, how):
     phases, wide, block, mode = how
     tiles = sources.shape[1]
     blocks = tiles // block
-    stage = np.empty((TILE, dst.shape[0] * VECTOR), sources.dtype)
     pieces = np.empty((SPAN, 2, TILE, VECTOR), np.float32)
     in_window = np.empty((TILE, LANES), np.int8)
     below_weights = windows[0]
@@ -103,12 +106,13 @@ def _accumulate(start, dst, partial, sources, batch, operands, windows, how):
     groups = np.empty((SPAN, 4, height, VECTOR), np.int32)
     work = (groups, np.empty((SPAN // 2, TILE, PAIR), np.int16))
     for tile in range(tiles):
-        _stage(sources, batch, tile, start, stage)
+        stored = sources[batch, tile].reshape((TILE, sources.shape[3] * LANES))
         for vector in range(0, dst.shape[0], SPAN):
+            group = start + vector // SPAN
+            _prefetch_tile(sources, batch, tile + 1, group)
             part = dst[vector : vector + SPAN]
-            first = vector * VECTOR
-            decode(stage, first, below_weights, pieces, in_window)
-            decoded = (pieces, in_window, below, stage, first)
+            decode(stored, group * LANES, below_weights, pieces, in_window)
+            decoded = (pieces, in_window, below, stored, group * LANES)
             for top in range(0, rows, height):
                 accumulate_tile(part, decoded, operands, tile, top, height, work, phases, wide)
         if mode == ONE_ACCUMULATION or (tile + 1) % block:
@@ -136,11 +140,11 @@ ALL_BLOCKS_IN_L1 = 2  # blocks summed in L1, the last one too
 def stripe_of(rows, groups):
     """How many groups of 64 columns one task should take of `groups`, with `rows` rows.
 
-    With few rows time goes into reading weights, which is fast in long pieces of memory; with many
-    the destinations should stay in the second-level cache.
+    Of few rows wide ones, of which a task has less to set up; with many the destinations should
+    stay in the second-level cache, beside a tile of weights.
     """
     threads = get_num_threads()
-    widest = 144 if rows <= 8 else 8
+    widest = 36 if rows <= 8 else 8
     stripes = -(-groups // widest)
     stripes = -(-stripes // threads) * threads
     return -(-groups // stripes)

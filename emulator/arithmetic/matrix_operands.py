@@ -108,24 +108,24 @@ def split_rows(rows, pieces, exponents, below):
     run(rows, pieces, exponents, below)
 
 
-def _operands(stage, at):
+def _operands(stored, at):
     """32 SrcA operands: float32 bits in two vectors, and biased exponents (0 for zeros)."""
 
 
 @overload(_operands)
-def _operands_of(stage, at):
-    def bfloat16(stage, at):
-        stored = load(stage, at, PAIR)
-        exponents = and16(shift_right16(stored, 7), 0xFF)
-        return shift_left(half32(stored, 0), 16), shift_left(half32(stored, 1), 16), exponents
+def _operands_of(stored, at):
+    def bfloat16(stored, at):
+        pair = load(stored, at, PAIR)
+        exponents = and16(shift_right16(pair, 7), 0xFF)
+        return shift_left(half32(pair, 0), 16), shift_left(half32(pair, 1), 16), exponents
 
-    def tf32(stage, at):
-        first = and32(load(stage, at, VECTOR), -0x2000)
-        second = and32(load(stage, at + VECTOR, VECTOR), -0x2000)
+    def tf32(stored, at):
+        first = and32(load(stored, at, VECTOR), -0x2000)
+        second = and32(load(stored, at + VECTOR, VECTOR), -0x2000)
         exponents = joined16(shift_right(first, 23), shift_right(second, 23))
         return first, second, and16(exponents, 0xFF)
 
-    return bfloat16 if stage.dtype == types.uint16 else tf32
+    return bfloat16 if stored.dtype == types.uint16 else tf32
 
 
 @njit
@@ -137,11 +137,11 @@ def _split(bits, pieces, k):
 
 
 @njit
-def decode(stage, first, below, pieces, exponents):
+def decode(stored, first, below, pieces, exponents):
     """Split a span of a tile of SrcA operands into pieces, and exponents in bytes.
 
     Args:
-        stage: [32, columns] uint16 (bfloat16) or uint32 (float32 bits).
+        stored: [32, columns] uint16 (bfloat16) or uint32 (float32 bits).
         first: the span's first column.
         below: `window_of` the largest exponent in the matrix.
         pieces: [SPAN, 2, 32, 16] float32 to write.
@@ -149,17 +149,17 @@ def decode(stage, first, below, pieces, exponents):
     """
     for pair in range(SPAN // 2):
         for k in range(TILE):
-            left, right, exponent = _operands(stage[k], first + PAIR * pair)
+            left, right, exponent = _operands(stored[k], first + PAIR * pair)
             _split(left, pieces[2 * pair], k)
             _split(right, pieces[2 * pair + 1], k)
             store(exponents[k], PAIR * pair, bytes_of(above16(exponent, below)))
 
 
 @njit
-def decode_exponents(stage, first, exponents):
+def decode_exponents(stored, first, exponents):
     """Exponents of a span of a tile as 16-bit numbers, `EMPTY` for zeros: [SPAN / 2, 32, 32]."""
     for pair in range(SPAN // 2):
         for k in range(TILE):
-            _, _, exponent = _operands(stage[k], first + PAIR * pair)
+            _, _, exponent = _operands(stored[k], first + PAIR * pair)
             empty = and16(shift_right16(add16(exponent, -1), 15), EMPTY)
             store(exponents[pair, k], 0, or16(exponent, empty))

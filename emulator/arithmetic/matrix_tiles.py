@@ -152,7 +152,7 @@ _steps32_near = _all_steps("_32_near", _sums32_near, accumulate32_near)
 
 @njit
 def _accumulate_rows(dst, decoded, operands, place, work, phases, wide):
-    pieces, in_window, below, stage, first = decoded
+    pieces, in_window, below, stored, first = decoded
     row_pieces, row_exponents, _ = operands
     largest, exponents = work
     exact, near = in_bytes(in_window, row_exponents, place, below, largest)
@@ -164,7 +164,7 @@ def _accumulate_rows(dst, decoded, operands, place, work, phases, wide):
         else:
             _steps32(dst, pieces, row_pieces, place, largest, below, phases)
         return
-    decode_exponents(stage, first, exponents)
+    decode_exponents(stored, first, exponents)
     if not wide:
         in_numbers(exponents, row_exponents, place, 0, largest)
         _steps16(dst, pieces, row_pieces, place, largest, 0, phases)

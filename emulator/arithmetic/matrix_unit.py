@@ -34,13 +34,18 @@ class Weight:
     largest_exponent: int
 
 
-def _largest_exponent(bits):
-    """Largest biased exponent of an integer view of bfloat16 (uint16) or float32 (uint32)."""
-    if bits.size == 0:
-        return 0
+def _survey(bits):
+    """Of an integer view of bfloat16 (uint16) or float32 (uint32): what exponents there are.
+
+    Returns:
+        The largest biased exponent; where there are denormals, a mask of them, or None for none.
+    """
     mantissa = 7 if bits.dtype == np.uint16 else 23
-    sign = bits.dtype.type(1 << (8 * bits.dtype.itemsize - 1))
-    return int((bits & ~sign).max() >> mantissa)
+    magnitude = bits & bits.dtype.type(np.iinfo(bits.dtype).max >> 1)
+    largest = int(magnitude.max(initial=0)) >> mantissa
+    magnitude -= 1  # of zero the largest number: denormals are the smallest
+    end = (1 << mantissa) - 1
+    return largest, magnitude < end if magnitude.min(initial=end) < end else None
 
 
 def prepare_weight(weight):
@@ -61,18 +66,18 @@ def prepare_weight(weight):
         bits = weight.float().contiguous().view(torch.int32).numpy().view(np.uint32)
         if not (bits & 0xFFFF).any():
             bits = (bits >> 16).astype(np.uint16)
-    exponent = bits.dtype.type(0x7F80 if bits.dtype == np.uint16 else 0x7F800000)
     bits = bits.reshape(-1, depth, columns)
-    denormal = (bits & exponent) == 0
-    if (bits[denormal] != 0).any():
+    largest, denormal = _survey(bits)
+    if denormal is not None:
         bits = np.where(denormal, bits.dtype.type(0), bits)
-    del denormal
-    pad = ((0, 0), (0, -depth % TILE), (0, -columns % LANES))
-    if any(after for _, after in pad):
-        bits = np.pad(bits, pad)
+    if depth % TILE or columns % LANES:
+        shape = len(bits), depth + -depth % TILE, columns + -columns % LANES
+        padded = np.zeros(shape, bits.dtype)
+        padded[:, :depth, :columns] = bits
+        bits = padded
     count, depth, columns = bits.shape
     tiles = bits.reshape(count, depth // TILE, TILE, columns // LANES, LANES)
-    return Weight(tiles, tuple(weight.shape), _largest_exponent(bits))
+    return Weight(tiles, tuple(weight.shape), largest)
 
 
 def weight_in_place(weight, largest_exponent):
@@ -159,7 +164,7 @@ def _accumulate(activation, weight, phases, wide, block, mode, dst=None):
     columns = weight.tiles.shape[3] * LANES
     if dst is None:
         dst = np.zeros((batches, rows.shape[1], columns), np.float32)
-    largest = (weight.largest_exponent, _largest_exponent(rows.numpy().view(np.uint32)))
+    largest = (weight.largest_exponent, _survey(rows.numpy().view(np.uint32))[0])
     if sum(largest) > matrix_kernels.LARGEST_PRODUCT:
         _accumulate_exact(rows, weight, which, phases, wide, block, mode, dst)
         return dst
