@@ -1,6 +1,7 @@
 """One step of the matrix unit in float32 against its definition in integers."""
 
 import numpy as np
+import pytest
 import torch
 from numba import njit
 
@@ -22,6 +23,21 @@ def _both_ways(dst, sums, exponents, near, exact):
         exact[i] = matrix_exact.accumulate(
             dst[i], first, exponents[0, i], second, exponents[1, i], True
         )
+
+
+@njit
+def _in_vectors(dst, sums, exponents, near):
+    """`accumulate32_near` on sixteen lanes at a time, for which a machine may have other code."""
+    for i in range(0, dst.size, 16):
+        old = lanes.float_of(lanes.load(dst, i, 16))
+        ruler0 = matrix_accumulator.ruler_of(lanes.load(exponents[0], i, 16))
+        ruler1 = matrix_accumulator.ruler_of(lanes.load(exponents[1], i, 16))
+        first = lanes.add32(lanes.bits_of(ruler0), lanes.load(sums[0], i, 16))
+        second = lanes.add32(lanes.bits_of(ruler1), lanes.load(sums[1], i, 16))
+        sum0 = lanes.float_of(first) - ruler0
+        sum1 = lanes.float_of(second) - ruler1
+        total = matrix_accumulator.accumulate32_near(old, sum0, ruler0, sum1, ruler1)
+        lanes.store(near, i, total)
 
 
 def _sums_to_try(generator, count):
@@ -53,7 +69,8 @@ def _destinations_to_try(generator, sums, exponents):
     return np.where(generator.random(count) < 0.02, 0, bits).astype(np.uint32).view(np.int32)
 
 
-def test_accumulation_of_near_groups_is_the_integer_definition():
+@pytest.mark.parametrize("lane_count", [1, 16])
+def test_accumulation_of_near_groups_is_the_integer_definition(lane_count):
     generator = np.random.default_rng(0)
     count = 1 << 19
     first = generator.integers(60, 200, count)
@@ -65,6 +82,8 @@ def test_accumulation_of_near_groups_is_the_integer_definition():
     dst = _destinations_to_try(generator, sums, exponents)
     near, exact = np.empty(count, np.float32), np.empty(count, np.uint32)
     _both_ways(dst, sums, exponents, near, exact)
+    if lane_count == 16:
+        _in_vectors(dst, sums, exponents, near)
     assert_same_bits(torch.from_numpy(near), torch.from_numpy(exact.view(np.float32)))
     errata = exact == (0x80000000 | (np.maximum(exponents.max(0), dst >> 23 & 0xFF) + 4) << 23)
     assert errata.sum() > 50  # totals of -1, which the hardware normalises wrongly, are among them
