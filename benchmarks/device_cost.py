@@ -28,8 +28,7 @@ import ttnn
 from benchmarks import document, phi3_mini
 from emulator import toolchain
 from model import PRECISIONS
-from verify import backend
-from verify.inputs import load_model_file, quiet_transformers
+from verify.inputs import load_model_file
 
 BYTES_PER_SECOND = 288e9
 FLOPS = 74e12  # at HiFi4
@@ -203,8 +202,6 @@ def main():
     parser.add_argument("--prompt", type=int, default=224, help="tokens, default 224")
     parser.add_argument("--write", action="store_true", help="our rows into MODEL_BRINGUP.md")
     args = parser.parse_args()
-    backend.quiet()
-    quiet_transformers()
     loguru.logger.disable("ttnn")  # it warns of graph capture in its fast mode, which does for this
     toolchain.prepare()
     header = (
