@@ -7,6 +7,7 @@ import ttnn
 import model.phi3
 from model import build_model
 from model.cache import SKIP
+from model.generation import MAX_BATCH
 from verify import metrics
 
 LENGTHS = (40, 33, 7)
@@ -62,6 +63,19 @@ def test_rows_decode_at_their_own_positions(batched, prompts, prompt_ids):
     for i, prompt in enumerate(prompts):
         past = batched(prompt).past_key_values
         assert torch.equal(together[i], batched(token, past_key_values=past).logits[0])
+
+
+def test_as_many_rows_as_a_tile_has(hf_model, device, prompt_ids):
+    """32 sequences of lengths 1 to 32, prompt and a step: those looked at are as alone."""
+    rows = MAX_BATCH
+    full = build_model(hf_model, device, 64, batch=rows)
+    ids, mask = padded([prompt_ids[:, i : i + i + 1] for i in range(rows)], "left")
+    past = full(ids, attention_mask=mask, logits_to_keep=1).past_key_values
+    tokens = prompt_ids[:, 60 : 60 + rows].T
+    together = full(tokens, past_key_values=past).logits
+    for i in (0, 17, rows - 1):
+        past = full(prompt_ids[:, i : i + i + 1], logits_to_keep=1).past_key_values
+        assert torch.equal(together[i], full(tokens[i : i + 1], past_key_values=past).logits[0])
 
 
 def test_a_prompt_in_chunks_is_as_in_one(batched, prompt_ids, hf_model, logits_limit, monkeypatch):
