@@ -22,9 +22,10 @@ WRITTEN_BY_HOST = frozenset({"ttnn.arange", "ttnn.full", "ttnn.ones", "ttnn.zero
 
 
 class Trace:
-    """The calls of one capture and where they write."""
+    """The calls of one capture and where they write; `number` is TTNN's id of the trace."""
 
-    def __init__(self, memory, device):
+    def __init__(self, memory, device, number):
+        self.number = number
         self._calls = []  # (dispatch.Call, keys of the buffers it returns)
         self._memory, self._device = memory, device
         self._programs = device.num_program_cache_entries()
@@ -105,7 +106,6 @@ class Traces:
     def __init__(self, memory):
         self._memory = memory
         self._genuine = {name: getattr(ttnn, name) for name in FUNCTIONS}
-        self._capturing = None  # id of the trace being recorded
         self._kept = {}  # id -> Trace
 
     def begin_trace_capture(self, mesh_device, *, cq_id=None):
@@ -113,14 +113,14 @@ class Traces:
             raise RuntimeError("A trace is being captured already; end that capture first.")
         trace_id = self._genuine["begin_trace_capture"](mesh_device, cq_id=cq_id)
         self._genuine["end_trace_capture"](mesh_device, trace_id, cq_id=cq_id)
-        self._memory.recording = Trace(self._memory, mesh_device)
-        self._capturing = int(trace_id)
+        self._memory.recording = Trace(self._memory, mesh_device, int(trace_id))
         return trace_id
 
     def end_trace_capture(self, mesh_device, trace_id, *, cq_id=None):
-        if self._memory.recording is None or int(trace_id) != self._capturing:
+        trace = self._memory.recording
+        if trace is None or int(trace_id) != trace.number:
             raise RuntimeError(f"Trace {int(trace_id)} is not being captured.")
-        self._kept[int(trace_id)] = self._memory.recording
+        self._kept[trace.number] = trace
         self._memory.recording = None
 
     def execute_trace(self, mesh_device, trace_id, *, cq_id=None, blocking=True):

@@ -27,7 +27,7 @@ def _both_ways(dst, sums, exponents, near, exact):
 
 @njit
 def _in_vectors(dst, sums, exponents, near):
-    """`accumulate32_near` on sixteen lanes at a time, for which a machine may have other code."""
+    """`accumulate32_near` on sixteen lanes at a time, as products use it."""
     for i in range(0, dst.size, 16):
         old = lanes.float_of(lanes.load(dst, i, 16))
         ruler0 = matrix_accumulator.ruler_of(lanes.load(exponents[0], i, 16))
