@@ -28,10 +28,10 @@ from .lanes import (
     float_of,
     fma,
     greater32,
-    in_memory,
     larger,
     max32,
     min32,
+    negated,
     or32,
     select32,
     shift_left,
@@ -41,6 +41,7 @@ from .lanes import (
     truncated,
     xor32,
 )
+from .lanes_memory import constants_in_memory
 
 # Sum of two biased exponents up to which rulers stay finite, with room for sums to grow.
 LARGEST_PRODUCT = 327
@@ -62,19 +63,32 @@ _RULER_SHIFT = 13 << 23
 _RULER_HALF = 0x400000
 _RULER = _RULER_SHIFT | _RULER_HALF
 _SIGN = -0x80000000
-# From 1.5 times a power of two to -2^-23 times that power, and to -2^23 divided by it.
-_UNIT = (23 << 23) + _RULER_HALF + _SIGN
-_PER_UNIT = (277 << 23) + _RULER_HALF + _SIGN
+# From 1.5 times a power of two to 2^-23 times that power, and to 2^23 divided by it.
+_UNIT = (23 << 23) | _RULER_HALF
+_PER_UNIT = (277 << 23) + _RULER_HALF - (1 << 32)
 _EXPONENT = 0x7F800000
 # The smallest denormal pattern that rounds to a normal number at 8 significant bits.
 _ROUNDS_TO_NORMAL = 0x7FC000
 
-# The bits of 0.5 less one, and of 2^-30.
+# The bits of 0.5 less one, of 2^-30 and of `TIE_UP`.
 _ALMOST_HALF = 0x3EFFFFFF
 _TWO_TO_MINUS_30 = (127 - 30) << 23
-# Exponents' steps that multiply by `TIE_UP`'s inverse and by 2^27.
-_TIE_UP_PLACES = 26 << 23
+_TIE_UP_BITS = (127 - 26) << 23
+# Exponents' steps that multiply by 2^27.
 _ERRATUM_PLACES = 27 << 23
+
+_in_memory = constants_in_memory(
+    _SIGN,
+    _EXPONENT,
+    _RULER_HALF,
+    _TIE_UP_BITS,
+    _ALMOST_HALF,
+    _RULER_SHIFT,
+    _UNIT,
+    _PER_UNIT,
+    _TWO_TO_MINUS_30,
+    _ERRATUM_PLACES,
+)
 
 
 @njit
@@ -140,6 +154,41 @@ def accumulate32(dst, sum0, exponent0, sum1, exponent1):
 
 
 @njit
+def aligned32(bits, sum0, sum1, finest, coarsest):
+    """A 32-bit destination and the sums of two near groups as they are added up.
+
+    Args:
+        bits: of the destination.
+        sum0, sum1: of the groups, float32 values.
+        finest, coarsest: the smaller and the larger of the groups' rulers.
+
+    Returns:
+        The destination in whole units of the accumulator; such a unit, which is 2^-23 of the
+        largest exponent; and the total of the sums, each rounded to it where it is the coarser.
+    """
+    own = float_of(or32(and32(bits, _in_memory(_EXPONENT)), _in_memory(_RULER_HALF)))
+    ruler = larger(finest, own)
+    tie = float_of(_in_memory(_TIE_UP_BITS))
+    total = ((ruler + fma(finest, tie, sum0)) + fma(finest, tie, sum1)) - ruler
+    coarsest = float_of(sub32(bits_of(coarsest), _in_memory(_RULER_SHIFT)))
+    largest = bits_of(larger(coarsest, own))
+    unit = float_of(sub32(largest, _in_memory(_UNIT)))
+    per_unit = float_of(sub32(_in_memory(_PER_UNIT), largest))
+    # Half away from zero: 0.5 less one bit is added and truncated.
+    half = float_of(or32(and32(bits, _in_memory(_SIGN)), _in_memory(_ALMOST_HALF)))
+    return truncated(fma(float_of(bits), per_unit, half)), unit, total
+
+
+@njit
+def joined32(units, unit, total):
+    """What `aligned32` returns, added up: to nearest even, and as the destination stores it."""
+    new = fma(units, unit, total)
+    # What was lost in rounding; a 2^-30th of the sum turns its ties away from zero.
+    lost = fma(units, unit, negated(new - total))
+    return new, new + fma(new, float_of(_in_memory(_TWO_TO_MINUS_30)), lost)
+
+
+@njit
 def accumulate32_near(dst, sum0, ruler0, sum1, ruler1):
     """`accumulate32` for groups of exponents 24 to 200 that are within `NEAR` of each other.
 
@@ -151,26 +200,23 @@ def accumulate32_near(dst, sum0, ruler0, sum1, ruler1):
     the bfloat16 results of a HiFi4 product with K = 768, 0.1 % with 3072 and 0.3 % with 8192, and
     miss the erratum, which one in a million of them meets.
     """
-    bits = bits_of(dst)
-    own = float_of(or32(and32(bits, in_memory(_EXPONENT)), in_memory(_RULER_HALF)))
-    # The sums, each rounded to the accumulator's unit if that is coarser than the groups'.
-    finest = smaller(ruler0, ruler1)
-    ruler = larger(finest, own)
-    tie = float_of(sub32(bits_of(finest), in_memory(_TIE_UP_PLACES)))
-    total = ((ruler + (sum0 + tie)) + (sum1 + tie)) - ruler
-    # The accumulator's unit, 2^-23 of the largest exponent, and its inverse, both negative.
-    coarsest = float_of(sub32(bits_of(larger(ruler0, ruler1)), in_memory(_RULER_SHIFT)))
-    largest = bits_of(larger(coarsest, own))
-    unit = float_of(sub32(largest, in_memory(_UNIT)))
-    per_unit = float_of(sub32(in_memory(_PER_UNIT), largest))
-    # The old value in whole units, half away from zero: 0.5 less one bit is added and truncated.
-    sign = and32(xor32(bits, in_memory(_SIGN)), in_memory(_SIGN))
-    half = float_of(or32(sign, in_memory(_ALMOST_HALF)))
-    old = truncated(fma(dst, per_unit, half)) * unit
-    # Their sum, and what was lost in rounding it; a 2^-30th of the sum turns its ties away from 0.
-    new = old + total
-    lost = old - (new - total)
-    rounded = bits_of(new + fma(new, float_of(in_memory(_TWO_TO_MINUS_30)), lost))
+    finest, coarsest = smaller(ruler0, ruler1), larger(ruler0, ruler1)
+    units, unit, total = aligned32(bits_of(dst), sum0, sum1, finest, coarsest)
+    new, rounded = joined32(units, unit, total)
     # The erratum again: 2^27 times a total of -1.
-    wrong = add32(rounded, in_memory(_ERRATUM_PLACES))
-    return float_of(select32(equal(new, unit), wrong, rounded))
+    wrong = add32(bits_of(rounded), _in_memory(_ERRATUM_PLACES))
+    return float_of(select32(equal(new, negated(unit)), wrong, bits_of(rounded)))
+
+
+@njit
+def smallest_suspect(exponent):
+    """As int32 what the bits of every new destination that meets the erratum are below.
+
+    Args:
+        exponent: the largest biased exponent of any group.
+
+    Two groups come to less than 2^6 of that power of two (31496 units of 2^-10 each), hence leave
+    no total of -1 on a destination of a larger exponent; the unit of one is 2^-23 of it.  Of
+    negative values the smallest in magnitude have the smallest bits.
+    """
+    return _SIGN + (max(exponent + 6 - 23, 0) << 23) + 1

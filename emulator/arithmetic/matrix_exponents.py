@@ -19,24 +19,20 @@ from .lanes import (
     below32,
     bits_of,
     either,
-    four8,
     greater32,
-    half32,
-    in_any_lane,
-    load,
     max16,
     max32,
-    quarter32,
     shift_left,
-    store,
     sub8,
     sub32,
-    twice16,
     unsigned_max8,
+    unsigned_max32,
     unsigned_min8,
     unsigned_min16,
     unsigned_min32,
 )
+from .lanes_across import exponents32, four8, half32, in_any_lane, twice16, unsigned_largest
+from .lanes_memory import load, store
 from .matrix_accumulator import NEAR
 from .matrix_operands import PAIR, SPAN, STEP, VECTOR, WINDOW
 
@@ -86,10 +82,10 @@ def _largest_byte_sum(eight, b, k):
 @njit
 def _spread(sums, largest, group, row):
     """Bytes to where float32 has its exponent, each vector to its own part of `largest`."""
-    store(largest[0, group, row], 0, shift_left(quarter32(sums, 0), 23))
-    store(largest[1, group, row], 0, shift_left(quarter32(sums, 1), 23))
-    store(largest[2, group, row], 0, shift_left(quarter32(sums, 2), 23))
-    store(largest[3, group, row], 0, shift_left(quarter32(sums, 3), 23))
+    store(largest[0, group, row], 0, exponents32(sums, 0))
+    store(largest[1, group, row], 0, exponents32(sums, 1))
+    store(largest[2, group, row], 0, exponents32(sums, 2))
+    store(largest[3, group, row], 0, exponents32(sums, 3))
 
 
 @njit
@@ -97,20 +93,20 @@ def in_bytes(exponents, operands, place, below, largest):
     """Largest exponent sums of a tile's groups, less `below`, if the bytes show them.
 
     Args:
-        exponents: [32, 64] int8 from `decode`.
+        exponents: [32, 64] int8 from `decode`, in its order of columns.
         operands: [2, K/16, M, 16] int32 from `split_rows`.
         place: see above.
         below: what the windows of both operands are below their exponents, together.
         largest: [SPAN, 4, rows, 16] int32 to write, 23 places up where float32 has exponents.
 
     Returns:
-        Whether these are the largest sums of all groups, and whether `accumulate32_near` serves as
+        Whether these are the largest sums of all groups; whether `accumulate32_near` serves as
         well: the groups of a step are near each other, and no sum is below `LOW`, so that none
-        lacks products.  Then the destination may hold anything.
+        lacks products (then the destination may hold anything); and the largest of all.
     """
     tile, base, top, rows = place
     lowest = four8(-1, COLUMNS)
-    apart = four8(0, COLUMNS)
+    highest = apart = four8(0, COLUMNS)
     for half in range(2):
         eight0 = _eight_bytes(exponents, STEP * half)
         eight1 = _eight_bytes(exponents, STEP * half + 8)
@@ -118,15 +114,16 @@ def in_bytes(exponents, operands, place, below, largest):
         for row in range(rows):
             sum0 = _largest_byte_sum(eight0, values[row], 0)
             sum1 = _largest_byte_sum(eight1, values[row], 8)
-            smaller = unsigned_min8(sum0, sum1)
+            smaller, larger = unsigned_min8(sum0, sum1), unsigned_max8(sum0, sum1)
             lowest = unsigned_min8(lowest, smaller)
-            apart = unsigned_max8(apart, sub8(unsigned_max8(sum0, sum1), smaller))
+            highest = unsigned_max8(highest, larger)
+            apart = unsigned_max8(apart, sub8(larger, smaller))
             _spread(sum0, largest, 2 * half, row)
             _spread(sum1, largest, 2 * half + 1, row)
     exact = not in_any_lane(below8(lowest, WINDOW + 1))
     low = LOW - below > 255 or in_any_lane(below8(lowest, max(LOW - below, 0)))
     near = not (low or in_any_lane(below8(NEAR, apart)))
-    return exact, exact and near
+    return exact, exact and near, unsigned_largest(highest)
 
 
 # --- in 16-bit numbers ---------------------------------------------------------------------------
@@ -184,12 +181,12 @@ def _group_exponents(exponents, operands, place, floor, largest):
 
 @njit
 def _near(largest, dst):
-    """Whether the groups of each step lie near each other, and no destination near zero.
+    """Whether the groups of each step lie near each other and no destination near zero; the largest.
 
     That is what `accumulate32_near` asks for.  A destination of two groups without a product may
     not be rounded to the unit that `floor` gives them; it is not if it is not tiny.
     """
-    apart = sub32(load(largest, 0, VECTOR), load(largest, 0, VECTOR))
+    highest = apart = sub32(load(largest, 0, VECTOR), load(largest, 0, VECTOR))
     smallest = sub32(apart, 1)
     for row in range(dst.shape[0]):
         magnitude = and32(bits_of(load(dst[row], 0, VECTOR)), 0x7FFFFFFF)
@@ -198,8 +195,10 @@ def _near(largest, dst):
             first = load(largest[group, row], 0, VECTOR)
             second = load(largest[group + 1, row], 0, VECTOR)
             apart = max32(apart, abs32(sub32(first, second)))
+            highest = unsigned_max32(highest, unsigned_max32(first, second))
     tiny = below32(smallest, (TINY << 23) - 1)
-    return not in_any_lane(either(tiny, greater32(apart, NEAR << 23)))
+    near = not in_any_lane(either(tiny, greater32(apart, NEAR << 23)))
+    return near, unsigned_largest(highest) >> 23
 
 
 @njit
@@ -217,9 +216,15 @@ def in_numbers(exponents, operands, place, floor, largest):
 
 @njit
 def all_near(largest, dst, place):
-    """Whether `accumulate32_near` serves, as far as `in_numbers` has not found out."""
+    """Whether `accumulate32_near` serves, as far as `in_numbers` has not found out.
+
+    If it does the largest of all exponents comes with it, else a number that means nothing.
+    """
     _, _, top, rows = place
-    near = True
+    highest = 0
     for vector in range(dst.shape[0]):
-        near = near and _near(largest[vector], dst[vector, top : top + rows])
-    return near
+        near, of_vector = _near(largest[vector], dst[vector, top : top + rows])
+        if not near:
+            return False, 0
+        highest = max(highest, of_vector)
+    return True, highest

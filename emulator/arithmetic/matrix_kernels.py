@@ -7,7 +7,8 @@ The columns of a product are cut into stripes, each a task; a task goes through 
 import numpy as np
 from numba import get_num_threads, njit, prange
 
-from .lanes import add32, and32, bits_of, float_of, greater32, prefetch, select32, shift_right
+from .lanes import add32, and32, bits_of, float_of, greater32, select32, shift_right
+from .lanes_memory import prefetch
 from .matrix_accumulator import (
     LARGEST_PRODUCT,
     TIE_AWAY,
@@ -92,8 +93,12 @@ def _prefetch_tile(sources, batch, tile, group):
 
 
 @njit
-def _accumulate(start, dst, partial, sources, batch, operands, windows, how):
-    """Accumulate all K tiles of one stripe of columns onto dst [columns / 16, rows, 16]."""
+def _accumulate(start, held, partial, sources, batch, operands, windows, how):
+    """Accumulate all K tiles of one stripe of columns onto `held` [columns / 16 + 1, rows, 16].
+
+    The last of its vectors is a spare one.
+    """
+    dst = held[:-1]
     phases, wide, block, mode = how
     tiles = sources.shape[1]
     blocks = tiles // block
@@ -110,11 +115,12 @@ def _accumulate(start, dst, partial, sources, batch, operands, windows, how):
         for vector in range(0, dst.shape[0], SPAN):
             group = start + vector // SPAN
             _prefetch_tile(sources, batch, tile + 1, group)
-            part = dst[vector : vector + SPAN]
             decode(stored, group * LANES, below_weights, pieces, in_window)
             decoded = (pieces, in_window, below, stored, group * LANES)
             for top in range(0, rows, height):
-                accumulate_tile(part, decoded, operands, tile, top, height, work, phases, wide)
+                accumulate_tile(
+                    held, vector, decoded, operands, tile, top, height, work, phases, wide
+                )
         if mode == ONE_ACCUMULATION or (tile + 1) % block:
             continue
         index = tile // block
@@ -180,11 +186,12 @@ def _task(task, sources, batches, pieces, exponents, windows, how, stripe, out):
     height = min(CHUNK, out.shape[1] - top)
     width = min(stripe, groups - start)
     columns = slice(start * LANES, (start + width) * LANES)
-    dst = np.empty((width * LANES // VECTOR, height, VECTOR), np.float32)
+    held = np.empty((width * LANES // VECTOR + 1, height, VECTOR), np.float32)
+    dst = held[:-1]
     partial = np.empty_like(dst[: 0 if how[3] == ONE_ACCUMULATION else dst.shape[0]])
     _columns_apart(out[batch, top : top + height, columns], dst)
     operands = (pieces[batch], exponents[batch], top)
-    _accumulate(start, dst, partial, sources, batches[batch], operands, windows, how)
+    _accumulate(start, held, partial, sources, batches[batch], operands, windows, how)
     _columns_together(dst, out[batch, top : top + height, columns])
 
 

@@ -20,9 +20,6 @@ from .lanes import (
     bytes_of,
     float_of,
     greater32,
-    half32,
-    joined16,
-    load,
     max32,
     or16,
     or32,
@@ -30,9 +27,10 @@ from .lanes import (
     shift_left,
     shift_right,
     shift_right16,
-    store,
     sub32,
 )
+from .lanes_across import half32, interleaved8, joined16
+from .lanes_memory import load, store
 from .matrix_accumulator import TIE_AWAY
 
 TILE = 32  # K values of one tile, in which the fidelity phases are gone through once
@@ -137,6 +135,15 @@ def _split(bits, pieces, k):
 
 
 @njit
+def _decode_pair(row, first, below, pieces, k):
+    """Split one K of two vectors of SrcA operands into pieces, and return exponents in bytes."""
+    left, right, exponents = _operands(row, first)
+    _split(left, pieces[0], k)
+    _split(right, pieces[1], k)
+    return bytes_of(above16(exponents, below))
+
+
+@njit
 def decode(stored, first, below, pieces, exponents):
     """Split a span of a tile of SrcA operands into pieces, and exponents in bytes.
 
@@ -145,14 +152,12 @@ def decode(stored, first, below, pieces, exponents):
         first: the span's first column.
         below: `window_of` the largest exponent in the matrix.
         pieces: [SPAN, 2, 32, 16] float32 to write.
-        exponents: [32, SPAN * 16] int8 to write.
+        exponents: [32, SPAN * 16] int8 to write, columns in the order of `interleaved8`.
     """
-    for pair in range(SPAN // 2):
-        for k in range(TILE):
-            left, right, exponent = _operands(stored[k], first + PAIR * pair)
-            _split(left, pieces[2 * pair], k)
-            _split(right, pieces[2 * pair + 1], k)
-            store(exponents[k], PAIR * pair, bytes_of(above16(exponent, below)))
+    for k in range(TILE):
+        low = _decode_pair(stored[k], first, below, pieces[:2], k)
+        high = _decode_pair(stored[k], first + PAIR, below, pieces[2:], k)
+        store(exponents[k], 0, interleaved8(low, high))
 
 
 @njit

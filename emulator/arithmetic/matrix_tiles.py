@@ -17,20 +17,20 @@ from .lanes import (
     bits_of,
     fma,
     greater32,
-    load,
     max32,
     select,
     select32,
     shift_right,
-    store,
     sub32,
 )
+from .lanes_memory import load, store
 from .matrix_accumulator import accumulate16, accumulate32, accumulate32_near, ruler_at
 from .matrix_exact import PHASE_ADJUST
 from .matrix_exponents import FLOOR, all_near, in_bytes, in_numbers
-from .matrix_operands import STEP, VECTOR, decode_exponents
+from .matrix_operands import SPAN, STEP, VECTOR, decode_exponents
+from .matrix_pipeline import STAGES, accumulate_in_pipeline
 
-ROWS = 54  # most rows taken at a time, whose operands stay in the nearer caches
+ROWS = 160  # most rows taken at a time
 
 
 @njit
@@ -151,37 +151,53 @@ _steps32_near = _all_steps("_32_near", _sums32_near, accumulate32_near)
 
 
 @njit
-def _accumulate_rows(dst, decoded, operands, place, work, phases, wide):
+def _steps32_quick(dst, vector, pieces, operands, place, largest, below, phases, highest):
+    """All steps of one tile where `accumulate32_near` serves: in a pipeline if there are the rows."""
+    if place[3] < STAGES:
+        part = dst[vector : vector + SPAN]
+        _steps32_near(part, pieces, operands, place, largest, below, phases)
+    else:
+        accumulate_in_pipeline(
+            dst, vector, pieces, operands, place, largest, below, phases, highest
+        )
+
+
+@njit
+def _accumulate_rows(dst, vector, decoded, operands, place, work, phases, wide):
     pieces, in_window, below, stored, first = decoded
     row_pieces, row_exponents, _ = operands
     largest, exponents = work
-    exact, near = in_bytes(in_window, row_exponents, place, below, largest)
+    part = dst[vector : vector + SPAN]
+    exact, near, highest = in_bytes(in_window, row_exponents, place, below, largest)
     if exact:
         if not wide:
-            _steps16(dst, pieces, row_pieces, place, largest, below, phases)
+            _steps16(part, pieces, row_pieces, place, largest, below, phases)
         elif near:
-            _steps32_near(dst, pieces, row_pieces, place, largest, below, phases)
+            _steps32_quick(dst, vector, pieces, row_pieces, place, largest, below, phases, highest)
         else:
-            _steps32(dst, pieces, row_pieces, place, largest, below, phases)
+            _steps32(part, pieces, row_pieces, place, largest, below, phases)
         return
     decode_exponents(stored, first, exponents)
     if not wide:
         in_numbers(exponents, row_exponents, place, 0, largest)
-        _steps16(dst, pieces, row_pieces, place, largest, 0, phases)
+        _steps16(part, pieces, row_pieces, place, largest, 0, phases)
         return
     low = in_numbers(exponents, row_exponents, place, FLOOR, largest)
-    if not low and all_near(largest, dst, place):
-        _steps32_near(dst, pieces, row_pieces, place, largest, 0, phases)
+    near, highest = all_near(largest, part, place)
+    if near and not low:
+        _steps32_quick(dst, vector, pieces, row_pieces, place, largest, 0, phases, highest)
     else:
         in_numbers(exponents, row_exponents, place, 0, largest)
-        _steps32(dst, pieces, row_pieces, place, largest, 0, phases)
+        _steps32(part, pieces, row_pieces, place, largest, 0, phases)
 
 
 @njit
-def accumulate_tile(dst, decoded, operands, tile, top, rows, work, phases, wide):
-    """One tile of K, all fidelity phases, for some rows of a span: dst [SPAN, M, 16] in place.
+def accumulate_tile(dst, vector, decoded, operands, tile, top, rows, work, phases, wide):
+    """One tile of K, all fidelity phases, for some rows of a span of columns.
 
     Args:
+        dst: [vectors + 1, M, 16] float32, changed in place; the last vector is a spare one.
+        vector: index of the span's first vector.
         decoded: the tile's pieces and exponents in bytes from `decode`; `window_of` both operands
             together; and what they were decoded from: the tile and the span's first column.
         operands: pieces and exponents from `split_rows`, and which of their rows is dst's first.
@@ -195,7 +211,7 @@ def accumulate_tile(dst, decoded, operands, tile, top, rows, work, phases, wide)
     base = operands[2]
     if dst.shape[1] == 1:
         place = (tile, base, 0, 1)
-        _accumulate_rows(dst, decoded, operands, place, work, phases, wide)
+        _accumulate_rows(dst, vector, decoded, operands, place, work, phases, wide)
     else:
         place = (tile, base, top, min(rows, dst.shape[1] - top))
-        _accumulate_rows(dst, decoded, operands, place, work, phases, wide)
+        _accumulate_rows(dst, vector, decoded, operands, place, work, phases, wide)

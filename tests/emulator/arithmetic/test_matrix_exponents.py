@@ -26,18 +26,25 @@ def row_exponents(rows, below):
 
 
 def largest_sums(weights, rows):
-    """Exponents of a tile's four groups by bytes and by definition, [4, M, 64], and the claims."""
+    """Exponents of a tile's four groups by bytes and by definition, [4, M, 64], and the claims.
+
+    The largest of all is one of the claims, too, which holds where they are exact.
+    """
     below = [
         matrix_operands.window_of(int(exponents_of(operand).max())) for operand in (weights, rows)
     ]
     largest = np.empty((4, 4, ROWS, 16), np.int32)
     exponents = row_exponents(rows, below[1])
-    exact, near = _in_bytes(weights.view(np.uint32), exponents, below[0], sum(below), largest)
+    exact, near, highest = _in_bytes(
+        weights.view(np.uint32), exponents, below[0], sum(below), largest
+    )
     held = (largest >> 23).transpose(1, 2, 0, 3).reshape(4, ROWS, 64) + sum(below)
     ours, theirs = exponents_of(rows), exponents_of(weights)
     sums = ours[:, :, None] + theirs[None]
     sums = np.where((ours[:, :, None] > 0) & (theirs[None] > 0), sums, -1000)
-    return held, sums.reshape(ROWS, 4, 8, 64).max(2).transpose(1, 0, 2), exact, near
+    sums = sums.reshape(ROWS, 4, 8, 64).max(2).transpose(1, 0, 2)
+    assert not exact or highest + sum(below) == sums.max()
+    return held, sums, exact, near
 
 
 def exponents_of(values):

@@ -1,0 +1,143 @@
+"""Operations that move values between the lanes of vectors, or look at all lanes of one."""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .lanes import I8, I16, I32, Vector, in_every_lane
+
+# A machine's wide vector is made of parts of 16 bytes, within which moving is cheapest.
+_PART = 16
+
+
+def _shuffled(builder, first, second, lanes):
+    mask = ir.Constant(ir.VectorType(I32, len(lanes)), lanes)
+    return builder.shuffle_vector(first, second, mask)
+
+
+@intrinsic(prefer_literal=True)
+def half32(typingctx, vector, half):
+    """The lower (0) or the upper (1) half of an int16 vector, as int32."""
+    lanes, first = vector.lanes // 2, half.literal_value * (vector.lanes // 2)
+
+    def generate(context, builder, signature, args):
+        mask = ir.Constant(ir.VectorType(I32, lanes), list(range(first, first + lanes)))
+        part = builder.shuffle_vector(args[0], args[0], mask)
+        return builder.sext(part, ir.VectorType(I32, lanes))
+
+    return Vector(types.int32, lanes)(vector, half), generate
+
+
+@intrinsic
+def joined16(typingctx, low, high):
+    """The low 16 bits of two int32 vectors, one after the other."""
+    lanes = 2 * low.lanes
+
+    def generate(context, builder, signature, args):
+        parts = [builder.trunc(part, ir.VectorType(I16, low.lanes)) for part in args]
+        return builder.shuffle_vector(
+            *parts, ir.Constant(ir.VectorType(I32, lanes), list(range(lanes)))
+        )
+
+    return Vector(types.int16, lanes)(low, high), generate
+
+
+@intrinsic(prefer_literal=True)
+def twice16(typingctx, pair, lanes):
+    """An int16 vector that repeats the two halves of an int32."""
+    count = lanes.literal_value
+
+    def generate(context, builder, signature, args):
+        pairs = in_every_lane(builder, args[0], count // 2)
+        return builder.bitcast(pairs, ir.VectorType(I16, count))
+
+    return Vector(types.int16, count)(types.int32, lanes), generate
+
+
+@intrinsic(prefer_literal=True)
+def four8(typingctx, four, lanes):
+    """An int8 vector that repeats the four bytes of an int32."""
+    count = lanes.literal_value
+
+    def generate(context, builder, signature, args):
+        fours = in_every_lane(builder, args[0], count // 4)
+        return builder.bitcast(fours, ir.VectorType(I8, count))
+
+    return Vector(types.int8, count)(types.int32, lanes), generate
+
+
+@intrinsic
+def interleaved8(typingctx, low, high):
+    """64 bytes of two int8 vectors in the order of which `exponents32` makes four vectors in theirs.
+
+    A 4 x 4 transpose of fours of bytes: where the order goes through the vectors, a part of
+    16 bytes has a four of each of them.
+    """
+    lanes = [
+        _PART * vector + 4 * part + i for part in range(4) for vector in range(4) for i in range(4)
+    ]
+
+    def generate(context, builder, signature, args):
+        return _shuffled(builder, *args, lanes)
+
+    return Vector(types.int8, len(lanes))(low, high), generate
+
+
+def _halves_in_turn(builder, low, high, half):
+    """The lower (0) or upper (1) half of each part of two vectors, their elements in turn."""
+    count = low.type.count
+    each = 8 * _PART // low.type.element.width
+    lanes = [
+        part + each // 2 * half + i + side
+        for part in range(0, count, each)
+        for i in range(each // 2)
+        for side in (0, count)
+    ]
+    return _shuffled(builder, low, high, lanes)
+
+
+@intrinsic(prefer_literal=True)
+def exponents32(typingctx, sums, number):
+    """Sixteen bytes of 64 in `interleaved8`'s order, where float32 has exponents: 23 places up.
+
+    `number` says which of the four vectors: its bytes count as unsigned.
+    """
+    lanes = sums.lanes // 4
+
+    def generate(context, builder, signature, args):
+        half, quarter = divmod(number.literal_value, 2)
+        words = ir.VectorType(I16, 2 * lanes)
+        eight_up = _halves_in_turn(builder, ir.Constant(args[0].type, None), args[0], half)
+        seven_up = builder.lshr(
+            builder.bitcast(eight_up, words), ir.Constant(words, [1] * 2 * lanes)
+        )
+        result = _halves_in_turn(builder, ir.Constant(words, None), seven_up, quarter)
+        return builder.bitcast(result, ir.VectorType(I32, lanes))
+
+    return Vector(types.int32, lanes)(sums, number), generate
+
+
+@intrinsic
+def unsigned_largest(typingctx, vector):
+    """The largest lane of a vector of integers, read as unsigned, as int64."""
+
+    def generate(context, builder, signature, args):
+        kind = args[0].type
+        declared = ir.FunctionType(kind.element, [kind])
+        name = f"llvm.vector.reduce.umax.v{kind.count}{kind.element.intrinsic_name}"
+        function = cgutils.get_or_insert_function(builder.module, declared, name)
+        return builder.zext(builder.call(function, args), ir.IntType(64))
+
+    return types.int64(vector), generate
+
+
+@intrinsic
+def in_any_lane(typingctx, condition):
+    """Whether a vector of booleans has a true one."""
+
+    def generate(context, builder, signature, args):
+        word = ir.IntType(condition.lanes)
+        return builder.icmp_unsigned("!=", builder.bitcast(args[0], word), ir.Constant(word, 0))
+
+    return types.boolean(condition), generate

@@ -1,0 +1,50 @@
+"""The pipeline through a tile: the bits of the integer definition, the erratum's too."""
+
+import numpy as np
+import pytest
+import torch
+
+from emulator.arithmetic import matrix_exact, matrix_kernels, matrix_pipeline, matrix_unit
+from tests.emulator.arithmetic.test_formats import assert_same_bits
+
+PLACES = 23  # of float32's fraction
+
+
+def _signs(generator, shape):
+    return generator.choice(np.array([-1, 1], np.float32), shape)
+
+
+def _operands_that_meet_the_erratum(rows):
+    """A tile whose sums are small multiples of 2^-23, and one of ones, of which many sum to 0.
+
+    Where the first comes to -2^-23 and the second to 0, the total is -1 of the accumulator's units.
+    """
+    generator = np.random.default_rng(rows)
+    activation = _signs(generator, (rows, 64))
+    weight = _signs(generator, (64, 64))
+    activation[:, :32] *= np.float32(2.0**-12)
+    weight[:32] *= np.float32(2.0**-11)
+    activation[:, 31] = 0
+    return torch.from_numpy(activation), torch.from_numpy(weight)
+
+
+def _exact(activation, weight, phases):
+    dst = np.zeros((len(activation), weight.shape[1]), np.uint32)
+    bits = weight.numpy().view(np.uint32), activation.numpy().view(np.uint32)
+    matrix_exact.accumulate_tiles(*bits, phases, True, dst)
+    return torch.from_numpy(dst.view(np.float32))
+
+
+@pytest.mark.parametrize("phases", [1, 2, 3, 4])
+@pytest.mark.parametrize("rows", [matrix_pipeline.STAGES, matrix_pipeline.STAGES + 1, 40])
+def test_the_erratum_is_found(rows, phases):
+    activation, weight = _operands_that_meet_the_erratum(rows)
+    computed = matrix_unit._accumulate(
+        activation,
+        matrix_unit.prepare_weight(weight),
+        *(phases, True, 2, matrix_kernels.ONE_ACCUMULATION),
+    )
+    exact = _exact(activation, weight, phases)
+    off = (exact.double() - activation.double() @ weight.double()) * 2**PLACES
+    assert (off == 1 - 2**27).double().mean() > 0.01  # the erratum: -1 taken for -2^27
+    assert_same_bits(torch.from_numpy(computed[0]), exact)
