@@ -4,7 +4,7 @@ For ordinary operands by bytes, 64 columns at a time, which also shows whether t
 up serves (`accumulate32_near`); else by 16-bit numbers, and there is more to look at.
 
 Within a tile, `place` is the tile's index, the first row of the destination among the operands'
-rows, the first of the rows now taken, and their number.
+rows, and how many rows there are.
 """
 
 from numba import njit
@@ -97,20 +97,20 @@ def in_bytes(exponents, operands, place, below, largest):
         operands: [2, K/16, M, 16] int32 from `split_rows`.
         place: see above.
         below: what the windows of both operands are below their exponents, together.
-        largest: [SPAN, 4, rows, 16] int32 to write, 23 places up where float32 has exponents.
+        largest: [SPAN, 4, M, 16] int32 to write, 23 places up where float32 has exponents.
 
     Returns:
         Whether these are the largest sums of all groups; whether `accumulate32_near` serves as
         well: the groups of a step are near each other, and no sum is below `LOW`, so that none
         lacks products (then the destination may hold anything); and the largest of all.
     """
-    tile, base, top, rows = place
+    tile, base, rows = place
     lowest = four8(-1, COLUMNS)
     highest = apart = four8(0, COLUMNS)
     for half in range(2):
         eight0 = _eight_bytes(exponents, STEP * half)
         eight1 = _eight_bytes(exponents, STEP * half + 8)
-        values = operands[1, 2 * tile + half, base + top : base + top + rows]
+        values = operands[1, 2 * tile + half, base : base + rows]
         for row in range(rows):
             sum0 = _largest_byte_sum(eight0, values[row], 0)
             sum1 = _largest_byte_sum(eight1, values[row], 8)
@@ -162,14 +162,14 @@ def _largest_sum(eight, b, k):
 def _group_exponents(exponents, operands, place, floor, largest):
     """Largest exponent sums of a tile's groups for a pair of vectors; whether one is below `LOW`.
 
-    Written to `largest` [2, 4, rows, 16], at least `floor`, 23 places up where float32 has them.
+    Written to `largest` [2, 4, M, 16], at least `floor`, 23 places up where float32 has them.
     They may overflow until a phase's adjustment is added.
     """
-    tile, base, top, rows = place
+    tile, base, rows = place
     lowest = twice16(-1, PAIR)
     for group in range(4):
         eight = _eight_exponents(exponents, 8 * group)
-        values = operands[0, 2 * tile + (group >> 1), base + top : base + top + rows]
+        values = operands[0, 2 * tile + (group >> 1), base : base + rows]
         for row in range(rows):
             exponent = _largest_sum(eight, values[row], 8 * (group & 1))
             lowest = unsigned_min16(lowest, exponent)
@@ -215,15 +215,14 @@ def in_numbers(exponents, operands, place, floor, largest):
 
 
 @njit
-def all_near(largest, dst, place):
+def all_near(largest, dst):
     """Whether `accumulate32_near` serves, as far as `in_numbers` has not found out.
 
     If it does the largest of all exponents comes with it, else a number that means nothing.
     """
-    _, _, top, rows = place
     highest = 0
     for vector in range(dst.shape[0]):
-        near, of_vector = _near(largest[vector], dst[vector, top : top + rows])
+        near, of_vector = _near(largest[vector], dst[vector])
         if not near:
             return False, 0
         highest = max(highest, of_vector)

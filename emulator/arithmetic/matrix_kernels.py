@@ -28,7 +28,7 @@ from .matrix_operands import (
     split_rows,
     window_of,
 )
-from .matrix_tiles import ROWS, accumulate_tile
+from .matrix_tiles import accumulate_tile
 
 __all__ = [
     "EMPTY",
@@ -49,7 +49,7 @@ __all__ = [
 # Columns of a group, in which weights are stored: a span, whose vectors take turns, lest a step of
 # a row wait for the step before; decoded it fits the first-level cache.
 LANES = SPAN * VECTOR
-CHUNK = 256  # rows that share one decoded tile
+CHUNK = 160  # most rows that share one decoded tile; more spill out of the second-level cache
 CACHE_LINE = 64  # bytes
 
 _EXPONENT_MASK = 0x7F800000
@@ -106,9 +106,7 @@ def _accumulate(start, held, partial, sources, batch, operands, windows, how):
     in_window = np.empty((TILE, LANES), np.int8)
     below_weights = windows[0]
     below = windows[0] + windows[1]
-    rows = dst.shape[1]
-    height = _share(rows, _share(rows, ROWS))  # rows taken at a time, as evenly as can be
-    groups = np.empty((SPAN, 4, height, VECTOR), np.int32)
+    groups = np.empty((SPAN, 4, dst.shape[1], VECTOR), np.int32)
     work = (groups, np.empty((SPAN // 2, TILE, PAIR), np.int16))
     for tile in range(tiles):
         stored = sources[batch, tile].reshape((TILE, sources.shape[3] * LANES))
@@ -117,10 +115,7 @@ def _accumulate(start, held, partial, sources, batch, operands, windows, how):
             _prefetch_tile(sources, batch, tile + 1, group)
             decode(stored, group * LANES, below_weights, pieces, in_window)
             decoded = (pieces, in_window, below, stored, group * LANES)
-            for top in range(0, rows, height):
-                accumulate_tile(
-                    held, vector, decoded, operands, tile, top, height, work, phases, wide
-                )
+            accumulate_tile(held, vector, decoded, operands, tile, work, phases, wide)
         if mode == ONE_ACCUMULATION or (tile + 1) % block:
             continue
         index = tile // block
@@ -178,12 +173,13 @@ def _columns_together(dst, out):
 def _task(task, sources, batches, pieces, exponents, windows, how, stripe, out):
     """One stripe of columns of one chunk of rows of one product."""
     groups = out.shape[2] // LANES
-    stripes = (groups + stripe - 1) // stripe
-    chunks = (out.shape[1] + CHUNK - 1) // CHUNK
+    stripes = _share(groups, stripe)
+    chunks = _share(out.shape[1], CHUNK)
+    chunk = _share(out.shape[1], chunks)  # as evenly as can be
     batch = task // (chunks * stripes)
-    top = task // stripes % chunks * CHUNK
+    top = task // stripes % chunks * chunk
     start = task % stripes * stripe
-    height = min(CHUNK, out.shape[1] - top)
+    height = min(chunk, out.shape[1] - top)
     width = min(stripe, groups - start)
     columns = slice(start * LANES, (start + width) * LANES)
     held = np.empty((width * LANES // VECTOR + 1, height, VECTOR), np.float32)

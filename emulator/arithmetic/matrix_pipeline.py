@@ -134,15 +134,15 @@ def _again(dst, source, target, arrays, step, rows):
 
 @njit
 def accumulate_in_pipeline(dst, vector, pieces, operands, place, largest, below, phases, highest):
-    """All steps of one tile for some rows of a span, for which `accumulate32_near` must serve.
+    """All steps of one tile for a span of columns, for which `accumulate32_near` must serve.
 
     Args:
         dst: [vectors + 1, M, 16] float32, changed in place; the last vector is the spare one.
         vector: index of the span's first vector.
         pieces: [SPAN, 2, 32, 16] float32 from `decode`.
         operands: [P, K/16, M, 16] float32 pieces from `split_rows`.
-        place: as of a tile; at least `STAGES` rows.
-        largest: [SPAN, 4, rows, 16] int32, the groups' exponents less `below`, 23 places up.
+        place: as of `matrix_tiles`; there must be at least `STAGES` rows.
+        largest: [SPAN, 4, M, 16] int32, the groups' exponents less `below`, 23 places up.
         below: what is to be added to exponents.
         phases: how many fidelity phases.
         highest: the largest of `largest`, as a number.
@@ -150,16 +150,14 @@ def accumulate_in_pipeline(dst, vector, pieces, operands, place, largest, below,
     Rows, steps and arrays are counted in elements from an array's start: Numba keeps count of an
     array's users, hence calls a function whenever a variable gets another one.
     """
-    tile, base, top, rows = place
-    vectors = largest.shape[0]
-    group = largest.shape[2] * VECTOR
+    tile, base, rows = place
     depth, held = operands.shape[1:3]
-    whole = dst.shape[1] * VECTOR
-    spare = (dst.shape[0] - 1) * whole
+    vectors = largest.shape[0]
+    rows *= VECTOR
+    last = rows - VECTOR
+    spare = (dst.shape[0] - 1) * rows
     dst = dst.reshape(-1)
     arrays = pieces.reshape(-1), largest.reshape(-1), operands.reshape(-1)
-    rows = rows * VECTOR
-    last = rows - VECTOR
 
     # Rows before the first, which leave something in the spare vector where nothing is yet.
     zero = sub32(bits_of(load(dst, spare, VECTOR)), bits_of(load(dst, spare, VECTOR)))
@@ -174,17 +172,17 @@ def accumulate_in_pipeline(dst, vector, pieces, operands, place, largest, below,
     step = 0, 0, 0, 0, 0
 
     for index in range(vectors + 1):
-        home = (vector + index) * whole + top * VECTOR
+        home = (vector + index) * rows
         for number in range(2 * phases):
             before, source_before, target_before = step, source, target
             if index < vectors:
                 phase, half = number >> 1, number & 1
-                exponents = (4 * index + 2 * half) * group
+                exponents = (4 * index + 2 * half) * rows
                 step = (
                     ((2 * index + (phase & 1)) * TILE + STEP * half) * VECTOR,
                     exponents,
-                    exponents + group,
-                    (((phase >> 1) * depth + 2 * tile + half) * held + base + top) * VECTOR,
+                    exponents + rows,
+                    (((phase >> 1) * depth + 2 * tile + half) * held + base) * VECTOR,
                     (PHASE_ADJUST[phase] + below) << 23,
                 )
                 source, target = (spare, home) if half else (home, spare)

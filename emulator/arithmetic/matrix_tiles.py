@@ -6,7 +6,7 @@ half of the tile, sixteen weights of every lane stay in registers while the rows
 step reads little more than the sixteen values of its row.
 
 Columns are taken in spans of a few vectors.  Within a tile, `place` is the tile's index, the first
-row of the destination among the operands' rows, the first of the rows now taken, and their number.
+row of the destination among the operands' rows, and how many rows there are.
 """
 
 import numpy as np
@@ -29,8 +29,6 @@ from .matrix_exact import PHASE_ADJUST
 from .matrix_exponents import FLOOR, all_near, in_bytes, in_numbers
 from .matrix_operands import SPAN, STEP, VECTOR, decode_exponents
 from .matrix_pipeline import STAGES, accumulate_in_pipeline
-
-ROWS = 160  # most rows taken at a time
 
 
 @njit
@@ -121,20 +119,20 @@ def _all_steps(way, sums, accumulate):
 
     @compiled
     def steps(dst, pieces, operands, place, largest, below, phases):
-        """All steps of one tile for some rows of some vectors: dst [vectors, M, 16] in place.
+        """All steps of one tile for some vectors: dst [vectors, M, 16] in place.
 
         The sums of a row and the accumulation of the row before do not wait for each other.
         """
-        tile, base, top, rows = place
+        tile, base, rows = place
         for step in range(2 * phases):
             phase, half = step >> 1, step & 1
             adjust = (PHASE_ADJUST[phase] + below) << 23
-            values = operands[phase >> 1, 2 * tile + half, base + top : base + top + rows]
+            values = operands[phase >> 1, 2 * tile + half, base : base + rows]
             for vector in range(dst.shape[0]):
                 piece = pieces[vector, phase & 1]
                 weights = (_eight(piece, STEP * half), _eight(piece, STEP * half + 8))
                 exponents = largest[vector]
-                old = dst[vector, top : top + rows]
+                old = dst[vector]
                 addends = sums_of(0, weights, values, exponents, half, adjust)
                 for row in range(1, rows):
                     following = sums_of(row, weights, values, exponents, half, adjust)
@@ -153,7 +151,7 @@ _steps32_near = _all_steps("_32_near", _sums32_near, accumulate32_near)
 @njit
 def _steps32_quick(dst, vector, pieces, operands, place, largest, below, phases, highest):
     """All steps of one tile where `accumulate32_near` serves: in a pipeline if there are the rows."""
-    if place[3] < STAGES:
+    if place[2] < STAGES:
         part = dst[vector : vector + SPAN]
         _steps32_near(part, pieces, operands, place, largest, below, phases)
     else:
@@ -183,7 +181,7 @@ def _accumulate_rows(dst, vector, decoded, operands, place, work, phases, wide):
         _steps16(part, pieces, row_pieces, place, largest, 0, phases)
         return
     low = in_numbers(exponents, row_exponents, place, FLOOR, largest)
-    near, highest = all_near(largest, part, place)
+    near, highest = all_near(largest, part)
     if near and not low:
         _steps32_quick(dst, vector, pieces, row_pieces, place, largest, 0, phases, highest)
     else:
@@ -192,8 +190,8 @@ def _accumulate_rows(dst, vector, decoded, operands, place, work, phases, wide):
 
 
 @njit
-def accumulate_tile(dst, vector, decoded, operands, tile, top, rows, work, phases, wide):
-    """One tile of K, all fidelity phases, for some rows of a span of columns.
+def accumulate_tile(dst, vector, decoded, operands, tile, work, phases, wide):
+    """One tile of K, all fidelity phases, for a span of columns.
 
     Args:
         dst: [vectors + 1, M, 16] float32, changed in place; the last vector is a spare one.
@@ -202,16 +200,14 @@ def accumulate_tile(dst, vector, decoded, operands, tile, top, rows, work, phase
             together; and what they were decoded from: the tile and the span's first column.
         operands: pieces and exponents from `split_rows`, and which of their rows is dst's first.
         tile: index of the tile of K.
-        top, rows: the first of the rows of dst to take, and how many of them at most.
-        work: [SPAN, 4, rows, 16] int32 and [SPAN / 2, 32, 32] int16 to work in.
+        work: [SPAN, 4, M, 16] int32 and [SPAN / 2, 32, 32] int16 to work in.
 
     A product of a single row, a token being decoded, is compiled apart from the others: setting up
     a loop over rows would take as long as a step.
     """
     base = operands[2]
     if dst.shape[1] == 1:
-        place = (tile, base, 0, 1)
-        _accumulate_rows(dst, vector, decoded, operands, place, work, phases, wide)
+        _accumulate_rows(dst, vector, decoded, operands, (tile, base, 1), work, phases, wide)
     else:
-        place = (tile, base, top, min(rows, dst.shape[1] - top))
+        place = (tile, base, dst.shape[1])
         _accumulate_rows(dst, vector, decoded, operands, place, work, phases, wide)

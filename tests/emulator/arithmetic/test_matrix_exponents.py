@@ -14,7 +14,7 @@ def _in_bytes(stage, exponents, below_weights, below, largest):
     weights = np.empty((4, 2, 32, 16), np.float32)
     held = np.empty((32, 64), np.int8)
     matrix_operands.decode(stage, 0, below_weights, weights, held)
-    place = (0, 0, 0, exponents.shape[2])
+    place = (0, 0, exponents.shape[2])
     return matrix_exponents.in_bytes(held, exponents, place, below, largest)
 
 
