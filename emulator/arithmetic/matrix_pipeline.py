@@ -16,6 +16,8 @@ The erratum is not looked for in each row.  It needs a total that is tiny and ne
 smallest of a step may be one, which is rare, the step is done again in the plain way.
 """
 
+from typing import NamedTuple
+
 from numba import njit
 
 from .lanes import (
@@ -45,6 +47,24 @@ STAGES = 4  # the least rows that there must be
 
 # Any biased exponent: of the rulers of rows that are not there, which run ahead of the first ones.
 _ORDINARY = 127
+
+
+class _Arrays(NamedTuple):
+    """What a step takes its operands from, as flat arrays."""
+
+    weights: object  # pieces [SPAN, 2, 32, 16]
+    largest: object  # exponents of groups [SPAN, 4, M, 16]
+    activations: object  # pieces [P, K/16, rows, 16]
+
+
+class _Step(NamedTuple):
+    """Where in these a step's operands begin, and what its phase adds to exponents."""
+
+    weights: int
+    exponents0: int
+    exponents1: int
+    activations: int
+    adjust: int
 
 
 @njit
@@ -82,18 +102,17 @@ def _products(weights, values, at, totals):
 @njit
 def _begun(weights, arrays, step, row):
     """The first stage: totals and rulers of both groups."""
-    _, largest, values = arrays
-    _, exponents0, exponents1, values_at, adjust = step
-    ruler0 = ruler_at(add32(load(largest, exponents0 + row, VECTOR), adjust))
-    ruler1 = ruler_at(add32(load(largest, exponents1 + row, VECTOR), adjust))
-    return _products(weights, values, values_at + row, (ruler0, ruler1)), (ruler0, ruler1)
+    exponents0 = load(arrays.largest, step.exponents0 + row, VECTOR)
+    exponents1 = load(arrays.largest, step.exponents1 + row, VECTOR)
+    rulers = ruler_at(add32(exponents0, step.adjust)), ruler_at(add32(exponents1, step.adjust))
+    return _products(weights, arrays.activations, step.activations + row, rulers), rulers
 
 
 @njit
 def _sums(weights, arrays, step, row, begun):
     """Of the second stage the sums."""
     totals, rulers = begun
-    total0, total1 = _products(weights, arrays[2], step[3] + row + 4, totals)
+    total0, total1 = _products(weights, arrays.activations, step.activations + row + 4, totals)
     return total0 - rulers[0], total1 - rulers[1]
 
 
@@ -123,8 +142,8 @@ def _joined(dst, at, aligned, smallest):
 def _again(dst, source, target, arrays, step, rows):
     """One step in the plain way."""
     for row in range(0, rows, VECTOR):
-        first = _eight(arrays[0], step[0])
-        others = _eight(arrays[0], step[0] + 4 * VECTOR)
+        first = _eight(arrays.weights, step.weights)
+        others = _eight(arrays.weights, step.weights + 4 * VECTOR)
         begun = _begun(first, arrays, step, row)
         sum0, sum1 = _sums(others, arrays, step, row, begun)
         ruler0, ruler1 = begun[1]
@@ -157,7 +176,7 @@ def accumulate_in_pipeline(dst, vector, pieces, operands, place, largest, below,
     last = rows - VECTOR
     spare = (dst.shape[0] - 1) * rows
     dst = dst.reshape(-1)
-    arrays = pieces.reshape(-1), largest.reshape(-1), operands.reshape(-1)
+    arrays = _Arrays(pieces.reshape(-1), largest.reshape(-1), operands.reshape(-1))
 
     # Rows before the first, which leave something in the spare vector where nothing is yet.
     zero = sub32(bits_of(load(dst, spare, VECTOR)), bits_of(load(dst, spare, VECTOR)))
@@ -169,7 +188,7 @@ def accumulate_in_pipeline(dst, vector, pieces, operands, place, largest, below,
     smallest = zero
     suspect = smallest_suspect(0)
     source = target = spare
-    step = 0, 0, 0, 0, 0
+    step = _Step(0, 0, 0, 0, 0)
 
     for index in range(vectors + 1):
         home = (vector + index) * rows
@@ -178,7 +197,7 @@ def accumulate_in_pipeline(dst, vector, pieces, operands, place, largest, below,
             if index < vectors:
                 phase, half = number >> 1, number & 1
                 exponents = (4 * index + 2 * half) * rows
-                step = (
+                step = _Step(
                     ((2 * index + (phase & 1)) * TILE + STEP * half) * VECTOR,
                     exponents,
                     exponents + rows,
@@ -187,14 +206,14 @@ def accumulate_in_pipeline(dst, vector, pieces, operands, place, largest, below,
                 )
                 source, target = (spare, home) if half else (home, spare)
             # The last three rows of the step before leave while the first three of this one enter.
-            first = _eight(arrays[0], step[0])
+            first = _eight(arrays.weights, step.weights)
             smallest = _joined(dst, target_before + last - 2 * VECTOR, aligned, smallest)
             aligned = _aligned(dst, source_before + last - VECTOR, summed)
-            others_before = _eight(arrays[0], before[0] + 4 * VECTOR)
+            others_before = _eight(arrays.weights, before.weights + 4 * VECTOR)
             summed = _summed(others_before, arrays, before, last, begun)
             begun = _begun(first, arrays, step, 0)
 
-            others = _eight(arrays[0], step[0] + 4 * VECTOR)
+            others = _eight(arrays.weights, step.weights + 4 * VECTOR)
             smallest = _joined(dst, target_before + last - VECTOR, aligned, smallest)
             aligned = _aligned(dst, source_before + last, summed)
             summed = _summed(others, arrays, step, 0, begun)
