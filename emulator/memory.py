@@ -5,7 +5,6 @@ tensor. Contents are physical, padded to tiles as on the device.
 """
 
 import dataclasses
-import itertools
 
 import torch
 import ttnn
@@ -15,7 +14,8 @@ from emulator.arithmetic import formats
 SWEEP_BYTES = 64 << 20  # new contents since the last sweep that are worth asking TTNN what is live
 SWEEP_BUFFERS = 1024
 
-_DRAM, _TILE = ttnn.BufferType.DRAM, ttnn.TILE_LAYOUT  # looked up once
+# Looked up once.
+_DRAM, _TILE, _DEVICE = ttnn.BufferType.DRAM, ttnn.TILE_LAYOUT, ttnn.StorageType.DEVICE
 _DTYPE_NAMES = {}
 
 
@@ -111,11 +111,16 @@ def dtype_name(dtype):
     return _DTYPE_NAMES[dtype]
 
 
+def _sizes(shape):
+    """A ttnn.Shape as a tuple, in a quarter of the time that going through it takes."""
+    return tuple([shape[i] for i in range(shape.rank)])
+
+
 def describe(tensor):
     """The fields of `Output` that a ttnn tensor has."""
     return {
-        "shape": tuple(tensor.shape),
-        "padded_shape": tuple(tensor.padded_shape),
+        "shape": _sizes(tensor.shape),
+        "padded_shape": _sizes(tensor.padded_shape),
         "dtype": dtype_name(tensor.dtype),
         "tiled": tensor.layout is _TILE,
         "in_dram": tensor.memory_config().buffer_type is _DRAM,
@@ -245,18 +250,25 @@ def trimmed(padded, shape):
 
 def device_tensors(value):
     """All ttnn tensors on a device within nested lists, tuples and dicts."""
-    if isinstance(value, ttnn.Tensor):
-        return [value] if on_device(value) else []
-    if isinstance(value, dict):
-        value = value.values()
-    elif not isinstance(value, (list, tuple)):
-        return []
-    return list(itertools.chain.from_iterable(map(device_tensors, value)))
+    found = []
+    _collect((value,), found)
+    return found
+
+
+def _collect(values, found):
+    for value in values:
+        if isinstance(value, ttnn.Tensor):
+            if on_device(value):
+                found.append(value)
+        elif isinstance(value, (list, tuple)):
+            _collect(value, found)
+        elif isinstance(value, dict):
+            _collect(value.values(), found)
 
 
 def on_device(tensor):
     """Whether the tensor's storage is a device's."""
-    return tensor.storage_type() == ttnn.StorageType.DEVICE
+    return tensor.storage_type() is _DEVICE
 
 
 def key_of(tensor):

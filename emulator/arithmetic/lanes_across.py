@@ -69,10 +69,9 @@ def four8(typingctx, four, lanes):
 
 @intrinsic
 def interleaved8(typingctx, low, high):
-    """64 bytes of two int8 vectors in the order of which `exponents32` makes four vectors in theirs.
+    """64 bytes of two int8 vectors, for four vectors of 16 lanes, as `exponents32` takes them.
 
-    A 4 x 4 transpose of fours of bytes: where the order goes through the vectors, a part of
-    16 bytes has a four of each of them.
+    Each 16 bytes then hold four of every vector's: a 4 x 4 transpose of fours of bytes.
     """
     lanes = [
         _PART * vector + 4 * part + i for part in range(4) for vector in range(4) for i in range(4)
@@ -99,9 +98,9 @@ def _halves_in_turn(builder, low, high, half):
 
 @intrinsic(prefer_literal=True)
 def exponents32(typingctx, sums, number):
-    """Sixteen bytes of 64 in `interleaved8`'s order, where float32 has exponents: 23 places up.
+    """Of 64 bytes in the order of `interleaved8` those of vector `number`, 0 to 3, as int32.
 
-    `number` says which of the four vectors: its bytes count as unsigned.
+    They are read as unsigned and lie 23 places up, where float32 has its exponent.
     """
     lanes = sums.lanes // 4
 

@@ -97,12 +97,10 @@ def constants_in_memory(*constants):
             if table is None:
                 table = ir.GlobalVariable(builder.module, kind, name)
                 table.initializer = ir.Constant(kind, held)
-                table.linkage = (
-                    "linkonce"  # it might be replaced in linking: nothing is assumed of it
-                )
-            return builder.load(
-                builder.gep(table, [ir.Constant(I32, 0), ir.Constant(I32, position)])
-            )
+                # It might be replaced in linking, so nothing is assumed of what it holds.
+                table.linkage = "linkonce"
+            place = [ir.Constant(I32, 0), ir.Constant(I32, position)]
+            return builder.load(builder.gep(table, place))
 
         return types.int32(constant), generate
 

@@ -5,8 +5,6 @@ B batch, S queries, T keys, N heads, K kv heads, D head_dim, C cache length, P p
 
 import math
 
-import torch
-
 from emulator.dispatch import NotEmulated
 from emulator.ops.compute import attention_program, compute_of
 from emulator.ops.padding import undefined
@@ -203,16 +201,16 @@ def _decode(
     sink = _sink(sink, heads)
     program = attention_program(program)
     output = undefined(launch.output.padded_shape, launch.output.dtype)
-    lengths = torch.full((users,), capacity) if positions is None else positions + 1
-    if int(lengths.max()) > capacity:
+    lengths = [capacity] * users if positions is None else [n + 1 for n in positions.tolist()]
+    if max(lengths) > capacity:
         raise NotEmulated(
-            f"{launch.name} at position {int(lengths.max()) - 1} of a cache of length {capacity}: what "
+            f"{launch.name} at position {max(lengths) - 1} of a cache of length {capacity}: what "
             "lies behind a cache is memory of something else."
         )
-    for last in lengths[lengths > 0].unique().tolist():
-        group = torch.nonzero(lengths == last).flatten()
-        count, first = len(group), int(group[0])
-        if int(group[-1]) - first + 1 == count:  # neighbours: a slice copies nothing
+    for last in sorted({length for length in lengths if length > 0}):
+        group = [user for user, length in enumerate(lengths) if length == last]
+        count, first = len(group), group[0]
+        if group[-1] - first + 1 == count:  # neighbours: a slice copies nothing
             group = slice(first, first + count)
         rows = launch.math.attention_rows(last, capacity, program)
         key, value = (live(cache, group, rows) for cache in caches)

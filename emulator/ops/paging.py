@@ -20,7 +20,12 @@ def gather_pages(cache, page_rows, rows):
     Returns:
         [B, K, rows, D].
     """
-    block = cache.shape[2]
-    pages = page_rows[:, : -(-rows // block)].long()
-    taken = cache[pages]  # [B, pages, K, block, D]
+    users, block = len(page_rows), cache.shape[2]
+    pages = page_rows[:, : -(-rows // block)].flatten().tolist()
+    neighbours = pages[0] >= 0 and pages == list(range(pages[0], pages[0] + len(pages)))
+    if neighbours:  # a slice copies nothing
+        taken = cache[pages[0] : pages[0] + len(pages)]
+    else:
+        taken = cache[pages]
+    taken = taken.unflatten(0, (users, -1))  # [B, pages, K, block, D]
     return taken.transpose(1, 2).flatten(2, 3)[:, :, :rows]
