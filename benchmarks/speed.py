@@ -49,7 +49,7 @@ def measure(layers, rounds, arithmetic):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--arithmetic", choices=emulator.ARITHMETICS, default=emulator.DEFAULT_ARITHMETIC
     )
