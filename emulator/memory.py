@@ -74,14 +74,15 @@ class DeviceTensor:
 
         They share memory with the buffer, so writing to them is writing in place.
         """
-        return self.contents.padded.reshape(self.padded_shape)
+        padded = self.contents.padded
+        return padded if padded.shape == self.padded_shape else padded.reshape(self.padded_shape)
 
     @property
     def logical(self):
         """The contents without padding, of shape `shape`; not to be written to."""
         bare = self.contents.bare
-        if bare is not None and tuple(bare.shape[-2:]) == self.shape[-2:]:
-            return bare.reshape(self.shape)
+        if bare is not None and bare.shape[-2:] == self.shape[-2:]:
+            return bare if bare.shape == self.shape else bare.reshape(self.shape)
         return trimmed(self.data, self.shape)
 
     @property
@@ -90,7 +91,7 @@ class DeviceTensor:
         bare = self.contents.bare
         if bare is None:
             return self.shape == self.padded_shape
-        return tuple(bare.shape[-2:]) == self.shape[-2:]
+        return bare.shape[-2:] == self.shape[-2:]
 
 
 @dataclasses.dataclass(frozen=True)
