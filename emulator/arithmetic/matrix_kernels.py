@@ -138,6 +138,10 @@ LAST_BLOCK_ON_TOP = 1  # blocks summed in L1; the last accumulates onto that sum
 ALL_BLOCKS_IN_L1 = 2  # blocks summed in L1, the last one too
 
 
+# Most groups of columns of a task: of many rows and of few, such as a token's. Both measured.
+WIDEST, WIDEST_OF_FEW, FEW_ROWS = 8, 36, 8
+
+
 def stripe_of(rows, groups):
     """How many groups of 64 columns one task should take of `groups`, with `rows` rows.
 
@@ -145,7 +149,7 @@ def stripe_of(rows, groups):
     stay in the second-level cache, beside a tile of weights.
     """
     threads = get_num_threads()
-    widest = 36 if rows <= 8 else 8
+    widest = WIDEST_OF_FEW if rows <= FEW_ROWS else WIDEST
     stripes = -(-groups // widest)
     stripes = -(-stripes // threads) * threads
     return -(-groups // stripes)

@@ -149,44 +149,31 @@ _steps32_near = _all_steps("_32_near", _sums32_near, accumulate32_near)
 
 
 @njit
-def _steps32_quick(dst, vector, pieces, operands, place, largest, below, phases, highest):
-    """All steps of one tile where `accumulate32_near` serves: in a pipeline if there are the rows."""
-    if place[2] < STAGES:
-        part = dst[vector : vector + SPAN]
-        _steps32_near(part, pieces, operands, place, largest, below, phases)
-    else:
-        accumulate_in_pipeline(
-            dst, vector, pieces, operands, place, largest, below, phases, highest
-        )
-
-
-@njit
 def _accumulate_rows(dst, vector, decoded, operands, place, work, phases, wide):
     pieces, in_window, below, stored, first = decoded
     row_pieces, row_exponents, _ = operands
     largest, exponents = work
     part = dst[vector : vector + SPAN]
     exact, near, highest = in_bytes(in_window, row_exponents, place, below, largest)
-    if exact:
-        if not wide:
-            _steps16(part, pieces, row_pieces, place, largest, below, phases)
-        elif near:
-            _steps32_quick(dst, vector, pieces, row_pieces, place, largest, below, phases, highest)
-        else:
-            _steps32(part, pieces, row_pieces, place, largest, below, phases)
-        return
-    decode_exponents(stored, first, exponents)
+    if not exact:
+        below = 0
+        decode_exponents(stored, first, exponents)
+        if wide:
+            low = in_numbers(exponents, row_exponents, place, FLOOR, largest)
+            near, highest = all_near(largest, part)
+            near = near and not low
+        if not wide or not near:
+            in_numbers(exponents, row_exponents, place, 0, largest)
     if not wide:
-        in_numbers(exponents, row_exponents, place, 0, largest)
-        _steps16(part, pieces, row_pieces, place, largest, 0, phases)
-        return
-    low = in_numbers(exponents, row_exponents, place, FLOOR, largest)
-    near, highest = all_near(largest, part)
-    if near and not low:
-        _steps32_quick(dst, vector, pieces, row_pieces, place, largest, 0, phases, highest)
+        _steps16(part, pieces, row_pieces, place, largest, below, phases)
+    elif not near:
+        _steps32(part, pieces, row_pieces, place, largest, below, phases)
+    elif place[2] < STAGES:
+        _steps32_near(part, pieces, row_pieces, place, largest, below, phases)
     else:
-        in_numbers(exponents, row_exponents, place, 0, largest)
-        _steps32(part, pieces, row_pieces, place, largest, 0, phases)
+        accumulate_in_pipeline(
+            dst, vector, pieces, row_pieces, place, largest, below, phases, highest
+        )
 
 
 @njit

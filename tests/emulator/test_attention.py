@@ -234,16 +234,20 @@ def paged(device, sequence, table, pages):
     return on_tiles(device, cache)
 
 
-def test_pages_hold_what_a_contiguous_cache_does(device):
-    table = torch.tensor([[7, 0, 3], [2, 5, 1]])
+@pytest.mark.parametrize("positions", [[40, 95], [70, 70]], ids=["apart", "together"])
+@pytest.mark.parametrize(
+    "table", [[[7, 0, 3], [2, 5, 1]], [[1, 2, 3], [4, 5, 6]]], ids=["scattered", "neighbours"]
+)
+def test_pages_hold_what_a_contiguous_cache_does(device, table, positions):
+    table = torch.tensor(table)
     q, k, v = bf16(1, 2, 4, 64), bf16(2, 2, 96, 64), bf16(2, 2, 96, 64)
     out = ttnn.transformer.paged_scaled_dot_product_attention_decode(
         on_tiles(device, q),
         *(paged(device, t, table, pages=8) for t in (k, v)),
         in_rows(device, table),
-        cur_pos_tensor=in_rows(device, torch.tensor([40, 95])),
+        cur_pos_tensor=in_rows(device, torch.tensor(positions)),
     )
-    contiguous = run(sdpa_decode, device, q, k, v, cur_pos=[40, 95])
+    contiguous = run(sdpa_decode, device, q, k, v, cur_pos=positions)
     assert torch.equal(ttnn.to_torch(out).float(), contiguous)
 
 
