@@ -5,7 +5,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .lanes import I8, I16, I32, Vector, in_every_lane
+from .lanes import I16, I32, Vector, in_every_lane
 
 # A machine's wide vector is made of parts of 16 bytes, within which moving is cheapest.
 _PART = 16
@@ -22,8 +22,7 @@ def half32(typingctx, vector, half):
     lanes, first = vector.lanes // 2, half.literal_value * (vector.lanes // 2)
 
     def generate(context, builder, signature, args):
-        mask = ir.Constant(ir.VectorType(I32, lanes), list(range(first, first + lanes)))
-        part = builder.shuffle_vector(args[0], args[0], mask)
+        part = _shuffled(builder, args[0], args[0], list(range(first, first + lanes)))
         return builder.sext(part, ir.VectorType(I32, lanes))
 
     return Vector(types.int32, lanes)(vector, half), generate
@@ -36,35 +35,32 @@ def joined16(typingctx, low, high):
 
     def generate(context, builder, signature, args):
         parts = [builder.trunc(part, ir.VectorType(I16, low.lanes)) for part in args]
-        return builder.shuffle_vector(
-            *parts, ir.Constant(ir.VectorType(I32, lanes), list(range(lanes)))
-        )
+        return _shuffled(builder, *parts, list(range(lanes)))
 
     return Vector(types.int16, lanes)(low, high), generate
+
+
+def _repeated(element, lanes):
+    """An intrinsic's signature and code: the parts of an int32, repeated to so many lanes."""
+    result = Vector(element, lanes.literal_value)
+
+    def generate(context, builder, signature, args):
+        whole = in_every_lane(builder, args[0], result.lanes * element.bitwidth // 32)
+        return builder.bitcast(whole, context.get_value_type(result))
+
+    return result(types.int32, lanes), generate
 
 
 @intrinsic(prefer_literal=True)
 def twice16(typingctx, pair, lanes):
     """An int16 vector that repeats the two halves of an int32."""
-    count = lanes.literal_value
-
-    def generate(context, builder, signature, args):
-        pairs = in_every_lane(builder, args[0], count // 2)
-        return builder.bitcast(pairs, ir.VectorType(I16, count))
-
-    return Vector(types.int16, count)(types.int32, lanes), generate
+    return _repeated(types.int16, lanes)
 
 
 @intrinsic(prefer_literal=True)
 def four8(typingctx, four, lanes):
     """An int8 vector that repeats the four bytes of an int32."""
-    count = lanes.literal_value
-
-    def generate(context, builder, signature, args):
-        fours = in_every_lane(builder, args[0], count // 4)
-        return builder.bitcast(fours, ir.VectorType(I8, count))
-
-    return Vector(types.int8, count)(types.int32, lanes), generate
+    return _repeated(types.int8, lanes)
 
 
 @intrinsic

@@ -147,7 +147,7 @@ def accumulate32(dst, sum0, exponent0, sum1, exponent1):
     doubled = or32(shift_left(magnitude, 1), min32(shift_right(magnitude, 24), 1))
     scale = float_of(shift_left(max32(exponent, 1), 23))
     value = bits_of(converted(doubled) * scale * np.float32(2.0**-24))
-    # The known erratum of the hardware: a total of exactly -1 is normalised to -16.
+    # The known erratum of the hardware: a total of exactly -1 is normalised to -2^27.
     value = select32(equal32(total, -1), shift_left(add32(exponent, 4), 23), value)
     value = select32(equal32(and32(value, _EXPONENT), 0), 0, value)
     return float_of(or32(value, and32(total, _SIGN)))

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from emulator.arithmetic import matrix_exact, matrix_kernels, matrix_pipeline, matrix_unit
+from emulator.arithmetic import matrix_kernels, matrix_pipeline, matrix_unit
 from tests.emulator.arithmetic.test_formats import assert_same_bits
+from tests.emulator.arithmetic.test_matrix_unit import exact_product
 
 PLACES = 23  # of float32's fraction
 
@@ -28,13 +29,6 @@ def _operands_that_meet_the_erratum(rows):
     return torch.from_numpy(activation), torch.from_numpy(weight)
 
 
-def _exact(activation, weight, phases):
-    dst = np.zeros((len(activation), weight.shape[1]), np.uint32)
-    bits = weight.numpy().view(np.uint32), activation.numpy().view(np.uint32)
-    matrix_exact.accumulate_tiles(*bits, phases, True, dst)
-    return torch.from_numpy(dst.view(np.float32))
-
-
 @pytest.mark.parametrize("phases", [1, 2, 3, 4])
 @pytest.mark.parametrize("rows", [matrix_pipeline.STAGES, matrix_pipeline.STAGES + 1, 40])
 def test_the_erratum_is_found(rows, phases):
@@ -44,7 +38,7 @@ def test_the_erratum_is_found(rows, phases):
         matrix_unit.prepare_weight(weight),
         *(phases, True, 2, matrix_kernels.ONE_ACCUMULATION),
     )
-    exact = _exact(activation, weight, phases)
+    exact = exact_product(activation, weight, phases, True)
     off = (exact.double() - activation.double() @ weight.double()) * 2**PLACES
     assert (off == 1 - 2**27).double().mean() > 0.01  # the erratum: -1 taken for -2^27
     assert_same_bits(torch.from_numpy(computed[0]), exact)

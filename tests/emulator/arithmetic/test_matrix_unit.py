@@ -113,7 +113,7 @@ def _operand(generator, shape, spread, tf32=False, scale=0):
     return packer.truncate_to_tf32(values) if tf32 else packer.truncate_to_bfloat16(values)
 
 
-def _exact(activation, weight, phases, wide):
+def exact_product(activation, weight, phases, wide):
     dst = np.zeros((activation.shape[0], weight.shape[1]), np.uint32)
     matrix_exact.accumulate_tiles(
         weight.numpy().view(np.uint32), activation.numpy().view(np.uint32), phases, wide, dst
@@ -138,7 +138,7 @@ def test_vector_code_is_the_integer_definition(fidelity, wide, spread, tf32, sca
     computed = matrix_unit._accumulate(
         activation, prepared, phases, wide, 6, matrix_kernels.ONE_ACCUMULATION
     )
-    assert_same_bits(torch.from_numpy(computed[0]), _exact(activation, weight, phases, wide))
+    assert_same_bits(torch.from_numpy(computed[0]), exact_product(activation, weight, phases, wide))
 
 
 @pytest.mark.parametrize("wide", [False, True], ids=["dst16", "dst32"])
@@ -152,7 +152,7 @@ def test_rows_do_not_depend_on_how_many_are_taken_together(rows, wide):
     computed = matrix_unit._accumulate(
         activation, matrix_unit.prepare_weight(weight), 4, wide, 5, matrix_kernels.ONE_ACCUMULATION
     )
-    assert_same_bits(torch.from_numpy(computed[0]), _exact(activation, weight, 4, wide))
+    assert_same_bits(torch.from_numpy(computed[0]), exact_product(activation, weight, 4, wide))
 
 
 def _eight_terms(total):
@@ -182,7 +182,7 @@ def test_a_group_far_below_the_destination_rounds_twice(distance, sign):
     computed = matrix_unit._accumulate(
         activation, matrix_unit.prepare_weight(weight), 1, False, 2, 0
     )
-    assert_same_bits(torch.from_numpy(computed[0]), _exact(activation, weight, 1, False))
+    assert_same_bits(torch.from_numpy(computed[0]), exact_product(activation, weight, 1, False))
     assert set(computed[0, 0, :32].tolist()) == {1.0, 1.0078125}
 
 
