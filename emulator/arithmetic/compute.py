@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import torch
+
 
 @dataclass(frozen=True)
 class Compute:
@@ -52,3 +54,12 @@ class AttentionProgram:
     exp_approximate: bool
     cores: tuple[int, int]
     cores_per_head: int
+
+
+def default_scale(width):
+    """1 / sqrt(width) of attention scores, both operations rounded to float32 as TTNN's host does.
+
+    At width 96 that is 0x3DD105EB, not the float32 nearest to the exact value (observed in the
+    programs TTNN builds for prefill, chunked prefill and decode).
+    """
+    return torch.tensor(float(width)).sqrt().reciprocal().item()

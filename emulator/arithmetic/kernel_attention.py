@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from . import eltwise_unit, vector_binary
+from .compute import default_scale
 from .kernel_attention_steps import Config, correction, larger, product
 from .matrix_unit import row_max, row_sum, unpack
 from .packer import add_in_l1, pack, pack_bfloat16
@@ -45,12 +46,14 @@ class Visible:
         mask: [B*K, G, S, T], the caller's mask as it is added to scores before scaling, or None.
         causal: whether chunks of keys after a chunk of queries are left out.
         start: position of the first query.
+        stamped: whether the packer adds the kernel's own masks in L1; else the matrix unit does.
     """
 
     hidden: torch.Tensor
     mask: torch.Tensor | None
     causal: bool
     start: int
+    stamped: bool
 
 
 def attention(
@@ -74,7 +77,7 @@ def attention(
     Args:
         query: [B, N, S, D]; rows are independent, so padding rows need not be given.
         key, value: [B, K, T, D] and [B, K, T, Dv], T with its padding: the kernel reads it.
-        scale: factor of the scores; None means 1 / sqrt(D).
+        scale: factor of the scores; None is `default_scale`.
         causal: a query sees no keys after its own position.
         start: position of the first query (chunked prefill).
         window: keys a query sees, its own included; None for all.
@@ -91,7 +94,7 @@ def attention(
     config = config or Config()
     batch, heads, rows, width = query.shape
     kv_heads, length = key.shape[1:3]
-    scale = 1 / math.sqrt(width) if scale is None else scale
+    scale = default_scale(width) if scale is None else scale
     scale = torch.tensor(scale, dtype=torch.float32).item()
     hidden = _hidden(start, rows, length, causal and mask is None, window, keys)
     if mask is not None:
@@ -100,7 +103,9 @@ def attention(
     if sink is not None:
         sink = sink.float().expand(batch, heads)[..., None, None]
         sink = _by_kv_head(sink, kv_heads)
-    visible = Visible(hidden, mask, causal and mask is None, start)
+    causal = causal and mask is None
+    stamped = not config.fp32_dest or (causal and window is None)  # use_lightweight_causal_mask
+    visible = Visible(hidden, mask, causal, start, stamped)
     run = _wide if config.fp32_dest else _streaming
     result = run(
         _by_kv_head(query, kv_heads),
@@ -177,23 +182,24 @@ class _Scores:
         return self.block[:, :, row - self.row :, first - self.first : end - self.first]
 
 
-def _apply_mask(scores, first, end, row, visible, wide):
-    """Masks are added to the scores in L1; infinity plus minus infinity is NaN there."""
-    if visible.mask is not None:
-        return add_in_l1(scores, visible.mask[:, :, row:, first:end], wide)
+def _hide(scores, first, end, row, visible):
+    """Minus infinity on the scores that the kernel's own masks hide.
+
+    Infinity plus minus infinity is NaN to the packer and 0 to the matrix unit.
+    """
     hidden = visible.hidden[row:, first:end]
     if not hidden.any():
         return scores
-    stamped = torch.where(scores == math.inf, torch.nan, -math.inf)
-    return torch.where(hidden, stamped, scores)
+    cancelled = torch.nan if visible.stamped else 0.0
+    return torch.where(hidden, torch.where(scores == math.inf, cancelled, -math.inf), scores)
 
 
-def _sum_of_tiles(probabilities):
-    """[..., X] -> [..., 32]: tiles added one after the other in L1, in bfloat16."""
+def _sum_of_tiles(probabilities, wide):
+    """[..., X] -> [..., 32]: tiles added one after the other in L1, in float32 if `wide`."""
     tiles = probabilities.split(TILE, -1)
     total = tiles[0]
     for tile in tiles[1:]:
-        total = add_in_l1(total, tile, wide=False)
+        total = add_in_l1(total, tile, wide)
     return total
 
 
@@ -210,7 +216,10 @@ def _streaming(query, key, value, scale, visible, sink, config):
     output = torch.empty(*query.shape[:3], value.shape[-1])
     for first, end, row in _chunks(rows, length, visible, config):
         scores = scores_of(first, end, row)
-        scores = _apply_mask(scores, first, end, row, visible, wide=False)
+        if visible.mask is None:
+            scores = _hide(scores, first, end, row, visible)
+        else:
+            scores = add_in_l1(scores, visible.mask[:, :, row:, first:end], wide=False)
         new = row_max(scores)
         if first:
             old = largest[:, :, row:]
@@ -218,7 +227,7 @@ def _streaming(query, key, value, scale, visible, sink, config):
         # Always the approximate exponential, whatever exp_approx_mode says.
         difference = eltwise_unit.subtract(scores, new)
         probabilities = attention_score_exp(difference, scale)
-        chunk_total = _sum_of_tiles(probabilities)
+        chunk_total = _sum_of_tiles(probabilities, wide=False)
         chunk_output = _weighted_values(
             probabilities, value[:, first:end], first, row, visible, config
         )
@@ -313,8 +322,9 @@ def _first_rows(config, value_width):
 def _wide(query, key, value, scale, visible, sink, config):
     """[B*K, G, S, Dv] in a 32-bit Dst.
 
-    Scores and outputs lie in L1 as float32 and are read as tf32; maxima, sums and corrections lie
-    there as bfloat16.
+    Scores, probabilities and sums lie in L1 as float32, of which the matrix unit reads tf32;
+    maxima, corrections and the running output lie there as bfloat16 (formats of the program that
+    TTNN builds: cb_qk_im and cb_sum are Float32, cb_max, cb_exp_max_diff and cb_out_im Float16_b).
     """
     if sink is not None:
         raise ValueError("attention with a sink is not followed with a 32-bit Dst; leave out one")
@@ -322,41 +332,40 @@ def _wide(query, key, value, scale, visible, sink, config):
     scores_of = _Scores(query, key, config, "float32")
     score_exp = attention_score_exp if config.exp_approximate else attention_score_exp_accurate
 
-    def scaled(x, factor):
-        return eltwise_unit.multiply(
-            unpack(x, wide=True), factor, fidelity=config.fidelity, wide=True
-        )
+    def multiply(first, second):
+        return eltwise_unit.multiply(first, second, fidelity=config.fidelity, wide=True)
 
     largest = torch.empty(*query.shape[:3], 1)
     total = torch.empty(*query.shape[:3], TILE)
     output = torch.empty(*query.shape[:3], value.shape[-1])
     for first, end, row in _chunks(rows, length, visible, config):
-        scores = scores_of(first, end, row)
+        scores = unpack(scores_of(first, end, row), wide=True)
         if visible.mask is None:
-            scores = _apply_mask(scores, first, end, row, visible, wide=True)
+            scores = _hide(scores, first, end, row, visible)
         else:
             mask = visible.mask[:, :, row:, first:end]
-            scores = eltwise_unit.add(unpack(scores, wide=True), mask, wide=True)
-        scores = unpack(scores, wide=True)
-        new = pack_bfloat16(row_max(scores), wide=True)
+            scores = unpack(eltwise_unit.add(scores, mask, wide=True), wide=True)
+        # The reduction moves its Dst through SrcB, which cuts it to bfloat16 (llk_math_reduce.h).
+        new = unpack(row_max(scores), wide=False)
         if first:
             old = largest[:, :, row:]
             new = larger(old, new)
         difference = eltwise_unit.subtract(scores, new, wide=True)
         probabilities = score_exp(difference, scale, fp32_dest=True)
-        chunk_total = _sum_of_tiles(pack_bfloat16(probabilities, wide=True))
-        chunk_output = product(probabilities, value[:, first:end], config, "float32")
+        chunk_total = _sum_of_tiles(probabilities, wide=True)
+        chunk_output = product(probabilities, value[:, first:end], config, "bfloat16")
         if first:
             factor = pack_bfloat16(correction(old, new, scale, config), wide=True)
-            rescaled = pack_bfloat16(scaled(total[:, :, row:], factor), wide=True)
-            chunk_total = eltwise_unit.add(chunk_total, rescaled, wide=True)
-            chunk_total = pack_bfloat16(chunk_total, wide=True)
-            rescaled = scaled(output[:, :, row:], factor)
-            chunk_output = add_in_l1(chunk_output, rescaled, wide=True)
+            rescaled = multiply(unpack(total[:, :, row:], wide=True), factor)
+            chunk_total = eltwise_unit.add(
+                unpack(chunk_total, wide=True), unpack(rescaled, wide=True), wide=True
+            )
+            rescaled = pack_bfloat16(multiply(output[:, :, row:], factor), wide=True)
+            chunk_output = add_in_l1(chunk_output, rescaled, wide=False)
         largest[:, :, row:] = new
         total[:, :, row:] = chunk_total
         output[:, :, row:] = chunk_output
     denominator = row_sum(total, fidelity=config.fidelity, fp32_dest_acc=True)
-    denominator = pack_bfloat16(denominator, wide=True)
+    denominator = unpack(denominator, wide=True)
     inverse = attention_reciprocal(denominator, approximate=config.approximate, fp32_dest=True)
-    return scaled(output, pack_bfloat16(inverse, wide=True))
+    return multiply(output, unpack(inverse, wide=True))

@@ -13,6 +13,7 @@ import math
 import torch
 
 from . import eltwise_unit
+from .compute import default_scale
 from .kernel_attention_steps import Config, correction, larger, product
 from .matrix_unit import row_max, row_sum
 from .packer import pack, pack_bfloat16
@@ -69,7 +70,7 @@ def attention_decode(
         positions: last row of the cache that each user sees, B ints; None: all C rows, as without
             `is_causal`.
         cores: how many share a kv head, see `cores_per_head`.
-        scale: factor of the scores; None means 1 / sqrt(D).
+        scale: factor of the scores; None is `default_scale`.
         mask: [B or 1, N or 1, C] added to the scores; only without positions.
         sink: [N] bfloat16 scores before scaling that join the sum of the softmax; or None.
         config: a `Config`, whose q_chunk is not looked at; None is TTNN's default.
@@ -84,7 +85,7 @@ def attention_decode(
     users, heads, width = query.shape
     kv_heads, length = key.shape[1:3]
     config = config or Config(k_chunk=default_chunk(length))
-    scale = 1 / math.sqrt(width) if scale is None else scale
+    scale = default_scale(width) if scale is None else scale
     scale = torch.tensor(scale, dtype=torch.float32).item()
     causal = positions is not None
     positions = torch.as_tensor(positions if causal else [length - 1] * users)

@@ -3,9 +3,9 @@
 B batch, S queries, T keys, N heads, K kv heads, D head_dim, C cache length, P pages.
 """
 
-import math
-
+from emulator.arithmetic.compute import default_scale
 from emulator.dispatch import NotEmulated
+from emulator.memory import trimmed
 from emulator.ops.compute import attention_program, compute_of
 from emulator.ops.padding import undefined
 from emulator.ops.paging import gather_pages, positions_of
@@ -215,7 +215,7 @@ def _decode(
         rows = launch.math.attention_rows(last, capacity, program)
         key, value = (live(cache, group, rows) for cache in caches)
         result = launch.math.attention_decode(
-            query.logical[0][group],
+            trimmed(query.data, (*query.shape[:-1], query.padded_shape[-1]))[0][group],
             key,
             value,
             positions=None if positions is None else [last - 1] * count,
@@ -246,7 +246,8 @@ def _users_mask(mask, group):
 
 
 def _scale(scale, query):
-    return 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    """What is given, else TTNN's default: that of the padded head_dim, which decode allows."""
+    return default_scale(query.padded_shape[-1]) if scale is None else scale
 
 
 def _sink(tensor, heads):
