@@ -36,11 +36,18 @@ def products(product):
     return dict.fromkeys(PRODUCTS, product)
 
 
+def attention(**fields):
+    return {"attention": dataclasses.replace(ACCURACY.attention, **fields)}
+
+
 SETTINGS = {
     "`accuracy`": {},
     "lm_head in bfp8": {"lm_head": BFP8},
     "MLP in bfp8": {"gate_up": BFP8, "down": BFP8},
     "cache in bfp8": {"cache": ttnn.bfloat8_b},
+    "attention in HiFi2": attention(fidelity=ttnn.MathFidelity.HiFi2),
+    "attention with TTNN's exponential": attention(exact_exp=False),
+    "attention with 16-bit sums": attention(fp32_sums=False),
     "attention as TTNN's default": {"attention": TTNN_ATTENTION},
     "products in HiFi2": products(HIFI2),
     "products as TTNN's default": products(DEFAULT),

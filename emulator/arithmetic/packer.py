@@ -174,5 +174,6 @@ def add_in_l1(l1, packed, wide):
         l1, packed: same shape; bfloat16 values, or float32 if `wide`.
         wide: whether L1 holds float32.
     """
-    total = (_add_wide if wide else _add_narrow)(l1.float().numpy(), packed.float().numpy())
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN are the packer's results
+        total = (_add_wide if wide else _add_narrow)(l1.float().numpy(), packed.float().numpy())
     return torch.from_numpy(np.asarray(total))
