@@ -1,10 +1,12 @@
 """Attention over a prompt and over a cache against the recorded kernels, bit for bit."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
+from emulator.arithmetic.compute import default_scale
 from emulator.arithmetic.kernel_attention import _first_rows, _subblock, attention
 from emulator.arithmetic.kernel_attention_decode import (
     _assigned,
@@ -79,6 +81,53 @@ def test_attention_takes_the_steps_worked_by_hand():
         *(0x3C8F, 0x3CC2, 0xBCB5),
     )
     assert_same_bits(result, expected.reshape(5, 3))
+
+
+def test_the_default_scale_is_rounded_as_ttnns_host_rounds_it():
+    """As seen in the compile-time arguments of the programs that TTNN 0.81.1 builds."""
+    seen = {32: 0x3E3504F3, 64: 0x3E000000, 96: 0x3DD105EB, 288: 0x3D715BF0, 384: 0x3D5105EB}
+    for width, pattern in (seen | {448: 0x3D418490}).items():
+        assert torch.tensor(default_scale(width)).view(torch.int32).item() == pattern
+
+
+WIDE = Config(fidelity="HiFi4", approximate=False, fp32_dest=True, exp_approximate=False)
+
+
+def one_row(*, scores, values, config=WIDE):
+    """Attention of one query, [1, 0, ...], to keys with these scores, before a scale of 1."""
+    keys = len(scores)
+    query, key, value = (torch.zeros(1, 1, rows, 32) for rows in (1, keys, keys))
+    query[..., 0] = 1
+    key[0, 0, :, 0] = torch.tensor(scores)
+    value[0, 0, :, 0] = torch.tensor(values)
+    return attention(query, key, value, scale=1.0, causal=False, config=config)[0, 0, 0, 0].item()
+
+
+def test_a_wide_destinations_maximum_is_cut_to_bfloat16():
+    """Score 257 (256 and 1 of two channels) is cut to 256: e^1 and e^-87 share the row.
+
+    A maximum of 257 would give the second key e^-88, which is less than any normal float32.
+    """
+    query, key = torch.zeros(1, 1, 1, 32), torch.zeros(1, 1, 32, 32)
+    query[..., :2] = 1
+    key[0, 0, 0, :2] = torch.tensor([256.0, 1.0])
+    key[0, 0, 1:, 0] = 169.0
+    value = torch.zeros(1, 1, 32, 32)
+    value[0, 0, 1] = 2.0**100
+    result = attention(query, key, value, scale=1.0, causal=False, config=WIDE)[0, 0, 0, 0].item()
+    assert result == pytest.approx(2.0**100 * math.exp(-88), rel=0.01)
+
+
+def test_a_wide_destinations_output_is_kept_as_bfloat16_between_chunks():
+    """1 + 2^-9 of the first chunk is rounded before the second takes it away again."""
+    values = [1.0, 2.0**-9] + [0.0] * 30
+    kept = one_row(scores=[0.0] * 64, values=values + [-1.0] + [0.0] * 31)
+    together = one_row(
+        scores=[0.0] * 64,
+        values=values + [-1.0] + [0.0] * 31,
+        config=replace(WIDE, k_chunk=64),
+    )
+    assert (kept, together) == (0.0, 2.0**-15)
 
 
 def test_rows_do_not_depend_on_each_other():
