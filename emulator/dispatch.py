@@ -120,7 +120,7 @@ def launching(operation, kernel, memory, reckoning):
             memory.recording.record(Call(kernel, launch, operands, named), made)
             return result
         values = kernel(launch, *operands, **named)
-        for tensor, contents in zip(made, written(values, outputs, (operands, named))):
+        for tensor, contents in zip(made, written(values, launch, (operands, named))):
             if contents is not None:
                 memory.keep(tensor, contents)
             elif tensor not in memory:
@@ -167,20 +167,22 @@ def _storages(operands):
     return set().union(*map(_storages, operands))
 
 
-def written(values, outputs, operands):
+def written(values, launch, operands):
     """What a kernel returned, as `Contents` of each output; None for one that it returned nothing for.
 
-    What shares memory with the operands is copied: that stays their buffers'.
+    The arithmetic of the `Launch` says what the outputs' formats make of the values. What shares
+    memory with the operands is copied: that stays their buffers'.
     """
+    outputs, stored = launch.outputs, launch.math.stored
     if values is None:
         values = [None] * len(outputs)
     elif len(outputs) == 1 and not isinstance(values, (list, tuple)):
         values = [values]
     lent = _storages(operands)
     for output, value in zip(outputs, values, strict=True):
-        contents = None if value is None else physical(value, output)
+        contents = None if value is None else physical(value, output, stored)
         if contents is not None and contents.pointer in lent:
-            contents = physical(value.clone(), output)
+            contents = physical(value.clone(), output, stored)
         yield contents
 
 

@@ -226,8 +226,11 @@ class Memory:
         return sum(contents.nbytes for _, contents in self._buffers.values())
 
 
-def physical(values, output):
-    """`values` of an output's logical or padded shape, rounded to its dtype, as `Contents`."""
+def physical(values, output, stored=formats.encode):
+    """`values` of an output's logical or padded shape, rounded to its dtype, as `Contents`.
+
+    `stored(values, dtype)` rounds: the host's way unless a kernel's arithmetic says otherwise.
+    """
     shape = tuple(values.shape)
     if shape not in (output.shape, output.padded_shape):
         raise ValueError(
@@ -237,7 +240,7 @@ def physical(values, output):
         padded = torch.zeros(output.padded_shape, dtype=values.dtype)  # blocks are cut from it
         trimmed(padded, shape).copy_(values)
         values = padded
-    return Contents(formats.encode(values, output.dtype).contiguous(), output.padded_shape)
+    return Contents(stored(values, output.dtype).contiguous(), output.padded_shape)
 
 
 def trimmed(padded, shape):

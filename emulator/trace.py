@@ -80,7 +80,7 @@ class Trace:
             operands = current(call.operands)
             named = {name: current(value) for name, value in call.named.items()}
             values = call.kernel(call.launch, *operands, **named)
-            found = written(values, call.launch.outputs, (operands, named))
+            found = written(values, call.launch, (operands, named))
             results |= {key: made for key, made in zip(keys, found) if made is not None}
         self._memory.sweep(self._device)
         self._overwrite({key for _, keys in self._calls for key in keys})

@@ -23,7 +23,16 @@ from . import (
 )
 from .compute import Compute
 from .kernel_attention_steps import Config
-from .kernel_eltwise import INTEGERS, binary, moved, step_in_dest, typecast, unary, where
+from .kernel_eltwise import (
+    INTEGERS,
+    binary,
+    moved,
+    step_in_dest,
+    stored,
+    typecast,
+    unary,
+    where,
+)
 from .packer import pack
 from .rounded import rotate_half, wide
 
@@ -264,9 +273,9 @@ def standard_deviation(x, dims, correction, *, scalar=1.0, compute=None, out="bf
 # --- attention and rotary embeddings -------------------------------------------------------------
 
 
-def rotary(x, cos, sin):
+def rotary(x, cos, sin, *, table="bfloat16", out="bfloat16"):
     """Rotation by halves; arguments as for `rounded.rotary`."""
-    return kernel_rotary.rotary(x, cos, sin)
+    return kernel_rotary.rotary(x, cos, sin, table=table, out=out)
 
 
 def rotary_pairs(x, cos, sin, transformation, *, compute=None):
@@ -360,6 +369,7 @@ __all__ = [
     "rotate_half",
     "softmax",
     "standard_deviation",
+    "stored",
     "typecast",
     "unary",
     "variance",

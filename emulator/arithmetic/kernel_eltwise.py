@@ -21,9 +21,9 @@ from . import (
     vector_roots,
     vector_typecast,
 )
-from .formats import BLOCK_FORMAT_BITS
+from .formats import BLOCK_FORMAT_BITS, encode
 from .matrix_unit import unpack
-from .packer import pack, pack_block_float
+from .packer import pack, pack_bfloat16, pack_block_float
 from .vector_unit import flush, round_to_bf16, store
 
 INTEGERS = {"int32", "uint32", "uint16", "uint8"}
@@ -33,6 +33,7 @@ FOLLOWED = {
     "abs": (vector_functions.absolute, False),
     "cos": (vector_functions.cos, False),
     "exp": (vector_exponential.exp, True),
+    "fill": (vector_functions.fill, False),
     "gelu": (vector_activations.gelu, True),
     "log": (vector_functions.log, False),
     "neg": (vector_functions.negate, False),
@@ -169,13 +170,14 @@ def binary(
 
 
 def _prepared(x, steps, dtype, wide):
-    """An operand after the steps fused to it, which go through a buffer of their own."""
+    """An operand after the steps fused to it, which go through a buffer of the operand's format."""
     x = x.float()
     if not steps:
         return x
     for step in steps:
         x = step_in_dest(step, x, wide)
-    return pack(x, "float32" if dtype == "float32" else "bfloat16", wide)
+    number = x.dim() == 0  # its buffer is bfloat16 beside a block format
+    return pack(x, "bfloat16" if number and dtype in BLOCK_FORMAT_BITS else dtype, wide)
 
 
 def where(condition, if_true, if_false, *, out="bfloat16"):
@@ -184,15 +186,41 @@ def where(condition, if_true, if_false, *, out="bfloat16"):
     return chosen if out in INTEGERS else pack(chosen, out, wide=out == "float32")
 
 
-def moved(x, dtype):
-    """Contents that a compute kernel only moves; of bfloat16 the packer keeps no denormal and no -0.
+def moved(x, dtype, out=None, *, wide=None):
+    """Contents that a compute kernel only moves, on their way into an output.
 
-    float32 goes around the conversions (unpack to Dst), and a block format has neither.
+    Args:
+        x: contents of `dtype`.
+        dtype, out: the operand's and the result's dtype; no `out` is the operand's.
+        wide: where float32 goes through SrcA, whether Dst has 32 bits: the low bits of tf32 are
+            dropped beside it, those of bfloat16 beside a 16-bit one.  None where float32 is
+            unpacked to Dst, which drops nothing (tilize, untilize, transpose).
+
+    Of bfloat16 the packer keeps no denormal and no -0; a block format has neither, and is made of
+    the result when that is `stored`.
     """
-    if dtype != "bfloat16":
+    out = out or dtype
+    if dtype == out == "bfloat16":
+        bits = np.asarray(_moved(x.view(torch.int16).numpy()))
+        return torch.from_numpy(bits).view(torch.bfloat16)
+    if dtype == out or dtype in INTEGERS or out in BLOCK_FORMAT_BITS:
         return x
-    bits = np.asarray(_moved(x.view(torch.int16).numpy()))
-    return torch.from_numpy(bits).view(torch.bfloat16)
+    if dtype != "float32":
+        return flush(x.float())
+    if wide is not None:
+        x = unpack(x, wide)
+    return pack_bfloat16(x, wide=wide is not False)
+
+
+def stored(values, dtype):
+    """What an output buffer holds of a kernel's result, in its storage dtype: a block format is the
+    packer's.
+
+    Values that a block format holds already, moved or packed in another way, come out as they are.
+    """
+    if dtype in BLOCK_FORMAT_BITS:
+        return pack_block_float(values, dtype).bfloat16()
+    return encode(values, dtype)
 
 
 @numba.vectorize(["int16(int16)"], cache=True)
@@ -219,8 +247,14 @@ def typecast(x, from_dtype, to_dtype):
         if from_dtype == "float32":
             values = vector_typecast.float32_to_bfloat16(values)
         return pack(values, to_dtype, wide=False)
-    six_fraction_bits = (from_dtype, to_dtype) != ("bfloat16", "bfloat8_b")
-    return pack_block_float(values, to_dtype, six_fraction_bits=six_fraction_bits)
+    return _pack_typecast(values, to_dtype)
+
+
+def _pack_typecast(values, dtype):
+    """A block format as typecast packs it: its packer reads the destination's own format for
+    bfloat8_b (bfp8_pack_precise), bfloat8_b for bfloat4_b (seen in the programs of TTNN 0.81.1).
+    """
+    return pack_block_float(values, dtype, six_fraction_bits=dtype != "bfloat8_b")
 
 
 def _from_integer(x, to_dtype):
@@ -231,4 +265,4 @@ def _from_integer(x, to_dtype):
     if to_dtype == "float32":
         return vector_typecast.integer_to_float32(x)
     values = vector_typecast.integer_to_bfloat16(x)
-    return values if to_dtype == "bfloat16" else pack_block_float(values, to_dtype)
+    return values if to_dtype == "bfloat16" else _pack_typecast(values, to_dtype)

@@ -1,27 +1,29 @@
 """Rotary embeddings and gated activations step by step, with their intermediate formats.
 
 Tensors are float32 or bfloat16 and hold bfloat16 values; S rows, D head_dim.  Every step's result
-is packed as bfloat16 before the next one reads it.
+is packed before the next one reads it: as bfloat16, or in the block format of what it goes by.
 """
 
 import torch
 
 from . import eltwise_unit, vector_activations, vector_binary
 from .matrix_unit import matmul
-from .packer import pack, pack_bfloat16
+from .packer import pack
 
 TILE = 32
 
 
-def rotary(x, cos, sin):
+def rotary(x, cos, sin, *, table="bfloat16", out="bfloat16"):
     """Rotate by halves: x * cos + (-second half, first half) * sin.
 
     Args:
         x: [..., S, D].
         cos, sin: broadcastable to x; in decode the one row of the token.
+        table: format of cos and sin, in which the products are packed too.
+        out: format of x and of the result.
 
     Returns:
-        [..., S, D] float32, rounded to bfloat16.
+        [..., S, D] float32, rounded to `out`.
 
     rotary_embedding.cpp (and rotary_embedding_single_tile.cpp, rotary_embedding_hf.cpp): products
     of the matrix unit in HiFi4 and a 16-bit Dst.  `ttnn.experimental.rotary_embedding` accepts a
@@ -29,7 +31,7 @@ def rotary(x, cos, sin):
     """
     first, second = x.float().chunk(2, dim=-1)
     turned = torch.cat((-second, first), -1)
-    return _turn(x, turned, cos, sin, "HiFi4", False)
+    return _turn(x, turned, cos, sin, "HiFi4", False, table, out)
 
 
 def rotary_pairs(x, cos, sin, transformation, *, fidelity="HiFi4", fp32_dest=False):
@@ -53,10 +55,10 @@ def rotary_pairs(x, cos, sin, transformation, *, fidelity="HiFi4", fp32_dest=Fal
     return _turn(x, turned, cos, sin, fidelity, fp32_dest)
 
 
-def _turn(x, turned, cos, sin, fidelity, wide):
-    along = pack_bfloat16(eltwise_unit.multiply(x, cos, fidelity=fidelity, wide=wide), wide)
-    across = pack_bfloat16(eltwise_unit.multiply(turned, sin, fidelity=fidelity, wide=wide), wide)
-    return pack_bfloat16(eltwise_unit.add(along, across, wide=wide), wide)
+def _turn(x, turned, cos, sin, fidelity, wide, table="bfloat16", out="bfloat16"):
+    along = pack(eltwise_unit.multiply(x, cos, fidelity=fidelity, wide=wide), table, wide)
+    across = pack(eltwise_unit.multiply(turned, sin, fidelity=fidelity, wide=wide), table, wide)
+    return pack(eltwise_unit.add(along, across, wide=wide), out, wide)
 
 
 ACTIVATIONS = {

@@ -103,15 +103,19 @@ def pack_block_float(dst, dtype, *, six_fraction_bits=True):
     """A destination packed as bfloat8_b or bfloat4_b, dequantised.
 
     Args:
-        dst: [..., W] contents of the destination, W a multiple of 16.
+        dst: [..., W] contents of the destination; a last block that W does not fill goes on with
+            zeros.
         dtype: "bfloat8_b" or "bfloat4_b".
-        six_fraction_bits: whether the packer first rounds to 6 fraction bits.  It does, except in
-            a typecast of bfloat16 to bfloat8_b, whose packer reads the destination as bfloat16.
+        six_fraction_bits: whether the packer first rounds to 6 fraction bits.  It does wherever
+            TTNN names bfloat8_b as what the packer reads from the destination: for every kernel but
+            a typecast to bfloat8_b, where it names the destination's own format.
 
     A 32-bit destination loses its low 16 bits first.  Each magnitude is rounded half away to seven
     bits below the largest exponent of its block and clamped; bfloat4_b keeps the upper three of
-    them.  A zero has no sign.
+    them.  A zero has no sign.  What a block format holds already comes out as it is.
     """
+    width = dst.shape[-1]
+    dst = torch.nn.functional.pad(dst, (0, -width % BLOCK))
     bits = _bits(dst) & ~0xFFFF
     if six_fraction_bits:
         bits = (bits + 0x10000) & ~0x1FFFF
@@ -126,7 +130,7 @@ def pack_block_float(dst, dtype, *, six_fraction_bits=True):
     dropped = 7 - BLOCK_FORMAT_BITS[dtype]
     magnitude = (magnitude >> dropped) << dropped
     value = torch.ldexp(magnitude.float(), shared - 127 - 6)
-    return torch.where(blocks < 0, -value, value).reshape(dst.shape) + 0.0
+    return torch.where(blocks < 0, -value, value).reshape(dst.shape)[..., :width] + 0.0
 
 
 def pack(dst, dtype, wide):

@@ -21,6 +21,7 @@ from emulator.arithmetic.rounded_attention import (
 from emulator.arithmetic.rounded_eltwise import (
     binary,
     moved,
+    stored,
     typecast,
     unary,
     where,
@@ -278,6 +279,7 @@ __all__ = [
     "rotate_half",
     "softmax",
     "standard_deviation",
+    "stored",
     "typecast",
     "unary",
     "variance",

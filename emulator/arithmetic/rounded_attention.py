@@ -10,12 +10,13 @@ import torch
 SCORES_AT_ONCE = 1 << 26  # 256 MB of float32; a longer prompt is computed some queries at a time
 
 
-def rotary(x, cos, sin):
+def rotary(x, cos, sin, *, table="bfloat16", out="bfloat16"):
     """Rotate by halves, as `apply_rotary_pos_emb` of Hugging Face does.
 
     Args:
         x: [..., S, D].
         cos, sin: broadcastable to x.
+        table, out: the tables' and the result's dtype; not modelled here.
 
     Returns:
         x * cos + rotate_half(x) * sin, float32.

@@ -3,6 +3,8 @@
 import torch
 from torch.nn import functional
 
+from .formats import encode
+
 
 def wide(values):
     """The type that arithmetic happens in: float32 for floats, int64 for integers."""
@@ -158,6 +160,20 @@ def typecast(x, from_dtype, to_dtype):
     return x
 
 
-def moved(x, dtype):
-    """Contents that a compute kernel only moves (tilize, untilize, transpose, a cache's update)."""
+def moved(x, dtype, out=None, *, wide=None):
+    """Contents that a compute kernel only moves (tilize, untilize, transpose, a cache's update).
+
+    Args:
+        x: contents of `dtype`.
+        dtype, out: the operand's and the result's dtype; no `out` is the operand's.
+        wide: whether Dst has 32 bits, None where float32 goes straight there; not modelled here.
+    """
     return x
+
+
+def stored(values, dtype):
+    """What an output buffer holds of a kernel's result, in its storage dtype.
+
+    Values are rounded once: block formats too, as the host encodes them.
+    """
+    return encode(values, dtype)

@@ -21,6 +21,7 @@ from emulator.arithmetic.vector_unit import (
     polynomial,
     round_to_bf16,
     round_to_bf16_even,
+    store,
 )
 
 INFINITY = constant(float("inf"))
@@ -130,6 +131,11 @@ def _square_bf16(x):
 
 def _square_fp32(x):
     return mul(x, x)
+
+
+def fill(x, value, *, fp32_dest=False):
+    """One number everywhere; a 16-bit Dst cuts it, no instruction rounds (ckernel_sfpu_fill.h)."""
+    return store(torch.full_like(x, value), fp32_dest)
 
 
 def square(x, *, fp32_dest=False):

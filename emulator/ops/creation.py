@@ -6,7 +6,12 @@ import numpy as np
 import torch
 
 from emulator.arithmetic import formats
+from emulator.arithmetic.compute import Step
+from emulator.ops.eltwise_unary import apply
 from emulator.ops.padding import undefined
+
+# Dtypes of which `ttnn.full_like` fills tiles on the device (seen in the programs of TTNN 0.81.1).
+FILLED = ("bfloat16", "float32", "bfloat8_b")
 
 
 def zeros(launch, *type_and_place, **named):
@@ -28,7 +33,21 @@ def full(launch, shape, fill_value, *type_and_place, **named):
 
 
 def full_like(launch, tensor, fill_value, *type_and_place, **named):
-    return full(launch, launch.output.shape, fill_value)
+    """A number in a tensor like another: whole tiles of the dtypes in `FILLED` are filled on the
+    device, padding included; the others come from the host.
+    """
+    out = launch.output
+    if tensor.tiled and out.tiled and tensor.dtype == out.dtype in FILLED:
+        return apply(launch, tensor, Step("fill", (fill_value,)))
+    return full(launch, out.shape, fill_value)
+
+
+def zeros_like(launch, tensor, *type_and_place, **named):
+    return zeros(launch)
+
+
+def ones_like(launch, tensor, *type_and_place, **named):
+    return full_like(launch, tensor, 1)
 
 
 def empty(launch, *type_and_place, **named):
@@ -47,8 +66,10 @@ def rand(
     launch, shape, device, *, dtype=None, layout=None, low=0.0, high=1.0, seed=0, mesh_mapper=None
 ):
     """Uniform numbers of torch's generator, not of the device's; seed 0 goes on from the last."""
-    numbers = torch.rand(launch.output.shape, generator=_generator(seed))
-    return low + (high - low) * numbers
+    numbers = low + (high - low) * torch.rand(launch.output.shape, generator=_generator(seed))
+    if launch.output.dtype in formats.BLOCK_FORMAT_BITS:  # made in float32
+        return launch.math.typecast(numbers, "float32", launch.output.dtype)
+    return numbers
 
 
 def randn(launch, shape, device, *, dtype=None, layout=None, compute_kernel_config=None, seed=None):
@@ -61,7 +82,11 @@ def _generator(seed):
 
 
 def _filled(launch, value):
+    """A number as the host writes it: it encodes block formats, of which no packer knows."""
     dtype = formats.STORAGE[launch.output.dtype]
+    if launch.output.dtype in formats.BLOCK_FORMAT_BITS:
+        block = torch.full((formats.BLOCK,), float(value))
+        value = formats.encode(block, launch.output.dtype)[0].item()
     if not dtype.is_floating_point:
         value = int(value)
     return torch.full(launch.output.shape, value, dtype=dtype)
@@ -74,9 +99,9 @@ KERNELS = {
     "ttnn.full": full,
     "ttnn.full_like": full_like,
     "ttnn.ones": ones,
-    "ttnn.ones_like": ones,
+    "ttnn.ones_like": ones_like,
     "ttnn.rand": rand,
     "ttnn.randn": randn,
     "ttnn.zeros": zeros,
-    "ttnn.zeros_like": zeros,
+    "ttnn.zeros_like": zeros_like,
 }

@@ -93,6 +93,7 @@ def combined(launch, name, first, second, **how):
     )
     binary, how = launch.math.binary, {"dtypes": dtypes, "out": launch.output.dtype, **how}
     bare = all(x.zero_padded and x.shape[-2:] == launch.output.shape[-2:] for x in tensors)
+    bare = bare and not padding.cuts_a_block(launch.output)
     if bare:
         a, b = (
             x.logical if isinstance(x, DeviceTensor) else _number(x, _storage(tensors[0]))

@@ -153,6 +153,7 @@ def apply(launch, operand, *steps):
     """Steps of one unary kernel on the whole contents of an operand."""
     unary, how = launch.math.unary, {"dtype": operand.dtype, "out": launch.output.dtype}
     bare = operand.zero_padded and operand.shape == launch.output.shape
+    bare = bare and not padding.cuts_a_block(launch.output)
     values = operand.logical if bare else operand.data
     result = padding.mark_undefined_rows(
         unary(values, *steps, **how), padding.undefined_rows(values), launch.output.dtype

@@ -20,6 +20,7 @@ def embedding(
 
     Indices are uint32 or bfloat16 (exact up to 256). `padding_idx` and `embeddings_type` only keep
     the rows that they name in faster memory (embeddings_common.hpp); the result is the same.
+    Another dtype than the table's is made by a typecast behind it.
 
     Raises:
         NotEmulated: an index beyond the table; indices of another shape, of which TTNN plans for
@@ -38,7 +39,8 @@ def embedding(
             f"ttnn.embedding reads row {int(beyond[0])} of a table of {len(table)} rows, which on the "
             f"device is memory of something else. Indices go from 0 to {len(table) - 1}."
         )
-    return table[indices].reshape(launch.output.shape)
+    rows = table[indices].reshape(launch.output.shape)
+    return launch.math.typecast(rows, weight.dtype, launch.output.dtype)
 
 
 KERNELS = {"ttnn.embedding": embedding}

@@ -5,8 +5,8 @@ B users, S sequence, K kv heads, D head_dim, C cache length, P pages.
 
 import torch
 
-from emulator.arithmetic import formats
 from emulator.dispatch import NotEmulated
+from emulator.ops.compute import compute_of
 from emulator.ops.paging import positions_of
 
 TILE_ROWS = 32
@@ -33,7 +33,8 @@ def update_cache(launch, cache, input, update_idx, *, batch_offset=0, compute_ke
     """
     users = cache.shape[0]
     rows = input.data[0, :, batch_offset : batch_offset + users]
-    cache.data[:, :, update_idx] = _stored(rows.transpose(0, 1), cache)
+    rows = _packed(launch, rows, input.dtype, cache, compute_kernel_config)
+    cache.data[:, :, update_idx] = rows.transpose(0, 1)
     for user in range(users):
         _repack(launch, cache, user, update_idx)
 
@@ -42,7 +43,14 @@ def update_cache_for_token_(
     launch, cache, input, update_index, batch_offset=0, compute_kernel_config=None
 ):
     """`update_cache` under its other name."""
-    update_cache(launch, cache, input, update_index, batch_offset=batch_offset)
+    update_cache(
+        launch,
+        cache,
+        input,
+        update_index,
+        batch_offset=batch_offset,
+        compute_kernel_config=compute_kernel_config,
+    )
 
 
 def paged_update_cache(
@@ -79,13 +87,29 @@ def paged_update_cache(
             f"{cache_tensor.shape[2]}, which on the device is memory of something else."
         )
     rows = input_tensor.data[0, active, : cache_tensor.shape[1]]
-    cache_tensor.data[slots, :, positions] = _stored(rows, cache_tensor)
+    rows = _packed(launch, rows, input_tensor.dtype, cache_tensor, compute_kernel_config)
+    cache_tensor.data[slots, :, positions] = rows
     for slot, position in zip(slots.tolist(), positions.tolist(), strict=True):
         _repack(launch, cache_tensor, slot, position)
 
 
+def _packed(launch, rows, dtype, cache, config):
+    """New rows of `dtype` as the kernel's packer leaves them in the cache (update_cache.cpp).
+
+    Float32 rows reach a cache of another format through SrcA, in the width of its destination.
+    """
+    compute = compute_of(config)
+    wide = None if cache.dtype == "float32" else compute is not None and compute.fp32_dest_acc
+    moved = launch.math.moved(rows, dtype, cache.dtype, wide=wide)
+    return launch.math.stored(moved, cache.dtype)
+
+
 def _repack(launch, cache, slot, position):
-    """The tile rows that hold a position go through a compute kernel whole (update_cache.cpp)."""
+    """The tile rows that hold a position go through a compute kernel whole (update_cache.cpp).
+
+    Old rows of a block format come out as they went in: the packer has nothing to round in values
+    that have their block's largest exponent already.
+    """
     first = position // TILE_ROWS * TILE_ROWS
     tile = cache.data[slot, :, first : first + TILE_ROWS]
     tile.copy_(launch.math.moved(tile, cache.dtype))
@@ -135,10 +159,6 @@ def _page_of(launch, page_table, users, positions, cache_tensor):
             f"{len(cache_tensor.data)}."
         )
     return pages, positions % block
-
-
-def _stored(values, cache_tensor):
-    return formats.encode(values, cache_tensor.dtype)
 
 
 KERNELS = {

@@ -11,11 +11,20 @@ import torch
 from emulator.arithmetic import formats
 from emulator.dispatch import NotEmulated
 from emulator.memory import DeviceTensor, trimmed
+from emulator.ops.compute import compute_of
 from emulator.ops.padding import mark_undefined_rows, undefined_rows
 
 
 def moved(launch, operand, *args, **kwargs):
-    """The same logical contents elsewhere: another layout, dtype or memory configuration."""
+    """The same logical contents elsewhere: another layout, dtype or memory configuration.
+
+    A copy in the operand's own layout and dtype is one of bits.
+    """
+    return _moved(launch, operand)
+
+
+def _moved(launch, operand, wide=False):
+    """`moved`; a change of dtype has a destination of 32 bits if `wide`."""
     if launch.views_input:
         return None
     if operand.zero_padded and operand.shape == launch.output.shape:
@@ -24,13 +33,21 @@ def moved(launch, operand, *args, **kwargs):
         values = operand.data.clone()
     else:
         values = _copy(operand.logical.reshape(launch.output.shape))
-    return values if operand.tiled == launch.output.tiled else through_dest(launch, values, operand)
+    if operand.tiled != launch.output.tiled:
+        return through_dest(launch, values, operand)
+    if operand.dtype == launch.output.dtype:
+        return values
+    return through_dest(launch, values, operand, wide)
 
 
-def through_dest(launch, values, operand):
-    """Values that a compute kernel moves: what its packer makes of them."""
-    marked = undefined_rows(values)
-    return mark_undefined_rows(launch.math.moved(values, operand.dtype), marked, operand.dtype)
+def through_dest(launch, values, operand, wide=None):
+    """Values that a compute kernel moves: what its packer makes of them.
+
+    `wide` is as for the arithmetic's `moved`: None where float32 is unpacked to Dst.
+    """
+    marked, out = undefined_rows(values), launch.output.dtype
+    values = launch.math.moved(values, operand.dtype, out, wide=wide)
+    return mark_undefined_rows(values, marked, out)
 
 
 def _copy(values):
@@ -38,15 +55,20 @@ def _copy(values):
     return values.clone(memory_format=torch.contiguous_format)
 
 
-def _with_padding(launch, values, pad_value):
+def _with_padding(launch, operand, values, pad_value):
     """Padded contents whose padding holds `pad_value`, None for zero."""
     if not pad_value or launch.output.shape == launch.output.padded_shape:
         return values
-    padded = torch.full(
-        launch.output.padded_shape, pad_value, dtype=formats.STORAGE[launch.output.dtype]
-    )
+    padded = torch.full(launch.output.padded_shape, pad_value, dtype=values.dtype)
     trimmed(padded, launch.output.shape).copy_(values)
-    return padded
+    return _beside_a_number(launch, operand, padded)
+
+
+def _beside_a_number(launch, operand, values):
+    """Values of a block format among which a number was put: as bfloat16, which is cast back."""
+    if operand.dtype not in formats.BLOCK_FORMAT_BITS:
+        return values
+    return launch.math.typecast(values, "bfloat16", launch.output.dtype)
 
 
 # --- shapes --------------------------------------------------------------------------------------
@@ -67,7 +89,7 @@ def reshape(
     if launch.views_input:
         return None
     values = _copy(input_tensor.logical.reshape(launch.output.shape))
-    return _with_padding(launch, values, pad_value)
+    return _with_padding(launch, input_tensor, values, pad_value)
 
 
 def view(launch, input_tensor, *shape, **named):
@@ -81,14 +103,14 @@ def transpose(launch, input_tensor, dim1, dim2, pad_value=None):
     rank = len(input_tensor.shape)
     if {dim1 % rank, dim2 % rank} == {rank - 1, rank - 2}:  # within tiles
         values = through_dest(launch, values, input_tensor)
-    return _with_padding(launch, values, pad_value)
+    return _with_padding(launch, input_tensor, values, pad_value)
 
 
 def permute(launch, input_tensor, dims, pad_value=None):
     if launch.views_input:
         return None
     values = _copy(input_tensor.logical.permute(tuple(dims)))
-    return _with_padding(launch, values, pad_value)
+    return _with_padding(launch, input_tensor, values, pad_value)
 
 
 # --- joining and parting -------------------------------------------------------------------------
@@ -128,7 +150,8 @@ def slice_(
     picked = input_tensor.logical
     for dim, (start, end, step) in enumerate(zip(starts, ends, steps, strict=True)):
         picked = picked[(slice(None),) * dim + (slice(start, end, step),)]
-    return _with_padding(launch, _copy(picked.reshape(launch.output.shape)), pad_value)
+    values = _copy(picked.reshape(launch.output.shape))
+    return _with_padding(launch, input_tensor, values, pad_value)
 
 
 def _indices(bounds):
@@ -186,7 +209,7 @@ def pad(
     padded = torch.full(shape, value, dtype=formats.STORAGE[input_tensor.dtype])
     region = tuple(slice(at, at + size) for at, size in zip(start, input_tensor.shape, strict=True))
     padded[region] = input_tensor.logical
-    return padded
+    return _beside_a_number(launch, input_tensor, padded)
 
 
 def repeat(launch, input_tensor, repeat_dims, *, optional_output_tensor=None):
@@ -211,11 +234,12 @@ def to_layout(
         return None
     if not pad_value or not launch.output.tiled:
         return moved(launch, tensor)
-    return _with_padding(launch, through_dest(launch, tensor.logical, tensor), pad_value)
+    values = through_dest(launch, tensor.logical, tensor)
+    return _with_padding(launch, tensor, values, pad_value)
 
 
 def tilize_with_val_padding(launch, input_tensor, output_tensor_shape, pad_value, *, dtype=None):
-    return _with_padding(launch, moved(launch, input_tensor), pad_value)
+    return _with_padding(launch, input_tensor, moved(launch, input_tensor), pad_value)
 
 
 def untilize_with_unpadding(launch, input_tensor, output_tensor_end):
@@ -231,7 +255,7 @@ def fill_implicit_tile_padding(launch, input_tensor, fill_value):
         fill_value = math.inf
     padded = torch.full_like(input_tensor.data, fill_value)
     trimmed(padded, input_tensor.shape).copy_(input_tensor.logical)
-    return padded
+    return _beside_a_number(launch, input_tensor, padded)
 
 
 # --- copies --------------------------------------------------------------------------------------
@@ -242,24 +266,29 @@ def to_memory_config(launch, tensor, memory_config, dtype=None, output_tensor=No
 
 
 def clone(launch, input, *, dtype=None, compute_kernel_config=None):
-    return moved(launch, input)
+    compute = compute_of(compute_kernel_config)
+    return _moved(launch, input, wide=compute is not None and compute.fp32_dest_acc)
 
 
 def copy(launch, input_a, input_b):
     """Into the second tensor, which is also what the call returns."""
-    return moved_into(input_b, input_a)
+    return moved_into(launch, input_b, input_a)
 
 
 def assign(launch, input_tensor, input_b=None, *, dtype=None, output_tensor=None):
     target = input_b if input_b is not None else output_tensor
-    return moved(launch, input_tensor) if target is None else moved_into(target, input_tensor)
+    if target is None:
+        return moved(launch, input_tensor)
+    return moved_into(launch, target, input_tensor)
 
 
-def moved_into(target, source):
-    """Contents for the output that `target` is: rounded to its dtype as they are written."""
+def moved_into(launch, target, source):
+    """Contents for the output that `target` is."""
     if source.padded_shape == target.padded_shape and not source.zero_padded:
-        return source.data.clone()
-    return _copy(source.logical)
+        values = source.data.clone()
+    else:
+        values = _copy(source.logical)
+    return values if source.dtype == target.dtype else through_dest(launch, values, source, False)
 
 
 def _placed(name):

@@ -68,6 +68,15 @@ def live_rows(operand):
     return values[..., :rows, :] if not values[..., rows:, :].any() else values
 
 
+def cuts_a_block(output):
+    """Whether padding shares a block's exponent with logical columns, which it may change."""
+    return (
+        output.dtype in formats.BLOCK_FORMAT_BITS
+        and output.shape[-1:] != ()
+        and (output.shape[-1] % formats.BLOCK != 0)
+    )
+
+
 def beside(values, output, padding):
     """Logical `values` of an output whose padding holds the number `padding`."""
     if padding == 0 or output.shape == output.padded_shape:

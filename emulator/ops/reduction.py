@@ -4,7 +4,6 @@ import math
 
 import torch
 
-from emulator.arithmetic import formats
 from emulator.dispatch import NotEmulated
 from emulator.ops.compute import compute_of
 
@@ -49,9 +48,8 @@ EXTREMES = {"max": -math.inf, "min": math.inf}
 def _with_extreme_rows(launch, values, extreme):
     """Rows of padding are reduced too: of values that were filled in beforehand."""
     rows = values.shape[-2]
-    dtype = formats.STORAGE[launch.output.dtype]
-    padded = torch.zeros(launch.output.padded_shape, dtype=dtype)
-    padded[..., :rows, :1] = formats.encode(values, launch.output.dtype)
+    padded = torch.zeros(launch.output.padded_shape, dtype=values.dtype)
+    padded[..., :rows, :1] = values
     padded[..., rows:, :1] = extreme
     return padded
 

@@ -22,7 +22,9 @@ def rotary_embedding(
     if token_index is not None:
         rows = slice(token_index, token_index + 1)
     cos, sin = cos_cache.data[..., rows, :], sin_cache.data[..., rows, :]
-    rotated = launch.math.rotary(input_tensor.data, cos, sin)
+    rotated = launch.math.rotary(
+        input_tensor.data, cos, sin, table=cos_cache.dtype, out=launch.output.dtype
+    )
     return mark_undefined_rows(rotated, undefined_rows(input_tensor.data), input_tensor.dtype)
 
 
@@ -35,7 +37,9 @@ def rotary_embedding_hf(
     """
     rows = slice(0, 1 if is_decode_mode else input_tensor.padded_shape[-2])
     cos, sin = cos_cache.data[..., rows, :], sin_cache.data[..., rows, :]
-    rotated = launch.math.rotary(input_tensor.data, cos, sin)
+    rotated = launch.math.rotary(
+        input_tensor.data, cos, sin, table=cos_cache.dtype, out=launch.output.dtype
+    )
     return mark_undefined_rows(rotated, undefined_rows(input_tensor.data), input_tensor.dtype)
 
 
