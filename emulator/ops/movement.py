@@ -11,6 +11,7 @@ import torch
 from emulator.arithmetic import formats
 from emulator.dispatch import NotEmulated
 from emulator.memory import DeviceTensor, trimmed
+from emulator.ops import bounds
 from emulator.ops.padding import mark_undefined_rows, undefined_rows
 
 
@@ -119,11 +120,20 @@ def slice_(
     slice_dim=None,
     num_devices=None,
 ):
-    """Elements from starts up to ends, by steps; starts and ends are lists or device tensors."""
+    """Elements from starts up to ends, by steps; starts and ends are lists or device tensors.
+
+    TTNN plans the output of tensors beforehand, and the kernel reads as much as that from the starts
+    on (reader_unary_unpad_dims_interleaved_start_id_tensor_args.cpp).
+
+    Raises:
+        OutOfBounds: starts in a tensor from which on the input has less than was planned.
+    """
     if launch.views_input:
         return None
-    starts = _indices(slice_start if starts is None else starts)
-    ends = _indices(slice_end if ends is None else ends)
+    starts = slice_start if starts is None else starts
+    if isinstance(starts, DeviceTensor):
+        return _copy(_from_starts(launch, input_tensor, starts.logical.flatten().tolist()))
+    starts, ends = list(starts), list(slice_end if ends is None else ends)
     steps = (slice_step if steps is None else steps) or [1] * len(starts)
     picked = input_tensor.logical
     for dim, (start, end, step) in enumerate(zip(starts, ends, steps, strict=True)):
@@ -131,8 +141,20 @@ def slice_(
     return _with_padding(launch, _copy(picked.reshape(launch.output.shape)), pad_value)
 
 
-def _indices(bounds):
-    return bounds.logical.flatten().tolist() if isinstance(bounds, DeviceTensor) else list(bounds)
+def _from_starts(launch, input_tensor, starts):
+    held, planned = input_tensor.padded_shape, launch.output.shape
+    for dim, (start, size) in enumerate(zip(starts, planned, strict=True)):
+        bounds.span(
+            start,
+            size,
+            held[dim],
+            op=launch.name,
+            operand="input_tensor",
+            unit="element",
+            because=f"dimension {dim}",
+        )
+    picked = tuple(slice(start, start + size) for start, size in zip(starts, planned, strict=True))
+    return input_tensor.data[picked]
 
 
 def split(launch, input_tensor, split_size, dim=0):
@@ -219,7 +241,23 @@ def tilize_with_val_padding(launch, input_tensor, output_tensor_shape, pad_value
 
 
 def untilize_with_unpadding(launch, input_tensor, output_tensor_end):
-    """Rows and columns up to `output_tensor_end`, padding included where it reaches into it."""
+    """Rows and columns up to `output_tensor_end`, padding included where it reaches into it.
+
+    Raises:
+        OutOfBounds: an end beyond the padding.
+    """
+    for dim, (size, held) in enumerate(
+        zip(launch.output.shape, input_tensor.padded_shape, strict=True)
+    ):
+        bounds.span(
+            0,
+            size,
+            held,
+            op=launch.name,
+            operand="input_tensor",
+            unit="element",
+            because=f"dimension {dim}",
+        )
     values = _copy(trimmed(input_tensor.data, launch.output.shape))
     return through_dest(launch, values, input_tensor)
 
