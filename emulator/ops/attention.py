@@ -68,12 +68,12 @@ def chunked_scaled_dot_product_attention(
     compute_kernel_config=None,
     attention_sink=None,
 ):
-    """[B, N, S, D], of which row 0 is position `chunk_start_idx`, causally over pages [P, K, block, D].
+    """[B, N, S, D], whose row 0 is position `chunk_start_idx`, causally over pages [P, K, block, D].
 
     Keys end with the queries' last tile, or where the page table does (reader_interleaved.cpp).
 
     Raises:
-        OutOfBounds: a page beyond the cache; a negative position.
+        OutOfBounds: a page beyond the cache; a start that the page table has no page for.
     """
     start = chunk_start_idx
     if chunk_start_idx_tensor is not None:
@@ -143,6 +143,7 @@ def scaled_dot_product_attention_decode(
         live,
         positions,
         capacity=input_tensor_k.shape[-2],
+        held_by="input_tensor_k",
         mask=attn_mask,
         sink=attention_sink,
         scale=scale,
@@ -171,8 +172,8 @@ def paged_scaled_dot_product_attention_decode(
     """`scaled_dot_product_attention_decode` over pages [P, K, block, D].
 
     Row b of the page table [B, pages] names the pages of user b's sequence in order. Pages are read
-    for whole chunks of keys, also behind the position (read_k of sdpa_decode's dataflow_common.hpp),
-    and none of them is skipped.
+    for whole chunks of keys, also behind the position, and none is skipped (read_k of sdpa_decode's
+    dataflow_common.hpp).
 
     Raises:
         OutOfBounds: besides the above, a page beyond the cache among those that are read.
@@ -196,6 +197,7 @@ def paged_scaled_dot_product_attention_decode(
         live,
         positions,
         capacity=pages.shape[-1] * input_tensor_k.shape[-2],
+        held_by="the sequence in page_table_tensor",
         mask=attn_mask,
         sink=attention_sink,
         scale=scale,
@@ -206,13 +208,25 @@ def paged_scaled_dot_product_attention_decode(
 
 
 def _decode(
-    launch, query, live, positions, *, capacity, mask, sink, scale, window, program, compute
+    launch,
+    query,
+    live,
+    positions,
+    *,
+    capacity,
+    held_by,
+    mask,
+    sink,
+    scale,
+    window,
+    program,
+    compute,
 ):
     """The users' results in an output that is undefined elsewhere.
 
-    `live(users, last, rows)` reads the first rows of some users' keys and values, of which `last` are
-    seen: nothing else of a cache is touched. Users at the same position are computed together. `positions` is None where every user
-    sees its whole cache.
+    `live(users, last, rows)` reads the first rows of some users' keys and values, of which `last`
+    are seen: nothing else of a cache is touched. Users at the same position are computed together.
+    `positions` is None where every user sees its whole cache, `capacity` rows of `held_by`.
     """
     users, heads = query.shape[1:3]
     if launch.output.shape[1] != users:  # with share_cache
@@ -225,7 +239,7 @@ def _decode(
     output = undefined(launch.output.padded_shape, launch.output.dtype)
     lengths = [capacity] * users if positions is None else [n + 1 for n in positions.tolist()]
     asked = [n - 1 for n in lengths if n]  # -1 skips its user (reader_decode_all.cpp)
-    bounds.within(asked, capacity, op=launch.name, operand="the cache", unit="row")
+    bounds.within(asked, capacity, op=launch.name, operand=held_by, unit="row")
     for last in sorted({length for length in lengths if length > 0}):
         group = [user for user, length in enumerate(lengths) if length == last]
         count, first = len(group), group[0]

@@ -4,7 +4,7 @@ A kernel takes an index as it comes. One that lies beyond its operand gives memo
 else on the device, or ends in a hang; here it ends in `OutOfBounds`. What TTNN's host side checks
 by itself (shapes of masks and tables, indices that are Python numbers) it has refused before; these
 checks are for what only the contents of a tensor or the way a kernel walks it tell. Indices that a
-kernel skips or cuts off by itself are the caller's to leave out, with the kernel's file named there.
+kernel skips or cuts off by itself are the caller's to leave out, with the kernel's file named.
 """
 
 import torch
@@ -46,7 +46,15 @@ def span(start, length, count, *, op, operand, unit, because=""):
         raise OutOfBounds(_sentence(op, reached, operand, unit, count, because))
 
 
+def region(starts, sizes, shape, *, op, operand):
+    """`span` of the elements of each dimension: `sizes` of them from `starts` on, of `shape`."""
+    for dim, (start, size, held) in enumerate(zip(starts, sizes, shape, strict=True)):
+        because = f"dimension {dim}"
+        span(start, size, held, op=op, operand=operand, unit="element", because=because)
+
+
 def _several(unit):
+    """The plural of a unit."""
     return {"copy": "copies", "index": "indices"}.get(unit, f"{unit}s")
 
 
@@ -56,6 +64,6 @@ def _sentence(op, reached, operand, unit, count, because):
     )
     reason = f" ({because})" if because else ""
     return (
-        f"{op} reaches {reached} of {operand}{reason}, which has {held}; what lies beyond is memory "
-        "of something else on the device."
+        f"{op} reaches {reached} of {operand}{reason}, which has {held}; what lies beyond is "
+        "memory of something else on the device."
     )

@@ -71,8 +71,8 @@ def paged_update_cache(
     the cache of user 0, with a page table [B, pages] each to the page that holds its position.
 
     Raises:
-        OutOfBounds: a position beyond the cache or the page table, or a page beyond the cache; -1
-            is none that is skipped (writer_update_cache_interleaved_start_id.cpp).
+        OutOfBounds: a position beyond the cache or the page table, or a page beyond the cache. A
+            page of -1 is one too (writer_update_cache_interleaved_start_id.cpp).
     """
     users = input_tensor.shape[1]
     positions = positions_of(update_idxs, update_idxs_tensor, users)
@@ -81,7 +81,7 @@ def paged_update_cache(
     held = (
         cache_tensor.padded_shape[2] if page_table is None else _covered(page_table, cache_tensor)
     )
-    if cache_position_modulo:
+    if cache_position_modulo:  # which is taken of them as unsigned numbers
         bounds.within(positions, 1 << 31, op=launch.name, operand="cache_tensor", unit="row")
         positions = positions % cache_position_modulo
     where = "cache_tensor" if page_table is None else "the sequence in page_table"

@@ -122,8 +122,8 @@ def slice_(
 ):
     """Elements from starts up to ends, by steps; starts and ends are lists or device tensors.
 
-    TTNN plans the output of tensors beforehand, and the kernel reads as much as that from the starts
-    on (reader_unary_unpad_dims_interleaved_start_id_tensor_args.cpp).
+    TTNN plans the output of tensors beforehand, and the kernel reads as much as that from the
+    starts on (reader_unary_unpad_dims_interleaved_start_id_tensor_args.cpp).
 
     Raises:
         OutOfBounds: starts in a tensor from which on the input has less than was planned.
@@ -142,17 +142,10 @@ def slice_(
 
 
 def _from_starts(launch, input_tensor, starts):
-    held, planned = input_tensor.padded_shape, launch.output.shape
-    for dim, (start, size) in enumerate(zip(starts, planned, strict=True)):
-        bounds.span(
-            start,
-            size,
-            held[dim],
-            op=launch.name,
-            operand="input_tensor",
-            unit="element",
-            because=f"dimension {dim}",
-        )
+    planned = launch.output.shape
+    bounds.region(
+        starts, planned, input_tensor.padded_shape, op=launch.name, operand="input_tensor"
+    )
     picked = tuple(slice(start, start + size) for start, size in zip(starts, planned, strict=True))
     return input_tensor.data[picked]
 
@@ -246,18 +239,8 @@ def untilize_with_unpadding(launch, input_tensor, output_tensor_end):
     Raises:
         OutOfBounds: an end beyond the padding.
     """
-    for dim, (size, held) in enumerate(
-        zip(launch.output.shape, input_tensor.padded_shape, strict=True)
-    ):
-        bounds.span(
-            0,
-            size,
-            held,
-            op=launch.name,
-            operand="input_tensor",
-            unit="element",
-            because=f"dimension {dim}",
-        )
+    planned, held = launch.output.shape, input_tensor.padded_shape
+    bounds.region((0,) * len(planned), planned, held, op=launch.name, operand="input_tensor")
     values = _copy(trimmed(input_tensor.data, launch.output.shape))
     return through_dest(launch, values, input_tensor)
 

@@ -12,7 +12,7 @@ def positions_of(listed, tensor, users):
 
 
 def check_pages(launch, pages, cache, operand):
-    """Refuse pages [...] that the cache, [P, K, block, D] of the parameter `operand`, does not have.
+    """Refuse pages [...] that the cache [P, K, block, D], the parameter `operand`, does not have.
 
     Raises:
         OutOfBounds

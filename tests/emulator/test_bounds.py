@@ -1,4 +1,4 @@
-"""What a kernel would read or write beyond its operand is refused, and nothing that it would not."""
+"""What a kernel would read or write beyond its operand is refused, and nothing else."""
 
 import dataclasses
 import re
@@ -285,9 +285,15 @@ ATTENTION = [
         decoded,
         63,
         64,
-        "reaches row 64 of the cache, which has rows 0 to 63",
+        "reaches row 64 of input_tensor_k, which has rows 0 to 63",
     ),
-    Edge("negative position of a query", decoded, -1, -2, "reaches row -2 of the cache, which has"),
+    Edge(
+        "negative position of a query",
+        decoded,
+        -1,
+        -2,
+        "reaches row -2 of input_tensor_k, which has",
+    ),
     Edge(
         "users of a mask", masked, 3, 2, "reaches users 0 to 2 of attn_mask, which has users 0 to 1"
     ),
@@ -303,7 +309,7 @@ ATTENTION = [
         position_decoded,
         63,
         64,
-        "reaches row 64 of the cache",
+        "reaches row 64 of the sequence in page_table_tensor, which has",
     ),
     Edge(
         "page behind the position",
