@@ -18,11 +18,13 @@ from emulator.device import (
 )
 from emulator.dispatch import NotEmulated
 from emulator.memory import UnknownContents
+from emulator.ops.bounds import OutOfBounds
 
 __all__ = [
     "ARITHMETICS",
     "DEFAULT_ARITHMETIC",
     "NotEmulated",
+    "OutOfBounds",
     "UnknownContents",
     "contents_bytes",
     "install",

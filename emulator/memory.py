@@ -58,13 +58,17 @@ class Contents:
 
 @dataclasses.dataclass(frozen=True)
 class DeviceTensor:
-    """A tensor on the device as a kernel sees it; `key` is its buffer's in the `Memory`."""
+    """A tensor on the device as a kernel sees it; `key` is its buffer's in the `Memory`.
+
+    `shards` is as in `Output`.
+    """
 
     shape: tuple
     padded_shape: tuple
     dtype: str
     tiled: bool
     in_dram: bool
+    shards: tuple | None
     contents: Contents
     key: tuple
 
@@ -96,13 +100,17 @@ class DeviceTensor:
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """Where a kernel's result goes, as TTNN's host side planned it."""
+    """Where a kernel's result goes, as TTNN's host side planned it.
+
+    `shards` is (rows, columns) of a core's part and the number of cores, None if interleaved.
+    """
 
     shape: tuple
     padded_shape: tuple
     dtype: str
     tiled: bool
     in_dram: bool
+    shards: tuple | None
 
 
 def dtype_name(dtype):
@@ -119,13 +127,22 @@ def _sizes(shape):
 
 def describe(tensor):
     """The fields of `Output` that a ttnn tensor has."""
+    place = tensor.memory_config()
     return {
         "shape": _sizes(tensor.shape),
         "padded_shape": _sizes(tensor.padded_shape),
         "dtype": dtype_name(tensor.dtype),
         "tiled": tensor.layout is _TILE,
-        "in_dram": tensor.memory_config().buffer_type is _DRAM,
+        "in_dram": place.buffer_type is _DRAM,
+        "shards": _shards(place),
     }
+
+
+def _shards(place):
+    if not place.is_sharded() or place.shard_spec is None:  # or not in two dimensions
+        return None
+    spec = place.shard_spec
+    return (*spec.shape, spec.grid.num_cores())
 
 
 class Memory:

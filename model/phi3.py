@@ -50,7 +50,7 @@ class Chunk:
 class Step:
     """Where the tokens of a decode step stand, on the device."""
 
-    cos_sin: list[ttnn.Tensor]  # [1, 2 B, 1, D] each
+    cos_sin: list[ttnn.Tensor]  # [1, 2 B, 32, D] each
     positions: ttnn.Tensor  # int32 [B]
     pages: ttnn.Tensor  # int32 [B, C / 32]
 
@@ -100,7 +100,7 @@ class Phi3:
         # What a decode step reads; it counts the positions on, so that only tokens are sent for one.
         self.tokens = ints(torch.zeros(1, batch), ttnn.uint32, self.device)
         self.positions = ints(torch.zeros(batch), device=self.device)
-        self.rope_rows = ints(torch.zeros(2 * batch, 1), ttnn.uint32, self.device)
+        self.rope_ids = ints(self.rope.decode_ids([0] * batch), ttnn.uint32, self.device)
         self.placed = None  # (positions, which sequences are long) that the device stands at
         self.compiled, self.captured = False, None  # a step; (id, logits) of its trace
 
@@ -167,19 +167,19 @@ class Phi3:
 
         All of it is on the device and the same program each time, for a trace.
         """
-        step = Step(self.rope.decode_rows(self.rope_rows), self.positions, self.pages)
+        step = Step(self.rope.decode_rows(self.rope_ids), self.positions, self.pages)
         x = self._embed(self.tokens, ttnn.L1_MEMORY_CONFIG)  # [1, 1, B, H]
         for layer in self.layers:
             x = layer.decode(x, step)
         ttnn.plus_one(self.positions, skip_negative_entries=True)
-        ttnn.plus_one(self.rope_rows)
+        ttnn.plus_one(self.rope_ids)
         return self._logits(x)
 
     def _place(self, positions, long) -> None:
         ttnn.copy_host_to_device_tensor(ints(positions), self.positions)
         rows = [self.rope.row(max(p, 0), is_long) for p, is_long in zip(positions, long)]
-        rows = ints([[r] for r in rows * 2], ttnn.uint32)
-        ttnn.copy_host_to_device_tensor(rows, self.rope_rows)
+        ids = ints(self.rope.decode_ids(rows), ttnn.uint32)
+        ttnn.copy_host_to_device_tensor(ids, self.rope_ids)
 
     def _embed(self, ids: ttnn.Tensor, place) -> ttnn.Tensor:  # [1, S]
         x = ttnn.embedding(ids, self.embedding, layout=ttnn.TILE_LAYOUT, memory_config=place)

@@ -109,10 +109,19 @@ class RotaryEmbedding:
             for table in self.tables
         ]
 
-    def decode_rows(self, rows: ttnn.Tensor):  # uint32 [2 B, 1], the users' rows twice
-        """cos and sin, [1, 2 B, 1, D] each, for `decode`."""
+    def decode_ids(self, rows: list[int]) -> torch.Tensor:  # a row for each user
+        """What `decode_rows` looks up, [2 B, 32]: a tile of ids for each core, the users twice.
+
+        The kernel that looks up a tile takes 32 ids for it, whatever the shape of the ids says
+        (embeddings_tilize.cpp). The tile's first row is the one that turns heads, so all of them
+        may be the user's.
+        """
+        return torch.tensor(rows * 2)[:, None].expand(-1, TILE)
+
+    def decode_rows(self, ids: ttnn.Tensor):  # uint32 [2 B, 32], of `decode_ids`
+        """cos and sin, [1, 2 B, 32, D] each, for `decode`."""
         found = [
-            ttnn.embedding(rows, table, layout=ttnn.TILE_LAYOUT, memory_config=self.table_shards)
+            ttnn.embedding(ids, table, layout=ttnn.TILE_LAYOUT, memory_config=self.table_shards)
             for table in self.tables
         ]
         return [ttnn.reshape(x, (1, *x.shape)) for x in found]  # a view

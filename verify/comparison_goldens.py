@@ -104,7 +104,7 @@ def rotary_embedding_llama_fused_qk(
 ):
     """`rotary_embedding_llama` in decode mode of q [1, B, N, D] and k [1, B, K, D].
 
-    The tables are [1, 2 B, 1, D]: the rows for q, then those for k.
+    The tables are [1, 2 B, 1 or 32, D]: the rows for q, then those for k; of 32 the first counts.
     """
     users = q_input_tensor.shape[1]
     return tuple(

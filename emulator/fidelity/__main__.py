@@ -225,7 +225,13 @@ def measure(cases, device):
     for case in cases:
         try:
             results.append((case, compare(case, replay(case, device))))
-        except (NotReplayable, emulator.NotEmulated, RuntimeError, TypeError) as error:
+        except (
+            NotReplayable,
+            emulator.NotEmulated,
+            emulator.OutOfBounds,
+            RuntimeError,
+            TypeError,
+        ) as error:
             results.append((case, Figures(refused=1)))
             text = str(error).partition("backtrace:")[0]  # TTNN's own
             sentence = " ".join(text.split()) or type(error).__name__

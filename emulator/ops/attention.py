@@ -6,9 +6,12 @@ B batch, S queries, T keys, N heads, K kv heads, D head_dim, C cache length, P p
 from emulator.arithmetic.compute import default_scale
 from emulator.dispatch import NotEmulated
 from emulator.memory import trimmed
+from emulator.ops import bounds
 from emulator.ops.compute import attention_program, compute_of
 from emulator.ops.padding import undefined
-from emulator.ops.paging import gather_pages, positions_of
+from emulator.ops.paging import check_pages, gather_pages, positions_of
+
+TILE_ROWS = 32
 
 
 def scaled_dot_product_attention(
@@ -65,15 +68,25 @@ def chunked_scaled_dot_product_attention(
     compute_kernel_config=None,
     attention_sink=None,
 ):
-    """[B, N, S, D], of which row 0 is position `chunk_start_idx`, causally over pages [P, K, block, D]."""
+    """[B, N, S, D], whose row 0 is position `chunk_start_idx`, causally over pages [P, K, block, D].
+
+    Keys end with the queries' last tile, or where the page table does (reader_interleaved.cpp).
+
+    Raises:
+        OutOfBounds: a page beyond the cache; a start that the page table has no page for.
+    """
     start = chunk_start_idx
     if chunk_start_idx_tensor is not None:
         start = int(chunk_start_idx_tensor.logical.flatten()[0])
-    length = start + input_tensor_q.padded_shape[-2]
-    key, value = (
-        gather_pages(cache.data, page_table_tensor.logical, length)
-        for cache in (input_tensor_k, input_tensor_v)
+    pages = page_table_tensor.logical
+    capacity = pages.shape[-1] * input_tensor_k.shape[-2]
+    bounds.within(
+        start, capacity, op=launch.name, operand="the sequence in page_table_tensor", unit="row"
     )
+    length = min(start + input_tensor_q.padded_shape[-2], capacity)
+    caches = {"input_tensor_k": input_tensor_k, "input_tensor_v": input_tensor_v}
+    _check_read_pages(launch, caches, pages, length, start + 1, sliding_window_size)
+    key, value = (gather_pages(cache.data, pages, length) for cache in caches.values())
     return launch.math.attention(
         input_tensor_q.data,
         key,
@@ -113,12 +126,13 @@ def scaled_dot_product_attention_decode(
     `cur_pos_tensor` skips its user: that result, and the padding rows of all, are not written.
 
     Raises:
-        NotEmulated: a position beyond the cache; a mask [1, B, N, C]; `share_cache` with several
-            users, for which TTNN plans the output of one.
+        NotEmulated: a mask [1, B, N, C]; `share_cache` with several users, for which TTNN plans the
+            output of one.
+        OutOfBounds: a position beyond the cache, or a mask of fewer users.
     """
 
-    def live(cache, users, rows):
-        return cache.data[users, :, :rows]
+    def live(users, last, rows):
+        return (cache.data[users, :, :rows] for cache in (input_tensor_k, input_tensor_v))
 
     positions = None
     if is_causal:
@@ -126,10 +140,10 @@ def scaled_dot_product_attention_decode(
     return _decode(
         launch,
         input_tensor_q,
-        (input_tensor_k, input_tensor_v),
         live,
         positions,
         capacity=input_tensor_k.shape[-2],
+        held_by="input_tensor_k",
         mask=attn_mask,
         sink=attention_sink,
         scale=scale,
@@ -157,12 +171,22 @@ def paged_scaled_dot_product_attention_decode(
 ):
     """`scaled_dot_product_attention_decode` over pages [P, K, block, D].
 
-    Row b of the page table [B, pages] names the pages of user b's sequence in order.
+    Row b of the page table [B, pages] names the pages of user b's sequence in order. Pages are read
+    for whole chunks of keys, also behind the position, and none is skipped (read_k of sdpa_decode's
+    dataflow_common.hpp).
+
+    Raises:
+        OutOfBounds: besides the above, a page beyond the cache among those that are read.
     """
     pages = page_table_tensor.logical
+    caches = {"input_tensor_k": input_tensor_k, "input_tensor_v": input_tensor_v}
+    # the chunk that the kernel chooses by itself has a tile at least
+    chunk = getattr(program_config, "k_chunk_size", 0) or TILE_ROWS
 
-    def live(cache, users, rows):
-        return gather_pages(cache.data, pages[users], rows)
+    def live(users, last, rows):
+        read = min(-(-last // chunk) * chunk, pages.shape[-1] * input_tensor_k.shape[-2])
+        _check_read_pages(launch, caches, pages[users], read, last, sliding_window_size, chunk)
+        return (gather_pages(cache.data, pages[users], rows) for cache in caches.values())
 
     positions = None
     if is_causal:
@@ -170,10 +194,10 @@ def paged_scaled_dot_product_attention_decode(
     return _decode(
         launch,
         input_tensor_q,
-        (input_tensor_k, input_tensor_v),
         live,
         positions,
         capacity=pages.shape[-1] * input_tensor_k.shape[-2],
+        held_by="the sequence in page_table_tensor",
         mask=attn_mask,
         sink=attention_sink,
         scale=scale,
@@ -184,13 +208,25 @@ def paged_scaled_dot_product_attention_decode(
 
 
 def _decode(
-    launch, query, caches, live, positions, *, capacity, mask, sink, scale, window, program, compute
+    launch,
+    query,
+    live,
+    positions,
+    *,
+    capacity,
+    held_by,
+    mask,
+    sink,
+    scale,
+    window,
+    program,
+    compute,
 ):
     """The users' results in an output that is undefined elsewhere.
 
-    `live(cache, users, rows)` reads the first rows of some users' caches: nothing else of a cache is
-    touched. Users at the same position are computed together. `positions` is None where every user
-    sees its whole cache.
+    `live(users, last, rows)` reads the first rows of some users' keys and values, of which `last`
+    are seen: nothing else of a cache is touched. Users at the same position are computed together.
+    `positions` is None where every user sees its whole cache, `capacity` rows of `held_by`.
     """
     users, heads = query.shape[1:3]
     if launch.output.shape[1] != users:  # with share_cache
@@ -202,25 +238,22 @@ def _decode(
     program = attention_program(program)
     output = undefined(launch.output.padded_shape, launch.output.dtype)
     lengths = [capacity] * users if positions is None else [n + 1 for n in positions.tolist()]
-    if max(lengths) > capacity:
-        raise NotEmulated(
-            f"{launch.name} at position {max(lengths) - 1} of a cache of length {capacity}: what "
-            "lies behind a cache is memory of something else."
-        )
+    asked = [n - 1 for n in lengths if n]  # -1 skips its user (reader_decode_all.cpp)
+    bounds.within(asked, capacity, op=launch.name, operand=held_by, unit="row")
     for last in sorted({length for length in lengths if length > 0}):
         group = [user for user, length in enumerate(lengths) if length == last]
         count, first = len(group), group[0]
         if group[-1] - first + 1 == count:  # neighbours: a slice copies nothing
             group = slice(first, first + count)
         rows = launch.math.attention_rows(last, capacity, program)
-        key, value = (live(cache, group, rows) for cache in caches)
+        key, value = live(group, last, rows)
         result = launch.math.attention_decode(
             trimmed(query.data, (*query.shape[:-1], query.padded_shape[-1]))[0][group],
             key,
             value,
             positions=None if positions is None else [last - 1] * count,
             scale=scale,
-            mask=None if mask is None else _users_mask(mask, group)[..., :rows],
+            mask=None if mask is None else _users_mask(launch, mask, group, users)[..., :rows],
             window=window,
             sink=sink,
             capacity=capacity,
@@ -234,7 +267,20 @@ def _decode(
     return output
 
 
-def _users_mask(mask, group):
+def _check_read_pages(launch, caches, pages, rows, last, window, chunk=TILE_ROWS):
+    """Refuse pages of the first `rows` positions that the caches do not have.
+
+    With a window, chunks that lie before that of the first query, whose position is `last` - 1, are
+    not read (get_workload_for_core).
+    """
+    block = next(iter(caches.values())).shape[2]
+    first = max(last - window, 0) // chunk * chunk if window else 0
+    read = pages[:, first // block : -(-rows // block)]
+    for operand, cache in caches.items():
+        check_pages(launch, read, cache, operand)
+
+
+def _users_mask(launch, mask, group, users):
     """[U, N, C]; it is added to scores that are not scaled yet (sdpa_flash_decode.cpp)."""
     rows = mask.logical
     if rows.shape[0] == 1 and rows.shape[1] > 1:
@@ -242,7 +288,10 @@ def _users_mask(mask, group):
             f"A decode mask {list(mask.shape)}: the kernel takes the users from the first dimension and "
             "would give all of them the first one's mask. Use [B, 1, N, C]."
         )
-    return rows[:, 0] if rows.shape[0] == 1 else rows[group, 0]
+    if rows.shape[0] == 1:
+        return rows[:, 0]
+    bounds.span(0, users, rows.shape[0], op=launch.name, operand="attn_mask", unit="user")
+    return rows[group, 0]
 
 
 def _scale(scale, query):
@@ -251,11 +300,15 @@ def _scale(scale, query):
 
 
 def _sink(tensor, heads):
-    """[N] logits before scaling, from [1, N, 1, 1] or, for decode, the first column of [N, 32]."""
+    """[N] logits before scaling, from [1, N, 1, 1] or, for decode, the first column of [N, 32].
+
+    Decode reads whole tiles of the latter, whatever part of them is padding.
+    """
     if tensor is None:
         return None
-    values = tensor.logical.float()
-    return values[:heads, 0] if values.dim() == 2 else values.flatten()
+    if len(tensor.shape) == 2:
+        return tensor.data[:heads, 0].float()
+    return tensor.logical.float().flatten()
 
 
 KERNELS = {

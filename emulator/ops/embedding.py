@@ -3,6 +3,7 @@
 import math
 
 from emulator.dispatch import NotEmulated
+from emulator.ops import bounds
 
 
 def embedding(
@@ -23,8 +24,9 @@ def embedding(
     Another dtype than the table's is made by a typecast behind it.
 
     Raises:
-        NotEmulated: an index beyond the table; indices of another shape, of which TTNN plans for
-            the first and the last dimension alone.
+        NotEmulated: indices of another shape, of which TTNN plans for the first and the last
+            dimension alone.
+        OutOfBounds: an index beyond the table; fewer indices than a sharded output has rows.
     """
     table = weight.logical.reshape(-1, weight.shape[-1])
     indices = input_tensor.logical.reshape(-1).long()
@@ -33,14 +35,30 @@ def embedding(
             f"ttnn.embedding of indices {list(input_tensor.shape)} gives {list(launch.output.shape)}: "
             "TTNN looks at their first and last dimension. Use [B, S] or [B, 1, 1, S]."
         )
-    beyond = indices[(indices < 0) | (indices >= len(table))]
-    if beyond.numel():
-        raise NotEmulated(
-            f"ttnn.embedding reads row {int(beyond[0])} of a table of {len(table)} rows, which on the "
-            f"device is memory of something else. Indices go from 0 to {len(table) - 1}."
-        )
+    if not input_tensor.tiled:
+        _check_shards(launch, len(indices))
+    place = {"op": launch.name, "operand": "weight", "unit": "row"}
+    bounds.within(indices, len(table), **place)
+    if padding_idx is not None:  # read before any index is (prepare_local_cache)
+        bounds.within(padding_idx, len(table), **place, because="padding_idx")
     rows = table[indices].reshape(launch.output.shape)
     return launch.math.typecast(rows, weight.dtype, launch.output.dtype)
+
+
+def _check_shards(launch, count):
+    """Each core of a sharded output takes an index for every row of its shard.
+
+    Both readers do, embeddings.cpp by rows and embeddings_tilize.cpp by tiles of 32, and ask
+    nowhere how many indices there are.
+    """
+    if launch.output.shards is None:
+        return
+    rows, columns, cores = launch.output.shards
+    taken = rows * cores * columns // launch.output.padded_shape[-1]
+    because = f"{rows} for each shard of its output on {cores} cores"
+    bounds.span(
+        0, taken, count, op=launch.name, operand="input_tensor", unit="index", because=because
+    )
 
 
 KERNELS = {"ttnn.embedding": embedding}

@@ -5,17 +5,19 @@ B users, S sequence, K kv heads, D head_dim, C cache length, P pages.
 
 import torch
 
-from emulator.dispatch import NotEmulated
+from emulator.ops import bounds
 from emulator.ops.compute import compute_of
-from emulator.ops.paging import positions_of
+from emulator.ops.paging import check_pages, positions_of
 
 TILE_ROWS = 32
+SKIP = -1  # as a position or a page: nothing is written
 
 
 def fill_cache(launch, cache_tensor, input_tensor, batch_idx, *, update_idx=0):
     """Write [1, K, S, D] into user `batch_idx` of the cache [B, K, C, D] from row `update_idx` on.
 
-    Whole tiles: the padding rows of the input are written too.
+    Whole tiles: the padding rows of the input are written too. The host side has seen to it that
+    user and rows are the cache's.
     """
     rows = slice(update_idx, update_idx + input_tensor.padded_shape[-2])
     cache_tensor.data[batch_idx, :, rows] = input_tensor.data[0]
@@ -30,8 +32,12 @@ def update_cache(launch, cache, input, update_idx, *, batch_offset=0, compute_ke
     """Write row `update_idx` of all users: [1, K, 32, D] into [B, K, C, D].
 
     User b's row is row `batch_offset` + b of the input.
+
+    Raises:
+        OutOfBounds: a row beyond the cache.
     """
     users = cache.shape[0]
+    bounds.within(update_idx, cache.padded_shape[2], op=launch.name, operand="cache", unit="row")
     rows = input.data[0, :, batch_offset : batch_offset + users]
     rows = _packed(launch, rows, input.dtype, cache, compute_kernel_config)
     cache.data[:, :, update_idx] = rows.transpose(0, 1)
@@ -71,21 +77,28 @@ def paged_update_cache(
 
     A position of -1 in `update_idxs_tensor` skips its user. With `share_cache` all users write to
     the cache of user 0, with a page table [B, pages] each to the page that holds its position.
+
+    Raises:
+        OutOfBounds: a position beyond the cache or the page table, or a page beyond the cache. A
+            page of -1 is one too (writer_update_cache_interleaved_start_id.cpp).
     """
     users = input_tensor.shape[1]
     positions = positions_of(update_idxs, update_idxs_tensor, users)
-    active = torch.nonzero(positions >= 0).flatten()
+    active = torch.nonzero(positions != SKIP).flatten()
     positions = positions[active]
-    if cache_position_modulo:
+    held = (
+        cache_tensor.padded_shape[2] if page_table is None else _covered(page_table, cache_tensor)
+    )
+    if cache_position_modulo:  # which is taken of them as unsigned numbers
+        bounds.within(positions, 1 << 31, op=launch.name, operand="cache_tensor", unit="row")
         positions = positions % cache_position_modulo
+    where = "cache_tensor" if page_table is None else "the sequence in page_table"
+    bounds.within(positions, held, op=launch.name, operand=where, unit="row")
+    heads, rows_of_user = cache_tensor.shape[1], input_tensor.padded_shape[2]
+    bounds.span(0, heads, rows_of_user, op=launch.name, operand="input_tensor", unit="head")
     slots = torch.zeros_like(active) if share_cache else active
     if page_table is not None:
         slots, positions = _page_of(launch, page_table, active, positions, cache_tensor)
-    if positions.numel() and int(positions.max()) >= cache_tensor.padded_shape[2]:
-        raise NotEmulated(
-            f"{launch.name} writes row {int(positions.max())} of a cache of length "
-            f"{cache_tensor.shape[2]}, which on the device is memory of something else."
-        )
     rows = input_tensor.data[0, active, : cache_tensor.shape[1]]
     rows = _packed(launch, rows, input_tensor.dtype, cache_tensor, compute_kernel_config)
     cache_tensor.data[slots, :, positions] = rows
@@ -138,26 +151,40 @@ def paged_fill_cache(
 
     Whole tiles, so the padding rows of the input are written too. A page of -1 is skipped
     (writer_fill_cache_interleaved.cpp).
+
+    Raises:
+        OutOfBounds: a user beyond the page table, or a page beyond the cache.
     """
     block = cache_tensor.shape[2]
     users = [batch_idx] if batch_idx_tensor is None else batch_idx_tensor.logical.flatten().tolist()
+    bounds.within(
+        users,
+        page_table.shape[0],
+        op=launch.name,
+        operand="page_table",
+        unit="row",
+        because="a user",
+    )
     for sequence, user in zip(input_tensor.data, users, strict=True):
+        pages = page_table.logical[user, : -(-sequence.shape[1] // block)].long()
+        check_pages(launch, pages[pages != SKIP], cache_tensor, "cache_tensor")
         for start in range(0, sequence.shape[1], block):
-            page = int(page_table.logical[user, start // block])
+            page = int(pages[start // block])
             rows = sequence[:, start : start + block]
-            if page >= 0:
+            if page != SKIP:
                 cache_tensor.data[page, :, : rows.shape[1]] = rows
+
+
+def _covered(page_table, cache_tensor):
+    """Positions that a row of the page table has pages for."""
+    return page_table.shape[-1] * cache_tensor.shape[2]
 
 
 def _page_of(launch, page_table, users, positions, cache_tensor):
     """(pages, rows within them) of positions."""
     block = cache_tensor.shape[2]
     pages = page_table.logical[users, positions // block].long()
-    if pages.numel() and not 0 <= int(pages.min()) <= int(pages.max()) < len(cache_tensor.data):
-        raise NotEmulated(
-            f"{launch.name}: the page table names pages {pages.tolist()}, the cache has "
-            f"{len(cache_tensor.data)}."
-        )
+    check_pages(launch, pages, cache_tensor, "cache_tensor")
     return pages, positions % block
 
 

@@ -11,6 +11,7 @@ import torch
 from emulator.arithmetic import formats
 from emulator.dispatch import NotEmulated
 from emulator.memory import DeviceTensor, trimmed
+from emulator.ops import bounds
 from emulator.ops.compute import compute_of
 from emulator.ops.padding import mark_undefined_rows, undefined_rows
 
@@ -141,11 +142,20 @@ def slice_(
     slice_dim=None,
     num_devices=None,
 ):
-    """Elements from starts up to ends, by steps; starts and ends are lists or device tensors."""
+    """Elements from starts up to ends, by steps; starts and ends are lists or device tensors.
+
+    TTNN plans the output of tensors beforehand, and the kernel reads as much as that from the
+    starts on (reader_unary_unpad_dims_interleaved_start_id_tensor_args.cpp).
+
+    Raises:
+        OutOfBounds: starts in a tensor from which on the input has less than was planned.
+    """
     if launch.views_input:
         return None
-    starts = _indices(slice_start if starts is None else starts)
-    ends = _indices(slice_end if ends is None else ends)
+    starts = slice_start if starts is None else starts
+    if isinstance(starts, DeviceTensor):
+        return _copy(_from_starts(launch, input_tensor, starts.logical.flatten().tolist()))
+    starts, ends = list(starts), list(slice_end if ends is None else ends)
     steps = (slice_step if steps is None else steps) or [1] * len(starts)
     picked = input_tensor.logical
     for dim, (start, end, step) in enumerate(zip(starts, ends, steps, strict=True)):
@@ -154,8 +164,13 @@ def slice_(
     return _with_padding(launch, input_tensor, values, pad_value)
 
 
-def _indices(bounds):
-    return bounds.logical.flatten().tolist() if isinstance(bounds, DeviceTensor) else list(bounds)
+def _from_starts(launch, input_tensor, starts):
+    planned = launch.output.shape
+    bounds.region(
+        starts, planned, input_tensor.padded_shape, op=launch.name, operand="input_tensor"
+    )
+    picked = tuple(slice(start, start + size) for start, size in zip(starts, planned, strict=True))
+    return input_tensor.data[picked]
 
 
 def split(launch, input_tensor, split_size, dim=0):
@@ -243,7 +258,13 @@ def tilize_with_val_padding(launch, input_tensor, output_tensor_shape, pad_value
 
 
 def untilize_with_unpadding(launch, input_tensor, output_tensor_end):
-    """Rows and columns up to `output_tensor_end`, padding included where it reaches into it."""
+    """Rows and columns up to `output_tensor_end`, padding included where it reaches into it.
+
+    Raises:
+        OutOfBounds: an end beyond the padding.
+    """
+    planned, held = launch.output.shape, input_tensor.padded_shape
+    bounds.region((0,) * len(planned), planned, held, op=launch.name, operand="input_tensor")
     values = _copy(trimmed(input_tensor.data, launch.output.shape))
     return through_dest(launch, values, input_tensor)
 

@@ -2,6 +2,8 @@
 
 import torch
 
+from emulator.ops import bounds
+
 
 def positions_of(listed, tensor, users):
     """Positions of the first `users` users: int64 [users], from a list or from a device tensor."""
@@ -9,20 +11,30 @@ def positions_of(listed, tensor, users):
     return positions[:users].long()
 
 
+def check_pages(launch, pages, cache, operand):
+    """Refuse pages [...] that the cache [P, K, block, D], the parameter `operand`, does not have.
+
+    Raises:
+        OutOfBounds
+    """
+    bounds.within(pages, cache.shape[0], op=launch.name, operand=operand, unit="page")
+
+
 def gather_pages(cache, page_rows, rows):
     """The first rows of users' sequences out of a paged cache.
 
     Args:
         cache: [P, K, block, D], P pages.
-        page_rows: [B, pages of a sequence], the physical page of each.
+        page_rows: [B, pages of a sequence], the physical page of each. What stands for pages that
+            no kernel reads may be any number.
         rows: how many rows of each sequence.
 
     Returns:
         [B, K, rows, D].
     """
     users, block = len(page_rows), cache.shape[2]
-    pages = page_rows[:, : -(-rows // block)].flatten().tolist()
-    neighbours = pages[0] >= 0 and pages == list(range(pages[0], pages[0] + len(pages)))
+    pages = page_rows[:, : -(-rows // block)].long().clamp(0, len(cache) - 1).flatten().tolist()
+    neighbours = pages == list(range(pages[0], pages[0] + len(pages)))
     if neighbours:  # a slice copies nothing
         taken = cache[pages[0] : pages[0] + len(pages)]
     else:

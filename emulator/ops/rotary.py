@@ -6,6 +6,7 @@ B batch, S sequence, N heads, D head_dim, C length of the cos and sin tables.
 import torch
 
 from emulator.dispatch import NotEmulated
+from emulator.ops import bounds
 from emulator.ops.compute import compute_of
 from emulator.ops.padding import mark_undefined_rows, undefined_rows
 
@@ -58,9 +59,16 @@ def rotary_embedding_llama(
     Prefill: [B, N, S, D] with tables [1, 1 or N, C, D]; tiles beyond row C become zero
     (writer_rotary_embedding_llama_interleaved_start_id.cpp). Decode: [1, B, N, D] with
     [1, B, 1, D], each user's row broadcast to all its heads.
+
+    Raises:
+        OutOfBounds: in decode mode, fewer matrices than cores.
     """
     turn, compute = _transformation(trans_mat), compute_of(compute_kernel_config)
     if is_decode_mode:
+        copies = trans_mat.padded_shape[-2] // 32  # a core without one takes what else it holds
+        bounds.span(
+            0, _cores(input_tensor), copies, op=launch.name, operand="trans_mat", unit="copy"
+        )
         return _decode_pairs(launch, input_tensor, cos_cache.data, sin_cache.data, turn, compute)
     rows = min(input_tensor.padded_shape[-2], cos_cache.padded_shape[-2])
     cos, sin = cos_cache.data[..., :rows, :], sin_cache.data[..., :rows, :]
@@ -81,7 +89,8 @@ def rotary_embedding_llama_fused_qk(
 ):
     """`rotary_embedding_llama` in decode mode for q [1, B, N, D] and k [1, B, K, D] at once.
 
-    The tables are [1, 2 B, 32, D]: the users' rows for q, then those for k.
+    The tables are [1, 2 B, 1 or 32, D]: the users' rows for q, then those for k; of 32 the first
+    counts. The host side sees to it that each core has its row and its matrix.
     """
     turn, compute = _transformation(trans_mat), compute_of(compute_kernel_config)
     users = q_input_tensor.shape[1]
@@ -107,6 +116,11 @@ def _transformation(trans_mat):
             "The transformation matrices of rotary_embedding_llama differ between cores."
         )
     return copies[0]
+
+
+def _cores(x):
+    """How many cores hold the users of x [1, B, N, D]."""
+    return x.shape[1] if x.shards is None else min(x.shape[1], x.shards[2])
 
 
 def _decode_pairs(launch, x, cos, sin, turn, compute):

@@ -78,6 +78,20 @@ def test_as_many_rows_as_a_tile_has(hf_model, device, prompt_ids):
         assert torch.equal(together[i], full(tokens[i : i + 1], past_key_values=past).logits[0])
 
 
+@pytest.mark.parametrize("rows", [1, 3, MAX_BATCH])
+def test_the_last_positions_are_within_what_operands_hold(hf_model, device, prompt_ids, rows):
+    """A step by operations, a trace captured, and executed: the emulated device refuses what is not.
+
+    The other rows are idle.
+    """
+    model = build_model(hf_model, device, 256, batch=rows, trace=True)
+    ids = prompt_ids.repeat(1, 2)[:, :256]
+    output = model(ids[:, :-4], logits_to_keep=1)
+    for column in ids[:, -4:].T:
+        output = model(column[:, None], past_key_values=output.past_key_values)
+    assert output.logits.isfinite().all()
+
+
 def test_a_prompt_in_chunks_is_as_in_one(batched, prompt_ids, hf_model, logits_limit, monkeypatch):
     ids = prompt_ids.repeat(1, 3)[:, :256]
     monkeypatch.setattr(model.phi3, "CHUNK", 128)

@@ -212,6 +212,16 @@ def test_a_sink_takes_its_share_in_decode(device):
     assert relative_l2((weights @ values)[:, 0], out[0, 0]) <= ROUNDED_ONCE
 
 
+def test_a_decode_sink_of_fewer_heads_goes_on_with_its_padding(device):
+    q, k, v = bf16(1, 1, 4, 64), bf16(1, 2, 64, 64), bf16(1, 2, 64, 64)
+    sink = bf16(2, 32, scale=8.0)
+    short, padded = (
+        run(sdpa_decode, device, q, k, v, cur_pos=[40], attention_sink=on_tiles(device, s))
+        for s in (sink, torch.cat((sink, torch.zeros(2, 32))))
+    )
+    assert torch.equal(short, padded)
+
+
 def test_a_decode_window_is_the_last_rows(device):
     q, k, v = bf16(1, 1, 4, 64), bf16(1, 2, 96, 64), bf16(1, 2, 96, 64)
     out = run(sdpa_decode, device, q, k, v, cur_pos=[70], sliding_window_size=32)
@@ -267,10 +277,3 @@ def test_a_chunk_of_a_prompt_is_its_part_of_the_whole(device, as_tensor):
     )
     whole = run(sdpa, device, q, k, v)[:, :, 32:64]
     assert relative_l2(whole, ttnn.to_torch(out).float()) <= ROUNDED_ONCE
-
-
-def test_a_position_beyond_the_cache_is_refused(device):
-    q, k = bf16(1, 1, 4, 64), bf16(1, 2, 64, 64)
-    positions = in_rows(device, torch.tensor([64]))
-    with pytest.raises(NotEmulated, match="position 64 of a cache of length 64"):
-        run(sdpa_decode, device, q, k, k, cur_pos_tensor=positions)

@@ -4,7 +4,6 @@ import pytest
 import torch
 import ttnn
 
-from emulator.dispatch import NotEmulated
 from tests.emulator.placing import bf16, contents, in_rows, on_cores, on_tiles
 
 
@@ -124,10 +123,3 @@ def test_a_block_float_cache_keeps_its_other_rows(device):
     packed = ttnn.from_torch(rows, dtype=ttnn.bfloat8_b, layout=ttnn.TILE_LAYOUT).to_torch()
     before[0, :, 3], before[1, :, 4] = packed[0, 0], packed[0, 1]
     assert torch.equal(contents(cache), before)
-
-
-def test_a_position_beyond_the_cache_is_refused(device):
-    cache, rows = on_tiles(device, bf16(1, 2, 64, 64)), on_cores(device, bf16(1, 1, 2, 64))
-    positions = in_rows(device, torch.tensor([64]))
-    with pytest.raises(NotEmulated, match="row 64 of a cache of length 64"):
-        ttnn.experimental.paged_update_cache(cache, rows, update_idxs_tensor=positions)

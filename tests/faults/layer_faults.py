@@ -185,8 +185,8 @@ def other_theta(inverse_frequencies):
 
 
 def rows_one_late(decode_rows):
-    def faulty(self, rows):
-        return decode_rows(self, model.phi3.ints(host(rows).long() + 1, rows.dtype, rows.device()))
+    def faulty(self, ids):
+        return decode_rows(self, model.phi3.ints(host(ids).long() + 1, ids.dtype, ids.device()))
 
     return faulty
 

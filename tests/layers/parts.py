@@ -131,9 +131,9 @@ class Parts:
         return Chunk.at(0, rows, False, self.rope, pages, self.device)
 
     def _step(self, position):
-        rows = ints([[position]] * 2, ttnn.uint32, self.device)
+        ids = ints(self.rope.decode_ids([position]), ttnn.uint32, self.device)
         pages = ints(page_table(1, CACHE_LENGTH), device=self.device)
-        return Step(self.rope.decode_rows(rows), ints([position], device=self.device), pages)
+        return Step(self.rope.decode_rows(ids), ints([position], device=self.device), pages)
 
     def _host(self, y, seq_len):
         """[1, 1, S padded, H] on the device -> [1, S, H] float32."""
