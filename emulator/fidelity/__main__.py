@@ -146,7 +146,7 @@ def _compared(case, name, ours):
     inside[logical] = True
     same = _pattern(ours) == _pattern(theirs)
     distance, correlation = None, None
-    reference = exact(case) if name == "out0" else None
+    reference = exact(case, name)
     if reference is not None:
         errors = (x[logical].double() - reference for x in (ours, theirs))
         distance, correlation = _errors(*errors, counts[logical])
