@@ -16,6 +16,7 @@ SWEEP_BUFFERS = 1024
 
 # Looked up once.
 _DRAM, _TILE, _DEVICE = ttnn.BufferType.DRAM, ttnn.TILE_LAYOUT, ttnn.StorageType.DEVICE
+_INTERLEAVED = ttnn.TensorMemoryLayout.INTERLEAVED
 _DTYPE_NAMES = {}
 
 
@@ -65,6 +66,7 @@ class DeviceTensor:
     dtype: str
     tiled: bool
     in_dram: bool
+    sharded: bool
     contents: Contents
     key: tuple
 
@@ -103,6 +105,7 @@ class Output:
     dtype: str
     tiled: bool
     in_dram: bool
+    sharded: bool
 
 
 def dtype_name(dtype):
@@ -119,12 +122,14 @@ def _sizes(shape):
 
 def describe(tensor):
     """The fields of `Output` that a ttnn tensor has."""
+    memory_config = tensor.memory_config()
     return {
         "shape": _sizes(tensor.shape),
         "padded_shape": _sizes(tensor.padded_shape),
         "dtype": dtype_name(tensor.dtype),
         "tiled": tensor.layout is _TILE,
-        "in_dram": tensor.memory_config().buffer_type is _DRAM,
+        "in_dram": memory_config.buffer_type is _DRAM,
+        "sharded": memory_config.memory_layout is not _INTERLEAVED,
     }
 
 

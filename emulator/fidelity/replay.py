@@ -316,7 +316,9 @@ def _attention_decode(call):
     return call.op(*operands, *tables, **more, **options)
 
 
-ELEMENTWISE = "abs cos erf exp exp2 expm1 gelu hardswish identity leaky_relu log log1p log2 mish neg"
+ELEMENTWISE = (
+    "abs cos erf exp exp2 expm1 gelu hardswish identity leaky_relu log log1p log2 mish neg"
+)
 ELEMENTWISE += " reciprocal relu relu6 rsqrt selu sign silu sin sinh softplus sqrt square tan tanh"
 TWO_OPERANDS = "add divide maximum minimum mul multiply pow rsub subtract"
 

@@ -5,8 +5,10 @@ import math
 import numpy as np
 import torch
 
-from emulator.arithmetic import formats
+from emulator.arithmetic import formats, paths
 from emulator.ops.padding import undefined
+
+RANDOM = paths.approximation("random numbers of torch, not the device's")
 
 
 def zeros(launch, *type_and_place, **named):
@@ -47,12 +49,14 @@ def rand(
     launch, shape, device, *, dtype=None, layout=None, low=0.0, high=1.0, seed=0, mesh_mapper=None
 ):
     """Uniform numbers of torch's generator, not of the device's; seed 0 goes on from the last."""
+    paths.tell(RANDOM)
     numbers = torch.rand(launch.output.shape, generator=_generator(seed))
     return low + (high - low) * numbers
 
 
 def randn(launch, shape, device, *, dtype=None, layout=None, compute_kernel_config=None, seed=None):
     """Normal numbers of torch's generator, not of the device's."""
+    paths.tell(RANDOM)
     return torch.randn(launch.output.shape, generator=_generator(seed))
 
 
