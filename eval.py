@@ -188,11 +188,47 @@ def report(job, score):
             f"Perplexity:     {score.perplexity:.4f}, Hugging Face's {reference.perplexity:.4f}",
         ]
         lines += differences(job, score)
-    return lines + [
+    return [
+        *lines,
+        *evidence(job),
         "Tokens/s:           prefill      decode",
         f"  Hugging Face {reference.prefill_rate:12.1f}{reference.decode_rate:12.1f}",
         f"  TTNN         {score.prefill_rate:12.1f}{score.decode_rate:12.1f}",
     ]
+
+
+def evidence(job):
+    """What the emulated device's results rest on, by operation and setting; lines of text."""
+    if job.backend != "emulated" or job.arithmetic == "rounded":
+        return []
+    import emulator  # here, as in verify.backend
+
+    return evidence_lines(emulator.found_evidence())
+
+
+def evidence_lines(found):
+    """A line of counts, and one for each operation and setting that no recording covers.
+
+    Args:
+        found: `emulator.evidence.Evidence`s; of none there are no lines.
+    """
+    if not found:
+        return []
+    by_status = {status: [] for status in ("recorded", "derived", "approximate")}
+    for one in found:
+        by_status[one.status].append(one)
+    counts = []
+    for status, those in by_status.items():
+        operations = len({one.operation for one in those})
+        counts.append(
+            f"{operations} operations {status}, in {len(those)} settings" if those else ""
+        )
+    lines = [f"Evidence:       {'; '.join(filter(None, counts))}"]
+    for status in ("derived", "approximate"):
+        for one in by_status[status]:
+            missed = f", {len(one.unequal)} recordings not equalled" if one.unequal else ""
+            lines.append(f"  {status:14}{one}{missed}")
+    return lines
 
 
 def differences(job, score):

@@ -41,11 +41,11 @@ def lines(recorded, unrecorded, approximations):
         "|---|---|---|---|---|",
         *rows,
         "",
-        "`derived`: every other setting of these operations, and all settings of those of which",
-        f"nothing was recorded: {', '.join(map(_name, unrecorded))}.",
-        "",
-        "`approximate`, whatever the operation they are met in:",
+        "`approximate`, in whatever operation it is met:",
         f"{'; '.join(approximations)}.",
+        "",
+        "`derived` otherwise: every other setting of the operations of the table, and all settings of",
+        f"those of which nothing was recorded: {', '.join(map(_name, unrecorded))}.",
     ]
 
 
@@ -55,16 +55,17 @@ def _grouped(recorded):
     for operation, settings in sorted(recorded.items()):
         for setting, found in sorted(settings.items()):
             formats, _, way = setting.partition("; ")
-            key = operation, formats, _status(operation, setting, found)
+            key = operation, formats, _status(setting, found)
             ways, count = grouped.get(key, ((), 0))
             count += len(found.get("equal", ())) + len(found.get("unequal", ()))
             grouped[key] = (*ways, way), count
     return grouped
 
 
-def _status(operation, setting, found):
+def _status(setting, found):
     approximate = set(evidence.approximations()) & set(setting.split("; "))
-    return evidence.status_of(approximate, found)
+    status = evidence.status_of(approximate, found)
+    return f"{status}: recorded, not equalled" if status == "derived" else status
 
 
 def _name(operation):

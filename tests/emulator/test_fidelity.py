@@ -32,7 +32,7 @@ def record(folder, op, family, attributes, dtype="bfloat16", **tensors):
     case = {"name": "tiny", "op": op, "file": f"{family}.npz", "attributes": attributes}
     (folder / "index.json").write_text(json.dumps({"cases": [case | {"tensors": entries}]}))
     np.savez(folder / f"{family}.npz", **{name: v.numpy() for name, v in tensors.items()})
-    (recorded,) = recordings.all_cases(folder)
+    (recorded,) = recordings.cases_of(folder)
     return recorded
 
 
