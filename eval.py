@@ -217,18 +217,22 @@ def evidence_lines(found):
     by_status = {status: [] for status in ("recorded", "derived", "approximate")}
     for one in found:
         by_status[one.status].append(one)
-    counts = []
-    for status, those in by_status.items():
-        operations = len({one.operation for one in those})
-        counts.append(
-            f"{operations} operations {status}, in {len(those)} settings" if those else ""
-        )
-    lines = [f"Evidence:       {'; '.join(filter(None, counts))}"]
+    counts = [
+        f"{_counted({one.operation for one in those}, 'operation')} {status}, "
+        f"in {_counted(those, 'setting')}"
+        for status, those in by_status.items()
+        if those
+    ]
+    lines = [f"Evidence:       {'; '.join(counts)}"]
     for status in ("derived", "approximate"):
         for one in by_status[status]:
             missed = f", {len(one.unequal)} recordings not equalled" if one.unequal else ""
             lines.append(f"  {status:14}{one}{missed}")
     return lines
+
+
+def _counted(things, word):
+    return f"{len(things)} {word}{'' if len(things) == 1 else 's'}"
 
 
 def differences(job, score):

@@ -75,8 +75,8 @@ def test_evidence_counts_what_is_recorded_and_names_the_rest():
         Evidence("ttnn.erf", "bf16 -> bf16; erf in float32", "approximate"),
     )
     assert evaluation.evidence_lines(found) == [
-        "Evidence:       1 operations recorded, in 2 settings; 2 operations derived, in 2 settings; "
-        "1 operations approximate, in 1 settings",
+        "Evidence:       1 operation recorded, in 2 settings; "
+        + "2 operations derived, in 2 settings; 1 operation approximate, in 1 setting",
         "  derived       add (bf16, bf16 -> fp32)",
         "  derived       exp (fp32 -> fp32), 2 recordings not equalled",
         "  approximate   erf (bf16 -> bf16; erf in float32)",
