@@ -188,11 +188,51 @@ def report(job, score):
             f"Perplexity:     {score.perplexity:.4f}, Hugging Face's {reference.perplexity:.4f}",
         ]
         lines += differences(job, score)
-    return lines + [
+    return [
+        *lines,
+        *evidence(job),
         "Tokens/s:           prefill      decode",
         f"  Hugging Face {reference.prefill_rate:12.1f}{reference.decode_rate:12.1f}",
         f"  TTNN         {score.prefill_rate:12.1f}{score.decode_rate:12.1f}",
     ]
+
+
+def evidence(job):
+    """What the emulated device's results rest on, by operation and setting; lines of text."""
+    if job.backend != "emulated" or job.arithmetic == "rounded":
+        return []
+    import emulator  # here, as in verify.backend
+
+    return evidence_lines(emulator.found_evidence())
+
+
+def evidence_lines(found):
+    """A line of counts, and one for each operation and setting that no recording covers.
+
+    Args:
+        found: `emulator.evidence.Evidence`s; of none there are no lines.
+    """
+    if not found:
+        return []
+    by_status = {status: [] for status in ("recorded", "derived", "approximate")}
+    for one in found:
+        by_status[one.status].append(one)
+    counts = [
+        f"{_counted({one.operation for one in those}, 'operation')} {status}, "
+        f"in {_counted(those, 'setting')}"
+        for status, those in by_status.items()
+        if those
+    ]
+    lines = [f"Evidence:       {'; '.join(counts)}"]
+    for status in ("derived", "approximate"):
+        for one in by_status[status]:
+            missed = f", {len(one.unequal)} recordings not equalled" if one.unequal else ""
+            lines.append(f"  {status:14}{one}{missed}")
+    return lines
+
+
+def _counted(things, word):
+    return f"{len(things)} {word}{'' if len(things) == 1 else 's'}"
 
 
 def differences(job, score):

@@ -7,6 +7,7 @@ import ttnn
 
 from emulator import dispatch, toolchain
 from emulator.arithmetic import kernel, rounded
+from emulator.evidence import Journal
 from emulator.memory import Memory, on_device
 from emulator.ops import KERNELS, transfer
 from emulator.trace import FUNCTIONS, Traces
@@ -37,6 +38,7 @@ READING_METHODS = ("to_torch", "to_list", "to_numpy", "item", "to_torch_with_pad
 HOST_METHODS = ("host_buffer", "extract_shard", "unpad", "pad_to_tile", "unpad_from_tile", "pad")
 
 _installation = None
+_journal = Journal()  # of the last installation, or of the one that is there
 
 
 class _Installation:
@@ -44,10 +46,16 @@ class _Installation:
 
     def __init__(self, arithmetic, cores):
         self.reckoning = dispatch.Reckoning(ARITHMETICS[arithmetic], cores)
+        self.compute_by(arithmetic)
         self.memory = Memory(self.reckoning)
         self._traces = Traces(self.memory)
-        self.arithmetic = arithmetic
         self._undo = contextlib.ExitStack()
+
+    def compute_by(self, arithmetic):
+        """Results from now on are those of this arithmetic; those of the kernels' are noted."""
+        self.arithmetic = arithmetic
+        self.reckoning.math = ARITHMETICS[arithmetic]
+        self.reckoning.journal = _journal if arithmetic == "kernel" else None
 
     def attach(self):
         for operation in ttnn.query_registered_operations(include_experimental=True):
@@ -181,10 +189,11 @@ def install(arithmetic=None, cores=None):
     Raises:
         ValueError: an unknown arithmetic, or another one than is already installed.
     """
-    global _installation
+    global _installation, _journal
     if arithmetic is not None and arithmetic not in ARITHMETICS:
         raise ValueError(f"arithmetic {arithmetic!r}: there are {', '.join(ARITHMETICS)}.")
     if _installation is None:
+        _journal = Journal()
         toolchain.prepare()
         _keep_freed_pages()
         _installation = _Installation(arithmetic or DEFAULT_ARITHMETIC, cores or CORES)
@@ -220,13 +229,13 @@ def reckoning(arithmetic=None, cores=None):
     if arithmetic is not None and arithmetic not in ARITHMETICS:
         raise ValueError(f"arithmetic {arithmetic!r}: there are {', '.join(ARITHMETICS)}.")
     here, was = _installation.reckoning, (_installation.arithmetic, _installation.reckoning.cores)
-    _installation.arithmetic = arithmetic or was[0]
-    here.math, here.cores = ARITHMETICS[_installation.arithmetic], tuple(cores or was[1])
+    _installation.compute_by(arithmetic or was[0])
+    here.cores = tuple(cores or was[1])
     try:
         yield
     finally:
-        _installation.arithmetic, here.cores = was
-        here.math = ARITHMETICS[was[0]]
+        _installation.compute_by(was[0])
+        here.cores = was[1]
 
 
 @contextlib.contextmanager
@@ -293,6 +302,24 @@ def installed_arithmetic():
     return _installation.arithmetic if _installation else None
 
 
+def found_evidence():
+    """What the results of the last or present installation rest on: a tuple of `Evidence`.
+
+    Each operation is there once for every setting in which the kernels' arithmetic computed it.
+    """
+    return _journal.found()
+
+
+def last_evidence():
+    """The `Evidence` of the operation that was computed last; None if none was."""
+    return _journal.last
+
+
+def computed_calls():
+    """How many operations the kernels' arithmetic computed since the last installation."""
+    return _journal.calls
+
+
 def contents_bytes():
     """Bytes that the emulated buffers hold on the host, 0 when nothing is installed."""
     return _installation.memory.nbytes if _installation else 0
@@ -301,10 +328,13 @@ def contents_bytes():
 __all__ = [
     "ARITHMETICS",
     "DEFAULT_ARITHMETIC",
+    "computed_calls",
     "contents_bytes",
+    "found_evidence",
     "install",
     "installed_arithmetic",
     "kernel_replaced",
+    "last_evidence",
     "open_device",
     "reckoning",
     "uninstall",

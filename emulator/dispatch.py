@@ -13,6 +13,7 @@ import types
 
 import ttnn
 
+from emulator.arithmetic import paths
 from emulator.memory import (
     DeviceTensor,
     Output,
@@ -40,10 +41,12 @@ class Reckoning:
     Attributes:
         math: the arithmetic, a module of `emulator.arithmetic`.
         cores: (columns, rows) of the worker cores by which work is cut.
+        journal: an `evidence.Journal` that is told of every call, or None.
     """
 
     math: types.ModuleType
     cores: tuple[int, int]
+    journal: object = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +82,15 @@ class Call:
     launch: Launch
     operands: tuple
     named: dict
+
+    def computed(self, journal, operands=None, named=None):
+        """What the kernel returns for its operands, or for others in their place."""
+        paths.told()  # an interrupted call may have left some
+        operands = self.operands if operands is None else operands
+        values = self.kernel(self.launch, *operands, **(self.named if named is None else named))
+        if journal is not None:
+            journal.note(self, paths.told())
+        return values
 
 
 def launching(operation, kernel, memory, reckoning):
@@ -116,10 +128,11 @@ def launching(operation, kernel, memory, reckoning):
                     f"{kernel.__module__.replace('.', '/')}.py."
                 ) from None
             known.add(form)
+        started = Call(kernel, launch, operands, named)
         if memory.recording is not None:
-            memory.recording.record(Call(kernel, launch, operands, named), made)
+            memory.recording.record(started, made)
             return result
-        values = kernel(launch, *operands, **named)
+        values = started.computed(reckoning.journal)
         for tensor, contents in zip(made, written(values, launch, (operands, named))):
             if contents is not None:
                 memory.keep(tensor, contents)

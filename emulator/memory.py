@@ -16,6 +16,7 @@ SWEEP_BUFFERS = 1024
 
 # Looked up once.
 _DRAM, _TILE, _DEVICE = ttnn.BufferType.DRAM, ttnn.TILE_LAYOUT, ttnn.StorageType.DEVICE
+_INTERLEAVED = ttnn.TensorMemoryLayout.INTERLEAVED
 _DTYPE_NAMES = {}
 
 
@@ -68,6 +69,7 @@ class DeviceTensor:
     dtype: str
     tiled: bool
     in_dram: bool
+    sharded: bool
     shards: tuple | None
     contents: Contents
     key: tuple
@@ -110,6 +112,7 @@ class Output:
     dtype: str
     tiled: bool
     in_dram: bool
+    sharded: bool
     shards: tuple | None
 
 
@@ -134,6 +137,7 @@ def describe(tensor):
         "dtype": dtype_name(tensor.dtype),
         "tiled": tensor.layout is _TILE,
         "in_dram": place.buffer_type is _DRAM,
+        "sharded": place.memory_layout is not _INTERLEAVED,
         "shards": _shards(place),
     }
 

@@ -129,6 +129,8 @@ def main(argv=None):
         "total": len(score.logits),  # steps that were scored
     }
     print("YT_METRICS=" + json.dumps(metrics, separators=(",", ":")))
+    if args.mode == "tt":
+        print(*evaluation.evidence(job), sep="\n", file=sys.stderr)
     if score.nonfinite:
         print(f"logits are not finite: {score.nonfinite}", file=sys.stderr)
     return 1 if score.nonfinite else 0

@@ -19,6 +19,7 @@ from . import (
     kernel_rotary,
     matrix_plan,
     matrix_unit,
+    paths,
     rounded,
 )
 from .compute import Compute
@@ -35,6 +36,18 @@ from .kernel_eltwise import (
 )
 from .packer import pack
 from .rounded import rotate_half, wide
+
+TILE = 32
+
+# Ways that fork on sizes, beside what a call's arguments say.
+SEVERAL_K_BLOCKS = paths.Fact("several blocks of K")
+SEVERAL_CHUNKS = paths.Fact("several chunks of keys")
+SEVERAL_CORES = paths.Fact("merged from several cores")
+
+# What the kernels do otherwise, step by step.
+WIDE_SINK = paths.approximation("a sink beside a 32-bit destination in float32")
+DECODE_WINDOW = paths.approximation("a window of decode attention in float32")
+INTEGER_MEAN = paths.approximation("the mean of integers in float32")
 
 # --- matrix products -----------------------------------------------------------------------------
 
@@ -66,6 +79,9 @@ def matmul(
         k_block = matrix_plan.core_grid_k_block(product, core_grid)
     elif k_block is None:
         k_block = matrix_plan.default_k_block(product, cores)
+
+    if k_block * TILE < product.depth:
+        paths.tell(SEVERAL_K_BLOCKS)
 
     def fused(dst):
         for step in steps:
@@ -235,6 +251,8 @@ def reduce(
 ):
     """Reduction; arguments as for `rounded.reduce`."""
     if dtype in INTEGERS:
+        if operation == "mean":
+            paths.tell(INTEGER_MEAN)
         return rounded.reduce(operation, x, dims, scalar=scalar)
     compute = compute or REDUCE
     return kernel_reduce.reduce(
@@ -292,12 +310,15 @@ def attention(query, key, value, *, compute=None, program=None, **arguments):
     A sink beside a 32-bit destination is computed in float32 and rounded once.
     """
     if arguments.get("sink") is not None and compute is not None and compute.fp32_dest_acc:
+        paths.tell(WIDE_SINK)
         result = rounded.attention(query, key, value, **arguments)
         return pack(result, arguments.get("out", "bfloat16"), wide=True)
     chunks = {}
     if program is not None:
         chunks = {"q_chunk": program.q_chunk or 32, "k_chunk": program.k_chunk or 32}
     config = _attention_config(compute, program, **chunks)
+    if key.shape[2] > config.k_chunk:
+        paths.tell(SEVERAL_CHUNKS)
     return kernel_attention.attention(query, key, value, config=config, **arguments)
 
 
@@ -325,6 +346,7 @@ def attention_decode(
     A sliding window is computed in float32 and rounded once.
     """
     if window:
+        paths.tell(DECODE_WINDOW)
         result = rounded.attention_decode(query, key, value, window=window, **arguments)
         return pack(result, arguments.get("out", "bfloat16"), wide=True)
     limit = None
@@ -332,6 +354,11 @@ def attention_decode(
         cores, limit = program.cores, program.cores_per_head
     shared = kernel_attention_decode.cores_per_head(cores[0] * cores[1], users, key.shape[1], limit)
     config = _attention_config(compute, program, k_chunk=_decode_chunk(capacity, program))
+    chunks = -(-key.shape[2] // config.k_chunk)
+    if min(shared, chunks) > 1:
+        paths.tell(SEVERAL_CORES)
+    if chunks > shared:
+        paths.tell(SEVERAL_CHUNKS)
     return kernel_attention_decode.attention_decode(
         query, key, value, cores=shared, config=config, **arguments
     )

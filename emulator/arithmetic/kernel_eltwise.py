@@ -13,6 +13,7 @@ import torch
 
 from . import (
     eltwise_unit,
+    paths,
     rounded_eltwise,
     vector_activations,
     vector_binary,
@@ -49,6 +50,43 @@ FOLLOWED = {
     "tanh": (vector_activations.tanh, True),
 }
 
+# Functions that round nothing: a result is an operand, a part of one or a constant.
+EXACT = {
+    *(
+        "ceil",
+        "clamp",
+        "eqz",
+        "fill",
+        "floor",
+        "frac",
+        "gez",
+        "gtz",
+        "identity",
+        "isfinite",
+        "isinf",
+    ),
+    *("isnan", "lez", "logical_not", "ltz", "nez", "relu6", "relu_max", "relu_min", "sign"),
+    *("threshold", "trunc"),
+}
+
+EXACT_OF_INTEGERS = EXACT | {"abs", "neg", "relu", "square"}
+
+NOT_FOLLOWED = {
+    name: paths.approximation(f"{name} in float32")
+    for name in rounded_eltwise.UNARY
+    if name not in FOLLOWED and name not in EXACT and name != "softplus"
+}
+WIDE_SOFTPLUS = paths.approximation("softplus beside a 32-bit destination in float32")
+OF_INTEGERS = paths.approximation("other functions of integers than the exact ones in float32")
+POWER = paths.approximation("pow of two tensors in float32")
+
+# Functions with a fast variant that is not followed; that of a root only leaves out the sign's check.
+ACCURATE_INSTEAD = {
+    name: paths.approximation(f"the fast {name} as the accurate one")
+    for name, (_, has_fast_variant) in FOLLOWED.items()
+    if name in ("log", "sigmoid") and not has_fast_variant
+}
+
 
 def is_wide(*dtypes):
     """Whether a kernel that reads and writes these dtypes has a 32-bit destination."""
@@ -58,15 +96,20 @@ def is_wide(*dtypes):
 def step_in_dest(step, dst, wide):
     """A `compute.Step` from Dst to Dst.
 
-    Functions that are not in `FOLLOWED` are computed in float32 and rounded once.
+    Functions that are not in `FOLLOWED` are computed in float32 and rounded once, which those in
+    `EXACT` need not be.
     """
     if step.name in FOLLOWED:
         function, has_fast_variant = FOLLOWED[step.name]
         fast = {"approximate": True} if has_fast_variant and step.approximate else {}
+        if step.approximate and step.name in ACCURATE_INSTEAD:
+            paths.tell(ACCURATE_INSTEAD[step.name])
         return function(dst, *step.numbers, fp32_dest=wide, **fast)
     if step.name == "softplus" and not wide:
         beta, threshold = (*step.numbers, 1.0, 20.0)[:2] if step.numbers else (1.0, 20.0)
         return vector_activations.softplus(dst, beta=beta, threshold=threshold)
+    if step.name not in EXACT:
+        paths.tell(NOT_FOLLOWED.get(step.name, WIDE_SOFTPLUS))
     result = rounded_eltwise.UNARY[step.name](flush(dst), *step.numbers).float()
     return store(result if wide else round_to_bf16(result), wide)
 
@@ -74,6 +117,8 @@ def step_in_dest(step, dst, wide):
 def unary(x, *steps, dtype="bfloat16", out="bfloat16"):
     """The steps of one unary kernel one after the other; see `rounded.unary`."""
     if dtype in INTEGERS:
+        if not EXACT_OF_INTEGERS.issuperset(step.name for step in steps):
+            paths.tell(OF_INTEGERS)
         return rounded_eltwise.unary(x, *steps)
     wide = is_wide(dtype, out)
     dst = x.float()
@@ -162,6 +207,8 @@ def binary(
     if operation in FOLLOWED_BINARY:
         dst = FOLLOWED_BINARY[operation](a, b, operation, dtypes, fast, wide)
     else:
+        if operation == "pow":
+            paths.tell(POWER)
         dst = rounded_eltwise.BINARY[operation](flush(a), flush(b)).float()
         dst = store(dst if wide else round_to_bf16(dst), wide)
     for step in steps:

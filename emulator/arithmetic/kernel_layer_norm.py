@@ -12,7 +12,7 @@ import math
 
 import torch
 
-from . import eltwise_unit
+from . import eltwise_unit, paths
 from .matrix_unit import row_sum, unpack
 from .packer import pack, truncate_to_bfloat16
 from .vector_binary import multiply_by_scalar
@@ -97,6 +97,7 @@ def layer_norm(
         operand = unpack(centred, wide)
         squares = eltwise_unit.multiply(operand, operand, fidelity=fidelity, wide=wide)
     else:
+        paths.tell(paths.BEYOND_L1)
         mean = _mean([x] if residual is None else [x, residual], width, fidelity, wide)
         centred = eltwise_unit.subtract(x, unpack(mean, wide), wide=wide)
         if residual is not None:  # x - mean goes from Dst to SrcB

@@ -11,7 +11,7 @@ import math
 
 import torch
 
-from . import eltwise_unit
+from . import eltwise_unit, paths
 from .formats import BLOCK, BLOCK_FORMAT_BITS
 from .kernel_reduce import matrix_sum
 from .matrix_unit import row_max, row_sum, unpack
@@ -76,6 +76,7 @@ def rms_norm(
     if _fits_in_l1(x.shape[-1], wide, weight is not None, residual is not None):
         squares = eltwise_unit.multiply(x, x, fidelity=fidelity, wide=wide)
     else:
+        paths.tell(paths.BEYOND_L1)
         squares = square(x, fp32_dest=wide)
     squares[..., width:] = 0  # the last scaler tile is 0 there, and so is 0 times anything
     total = row_sum(squares, fidelity=fidelity, fp32_dest_acc=wide)
@@ -180,6 +181,7 @@ def softmax(
     if fits:
         total = row_sum(exponentials, fidelity=fidelity, fp32_dest_acc=wide)
     else:
+        paths.tell(paths.BEYOND_L1)
         total = _sum_in_parts(exponentials, fidelity, wide)
     inverse = softmax_reciprocal(total, approximate=approximate, fp32_dest=wide)
     y = eltwise_unit.multiply(exponentials, unpack(inverse, wide), fidelity=fidelity, wide=wide)
@@ -260,6 +262,7 @@ def softmax_over_height(
     exponentials = _exponentials(x, largest, wide)
     total = torch.nn.functional.pad(exponentials, (0, 0, 0, -rows % TILE))
     if math.ceil(rows / TILE) > LAST_SOFTMAX_HEIGHT_IN_L1[dtype]:
+        paths.tell(paths.BEYOND_L1)
         total = _add_up(total.split(TILE, -2), wide)
     total = matrix_sum(total, -2, 1.0, fidelity, wide)
     inverse = reciprocal(total, approximate=approximate, fp32_dest=wide)

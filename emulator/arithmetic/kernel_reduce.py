@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numba import njit, prange
 
-from . import matrix_exact
+from . import matrix_exact, paths
 from .formats import BLOCK, BLOCK_FORMAT_BITS
 from .matrix_unit import matmul, row_max, unpack
 from .packer import pack, truncate_to_bfloat16, truncate_to_tf32
@@ -30,6 +30,9 @@ CORES = 64
 
 # Least number of tiles along a height that is split among idle cores.
 LEAST_TILES_TO_SPLIT = 20
+
+SLICED = paths.Fact("rows split among cores")
+COMBINED_VARIANCES = paths.approximation("variances of several dimensions combined in float64")
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,12 @@ def _slices(x):
     """Into how many the rows are split: columns of tiles alone would leave cores idle."""
     tiles = math.ceil(x.shape[-2] / TILE)
     columns = math.prod(x.shape[:-2]) * math.ceil(x.shape[-1] / TILE)
-    return min(CORES // columns, tiles) if columns and tiles >= LEAST_TILES_TO_SPLIT else 1
+    if not columns or tiles < LEAST_TILES_TO_SPLIT:
+        return 1
+    slices = min(CORES // columns, tiles)
+    if slices > 1:
+        paths.tell(SLICED)
+    return slices
 
 
 def _sum_of_slices(x, scalar, dtype, out, config, vector):
@@ -368,6 +376,7 @@ def _variance(x, dims, kept, count, correction, wide):
     if len(dims) == 1:
         _, result = _mean_and_variance(x.movedim(dims, (0,)), count - bool(correction))
         return store(result.reshape(kept), wide)
+    paths.tell(COMBINED_VARIANCES)
     leading = [dim for dim in range(x.dim()) if dim not in dims]
     columns = x.permute(*leading, *dims).movedim(-2, 0).contiguous()
     means, variances = _mean_and_variance(columns, len(columns))

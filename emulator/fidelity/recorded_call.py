@@ -108,7 +108,9 @@ class Call:
         dtype = getattr(ttnn, entry.get("dtype") or "int32")
         layout = LAYOUTS.get(entry.get("layout"), ttnn.ROW_MAJOR_LAYOUT)
         memory = ttnn.DRAM_MEMORY_CONFIG
-        if on_cores or "HEIGHT_SHARDED" in (entry.get("memory") or ""):
+        if "cores" in entry:
+            memory = self._sharded(values.shape, **entry["cores"])
+        elif on_cores or "HEIGHT_SHARDED" in (entry.get("memory") or ""):
             memory = self._sharded(values.shape)
         elif (entry.get("memory") or "").endswith("L1"):
             memory = ttnn.L1_MEMORY_CONFIG
@@ -153,8 +155,10 @@ class Call:
         if not sizes and not approximate:
             return {}
         sizes = {name.removesuffix("_size") + "_size": int(size) for name, size in sizes.items()}
+        grid = self.argument("grid")
+        whole = self.device.compute_with_storage_grid_size()
         config = ttnn.SDPAProgramConfig(
-            compute_with_storage_grid_size=self.device.compute_with_storage_grid_size(),
+            compute_with_storage_grid_size=ttnn.CoreCoord(*grid) if grid else whole,
             **{"q_chunk_size": 32, "k_chunk_size": 32} | sizes | approximate,
         )
         return {"program_config": config}
@@ -163,12 +167,18 @@ class Call:
         """The next sharded input lies on the same cores as those before it."""
         self._next_core = 0
 
-    def _sharded(self, shape):
-        """A height sharded memory configuration on cores that no other input of this call has."""
-        count = (shape.numel() // shape[-1] // shape[-2]) * -(-shape[-2] // 32)
+    def _sharded(self, shape, first=None, count=None):
+        """A height sharded memory configuration on `count` cores from number `first` on.
+
+        Where these were not recorded: as many as there are tile rows, which no other input of this
+        call has.
+        """
         grid = self.device.compute_with_storage_grid_size()
-        first = ttnn.CoreCoord(self._next_core % grid.x, self._next_core // grid.x)
-        self._next_core = (self._next_core + count) % (grid.x * grid.y)
+        if first is None:
+            first = self._next_core
+            count = (shape.numel() // shape[-1] // shape[-2]) * -(-shape[-2] // 32)
+            self._next_core = (first + count) % (grid.x * grid.y)
+        first = ttnn.CoreCoord(first % grid.x, first // grid.x)
         last = ttnn.CoreCoord(grid.x - 1, grid.y - 1)
         whole = ttnn.CoreRangeSet({ttnn.CoreRange(ttnn.CoreCoord(0, 0), last)})
         cores = ttnn.num_cores_to_corerangeset_in_subcoregrids(first, count, whole, row_wise=True)

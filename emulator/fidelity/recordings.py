@@ -1,7 +1,7 @@
 """Recorded results of TTNN's own kernels: inputs and outputs of one op call per case.
 
-A case names an op, its attributes and its tensors; the README.md beside the recordings says what
-was run and how values are stored.  Everything is returned as torch tensors holding the exact
+A case names an op, its attributes and its tensors; the README.md of each set in
+`emulator/recordings` says what was run and how values are stored.  Everything is returned as torch tensors holding the exact
 recorded values.
 """
 
@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-FOLDER = pathlib.Path(__file__).parents[2] / "tests/emulator/goldens"
+FOLDER = pathlib.Path(__file__).parents[1] / "recordings"
+SETS = ("first", "second")
 
 
 @functools.cache
@@ -35,6 +36,11 @@ class Case:
 
     def __str__(self):
         return self.name
+
+    @property
+    def path(self):
+        """The case's name with that of its set before it, which no other case has."""
+        return f"{self.folder.name}/{self.name}"
 
     def tensor(self, name, padded=False):
         """The values of tensor `name`, logical shape, or as it lay on the device if `padded`.
@@ -59,8 +65,13 @@ class Case:
         return self.tensor(name)
 
 
+def all_cases():
+    """Every case of the project's own sets, in recorded order."""
+    return tuple(case for name in SETS for case in cases_of(FOLDER / name))
+
+
 @functools.cache
-def all_cases(folder=FOLDER):
+def cases_of(folder):
     """Every case of a folder of recordings, in recorded order."""
     folder = pathlib.Path(folder)
     index = json.loads((folder / "index.json").read_text())
@@ -77,16 +88,17 @@ def all_cases(folder=FOLDER):
     )
 
 
-def cases(*families):
-    """The project's own cases of the given families, in recorded order."""
-    unknown = set(families) - {case.family for case in all_cases()}
+def cases(*families, recorded="first"):
+    """The cases of the given families in one of the project's own sets, in recorded order."""
+    found = cases_of(FOLDER / recorded)
+    unknown = set(families) - {case.family for case in found}
     if unknown:
-        raise ValueError(f"no recordings of {sorted(unknown)}")
-    return [case for case in all_cases() if case.family in families]
+        raise ValueError(f"the {recorded} set has no recordings of {sorted(unknown)}")
+    return [case for case in found if case.family in families]
 
 
 def case(name):
-    """The project's own case called `name`; KeyError if there is none."""
+    """The project's own case called `name`, of the first set that has it; KeyError if none has."""
     for candidate in all_cases():
         if candidate.name == name:
             return candidate

@@ -1,6 +1,7 @@
 """What recorded calls should have given: exact results, and which elements are defined at all.
 
-`EXACT` has a float64 function for each recorded op that computes; those that move data have none.
+`EXACT` has a float64 function for each recorded op that computes, `EXACT_SECOND` one for a second
+output; those that move data have none.
 """
 
 import math
@@ -11,18 +12,19 @@ from torch.nn import functional
 # --- exact results -------------------------------------------------------------------------------
 
 
-def exact(case):
+def exact(case, name="out0"):
     """The float64 result of a recorded call, computed from its exact inputs; padding is not read.
 
     Returns:
         torch float64 tensor of the output's logical shape, or None for an op that moves data.
     """
-    if case.op not in EXACT:
+    functions = EXACT if name == "out0" else EXACT_SECOND
+    if case.op not in functions:
         return None
     inputs = {n: case.tensor(n) for n, t in case.tensors.items() if t["role"] == "input"}
     wide = {n: v.double() if v.dtype.is_floating_point else v.long() for n, v in inputs.items()}
-    result = EXACT[case.op](case.attributes, **wide)
-    return _grown(result, case.tensors["out0"]["shape"])
+    result = functions[case.op](case.attributes, **wide)
+    return _grown(result, case.tensors[name]["shape"])
 
 
 def _grown(values, shape):
@@ -41,19 +43,23 @@ UNARY = {
     "exp2": torch.exp2,
     "expm1": torch.expm1,
     "gelu": functional.gelu,
+    "hardswish": functional.hardswish,
     "identity": torch.clone,
     "log": torch.log,
     "log1p": torch.log1p,
     "log2": torch.log2,
+    "mish": functional.mish,
     "neg": torch.neg,
     "reciprocal": torch.reciprocal,
     "relu": torch.relu,
     "relu6": functional.relu6,
     "rsqrt": torch.rsqrt,
+    "selu": functional.selu,
     "sigmoid": torch.sigmoid,
     "sign": torch.sign,
     "silu": functional.silu,
     "sin": torch.sin,
+    "sinh": torch.sinh,
     "softplus": functional.softplus,
     "sqrt": torch.sqrt,
     "square": torch.square,
@@ -114,6 +120,11 @@ def _rms_norm(attributes, a, w=1.0, r=0.0, b=0.0):
     return x * torch.rsqrt(mean_square + attributes.get("epsilon", 1e-12)) * w + b
 
 
+def _layer_norm(attributes, a, w=None, b=None):
+    w, b = (x if x is None else x.reshape(-1) for x in (w, b))
+    return functional.layer_norm(a, a.shape[-1:], w, b, attributes.get("epsilon", 1e-12))
+
+
 def _softmax(attributes, a):
     return a.softmax(attributes.get("dim", -1))
 
@@ -126,6 +137,7 @@ def _swiglu(attributes, a):
 def _reduction(function):
     def exact_reduction(attributes, a):
         dims = attributes.get("dim", -1)
+        dims = tuple(dims) if isinstance(dims, list) else dims
         return attributes.get("scalar", 1.0) * function(a, dims, True)
 
     return exact_reduction
@@ -144,6 +156,19 @@ def _rotary_pairs(attributes, a, cos, sin, trans_mat):
     return a * cos[..., rows, :] + turned * sin[..., rows, :]
 
 
+def _rotary_pairs_of_both(name):
+    """Of the tensor `name`, q or k: users' rows of the tables for q come first, then those for k."""
+
+    def exact_rotary(attributes, q, k, cos, sin, trans_mat):
+        users = q.shape[1]
+        rows = slice(0, users) if name == "q" else slice(users, 2 * users)
+        decode = attributes | {"is_decode_mode": True}
+        x = q if name == "q" else k
+        return _rotary_pairs(decode, x, cos[:, rows], sin[:, rows], trans_mat)
+
+    return exact_rotary
+
+
 # --- exact attention -----------------------------------------------------------------------------
 
 
@@ -152,6 +177,15 @@ def _attention(attributes, q, k, v, mask=None, attn_mask=None):
     if attributes.get("is_causal", mask is None):
         mask = torch.full(q.shape[-2:-1] + k.shape[-2:-1], -math.inf).triu(1).double()
     return _attended(q, k, v, attributes.get("scale"), mask)
+
+
+def _attention_from(attributes, q, k, v, page_table, start):
+    """q [B, N, S, D], of which row 0 is at position `start`; k and v in pages [P, K, 32, D]."""
+    first = int(start)
+    k, v = (cache[page_table].transpose(1, 2).flatten(2, 3) for cache in (k, v))
+    seen = torch.arange(k.shape[2]) <= first + torch.arange(q.shape[2])[:, None]
+    hidden = torch.zeros(seen.shape).double().masked_fill(~seen, -math.inf)
+    return _attended(q, k, v, attributes.get("scale"), hidden)
 
 
 def _attention_decode(
@@ -189,6 +223,8 @@ EXACT = (
     | {
         "ttnn.experimental.rotary_embedding": _rotary,
         "ttnn.experimental.rotary_embedding_llama": _rotary_pairs,
+        "ttnn.experimental.rotary_embedding_llama_fused_qk": _rotary_pairs_of_both("q"),
+        "ttnn.layer_norm": _layer_norm,
         "ttnn.linear": _product,
         "ttnn.matmul": _product,
         "ttnn.max": _reduction(torch.amax),
@@ -198,12 +234,18 @@ EXACT = (
         "ttnn.softmax": _softmax,
         "ttnn.sum": _reduction(torch.sum),
         "ttnn.swiglu": _swiglu,
+        "ttnn.transformer.chunked_scaled_dot_product_attention": _attention_from,
         "ttnn.transformer.paged_scaled_dot_product_attention_decode": _attention_decode,
         "ttnn.transformer.scaled_dot_product_attention": _attention,
         "ttnn.transformer.scaled_dot_product_attention_decode": _attention_decode,
         "ttnn.typecast": lambda attributes, a: a,
     }
 )
+
+# Of the ops that compute a second output too.
+EXACT_SECOND = {
+    "ttnn.experimental.rotary_embedding_llama_fused_qk": _rotary_pairs_of_both("k"),
+}
 
 # --- defined elements ----------------------------------------------------------------------------
 

@@ -113,6 +113,11 @@ def _rms_norm(call):
     return call.op(call.tensor("a"), **more, **call.arguments("epsilon"), **call.compute())
 
 
+def _layer_norm(call):
+    more = call.optional(weight=("w",), bias=("b",))
+    return call.op(call.tensor("a"), **more, **call.arguments("epsilon"), **call.compute())
+
+
 def _softmax(call):
     dim = call.argument("dim", -1)
     return call.op(call.tensor("a"), dim, **call.arguments("numeric_stable"), **call.compute())
@@ -154,6 +159,13 @@ def _host(call):
 def _moved(call):
     """The input as it lies on the device: a round trip, or padding that was filled."""
     return call.tensor("a")
+
+
+def _counted(call):
+    """In place."""
+    counter = call.tensor("a")
+    call.op(counter)
+    return counter
 
 
 def _window(call):
@@ -274,11 +286,24 @@ def _rotary_pairs(call):
     return call.op(*tensors, is_decode_mode=decode, **call.compute())
 
 
+def _rotary_of_both(call):
+    return call.op(*call.tensors(), **call.compute())
+
+
 def _attention(call):
     masks = call.optional(attn_mask=("mask", "attn_mask"))
     causal = call.argument("is_causal", not masks)
     options = call.arguments("scale", "sliding_window_size") | call.chunks() | call.compute()
     return call.op(*map(call.tensor, "qkv"), **masks, is_causal=causal, **options)
+
+
+def _attention_from(call):
+    """The position of the first query was passed as a tensor; `chunk_start` tells it too."""
+    if call.argument("chunk_start") != int(call.case.tensor("start")):
+        raise NotReplayable(f"{call.case}: chunk_start is not what the tensor start holds.")
+    options = call.arguments("scale") | call.chunks() | call.compute()
+    q, k, v, pages = (call.tensor(name) for name in ("q", "k", "v", "page_table"))
+    return call.op(q, k, v, pages, chunk_start_idx_tensor=call.tensor("start"), **options)
 
 
 def _attention_decode(call):
@@ -291,8 +316,10 @@ def _attention_decode(call):
     return call.op(*operands, *tables, **more, **options)
 
 
-ELEMENTWISE = "abs cos erf exp exp2 expm1 gelu identity leaky_relu log log1p log2 neg reciprocal"
-ELEMENTWISE += " relu relu6 rsqrt sign silu sin softplus sqrt square tan tanh"
+ELEMENTWISE = (
+    "abs cos erf exp exp2 expm1 gelu hardswish identity leaky_relu log log1p log2 mish neg"
+)
+ELEMENTWISE += " reciprocal relu relu6 rsqrt selu sign silu sin sinh softplus sqrt square tan tanh"
 TWO_OPERANDS = "add divide maximum minimum mul multiply pow rsub subtract"
 
 # Recorded op -> its call again: one tensor, or several in the order out0, out1, ...
@@ -317,10 +344,13 @@ CALLS = (
         "ttnn.experimental.paged_update_cache": _update_cache,
         "ttnn.experimental.rotary_embedding": _rotary,
         "ttnn.experimental.rotary_embedding_llama": _rotary_pairs,
+        "ttnn.experimental.rotary_embedding_llama_fused_qk": _rotary_of_both,
         "ttnn.fill_cache": _fill_cache,
         "ttnn.fill_implicit_tile_padding": _moved,
         "ttnn.getitem": _window,
+        "ttnn.layer_norm": _layer_norm,
         "ttnn.permute": lambda call: call.op(call.tensor("a"), call.argument("dims")),
+        "ttnn.plus_one": _counted,
         "ttnn.reshape": lambda call: call.op(call.tensor("a"), call.argument("shape")),
         "ttnn.rms_norm": _rms_norm,
         "ttnn.sigmoid": _sigmoid,
@@ -328,6 +358,7 @@ CALLS = (
         "ttnn.softmax": _softmax,
         "ttnn.swiglu": _swiglu,
         "ttnn.to_layout": _to_layout,
+        "ttnn.transformer.chunked_scaled_dot_product_attention": _attention_from,
         "ttnn.transformer.paged_scaled_dot_product_attention_decode": _attention_decode,
         "ttnn.transformer.scaled_dot_product_attention": _attention,
         "ttnn.transformer.scaled_dot_product_attention_decode": _attention_decode,

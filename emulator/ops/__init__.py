@@ -36,3 +36,8 @@ FAMILIES = (
 )
 
 KERNELS = {name: kernel for family in FAMILIES for name, kernel in family.KERNELS.items()}
+
+# Operation -> the module of its kernel, such as "attention".
+FAMILY_OF = {
+    name: family.__name__.rpartition(".")[2] for family in FAMILIES for name in family.KERNELS
+}

@@ -5,13 +5,14 @@ import math
 import numpy as np
 import torch
 
-from emulator.arithmetic import formats
+from emulator.arithmetic import formats, paths
 from emulator.arithmetic.compute import Step
 from emulator.ops.eltwise_unary import apply
 from emulator.ops.padding import undefined
 
 # Dtypes of which `ttnn.full_like` fills tiles on the device (seen in the programs of TTNN 0.81.1).
 FILLED = ("bfloat16", "float32", "bfloat8_b")
+RANDOM = paths.approximation("random numbers of torch, not the device's")
 
 
 def zeros(launch, *type_and_place, **named):
@@ -66,6 +67,7 @@ def rand(
     launch, shape, device, *, dtype=None, layout=None, low=0.0, high=1.0, seed=0, mesh_mapper=None
 ):
     """Uniform numbers of torch's generator, not of the device's; seed 0 goes on from the last."""
+    paths.tell(RANDOM)
     numbers = low + (high - low) * torch.rand(launch.output.shape, generator=_generator(seed))
     if launch.output.dtype in formats.BLOCK_FORMAT_BITS:  # made in float32
         return launch.math.typecast(numbers, "float32", launch.output.dtype)
@@ -74,6 +76,7 @@ def rand(
 
 def randn(launch, shape, device, *, dtype=None, layout=None, compute_kernel_config=None, seed=None):
     """Normal numbers of torch's generator, not of the device's."""
+    paths.tell(RANDOM)
     return torch.randn(launch.output.shape, generator=_generator(seed))
 
 

@@ -4,12 +4,17 @@ import math
 
 import torch
 
+from emulator.arithmetic import paths
 from emulator.arithmetic.matrix_plan import Product
 from emulator.ops import padding
 from emulator.ops.compute import compute_of
 from emulator.ops.eltwise_unary import steps_of
 
 TILE_ROWS = 32
+
+SHARDED_BLOCKS = paths.approximation(
+    "blocks of K of a sharded operand as if it lay in L1 interleaved"
+)
 
 
 def linear(
@@ -45,6 +50,8 @@ def linear(
     fused = steps_of(_listed(getattr(program_config, "fused_activation", None)))
     if core_grid is not None:
         fused, activation = fused + activation, ()
+    if program_config is None and core_grid is None and input_tensor_a.sharded:
+        paths.tell(SHARDED_BLOCKS)
     rows = a.shape[-2]
     padded = _padded(launch.output)
     if (fused_bias or fused) and rows < padded[-2]:  # what they make of the padding rows' zeros

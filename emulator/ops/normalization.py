@@ -4,9 +4,14 @@ import math
 
 import torch
 
+from emulator.arithmetic import paths
 from emulator.dispatch import NotEmulated
 from emulator.ops import padding
 from emulator.ops.compute import compute_of
+
+SHARDED = paths.approximation("sharded as if interleaved")
+ROW_MAJOR = paths.approximation("row-major as if in tiles")
+WELFORD = paths.approximation("Welford's running mean as the plain one")
 
 
 def _norm(name, default_epsilon=1e-12):
@@ -22,6 +27,9 @@ def _norm(name, default_epsilon=1e-12):
         program_config=None,  # how rows are spread over cores
         recip_tensor=None,  # 1/1, 1/2, ... 1/H for the kernel's running mean
     ):
+        _tell_what_is_not_followed(input_tensor)
+        if recip_tensor is not None or getattr(program_config, "use_welford", False):
+            paths.tell(WELFORD)
         values, residual = _rows(input_tensor, residual_input_tensor)
         values, marked = padding.without_undefined_rows(values)
         result = getattr(launch.math, name)(
@@ -43,6 +51,13 @@ def _norm(name, default_epsilon=1e-12):
 
     kernel.__name__ = name
     return kernel
+
+
+def _tell_what_is_not_followed(operand):
+    if operand.sharded:
+        paths.tell(SHARDED)
+    if not operand.tiled:
+        paths.tell(ROW_MAJOR)
 
 
 def _rows(operand, residual):
@@ -76,6 +91,7 @@ def softmax(
     program_config=None,  # how rows are spread over cores
 ):
     """Along the last dimension the rows of padding are computed too, its columns become zero."""
+    _tell_what_is_not_followed(input_tensor)
     how = {
         "numeric_stable": numeric_stable,
         "compute": compute_of(compute_kernel_config),
@@ -109,6 +125,7 @@ def scale_mask_softmax(
             numeric_stable=numeric_stable,
             compute_kernel_config=compute_kernel_config,
         )
+    _tell_what_is_not_followed(input_tensor)
     return launch.math.softmax(
         input_tensor.logical,
         scale=scale,

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import eval as evaluation
+from emulator.evidence import Evidence
 from verify import accuracy
 
 from ..verify.test_accuracy import Along
@@ -63,3 +64,28 @@ def test_differences_are_judged_and_the_first_five_shown(reference):
     assert len(shown) == 5 and all("(a defect)" in line for line in shown)
     assert any("8 steps in all, 8 of them defects" in line for line in lines)
     assert not any(line.startswith("Differs") for line in printed(reference, reference.tokens))
+
+
+def test_evidence_counts_what_is_recorded_and_names_the_rest():
+    found = (
+        Evidence("ttnn.add", "bf16, bf16 -> bf16", "recorded", ("first/add",)),
+        Evidence("ttnn.add", "bfp8, bfp8 -> bfp8", "recorded", ("first/add_bf8",)),
+        Evidence("ttnn.add", "bf16, bf16 -> fp32", "derived"),
+        Evidence("ttnn.exp", "fp32 -> fp32", "derived", (), ("first/a", "second/b")),
+        Evidence("ttnn.erf", "bf16 -> bf16; erf in float32", "approximate"),
+    )
+    assert evaluation.evidence_lines(found) == [
+        "Evidence:       1 operation recorded, in 2 settings; "
+        + "2 operations derived, in 2 settings; 1 operation approximate, in 1 setting",
+        "  derived       add (bf16, bf16 -> fp32)",
+        "  derived       exp (fp32 -> fp32), 2 recordings not equalled",
+        "  approximate   erf (bf16 -> bf16; erf in float32)",
+    ]
+    assert evaluation.evidence_lines(()) == []
+
+
+def test_another_device_than_the_emulated_one_has_no_evidence(monkeypatch):
+    monkeypatch.setattr("emulator.found_evidence", lambda: pytest.fail("asked the emulation"))
+    for backend, arithmetic in (("silicon", None), ("simulator", None), ("emulated", "rounded")):
+        job = types.SimpleNamespace(backend=backend, arithmetic=arithmetic)
+        assert evaluation.evidence(job) == []
