@@ -50,14 +50,26 @@ def run(*arguments):
         (["--recordings", "nowhere"], "nowhere has no index.json; give a folder of recordings."),
         (["--family", "poetry"], "no recordings of poetry; there are binary, cache,"),
         (["--arithmetic", "mental"], "invalid choice: 'mental'"),
+        (["--set", "third"], "invalid choice: 'third'"),
+        (["--write", "--family", "unary"], "--write is of all recordings and of the kernel"),
     ],
-    ids=["folder", "family", "arithmetic"],
+    ids=["folder", "family", "arithmetic", "set", "part"],
 )
 def test_bad_input_is_told_in_a_sentence(arguments, sentence, capsys):
     with pytest.raises(SystemExit) as exit:
         fidelity.main(arguments)
     assert exit.value.code == 2
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "chosen, tables", [([], ["first", "second"]), (["--set", "second"], ["second"])]
+)
+def test_each_set_has_a_table_of_its_own(chosen, tables, capsys):
+    assert fidelity.main(["--family", "embedding", *chosen]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    headings = [line.split(":")[0] for line in lines if "recorded calls" in line]
+    assert headings == tables
 
 
 def test_a_family_without_a_line_in_the_table_is_bad_input(tmp_path, capsys):
