@@ -65,9 +65,10 @@ def test_bad_input_is_told_in_a_sentence(arguments, sentence, capsys):
 @pytest.mark.parametrize(
     "chosen, tables", [([], ["first", "second"]), (["--set", "second"], ["second"])]
 )
-def test_each_set_has_a_table_of_its_own(chosen, tables, capsys):
-    assert fidelity.main(["--family", "embedding", *chosen]) == 0
-    lines = capsys.readouterr().out.splitlines()
+def test_each_set_has_a_table_of_its_own(chosen, tables):
+    told = run("--family", "embedding", *chosen)
+    assert told.returncode == 0, told.stderr
+    lines = told.stdout.splitlines()
     headings = [line.split(":")[0] for line in lines if "recorded calls" in line]
     assert headings == tables
 
