@@ -10,7 +10,7 @@ eval: $(READY)
 	@.venv/bin/python eval.py $(MODEL) --model assets/phi3-tiny --prompt_file $(PROMPT) \
 	    --max_new_tokens 100 --min_new_tokens 100
 
-# With the figures of every comparison held against the last accepted ones; see verify/baseline.py.
+# With the figures of every comparison held against the last accepted ones; see ttnn_verify/baseline.py.
 test: $(READY)
 	@.venv/bin/python -m pytest --ignore=tests/faults --ignore=tests/locating --pcc-check baselines $(PYTEST_ARGS)
 

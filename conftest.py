@@ -1,10 +1,10 @@
 """What every test of this repository shares: the pytest plugins, for devices, figures and reports."""
 
 pytest_plugins = [
-    "verify.plugin",
-    "verify.summary",
-    "verify.run",
-    "verify.regression",
-    "verify.report.plugin",
+    "ttnn_verify.pytest_plugins.device",
+    "ttnn_verify.pytest_plugins.comparisons",
+    "ttnn_verify.pytest_plugins.outcomes",
+    "ttnn_verify.pytest_plugins.regression",
+    "ttnn_verify.pytest_plugins.report_page",
     "tests.properties.profiles",  # here, so that --hypothesis-profile knows them in every run
 ]

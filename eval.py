@@ -14,7 +14,9 @@ import types
 import torch
 import tqdm
 
-from verify import accuracy, backend, inputs, tolerance
+from ttnn_verify import backend
+from ttnn_verify.huggingface import accuracy, inputs
+from ttnn_verify.numerics import tolerance
 
 DEFAULT_PROMPT_LENGTH = 128
 MOST_DIFFERENCES = 5  # that are shown one by one
@@ -201,16 +203,16 @@ def evidence(job):
     """What the emulated device's results rest on, by operation and setting; lines of text."""
     if job.backend != "emulated" or job.arithmetic == "rounded":
         return []
-    import emulator  # here, as in verify.backend
+    import ttnn_emulator  # here, as in ttnn_verify.backend
 
-    return evidence_lines(emulator.found_evidence())
+    return evidence_lines(ttnn_emulator.found_evidence())
 
 
 def evidence_lines(found):
     """A line of counts, and one for each operation and setting that no recording covers.
 
     Args:
-        found: `emulator.evidence.Evidence`s; of none there are no lines.
+        found: `ttnn_emulator.evidence.Evidence`s; of none there are no lines.
     """
     if not found:
         return []

@@ -1,5 +1,5 @@
 """Measurements behind the figures the project states."""
 
-from verify import backend
+from ttnn_verify import backend
 
 backend.quiet()  # before a benchmark imports ttnn

@@ -15,7 +15,7 @@ import loguru
 import torch
 import ttnn
 
-import emulator
+import ttnn_emulator
 from benchmarks import document
 from model.phi3 import ATTENTION_CHUNK
 from model.precision import PRECISIONS, Attention, kernel
@@ -120,7 +120,7 @@ def main():
     columns = list(itertools.product((prefill, decode), FACTORS))
     header = ["attention", *(f"{run.__name__}, x {factor}" for run, factor in columns)]
     table = []
-    with emulator.open_device() as device:
+    with ttnn_emulator.open_device() as device:
         for setting in SETTINGS:
             cells = (cell(run(setting, factor, device)) for run, factor in columns)
             table.append([name(setting), *cells])

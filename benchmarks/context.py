@@ -14,11 +14,11 @@ import torch
 import ttnn
 
 from benchmarks import phi3_mini
-from emulator import toolchain
 from model import PRECISIONS, build
 from model.capacity import Dram, longest_cache
 from model.config import ModelConfig
 from model.phi3 import CHUNK
+from ttnn_emulator import toolchain
 
 GOALS = {"accuracy": 12_000, "performance": 32_000}  # positions at batch 1
 

@@ -26,9 +26,9 @@ import transformers
 import ttnn
 
 from benchmarks import document, phi3_mini
-from emulator import toolchain
 from model import PRECISIONS
-from verify.inputs import load_model_file
+from ttnn_emulator import toolchain
+from ttnn_verify.huggingface.inputs import load_model_file
 
 BYTES_PER_SECOND = 288e9
 FLOPS = 74e12  # at HiFi4

@@ -10,7 +10,7 @@ import resource
 import torch
 from tqdm import tqdm
 
-import emulator
+import ttnn_emulator
 from benchmarks import phi3_mini
 from model import build
 
@@ -34,11 +34,11 @@ def main():
     parser.add_argument("--layers", type=int, default=phi3_mini.N_LAYERS)
     parser.add_argument("--tokens", type=int, default=200)
     parser.add_argument(
-        "--arithmetic", choices=emulator.ARITHMETICS, default=emulator.DEFAULT_ARITHMETIC
+        "--arithmetic", choices=ttnn_emulator.ARITHMETICS, default=ttnn_emulator.DEFAULT_ARITHMETIC
     )
     options = parser.parse_args()
     config = phi3_mini.config(options.layers)
-    with emulator.open_device(arithmetic=options.arithmetic) as device:
+    with ttnn_emulator.open_device(arithmetic=options.arithmetic) as device:
         model = build(config, phi3_mini.RandomWeights(config), device, max_seq_len=256)
         print(f"{options.arithmetic} arithmetic")
         print(f"{options.layers} layers loaded: {resident():.2f} GB, peak {peak():.2f} GB")

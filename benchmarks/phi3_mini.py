@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from transformers import Phi3Config
 
-from verify.inputs import quiet_transformers
+from ttnn_verify.huggingface.inputs import quiet_transformers
 
 quiet_transformers()  # of this configuration's rope parameters it warns each time
 

@@ -15,13 +15,13 @@ import torch
 import transformers
 import ttnn
 
-import emulator
+import ttnn_emulator
 from benchmarks import document, phi3_mini
 from model import PRECISIONS, build_model
 from model.capacity import Dram, longest_cache, weights_bytes
 from model.config import ModelConfig
 from model.precision import Attention, Product
-from verify import accuracy
+from ttnn_verify.huggingface import accuracy
 
 ASSETS = document.MODEL.parents[3] / "assets"
 ACCURACY = PRECISIONS["accuracy"]
@@ -67,7 +67,7 @@ def rows(tokens):
     text = (ASSETS / "prompts" / "kjv-heldout.txt").read_text()
     reference = accuracy.reference(hf_model, tokenizer(text, return_tensors="pt").input_ids, tokens)
     full = ModelConfig.from_hf(phi3_mini.config())
-    with emulator.open_device() as device:
+    with ttnn_emulator.open_device() as device:
         dram = Dram.of(device)
         for name, fields in SETTINGS.items():
             precision = dataclasses.replace(ACCURACY, **fields)

@@ -11,10 +11,10 @@ import argparse
 import torch
 import transformers
 
-import emulator
+import ttnn_emulator
 from benchmarks import phi3_mini
 from model import build
-from verify import accuracy
+from ttnn_verify.huggingface import accuracy
 
 PROMPT_TOKENS = 155
 NEW_TOKENS = 33
@@ -28,7 +28,7 @@ def measure(layers, rounds, arithmetic):
     hf = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).eval()
     hf.load_state_dict(weights)
     ids = torch.randint(3, config.vocab_size, (1, PROMPT_TOKENS))
-    with emulator.open_device(arithmetic=arithmetic) as device:
+    with ttnn_emulator.open_device(arithmetic=arithmetic) as device:
         tt = build(config, weights, device, max_seq_len=256)
         seconds = []
         for _ in range(rounds + 1):  # the first one warms up
@@ -51,7 +51,7 @@ def main():
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
-        "--arithmetic", choices=emulator.ARITHMETICS, default=emulator.DEFAULT_ARITHMETIC
+        "--arithmetic", choices=ttnn_emulator.ARITHMETICS, default=ttnn_emulator.DEFAULT_ARITHMETIC
     )
     options = parser.parse_args()
     prefill, decode = measure(options.layers, options.rounds, options.arithmetic)

@@ -18,7 +18,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import eval as evaluation
-from verify import accuracy, backend, inputs
+from ttnn_verify import backend
+from ttnn_verify.huggingface import accuracy, inputs
 
 PHI3 = "microsoft/Phi-3-mini-128k-instruct"
 

@@ -1,7 +1,9 @@
 """A result of the model, compared with Hugging Face's and judged by the noise of its roundings."""
 
-from verify import metrics, module_noise, summary, tolerance
-from verify.floor import Floor
+from ttnn_verify.huggingface import module_floors
+from ttnn_verify.numerics import metrics, tolerance
+from ttnn_verify.numerics.floors import Floor
+from ttnn_verify.pytest_plugins import comparisons
 
 
 def check(part, case, expected, noisy, actual, record=None):
@@ -13,7 +15,7 @@ def check(part, case, expected, noisy, actual, record=None):
         expected, noisy: Hugging Face's result, exactly and with a device's roundings, `[..., S, W]`.
         record: pytest's record_property.
     """
-    _check(part, case, expected, actual, module_noise.floor(expected, noisy), record)
+    _check(part, case, expected, actual, module_floors.floor(expected, noisy), record)
 
 
 def check_row(part, case, expected, noisy, row, actual, record=None):
@@ -23,8 +25,8 @@ def check_row(part, case, expected, noisy, row, actual, record=None):
     no smaller than that of all rows together.
     """
     due, noise = (x[..., row : row + 1, :] for x in (expected, noisy))
-    usual = module_noise.floor(expected, noisy).relative_l2
-    floor = module_noise.larger(module_noise.floor(due, noise), Floor(usual, usual))
+    usual = module_floors.floor(expected, noisy).relative_l2
+    floor = module_floors.larger(module_floors.floor(due, noise), Floor(usual, usual))
     _check(part, case, due, actual, floor, record)
 
 
@@ -38,5 +40,5 @@ def _check(part, case, expected, actual, floor, record):
     verdict = tolerance.judge(comparison, floor)
     if record:
         moved = floor == tolerance.MOVEMENT
-        record(*summary.entry(part, f"{part}-{case}", comparison, verdict, moved))
+        record(*comparisons.entry(part, f"{part}-{case}", comparison, verdict, moved))
     assert verdict.passed, f"{part}-{case}: {verdict.line}; {comparison}"

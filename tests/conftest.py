@@ -6,7 +6,7 @@ import pytest
 import torch
 import transformers
 
-from verify import golden
+from ttnn_verify.huggingface import golden
 
 from .due import Due
 

@@ -5,7 +5,7 @@ import dataclasses
 import torch
 import transformers
 
-from verify import golden, module_noise
+from ttnn_verify.huggingface import golden, module_floors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Due:
     _noisy: dict = dataclasses.field(default_factory=dict)
 
     def __getitem__(self, name):
-        """Hugging Face's values, by `verify.submodules`' names."""
+        """Hugging Face's values, by `ttnn_verify.huggingface.submodules`' names."""
         return self.golden.values[name]
 
     def noisy(self, name):
@@ -29,19 +29,19 @@ class Due:
     def noisy_stack(self, name):
         """The same, of the whole model that hands its noise on."""
         if "stack" not in self._noisy:
-            self._noisy["stack"] = module_noise.values(self.hf_model, self.golden.tokens)
+            self._noisy["stack"] = module_floors.values(self.hf_model, self.golden.tokens)
         return self._noisy["stack"][name]
 
     def _run(self, name):
         if name == "logits":
             last = self[f"layers.{len(self.hf_model.model.layers) - 1}.output"]
             head = torch.nn.Sequential(self.hf_model.model.norm, self.hf_model.lm_head)
-            return module_noise.run(head, last)
+            return module_floors.run(head, last)
         at, part = name.rsplit(".", 1)
         layer = self.hf_model.get_submodule(f"model.{at}")
         if part in ("q", "k"):
-            x = module_noise.to_bf16(self[name + "_unrotated"])
-            return module_noise.rope(x, x, self["cos"], self["sin"])[0]
+            x = module_floors.to_bf16(self[name + "_unrotated"])
+            return module_floors.rope(x, x, self["cos"], self["sin"])[0]
         module, fed, seen = {
             "input_norm": (layer.input_layernorm, "input", {}),
             "post_norm": (layer.post_attention_layernorm, "residual", {}),
@@ -49,7 +49,7 @@ class Due:
             "down": (layer.mlp, "post_norm", {}),
             "output": (layer, "input", self._positions()),
         }[part]
-        return module_noise.run(module, self[f"{at}.{fed}"], **seen)
+        return module_floors.run(module, self[f"{at}.{fed}"], **seen)
 
     def _positions(self):
         """What an attention wants beside its input: cos and sin, and the causal mask."""

@@ -6,14 +6,14 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-OURS = {"emulator", "model", "verify", "tests", "scripts", "eval"}
+OURS = {"ttnn_emulator", "model", "ttnn_verify", "tests", "scripts", "eval"}
 
 # folder -> what a file in it may not import
 FORBIDDEN = {
     "model": OURS - {"model"},
-    "emulator": OURS - {"emulator"},
-    "emulator/arithmetic": {"ttnn", "transformers"},
-    "verify": {"tests", "scripts", "eval"},
+    "ttnn_emulator": OURS - {"ttnn_emulator"},
+    "ttnn_emulator/arithmetic": {"ttnn", "transformers"},
+    "ttnn_verify": {"tests", "scripts", "eval"},
 }
 
 
@@ -42,8 +42,8 @@ def test_arrows_go_one_way(folder):
 def test_arithmetic_imports_nothing_else_of_the_emulator():
     wrong = [
         f"{file.relative_to(ROOT)} imports {name}"
-        for file in (ROOT / "emulator/arithmetic").rglob("*.py")
+        for file in (ROOT / "ttnn_emulator/arithmetic").rglob("*.py")
         for name in imported(file)
-        if name.startswith("emulator") and not name.startswith("emulator.arithmetic")
+        if name.startswith("ttnn_emulator") and not name.startswith("ttnn_emulator.arithmetic")
     ]
     assert not wrong

@@ -2,8 +2,9 @@
 
 import pytest
 
-from verify import module_noise, tolerance
-from verify.inputs import load_model_file
+from ttnn_verify.huggingface import module_floors
+from ttnn_verify.huggingface.inputs import load_model_file
+from ttnn_verify.numerics import tolerance
 
 from ..conftest import ASSETS, CACHE_LENGTH
 
@@ -25,5 +26,5 @@ def tt_model(build):
 @pytest.fixture(scope="session")
 def logits_limit(due):
     """The relative L2 that logits may be off: what decides whether a choice was a near-tie."""
-    noise = module_noise.floor(due["logits"], due.noisy_stack("logits"))
+    noise = module_floors.floor(due["logits"], due.noisy_stack("logits"))
     return tolerance.K * noise.relative_l2

@@ -14,7 +14,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import eval as evaluation
 from scripts import run_eval
-from verify import backend, inputs
+from ttnn_verify import backend
+from ttnn_verify.huggingface import inputs
 
 ROOT = pathlib.Path(evaluation.__file__).parent
 CHECKPOINT = ROOT / "assets" / "phi3-tiny"

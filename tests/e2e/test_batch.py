@@ -8,7 +8,7 @@ import model.phi3
 from model import build_model
 from model.cache import SKIP
 from model.generation import MAX_BATCH
-from verify import metrics
+from ttnn_verify.numerics import metrics
 
 LENGTHS = (40, 33, 7)
 PAD = 3

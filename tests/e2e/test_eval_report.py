@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import eval as evaluation
-from emulator.evidence import Evidence
-from verify import accuracy
+from ttnn_emulator.evidence import Evidence
+from ttnn_verify.huggingface import accuracy
 
 from ..verify.test_accuracy import Along
 from ..verify.test_golden import IDS, small_model
@@ -85,7 +85,7 @@ def test_evidence_counts_what_is_recorded_and_names_the_rest():
 
 
 def test_another_device_than_the_emulated_one_has_no_evidence(monkeypatch):
-    monkeypatch.setattr("emulator.found_evidence", lambda: pytest.fail("asked the emulation"))
+    monkeypatch.setattr("ttnn_emulator.found_evidence", lambda: pytest.fail("asked the emulation"))
     for backend, arithmetic in (("silicon", None), ("simulator", None), ("emulated", "rounded")):
         job = types.SimpleNamespace(backend=backend, arithmetic=arithmetic)
         assert evaluation.evidence(job) == []

@@ -7,7 +7,8 @@ sequence is longer than `original_max_position_embeddings`.
 import pytest
 import torch
 
-from verify import accuracy, golden, metrics, tolerance
+from ttnn_verify.huggingface import accuracy, golden
+from ttnn_verify.numerics import metrics, tolerance
 
 from ..checking import check
 from ..conftest import CACHE_LENGTH

@@ -5,7 +5,7 @@ import torch
 import ttnn
 
 from model.cache import PAGE
-from verify import tolerance
+from ttnn_verify.numerics import tolerance
 
 from ..checking import check, check_row
 from ..conftest import CACHE_LENGTH

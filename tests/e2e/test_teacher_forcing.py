@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from verify import accuracy, metrics, module_noise, tolerance
+from ttnn_verify.huggingface import accuracy, module_floors
+from ttnn_verify.numerics import metrics, tolerance
 
 from ..checking import check
 
@@ -19,7 +20,7 @@ def reference(hf_model, prompt_ids):
 def noisy(hf_model, reference):
     """[T, V]: the reference's logits with a device's roundings."""
     text = torch.cat((reference.prompt_ids, reference.tokens[None]), 1)[:, :-1]
-    return module_noise.values(hf_model, text)["logits"][0, -len(reference.tokens) :]
+    return module_floors.values(hf_model, text)["logits"][0, -len(reference.tokens) :]
 
 
 @pytest.mark.parametrize("way", ["prefill", "decode"])
@@ -30,7 +31,7 @@ def test_teacher_forcing_agrees(way, tt_model, reference, noisy, record_property
     exact = reference.logits
     check("e2e.teacher_forcing", way, exact[None], noisy[None], score.logits[None], record_property)
 
-    floor = module_noise.floor(exact, noisy)
+    floor = module_floors.floor(exact, noisy)
     defects = score.defects(tolerance.K * floor.relative_l2)
     assert not defects, "Hugging Face was sure:\n" + "\n".join(map(str, defects))
     assert not score.implausible, f"steps {score.implausible}: not among HF's first 100"

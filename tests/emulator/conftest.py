@@ -4,8 +4,8 @@ import pathlib
 
 import pytest
 
-import emulator
-from verify.plugin import BACKEND
+import ttnn_emulator
+from ttnn_verify.pytest_plugins.device import BACKEND
 
 HERE = pathlib.Path(__file__).parent
 
@@ -24,5 +24,5 @@ def device(device):
 
     What the kernels make of it is the subject of test_replay.py.
     """
-    with emulator.reckoning("rounded"):
+    with ttnn_emulator.reckoning("rounded"):
         yield device

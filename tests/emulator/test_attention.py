@@ -7,11 +7,11 @@ import torch
 import ttnn
 from transformers.models.phi3.modeling_phi3 import eager_attention_forward
 
-from emulator.arithmetic import rounded_attention
-from emulator.dispatch import NotEmulated
 from tests.emulator.placing import bf16, contents, in_rows, on_cores, on_tiles, padded_with
-from verify.metrics import relative_l2
-from verify.tolerance import bf16_relative_l2
+from ttnn_emulator.arithmetic.rounded import rounded_attention
+from ttnn_emulator.dispatch import NotEmulated
+from ttnn_verify.numerics.metrics import relative_l2
+from ttnn_verify.numerics.tolerance import bf16_relative_l2
 
 sdpa = ttnn.transformer.scaled_dot_product_attention
 sdpa_decode = ttnn.transformer.scaled_dot_product_attention_decode

@@ -10,8 +10,8 @@ import pytest
 import torch
 import ttnn
 
-import emulator
-from emulator.ops import creation, eltwise_unary, embedding, heads, kv_cache, movement, rotary
+import ttnn_emulator
+from ttnn_emulator.ops import creation, eltwise_unary, embedding, heads, kv_cache, movement, rotary
 
 from .placing import bf16, contents, in_rows, on_cores, on_tiles
 
@@ -22,7 +22,7 @@ BLOCK_FORMATS = [ttnn.bfloat8_b, ttnn.bfloat4_b]
 
 @pytest.fixture
 def device(device):
-    with emulator.reckoning("kernel"):
+    with ttnn_emulator.reckoning("kernel"):
         yield device
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 import ttnn
 
-import emulator
+import ttnn_emulator
 from tests.emulator.placing import bf16, in_rows, on_cores, on_tiles
 
 experimental, transformer = ttnn.experimental, ttnn.transformer
@@ -391,7 +391,7 @@ each = pytest.mark.parametrize("edge", EDGES, ids=lambda edge: edge.name.replace
 
 @each
 def test_what_an_operand_does_not_hold_is_refused(device, edge):
-    with pytest.raises(emulator.OutOfBounds) as error:
+    with pytest.raises(ttnn_emulator.OutOfBounds) as error:
         edge.call(device, edge.beyond)
     assert re.match(r"ttnn\.\S+ " + re.escape(edge.sentence), str(error.value))
 
@@ -416,6 +416,6 @@ def test_a_trace_is_refused_when_it_is_executed(device):
     trace = ttnn.begin_trace_capture(device, cq_id=0)
     step()
     ttnn.end_trace_capture(device, trace, cq_id=0)
-    with pytest.raises(emulator.OutOfBounds, match="row 8 of weight"):
+    with pytest.raises(ttnn_emulator.OutOfBounds, match="row 8 of weight"):
         ttnn.execute_trace(device, trace, cq_id=0)
     ttnn.release_trace(device, trace)

@@ -9,7 +9,7 @@ import pytest
 import torch
 import ttnn
 
-import emulator
+import ttnn_emulator
 
 DTYPES = [ttnn.bfloat16, ttnn.bfloat8_b, ttnn.bfloat4_b, ttnn.float32]
 SHAPES = [(32, 32), (1, 1, 37, 80), (2, 3, 1, 96), (5, 33)]
@@ -113,15 +113,17 @@ def test_an_allocated_tensor_is_recognisably_undefined(device):
 
 def test_an_operation_without_arithmetic_names_itself_and_its_tensors(device):
     tensor = on_tiles(device, torch.ones(1, 1, 37, 80))
-    with pytest.raises(emulator.NotEmulated) as error:
+    with pytest.raises(ttnn_emulator.NotEmulated) as error:
         ttnn.digamma(tensor)
     assert "ttnn.digamma(bfloat16 [1, 1, 37, 80] tile)" in str(error.value)
-    assert "emulator/ops/" in str(error.value)
+    assert "ttnn_emulator/ops/" in str(error.value)
 
 
 def test_an_argument_without_arithmetic_is_named(device):
     tensor = on_tiles(device, torch.ones(32, 32))
-    with pytest.raises(emulator.NotEmulated, match="'output_tile'.*emulator/ops/matmul.py"):
+    with pytest.raises(
+        ttnn_emulator.NotEmulated, match="'output_tile'.*ttnn_emulator/ops/matmul.py"
+    ):
         ttnn.matmul(tensor, tensor, output_tile=ttnn.Tile([32, 32]))
 
 
@@ -130,7 +132,7 @@ def test_a_tensor_nobody_wrote_cannot_be_read(device):
     unseen = ttnn._ttnn.operations.core.allocate_tensor_on_device(
         spec.shape, spec.dtype, spec.layout, device
     )
-    with pytest.raises(emulator.UnknownContents, match=r"\(32, 32\)"):
+    with pytest.raises(ttnn_emulator.UnknownContents, match=r"\(32, 32\)"):
         ttnn.to_torch(unseen)
 
 
@@ -142,7 +144,7 @@ def test_a_deallocated_tensor_cannot_be_read(device):
 
 
 def test_host_only_methods_refuse_device_tensors(device):
-    with pytest.raises(emulator.NotEmulated, match="host_buffer"):
+    with pytest.raises(ttnn_emulator.NotEmulated, match="host_buffer"):
         on_tiles(device, torch.ones(32, 32)).host_buffer()
 
 
@@ -165,8 +167,8 @@ def test_contents_go_when_their_buffers_go(device):
     for step in range(1200):
         ttnn.add(tensor, tensor)
         if step == 600:
-            before = emulator.contents_bytes()
-    assert emulator.contents_bytes() <= before + (64 << 20)
+            before = ttnn_emulator.contents_bytes()
+    assert ttnn_emulator.contents_bytes() <= before + (64 << 20)
 
 
 def test_comparison_mode_sees_the_emulated_contents(device):
@@ -192,7 +194,10 @@ ttnn.close_device(device)
 
 def run(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "emulator", *arguments], check=False, capture_output=True, text=True
+        [sys.executable, "-m", "ttnn_emulator", *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
     )
 
 
@@ -211,13 +216,13 @@ def test_a_missing_script_is_one_sentence():
 
 def test_a_closed_device_opens_again_and_nothing_stays_installed():
     code = """
-import ttnn, torch, emulator
+import ttnn, torch, ttnn_emulator
 genuine = ttnn.add.function
 for value in (1.0, 2.0):
-    with emulator.open_device() as device:
+    with ttnn_emulator.open_device() as device:
         t = ttnn.from_torch(torch.full((4, 4), value), layout=ttnn.TILE_LAYOUT, device=device)
         print(float(ttnn.to_torch(t)[0, 0]))
-assert ttnn.add.function is genuine and emulator.contents_bytes() == 0
+assert ttnn.add.function is genuine and ttnn_emulator.contents_bytes() == 0
 """
     result = subprocess.run(
         [sys.executable, "-c", code], check=False, capture_output=True, text=True

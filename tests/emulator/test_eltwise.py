@@ -5,7 +5,7 @@ import torch
 import ttnn
 from torch.nn import functional
 
-import emulator
+import ttnn_emulator
 from tests.emulator.placing import in_rows, on_tiles
 from tests.emulator.rounding import assert_rounded_once
 
@@ -169,7 +169,7 @@ def test_activation_parameter_is_heeded(x, device):
 
 
 def test_unknown_activation_is_refused(x, device):
-    with pytest.raises(emulator.NotEmulated, match="LGAMMA"):
+    with pytest.raises(ttnn_emulator.NotEmulated, match="LGAMMA"):
         ttnn.add(on_tiles(device, x), 0.0, activations=[ttnn.UnaryOpType.LGAMMA])
 
 

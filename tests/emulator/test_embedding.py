@@ -4,8 +4,8 @@ import pytest
 import torch
 import ttnn
 
-from emulator import NotEmulated
 from tests.emulator.placing import bf16, in_rows
+from ttnn_emulator import NotEmulated
 
 LAYOUTS = {"rows": ttnn.ROW_MAJOR_LAYOUT, "tiles": ttnn.TILE_LAYOUT}
 

@@ -4,16 +4,17 @@ import pytest
 import torch
 import ttnn
 
-import emulator
-from emulator.arithmetic import kernel_eltwise, paths
-from emulator.evidence import Evidence, Journal, status_of
+import ttnn_emulator
+from ttnn_emulator.arithmetic import paths
+from ttnn_emulator.arithmetic.exact import elementwise
+from ttnn_emulator.evidence import Evidence, Journal, status_of
 
 TWO_TILES = (1, 1, 32, 64)
 
 
 @pytest.fixture(autouse=True)
 def kernels(device):
-    with emulator.reckoning(arithmetic="kernel"):
+    with ttnn_emulator.reckoning(arithmetic="kernel"):
         yield
 
 
@@ -29,13 +30,13 @@ def compute(fidelity="HiFi4", **how):
 
 
 def of_last():
-    found = emulator.last_evidence()
+    found = ttnn_emulator.last_evidence()
     return found.setting, found.status
 
 
 def test_a_recorded_setting_names_its_recordings(device):
     ttnn.silu(put(device))
-    found = emulator.last_evidence()
+    found = ttnn_emulator.last_evidence()
     assert (found.operation, found.setting, found.status) == (
         "ttnn.silu",
         "bf16 -> bf16",
@@ -90,9 +91,7 @@ def test_copies_have_one_setting_unless_a_block_format_is_packed_again(device):
     assert of_last() == ("copies; of bfp8", "derived")
 
 
-@pytest.mark.parametrize(
-    "name", sorted(set(kernel_eltwise.NOT_FOLLOWED) & set(dir(ttnn)) - {"pow"})
-)
+@pytest.mark.parametrize("name", sorted(set(elementwise.NOT_FOLLOWED) & set(dir(ttnn)) - {"pow"}))
 def test_every_function_that_is_not_followed_is_approximate(device, name):
     slope = [0.1] if name == "leaky_relu" else []
     getattr(ttnn, name)(put(device), *slope)
@@ -102,7 +101,7 @@ def test_every_function_that_is_not_followed_is_approximate(device, name):
 def test_recordings_do_not_make_an_approximation_exact(device):
     """Float32 rounded once agrees with the recorded values of sinh; it is not what the kernel does."""
     ttnn.sinh(put(device))
-    assert emulator.last_evidence().recordings and of_last()[1] == "approximate"
+    assert ttnn_emulator.last_evidence().recordings and of_last()[1] == "approximate"
 
 
 def test_a_window_in_decode_attention_is_approximate(device):
@@ -138,33 +137,33 @@ def test_each_setting_is_listed_once(device):
     x = put(device)
     for _ in range(3):
         ttnn.square(x)
-    found = [one for one in emulator.found_evidence() if one.operation == "ttnn.square"]
+    found = [one for one in ttnn_emulator.found_evidence() if one.operation == "ttnn.square"]
     assert [one.setting for one in found].count("bf16 -> bf16") == 1
 
 
 def test_other_arithmetic_claims_nothing(device):
     ttnn.square(put(device))
-    before, calls = emulator.last_evidence(), emulator.computed_calls()
-    with emulator.reckoning(arithmetic="rounded"):
+    before, calls = ttnn_emulator.last_evidence(), ttnn_emulator.computed_calls()
+    with ttnn_emulator.reckoning(arithmetic="rounded"):
         ttnn.silu(put(device))
-    assert (emulator.last_evidence(), emulator.computed_calls()) == (before, calls)
+    assert (ttnn_emulator.last_evidence(), ttnn_emulator.computed_calls()) == (before, calls)
 
 
 def test_a_trace_is_noted_when_it_is_executed(device):
     x = put(device)
     ttnn.abs(x)
-    calls = emulator.computed_calls()
+    calls = ttnn_emulator.computed_calls()
     trace = ttnn.begin_trace_capture(device)
     ttnn.abs(x)
     ttnn.end_trace_capture(device, trace)
-    assert emulator.computed_calls() == calls
+    assert ttnn_emulator.computed_calls() == calls
     ttnn.execute_trace(device, trace)
     ttnn.release_trace(device, trace)
-    assert emulator.computed_calls() == calls + 1
+    assert ttnn_emulator.computed_calls() == calls + 1
 
 
 def test_facts_of_an_interrupted_call_are_not_told_of_the_next(device):
-    paths.tell(kernel_eltwise.POWER)
+    paths.tell(elementwise.POWER)
     ttnn.abs(put(device))
     assert of_last() == ("bf16 -> bf16", "recorded")
 

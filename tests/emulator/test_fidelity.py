@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from emulator.fidelity import __main__ as fidelity
-from emulator.fidelity import recordings
-from emulator.fidelity.figures import Figures, Limit, compare, ulps
+from ttnn_emulator.fidelity import __main__ as fidelity
+from ttnn_emulator.fidelity import recordings
+from ttnn_emulator.fidelity.figures import Figures, Limit, compare, ulps
 
 
 def record(folder, op, family, attributes, dtype="bfloat16", **tensors):
@@ -37,7 +37,7 @@ def record(folder, op, family, attributes, dtype="bfloat16", **tensors):
 
 
 def run(*arguments):
-    command = [sys.executable, "-m", "emulator.fidelity", *map(str, arguments)]
+    command = [sys.executable, "-m", "ttnn_emulator.fidelity", *map(str, arguments)]
     return subprocess.run(command, check=False, capture_output=True, text=True)
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 import ttnn
 
-from emulator.dispatch import NotEmulated
 from tests.emulator.placing import bf16, contents, on_cores, on_tiles, padded_with
+from ttnn_emulator.dispatch import NotEmulated
 
 SPLITS = [  # batch, sequence, heads, kv heads, head_dim
     (1, 32, 4, 4, 96),

@@ -6,16 +6,17 @@ import pytest
 import torch
 import ttnn
 
-import emulator
-from emulator.arithmetic import kernel, rounded
-from emulator.ops import padding
+import ttnn_emulator
+from ttnn_emulator.arithmetic.exact import exact
+from ttnn_emulator.arithmetic.rounded import rounded
+from ttnn_emulator.ops.common import padding
 
 from .placing import contents, on_cores, on_tiles, padded_with
 
 
 @pytest.fixture
 def device(device):
-    with emulator.reckoning("kernel"):
+    with ttnn_emulator.reckoning("kernel"):
         yield device
 
 
@@ -47,7 +48,7 @@ def w(device):
 
 @pytest.mark.parametrize("name", rounded.__all__)
 def test_both_arithmetics_take_the_same_arguments(name):
-    ours, theirs = (inspect.signature(getattr(module, name)) for module in (kernel, rounded))
+    ours, theirs = (inspect.signature(getattr(module, name)) for module in (exact, rounded))
     keywords = {p for p in theirs.parameters.values() if p.kind is p.KEYWORD_ONLY}
     if not any(p.kind is p.VAR_KEYWORD for p in ours.parameters.values()):
         named = {p.name for p in ours.parameters.values()}
@@ -57,26 +58,26 @@ def test_both_arithmetics_take_the_same_arguments(name):
 
 
 def test_both_arithmetics_have_the_same_functions():
-    assert sorted(kernel.__all__) == sorted(rounded.__all__)
+    assert sorted(exact.__all__) == sorted(rounded.__all__)
 
 
 def test_an_unknown_arithmetic_is_refused(device):
     with (
         pytest.raises(ValueError, match="'exact'.*kernel, rounded"),
-        emulator.reckoning("exact"),
+        ttnn_emulator.reckoning("exact"),
     ):
         pass
 
 
 def test_another_arithmetic_than_the_installed_one_is_refused(device):
     with pytest.raises(ValueError, match=r"'rounded'.*already emulates with 'kernel'"):
-        emulator.install("rounded")
+        ttnn_emulator.install("rounded")
 
 
 def test_a_reckoning_ends_with_its_block(device):
-    with emulator.reckoning("rounded", cores=(8, 9)):
-        assert emulator.installed_arithmetic() == "rounded"
-    assert emulator.installed_arithmetic() == "kernel"
+    with ttnn_emulator.reckoning("rounded", cores=(8, 9)):
+        assert ttnn_emulator.installed_arithmetic() == "rounded"
+    assert ttnn_emulator.installed_arithmetic() == "kernel"
 
 
 # --- which arithmetic an op takes ----------------------------------------------------------------
@@ -105,7 +106,7 @@ def test_blocks_of_k_follow_the_grid(x, device):
     w = on_tiles(device, torch.randn(1024, 1024) * 0.03)
     x = on_tiles(device, torch.randn(1, 1, 1024, 1024))
     here = ttnn.linear(x, w)
-    with emulator.reckoning(cores=(7, 8)):
+    with ttnn_emulator.reckoning(cores=(7, 8)):
         elsewhere = ttnn.linear(x, w)
     assert not same(here, elsewhere)
 

@@ -4,8 +4,8 @@ import collections
 
 import ttnn
 
-from emulator.ops import FAMILIES, KERNELS
-from emulator.ops.transfer import TRANSFERS
+from ttnn_emulator.ops import FAMILIES, KERNELS
+from ttnn_emulator.transfer import TRANSFERS
 
 
 def test_an_operation_has_one_kernel():

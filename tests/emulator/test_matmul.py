@@ -5,10 +5,10 @@ import torch
 import ttnn
 from torch.nn import functional
 
-from emulator.arithmetic import rounded
-from emulator.arithmetic.matrix_plan import Product
 from tests.emulator.placing import contents, on_tiles, padded_with
 from tests.emulator.rounding import assert_rounded_once
+from ttnn_emulator.arithmetic.exact.matrix.matrix_plan import Product
+from ttnn_emulator.arithmetic.rounded import rounded
 
 
 def normal(*shape):

@@ -7,13 +7,13 @@ import pytest
 import torch
 import ttnn
 
-import emulator
-from emulator.evidence import recorded
-from emulator.fidelity import note, recordings
-from emulator.fidelity.__main__ import EXACT, measure, row_of
-from emulator.fidelity.recorded_call import Call, NotReplayable
-from emulator.fidelity.references import defined, exact
-from emulator.fidelity.replay import RECORDED_CORES, replay
+import ttnn_emulator
+from ttnn_emulator.evidence import recorded
+from ttnn_emulator.fidelity import note, recordings
+from ttnn_emulator.fidelity.__main__ import EXACT, measure, row_of
+from ttnn_emulator.fidelity.recorded_call import Call, NotReplayable
+from ttnn_emulator.fidelity.references import defined, exact
+from ttnn_emulator.fidelity.replay import RECORDED_CORES, replay
 
 SERIES = "the kernel's series is not followed: float32, rounded once"
 
@@ -48,7 +48,7 @@ def path(case):
 @functools.cache
 def replayed(device, case):
     """The case's figures and evidence."""
-    with emulator.reckoning(arithmetic="kernel", cores=RECORDED_CORES):
+    with ttnn_emulator.reckoning(arithmetic="kernel", cores=RECORDED_CORES):
         [(_, figures, evidence)], refusals = measure([case], device)
     assert not refusals
     return figures, evidence
@@ -78,7 +78,7 @@ def test_evidence_of_a_replayed_call_is_what_the_note_says(device, case):
         if case.path in found[kind]
     }
     happened = set() if evidence is None else {(evidence.operation, evidence.setting, kind)}
-    assert told == happened, "bring the note up to date: python -m emulator.fidelity --write"
+    assert told == happened, "bring the note up to date: python -m ttnn_emulator.fidelity --write"
 
 
 def test_the_note_is_of_recordings_that_are_there():
@@ -94,7 +94,7 @@ def test_the_note_is_of_recordings_that_are_there():
 
 def test_the_readme_has_the_note_of_the_recordings():
     text = note.README.read_text()
-    assert "\n".join(note.current()) in text, "run python -m emulator.fidelity --write"
+    assert "\n".join(note.current()) in text, "run python -m ttnn_emulator.fidelity --write"
 
 
 def test_cases_that_are_not_equal_are_recorded():
@@ -103,7 +103,7 @@ def test_cases_that_are_not_equal_are_recorded():
 
 @pytest.mark.parametrize("case", [c for c in recordings.all_cases() if moves(c)], ids=path)
 def test_rounded_arithmetic_moves_the_same_values(device, case):
-    with emulator.reckoning(arithmetic="rounded"):
+    with ttnn_emulator.reckoning(arithmetic="rounded"):
         made = replay(case, device)
     for name, ours in made.items():
         padded = case.tensors[name].get("stored") == "padded"
@@ -124,7 +124,7 @@ def rounds_once(case):
 
 @pytest.mark.parametrize("case", [c for c in recordings.all_cases() if rounds_once(c)], ids=path)
 def test_rounded_arithmetic_is_nearer_to_exact_than_the_kernels(device, case):
-    with emulator.reckoning(arithmetic="rounded"):
+    with ttnn_emulator.reckoning(arithmetic="rounded"):
         made = replay(case, device)
     for name, values in made.items():
         logical = tuple(slice(0, size) for size in case.tensors[name]["shape"])

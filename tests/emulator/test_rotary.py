@@ -5,10 +5,10 @@ import torch
 import ttnn
 from transformers.models.phi3.modeling_phi3 import apply_rotary_pos_emb
 
-from emulator.dispatch import NotEmulated
 from tests.emulator.placing import bf16, on_cores, on_tiles
-from verify.metrics import relative_l2
-from verify.tolerance import bf16_relative_l2
+from ttnn_emulator.dispatch import NotEmulated
+from ttnn_verify.numerics.metrics import relative_l2
+from ttnn_verify.numerics.tolerance import bf16_relative_l2
 
 # cos and sin are given in bf16, so rounded arithmetic rounds its result and nothing else.
 ROUNDED_ONCE = bf16_relative_l2(1)

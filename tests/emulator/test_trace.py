@@ -4,7 +4,7 @@ import pytest
 import torch
 import ttnn
 
-from emulator.ops.padding import UNDEFINED_BFLOAT16
+from ttnn_emulator.ops.common.padding import UNDEFINED_BFLOAT16
 
 ONES = torch.ones(32, 32)
 

@@ -7,8 +7,8 @@ import dataclasses
 
 import torch
 
-from emulator.arithmetic.compute import Step
-from emulator.memory import DeviceTensor
+from ttnn_emulator.arithmetic.compute import Step
+from ttnn_emulator.memory import DeviceTensor
 
 from .inject import Fault, argument, arithmetic, first_operand, holding, kernels, nothing, result
 from .product_faults import faces_exchanged, narrow_sums

@@ -7,7 +7,7 @@ import pytest
 from model import build_model
 from tests.layers.conftest import weights
 from tests.layers.parts import Parts
-from verify.plugin import BACKEND
+from ttnn_verify.pytest_plugins.device import BACKEND
 
 from .summary import pytest_terminal_summary
 

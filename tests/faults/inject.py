@@ -9,12 +9,12 @@ from unittest import mock
 import torch
 import ttnn
 
-import emulator
 import model.cache
 import model.phi3
 import model.rope
 import model.weights
-from emulator.memory import Contents
+import ttnn_emulator
+from ttnn_emulator.memory import Contents
 
 TIERS = ("ops", "layers", "e2e")  # lowest first
 
@@ -59,7 +59,7 @@ def kernels(names, change):
     def injected():
         with contextlib.ExitStack() as stack:
             for name in [names] if isinstance(names, str) else names:
-                stack.enter_context(emulator.kernel_replaced(name, change))
+                stack.enter_context(ttnn_emulator.kernel_replaced(name, change))
             yield
 
     return injected

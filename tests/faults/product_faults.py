@@ -8,8 +8,8 @@ import itertools
 
 import torch
 
-from emulator.arithmetic import formats
-from emulator.arithmetic.compute import Compute
+from ttnn_emulator.arithmetic import formats
+from ttnn_emulator.arithmetic.compute import Compute
 
 from .inject import Fault, argument, arithmetic, kernels, result
 

@@ -3,7 +3,7 @@
 import pytest
 import ttnn
 
-import emulator
+import ttnn_emulator
 
 from . import summary
 from .catalogue import FAULTS
@@ -15,7 +15,7 @@ from .tiers import LAYER_CHECKS, MODEL_CHECKS, caught_by, checks, fails, op_chec
 def test_the_lowest_tier_that_can_see_it_catches(fault, request, device, record_property):
     # Kernel arithmetic is slow: what only it shows is not looked for above the tier that is due.
     tiers = TIERS if fault.arithmetic == "rounded" else TIERS[: TIERS.index(fault.tier) + 1]
-    with emulator.reckoning(fault.arithmetic):
+    with ttnn_emulator.reckoning(fault.arithmetic):
         with fault.inject():
             caught = {tier: caught_by(checks(tier, fault), request) for tier in tiers}
         false_alarm = caught["ops"] and fails(caught["ops"][1], request)
@@ -41,7 +41,7 @@ def test_the_lowest_tier_that_can_see_it_catches(fault, request, device, record_
     ],
 )
 def test_without_a_fault_the_checks_pass(arithmetic, run, request, device):
-    with emulator.reckoning(arithmetic):
+    with ttnn_emulator.reckoning(arithmetic):
         run(request)
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 import ttnn
 
-import emulator
 import model.phi3
+import ttnn_emulator
 
 from .inject import arithmetic, calls, kernels, result
 
@@ -61,4 +61,4 @@ def test_a_changed_call_is_the_models_alone(device):
 
 def test_an_operation_without_a_kernel_cannot_be_replaced(device):
     with pytest.raises(ValueError, match="ttnn.no_such_operation"):
-        emulator.kernel_replaced("ttnn.no_such_operation", twice).__enter__()
+        ttnn_emulator.kernel_replaced("ttnn.no_such_operation", twice).__enter__()

@@ -18,7 +18,8 @@ from tests.layers.parts import place, rotated
 from tests.ops import test_ops
 from tests.ops.checking import check as check_op
 from tests.ops.table import OPS
-from verify import metrics, module_noise, tolerance
+from ttnn_verify.huggingface import module_floors
+from ttnn_verify.numerics import metrics, tolerance
 
 
 def checks(tier, fault):
@@ -89,7 +90,7 @@ def long_rope(request):
     tables = hf_model.model.rotary_emb(x, torch.arange(longest)[None])
     cos, sin = (table[:, :rows] for table in tables)
     expected, _ = apply_rotary_pos_emb(x, x, cos, sin)
-    noisy, _ = module_noise.rope(x, x, cos, sin)
+    noisy, _ = module_floors.rope(x, x, cos, sin)
     rope = RotaryEmbedding(config.rope, config.head_dim, 1, longest, device)
     actual = rotated(rope, x, device, long=rope.is_long(longest))
     check("layers.rotation", "long", expected, noisy, actual)
@@ -103,7 +104,7 @@ def small_rms_norm(request):
     weights = DeviceWeights({"ones": torch.ones(hidden)}, device)
     theirs, ours = Phi3RMSNorm(hidden, eps), RMSNorm(weights, "ones", eps)
     actual = ttnn.to_torch(ours(place(x[None], device)))[0].float()
-    check("layers.rms_norm", "small", theirs(x).detach(), module_noise.run(theirs, x), actual)
+    check("layers.rms_norm", "small", theirs(x).detach(), module_floors.run(theirs, x), actual)
 
 
 LAYER_CHECKS = [

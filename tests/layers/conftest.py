@@ -6,7 +6,7 @@ import transformers
 from transformers.models.phi3.modeling_phi3 import Phi3RotaryEmbedding
 
 from benchmarks import phi3_mini
-from verify import golden
+from ttnn_verify.huggingface import golden
 
 from ..conftest import CACHE_LENGTH
 from ..due import Due

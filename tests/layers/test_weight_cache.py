@@ -7,8 +7,8 @@ import torch
 import ttnn
 
 from benchmarks.loading import own_memory
-from emulator import toolchain
 from model.weights import DeviceWeights
+from ttnn_emulator import toolchain
 
 SHAPE = (96, 64)
 

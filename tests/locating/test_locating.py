@@ -4,10 +4,10 @@ import functools
 
 import pytest
 
-import emulator
+import ttnn_emulator
 from model import build_model
 from tests.faults.catalogue import FAULTS
-from verify import drift
+from ttnn_verify import drift
 
 from .places import DECODED, MAX_SEQ_LEN, PLACES, PROMPT, UNSEEN, located, logits
 
@@ -21,7 +21,7 @@ def ids(prompt_ids):
 def healthy(hf_model, device, ids):
     @functools.cache
     def of(arithmetic):
-        with emulator.reckoning(arithmetic):
+        with ttnn_emulator.reckoning(arithmetic):
             return logits(build_model(hf_model, device, MAX_SEQ_LEN), ids)
 
     return of

@@ -9,7 +9,7 @@ import torch
 import ttnn
 from transformers.models.phi3.modeling_phi3 import eager_attention_forward
 
-from verify import noise
+from ttnn_verify.numerics import op_floors
 
 from .opinfo import PLAIN, Op, Operand, Refused, Sample, massive, plain
 from .placing import on
@@ -69,7 +69,7 @@ def prompt_golden(q, k, v, *, is_causal, scale, dtype):
 
 
 def prompt_floor(golden, q, k, v, *, is_causal, scale, dtype):
-    return noise.attention(q, k, v, scale=scale, causal=is_causal, out=dtype.name.lower())
+    return op_floors.attention(q, k, v, scale=scale, causal=is_causal, out=dtype.name.lower())
 
 
 def sdpa(q, k, v, **kwargs):
@@ -169,7 +169,7 @@ def token_golden(q, k, v, positions, *, scale):
 def token_floor(golden, q, k, v, positions, *, scale):
     mask = positions_mask(positions.tolist(), k.shape[2])
     query = q.transpose(0, 1).transpose(1, 2)
-    return noise.attention(query, k, v, scale=scale, causal=False, mask=mask)
+    return op_floors.attention(query, k, v, scale=scale, causal=False, mask=mask)
 
 
 def sdpa_decode(q, k, v, positions, **kwargs):
@@ -353,7 +353,7 @@ CHUNKED = Op(
     "chunked_scaled_dot_product_attention",
     call=chunk_call,
     golden=chunk_golden,
-    floor=lambda golden, *operands: noise.attention(*seen_by(*operands)),
+    floor=lambda golden, *operands: op_floors.attention(*seen_by(*operands)),
     samples=(
         chunk(4, 4, 8, 64, 0, 64),
         chunk(4, 4, 8, 64, 128, 32),

@@ -4,7 +4,8 @@ import warnings
 
 import ttnn
 
-from verify import erratum, metrics, summary, tolerance
+from ttnn_verify.numerics import erratum, metrics, tolerance
+from ttnn_verify.pytest_plugins import comparisons
 
 from .placing import comparable, held, place
 
@@ -37,7 +38,7 @@ def check(op, sample, device, record=None):
         verdict = tolerance.judge(comparison, floor)
         if record:
             movement = floor == tolerance.MOVEMENT
-            record(*summary.entry(op.name, name, comparison, verdict, movement))
+            record(*comparisons.entry(op.name, name, comparison, verdict, movement))
         assert verdict.passed, f"{name}: {verdict.line}; {comparison}"
 
 

@@ -4,7 +4,7 @@ import torch
 import ttnn
 from transformers.activations import ACT2FN
 
-from verify import noise
+from ttnn_verify.numerics import op_floors
 
 from .opinfo import PLAIN, Op, Operand, Refused, Sample, extreme, massive, plain
 from .placing import memory_config, on
@@ -29,7 +29,7 @@ SMALL_CALLS = [
 
 def rounded(golden, *operands, dtype=BF16, **kwargs):
     """One rounding to the output's dtype."""
-    return noise.output(golden, dtype.name.lower())
+    return op_floors.output(golden, dtype.name.lower())
 
 
 # --- one operand ---------------------------------------------------------------------------------
@@ -81,10 +81,10 @@ def unary(name, golden, floor, domain=lambda x: x, low=-100, high=100, errors=()
 
 
 def by_function(function):
-    """The floor of a function of the vector unit, whose published bound verify.noise knows."""
+    """The floor of a function of the vector unit, whose published bound ttnn_verify.numerics.op_floors knows."""
 
     def floor(golden, x, dtype):
-        return noise.vector(golden, dtype.name.lower(), function)
+        return op_floors.vector(golden, dtype.name.lower(), function)
 
     return floor
 
@@ -95,10 +95,10 @@ EXP_PARABOLA = 0.0012
 
 
 def exp_floor(golden, x, dtype):
-    floor = noise.vector(golden, dtype.name.lower(), "exp")
+    floor = op_floors.vector(golden, dtype.name.lower(), "exp")
     if dtype == FP32:
         return floor
-    return noise.chain(floor, noise.Floor(EXP_PARABOLA, EXP_PARABOLA))
+    return op_floors.chain(floor, op_floors.Floor(EXP_PARABOLA, EXP_PARABOLA))
 
 
 def positive(x):
@@ -220,8 +220,9 @@ def gated(name, activation, golden, function):
         return ttnn.multiply(gate, up, input_tensor_a_activations=[activation])
 
     def floor(expected, gate, up, dtype):
-        return noise.chain(
-            noise.vector(golden(gate), dtype.name.lower(), function), rounded(expected, dtype=dtype)
+        return op_floors.chain(
+            op_floors.vector(golden(gate), dtype.name.lower(), function),
+            rounded(expected, dtype=dtype),
         )
 
     return Op(

@@ -4,7 +4,7 @@ import torch
 import ttnn
 from torch.nn import functional
 
-from verify import noise
+from ttnn_verify.numerics import op_floors
 
 from .opinfo import Op, Operand, Refused, Sample, massive, plain
 from .placing import on
@@ -45,7 +45,7 @@ def linear_golden(x, weight, bias=None, *, activation=None, **kwargs):
 
 
 def linear_floor(golden, x, weight, bias=None, *, compute=None, activation=None, weight_dtype=BF16):
-    floor = noise.matmul(
+    floor = op_floors.matmul(
         x.flatten(0, -2),
         weight,
         bias=bias,
@@ -54,7 +54,7 @@ def linear_floor(golden, x, weight, bias=None, *, compute=None, activation=None,
         **(compute or DEFAULT),
     )
     if activation == "silu":
-        return noise.chain(floor, noise.vector(golden, "bfloat16", "silu"))
+        return op_floors.chain(floor, op_floors.vector(golden, "bfloat16", "silu"))
     return floor
 
 
@@ -169,7 +169,7 @@ def matmul_golden(a, b, *, transpose_a=False, transpose_b=False, compute=None):
 
 
 def matmul_floor(golden, a, b, *, transpose_a=False, transpose_b=False, compute=None):
-    return noise.matmul(
+    return op_floors.matmul(
         a.mT if transpose_a else a,
         b.mT if transpose_b else b,
         weight_dtype="bfloat16",

@@ -4,7 +4,7 @@ import torch
 import ttnn
 from transformers.models.phi3.modeling_phi3 import Phi3RMSNorm
 
-from verify import noise
+from ttnn_verify.numerics import op_floors
 
 from .matmul import ACCURATE, compute_config
 from .opinfo import PLAIN, Op, Operand, Refused, Sample, extreme, massive, plain
@@ -28,7 +28,7 @@ def rms_norm_golden(x, weight, *, compute, epsilon, dtype):
 
 
 def rms_norm_floor(golden, x, weight, *, compute, epsilon, dtype):
-    return noise.rms_norm(
+    return op_floors.rms_norm(
         x,
         weight.flatten(),
         epsilon,
@@ -103,7 +103,7 @@ RMS_NORM = Op(
 
 
 def softmax_floor(golden, x, *, dim, stable, dtype):
-    return noise.softmax(x, dim=dim, out=dtype.name.lower())
+    return op_floors.softmax(x, dim=dim, out=dtype.name.lower())
 
 
 def scores(shape, dtype=BF16, memory="dram", values=plain, dim=-1, stable=True, note=""):

@@ -7,7 +7,7 @@ import torch
 import ttnn
 from transformers.models.phi3.modeling_phi3 import apply_rotary_pos_emb
 
-from verify import noise
+from ttnn_verify.numerics import op_floors
 
 from .opinfo import PLAIN, Op, Operand, Refused, Sample, extreme, massive, plain
 from .placing import on
@@ -77,7 +77,7 @@ def prompt_golden(x, cos, sin):
 
 def prompt_floor(golden, x, cos, sin):
     rows = x.shape[-2]
-    return noise.rotary(x, cos[:, :, :rows], sin[:, :, :rows])
+    return op_floors.rotary(x, cos[:, :, :rows], sin[:, :, :rows])
 
 
 def mild(*shape):
@@ -157,7 +157,7 @@ ROTARY_TOKEN = Op(
     golden=lambda x, cos, sin, *, index: rows_up(
         rotated(x, *at((cos, sin), index)), whole_tiles(x.shape[-2])
     ),
-    floor=lambda golden, x, cos, sin, *, index: noise.rotary(x, *at((cos, sin), index)),
+    floor=lambda golden, x, cos, sin, *, index: op_floors.rotary(x, *at((cos, sin), index)),
     samples=(
         token((1, 1, 32, 64), 0),
         token((1, 1, 5, 64), 31),
@@ -274,7 +274,9 @@ LLAMA_DECODE = Op(
     "rotary_embedding_llama_decode",
     call=lambda *operands: llama(*operands, is_decode_mode=True),
     golden=lambda x, cos, sin, matrix: paired(users_rotated(*(unpaired(t) for t in (x, cos, sin)))),
-    floor=lambda golden, x, cos, sin, matrix: noise.rotary(*(unpaired(t) for t in (x, cos, sin))),
+    floor=lambda golden, x, cos, sin, matrix: op_floors.rotary(
+        *(unpaired(t) for t in (x, cos, sin))
+    ),
     samples=(
         pairs_users((1, 1, 4, 64)),
         pairs_users((1, 3, 4, 96)),
@@ -328,7 +330,7 @@ def pairs_fused(users, heads, kv_heads, width, values=plain):
 def fused_floor(golden, q, k, cos, sin, matrix):
     """Of queries or of keys, whichever it is asked for."""
     x, half = (q, slice(0, q.shape[1])) if golden.shape == q.shape else (k, slice(q.shape[1], None))
-    return noise.rotary(*(unpaired(t) for t in (x, cos[:, half], sin[:, half])))
+    return op_floors.rotary(*(unpaired(t) for t in (x, cos[:, half], sin[:, half])))
 
 
 def fused_golden(q, k, cos, sin, matrix):
@@ -415,7 +417,7 @@ HF_DECODE = Op(
         x, cos, sin, is_decode_mode=True
     ),
     golden=users_rotated,
-    floor=lambda golden, x, cos, sin: noise.rotary(x, cos, sin),
+    floor=lambda golden, x, cos, sin: op_floors.rotary(x, cos, sin),
     samples=(halves_users((1, 1, 4, 64)), halves_users((1, 3, 8, 128))),
     references=(halves_users((1, 32, 32, 128)), halves_users((1, 8, 32, 64), massive)),
     errors=(

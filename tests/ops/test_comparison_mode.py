@@ -11,7 +11,7 @@ import ttnn
 from loguru import logger
 
 from model import build_model
-from verify import comparison_goldens
+from ttnn_verify.ops import comparison
 
 from .checking import outputs
 from .table import OPS
@@ -38,7 +38,7 @@ ATTACHED = [
     "plus_one",
 ]
 
-# Attention's exponential costs 0.0003 (verify.noise); the whole model's error is bounded elsewhere.
+# Attention's exponential costs 0.0003 (ttnn_verify.numerics.op_floors); the whole model's error is bounded elsewhere.
 LOCAL_PCC, GLOBAL_PCC = 0.9995, 0.995
 
 # Ops whose results are no tensors, or are there before anything is computed.
@@ -65,7 +65,7 @@ class Recorder:
 @pytest.fixture
 def recorder(monkeypatch, tmp_path):
     """Comparison mode with a report, so with accumulated goldens too, and a record of it."""
-    comparison_goldens.attach()
+    comparison.attach()
     record = Recorder()
     compare = ttnn.decorators.compare_tensors_using_pcc
 
@@ -127,6 +127,6 @@ def test_attached_golden_is_what_the_op_computes(name, device, recorder):
 
 
 def test_every_op_without_a_golden_got_one():
-    comparison_goldens.attach()
-    for operation, golden in comparison_goldens.GOLDENS.items():
+    comparison.attach()
+    for operation, golden in comparison.GOLDENS.items():
         assert operation.golden_function is golden

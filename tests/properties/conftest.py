@@ -6,7 +6,7 @@ import traceback
 import pytest
 from hypothesis import settings
 
-from verify.plugin import ARITHMETIC
+from ttnn_verify.pytest_plugins.device import ARITHMETIC
 
 from . import profiles  # noqa: F401 (registers the profiles)
 

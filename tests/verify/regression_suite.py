@@ -7,13 +7,13 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 CONFTEST = """
 pytest_plugins = [
-    "verify.plugin", "verify.summary", "verify.run", "verify.regression", "verify.report.plugin",
+    "ttnn_verify.pytest_plugins.device", "ttnn_verify.pytest_plugins.comparisons", "ttnn_verify.pytest_plugins.outcomes", "ttnn_verify.pytest_plugins.regression", "ttnn_verify.pytest_plugins.report_page",
 ]
 """
 
 TESTS = """
 import json, pathlib, pytest
-from verify import summary
+from ttnn_verify.pytest_plugins import comparisons
 
 FIGURES = json.loads(pathlib.Path("figures.json").read_text())
 
@@ -25,7 +25,7 @@ def entry(case):
 
 @pytest.mark.parametrize("case", FIGURES)
 def test_op(case, record_property):
-    record_property(summary.PROPERTY, entry(case))
+    record_property(comparisons.PROPERTY, entry(case))
     assert entry(case)["passed"], f"{case} is off"
 
 def test_without_comparisons():
@@ -35,12 +35,12 @@ def test_without_comparisons():
 OTHER_VALUES_EACH_TIME = """
 from hypothesis import HealthCheck, given, settings, strategies
 from test_ops import entry
-from verify import summary
+from ttnn_verify.pytest_plugins import comparisons
 
 @settings(max_examples=2, database=None, suppress_health_check=list(HealthCheck))
 @given(strategies.integers())
 def test_other_values_each_time(record_property, n):
-    record_property(summary.PROPERTY, entry("add-1"))
+    record_property(comparisons.PROPERTY, entry("add-1"))
 """
 
 

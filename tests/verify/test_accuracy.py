@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import Phi3Config, Phi3ForCausalLM
 
-from verify import accuracy
+from ttnn_verify.huggingface import accuracy
 
 PROMPT = torch.tensor([[5, 6, 7, 8]])
 END = 2

@@ -2,7 +2,7 @@
 
 import pytest
 
-from verify import backend
+from ttnn_verify import backend
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from verify import baseline
+from ttnn_verify import baseline
 
 from .regression_suite import OTHER_VALUES_EACH_TIME, case
 

@@ -9,12 +9,14 @@ import pytest
 import torch
 import ttnn
 
-import emulator
+import ttnn_emulator
 from model import build_model
-from verify import backend, drift
-from verify.drift import __main__ as command
-from verify.drift import attribution, reference, search, semantics, taps, walk
-from verify.plugin import BACKEND
+from ttnn_verify import backend, drift
+from ttnn_verify.drift import __main__ as command
+from ttnn_verify.drift import attribution, search
+from ttnn_verify.drift.observation import hf_values, taps, walk
+from ttnn_verify.ops import semantics
+from ttnn_verify.pytest_plugins.device import BACKEND
 
 ROOT = pathlib.Path(__file__).parents[2]
 CHECKPOINT = ROOT / "assets" / "phi3-tiny"
@@ -33,7 +35,7 @@ def main(device, request, monkeypatch, capsys):
 
     def run(*args):
         if request.config.stash[BACKEND] == "emulated":
-            with emulator.reckoning("rounded"):
+            with ttnn_emulator.reckoning("rounded"):
                 status = command.main([str(MODEL_PY), "--model", str(CHECKPOINT), *map(str, args)])
         else:
             status = command.main([str(MODEL_PY), "--model", str(CHECKPOINT), *map(str, args)])
@@ -53,7 +55,7 @@ def turned_back(kernel):
 
 
 def negated(operand):
-    contents = emulator.memory.Contents(-operand.data, operand.padded_shape)
+    contents = ttnn_emulator.memory.Contents(-operand.data, operand.padded_shape)
     return dataclasses.replace(operand, contents=contents)
 
 
@@ -69,16 +71,16 @@ def test_the_healthy_model_has_no_drift(main, tmp_path):
 
 
 def test_a_rope_fault_is_named(main):
-    with emulator.kernel_replaced(ROTATES, turned_back):
+    with ttnn_emulator.kernel_replaced(ROTATES, turned_back):
         status, out = main("--first")
     assert status == 1
     assert f"layer 0, attention, {ROTATES} (q): PCC" in out, out
 
 
 def test_halving_finds_it_in_few_evaluations(hf_model, device, ids):
-    steps = reference.steps(hf_model)
+    steps = hf_values.steps(hf_model)
     sequences = walk.sequences(hf_model, steps, ids, 2)
-    with emulator.reckoning("rounded"), emulator.kernel_replaced(ROTATES, turned_back):
+    with ttnn_emulator.reckoning("rounded"), ttnn_emulator.kernel_replaced(ROTATES, turned_back):
         model = build_model(hf_model, device, 96)
         found = search.search(model, sequences, steps)
     assert (found.step.layer, found.step.short) == (0, "q"), found.line
@@ -86,9 +88,9 @@ def test_halving_finds_it_in_few_evaluations(hf_model, device, ids):
 
 
 def test_a_faulty_family_has_the_share_of_the_error(hf_model, device, ids):
-    steps = reference.steps(hf_model)
+    steps = hf_values.steps(hf_model)
     sequences = walk.sequences(hf_model, steps, ids, 1)
-    with emulator.reckoning("rounded"), emulator.kernel_replaced(ROTATES, turned_back):
+    with ttnn_emulator.reckoning("rounded"), ttnn_emulator.kernel_replaced(ROTATES, turned_back):
         shares = attribution.run(build_model(hf_model, device, 96), sequences)
     names = [one.family for one in shares]
     assert names == ["none", *semantics.FAMILIES, "all of them"]

@@ -5,8 +5,8 @@ import types
 import pytest
 import torch
 
-from verify.drift import layouts, matching
-from verify.drift.matching import Traced
+from ttnn_verify.drift.observation import layouts, matching
+from ttnn_verify.drift.observation.matching import Traced
 
 HIDDEN, HEADS, WIDTH, INNER, WORDS, LAYERS = 64, 2, 32, 96, 50, 3
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from verify import erratum, noise
+from ttnn_verify.numerics import erratum, op_floors
 
 M, K, N = 64, 128, 512
 PLACE = (5, 7)
@@ -15,7 +15,7 @@ def product():
     torch.manual_seed(0)
     a, b = torch.randn(M, K).bfloat16(), torch.randn(K, N).bfloat16()
     expected = a.double() @ b.double()
-    floor = noise.matmul(a, b, fidelity="HiFi4", fp32_dest_acc=True)
+    floor = op_floors.matmul(a, b, fidelity="HiFi4", fp32_dest_acc=True)
     return expected, expected.bfloat16(), floor
 
 
@@ -50,7 +50,7 @@ def test_nor_are_many(product):
 
 def test_nor_is_one_where_sums_have_16_bits(product):
     expected, honest, _ = product
-    floor = noise.matmul(torch.ones(32, 32), torch.ones(32, 32))
+    floor = op_floors.matmul(torch.ones(32, 32), torch.ones(32, 32))
     result = off_by(honest, -64.0, PLACE)
     assert erratum.spared(expected, result, floor) == (result, [])
 

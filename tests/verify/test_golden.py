@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from transformers import Phi3Config, Phi3ForCausalLM
 
-from verify import golden, submodules
+from ttnn_verify.huggingface import golden, submodules
 
 IDS = torch.tensor([[5, 6, 7, 8, 9]])
 NEW_TOKENS = 4

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from verify import metrics
+from ttnn_verify.numerics import metrics
 
 
 def test_pcc_is_correlation():

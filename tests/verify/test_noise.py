@@ -11,10 +11,10 @@ import pathlib
 import pytest
 import torch
 
-from emulator.arithmetic import kernel, kernel_attention
-from emulator.arithmetic.compute import AttentionProgram, Compute, Step
-from emulator.arithmetic.matrix_plan import Product
-from verify import floor, metrics, noise, rounding, tolerance
+from ttnn_emulator.arithmetic.compute import AttentionProgram, Compute, Step
+from ttnn_emulator.arithmetic.exact import exact, prompt_attention
+from ttnn_emulator.arithmetic.exact.matrix.matrix_plan import Product
+from ttnn_verify.numerics import floors, metrics, op_floors, rounding, tolerance
 
 
 def normal(*shape, massive=1):
@@ -25,18 +25,18 @@ def normal(*shape, massive=1):
 
 
 def test_floors_know_nothing_of_the_emulator():
-    for module in (floor, noise, rounding):
+    for module in (floors, op_floors, rounding):
         tree = ast.parse(pathlib.Path(module.__file__).read_text())
         names = [n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
         names += [a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names]
-        assert not [name for name in names if name.startswith("emulator")]
+        assert not [name for name in names if name.startswith("ttnn_emulator")]
 
 
 # --- what is documented --------------------------------------------------------------------------
 
 
 def product(depth, **config):
-    return noise.matmul(normal(32, depth), normal(depth, 128) / 64, **config)
+    return op_floors.matmul(normal(32, depth), normal(depth, 128) / 64, **config)
 
 
 WIDE = {"fp32_dest_acc": True, "fidelity": "HiFi4"}
@@ -44,9 +44,9 @@ WIDE = {"fp32_dest_acc": True, "fidelity": "HiFi4"}
 # Expected relative errors on normal values: of the functional simulator's description of the units, worked
 # out apart from this project's code; of formats, the familiar ones.
 DOCUMENTED = {
-    "bfloat16": (0.0017, lambda: noise.output(normal(64, 1024).double(), "bfloat16")),
-    "bfloat8_b": (0.0073, lambda: noise.block_float(normal(64, 1024), "bfloat8_b")),
-    "bfloat4_b": (0.120, lambda: noise.block_float(normal(64, 1024), "bfloat4_b")),
+    "bfloat16": (0.0017, lambda: op_floors.output(normal(64, 1024).double(), "bfloat16")),
+    "bfloat8_b": (0.0073, lambda: op_floors.block_float(normal(64, 1024), "bfloat8_b")),
+    "bfloat4_b": (0.120, lambda: op_floors.block_float(normal(64, 1024), "bfloat4_b")),
     "matmul": (0.0100, lambda: product(3072)),
     "matmul-8192": (0.0160, lambda: product(8192)),
     "matmul-12-tiles": (0.0210, lambda: product(3072, k_block=12)),
@@ -57,14 +57,14 @@ DOCUMENTED = {
     "matmul-float32": (0.0041, lambda: product(3072, fp32_dest_acc=True, out="float32")),
     "matmul-bfp8": (0.0130, lambda: product(3072, weight_dtype="bfloat8_b")),
     "matmul-bfp4": (0.120, lambda: product(3072, weight_dtype="bfloat4_b")),
-    "rms_norm": (0.0185, lambda: noise.rms_norm(normal(32, 3072), normal(3072), 1e-5)),
+    "rms_norm": (0.0185, lambda: op_floors.rms_norm(normal(32, 3072), normal(3072), 1e-5)),
     "rms_norm-wide": (
         0.0019,
-        lambda: noise.rms_norm(normal(32, 3072), normal(3072), 1e-5, fp32_dest_acc=True),
+        lambda: op_floors.rms_norm(normal(32, 3072), normal(3072), 1e-5, fp32_dest_acc=True),
     ),
-    "rotary": (0.0033, lambda: noise.rotary(normal(64, 96), *angles(64, 96))),
-    "softmax": (0.0200, lambda: noise.softmax(normal(64, 1024))),
-    "attention": (0.0220, lambda: noise.attention(*(normal(1, 2, 128, 96) for _ in "qkv"))),
+    "rotary": (0.0033, lambda: op_floors.rotary(normal(64, 96), *angles(64, 96))),
+    "softmax": (0.0200, lambda: op_floors.softmax(normal(64, 1024))),
+    "attention": (0.0220, lambda: op_floors.attention(*(normal(1, 2, 128, 96) for _ in "qkv"))),
 }
 
 
@@ -89,14 +89,14 @@ def kernel_product(
     a, b = normal(rows, depth, massive=massive), normal(depth, columns) / 32
     offset = normal(columns) if bias else None
     held = b if weight == "bfloat16" else rounding.blocks(b, weight)
-    actual = kernel.matmul(
+    actual = exact.matmul(
         a,
         held,
         offset[None] if bias else None,
         product=Product(rows, depth, columns, "bfloat16", weight, out, wide),
         compute=Compute(fidelity, fp32_dest_acc=wide, packer_l1_acc=True),
     )
-    floor = noise.matmul(
+    floor = op_floors.matmul(
         a, b, fidelity=fidelity, fp32_dest_acc=wide, weight_dtype=weight, out=out, bias=offset
     )
     return a.double() @ b.double() + (offset.double() if bias else 0), actual, floor
@@ -107,14 +107,14 @@ def kernel_norm(rows, width, wide=False, massive=1):
     weight = weight.bfloat16().float()
     exact = x.double() * (x.double().square().mean(-1, keepdim=True) + 1e-5).rsqrt()
     compute = Compute("HiFi4", approximate=not wide, fp32_dest_acc=wide)
-    actual = kernel.rms_norm(x, weight[None], epsilon=1e-5, compute=compute)
-    return exact * weight.double(), actual, noise.rms_norm(x, weight, 1e-5, fp32_dest_acc=wide)
+    actual = exact.rms_norm(x, weight[None], epsilon=1e-5, compute=compute)
+    return exact * weight.double(), actual, op_floors.rms_norm(x, weight, 1e-5, fp32_dest_acc=wide)
 
 
 def kernel_softmax(rows, width, approximate=True, wide=True):
     x = normal(rows, width)
-    actual = kernel.softmax(x, width=width, compute=Compute("HiFi3", approximate, wide))
-    floor = noise.softmax(x, exp_approximate=approximate, fp32_dest_acc=wide)
+    actual = exact.softmax(x, width=width, compute=Compute("HiFi3", approximate, wide))
+    floor = op_floors.softmax(x, exp_approximate=approximate, fp32_dest_acc=wide)
     return torch.softmax(x.double(), -1), actual, floor
 
 
@@ -123,11 +123,11 @@ def kernel_attention_over_a_prompt(length, wide=False, exp_approximate=True, cau
     exact = torch.nn.functional.scaled_dot_product_attention(
         q.double(), k.double(), v.double(), is_causal=causal, enable_gqa=True
     )
-    config = kernel_attention.Config(
+    config = prompt_attention.Config(
         "HiFi4" if wide else "HiFi2", not wide, wide, exp_approximate=exp_approximate
     )
-    actual = kernel_attention.attention(q, k, v, causal=causal, config=config)
-    floor = noise.attention(
+    actual = prompt_attention.attention(q, k, v, causal=causal, config=config)
+    floor = op_floors.attention(
         *(q, k, v),
         causal=causal,
         fidelity=config.fidelity,
@@ -146,7 +146,7 @@ def kernel_attention_over_a_cache(positions, capacity=128, heads=32, program=Non
     exact = torch.nn.functional.scaled_dot_product_attention(
         q.double(), k.double(), v.double(), attn_mask=mask.double(), enable_gqa=True
     )
-    actual = kernel.attention_decode(
+    actual = exact.attention_decode(
         *(q[:, :, 0], k, v),
         capacity=capacity,
         users=users,
@@ -156,7 +156,7 @@ def kernel_attention_over_a_cache(positions, capacity=128, heads=32, program=Non
         program=program,
     )
     approximate = program is None or program.exp_approximate
-    floor = noise.attention(q, k, v, causal=False, mask=mask, exp_approximate=approximate)
+    floor = op_floors.attention(q, k, v, causal=False, mask=mask, exp_approximate=approximate)
     return exact, actual[:, :, None], floor
 
 
@@ -164,15 +164,15 @@ def kernel_rotary(rows, width):
     x, (cos, sin) = normal(1, 2, rows, width), angles(rows, width)
     turned = torch.cat((-x[..., width // 2 :], x[..., : width // 2]), -1)
     exact = x.double() * cos.double() + turned.double() * sin.double()
-    return exact, kernel.rotary(x, cos[None, None], sin[None, None]), noise.rotary(x, cos, sin)
+    return exact, exact.rotary(x, cos[None, None], sin[None, None]), op_floors.rotary(x, cos, sin)
 
 
 def kernel_unary(name, dtype, approximate=False, of=lambda x: x):
     x = of(torch.randn(64, 512) * 2)
     x = x.bfloat16().float() if dtype == "bfloat16" else x
     exact = getattr(torch.nn.functional, name, getattr(torch, name, None))(x.double())
-    actual = kernel.unary(x, Step(name, (), approximate), dtype=dtype, out=dtype)
-    return exact, actual, noise.vector(exact, dtype, name + "_approximate" * approximate)
+    actual = exact.unary(x, Step(name, (), approximate), dtype=dtype, out=dtype)
+    return exact, actual, op_floors.vector(exact, dtype, name + "_approximate" * approximate)
 
 
 def kernel_binary(operation, dtype):
@@ -180,16 +180,16 @@ def kernel_binary(operation, dtype):
     if dtype == "bfloat8_b":
         a, b = rounding.blocks(a, dtype), rounding.blocks(b, dtype)
     exact = getattr(torch, operation)(a.double(), b.double())
-    actual = kernel.binary(operation, a, b, dtypes=(dtype, dtype), out=dtype)
-    return exact, actual, noise.output(exact, dtype)
+    actual = exact.binary(operation, a, b, dtypes=(dtype, dtype), out=dtype)
+    return exact, actual, op_floors.output(exact, dtype)
 
 
 def kernel_reduction(op, width, dtype):
     x = torch.randn(64, width)
     x = x.bfloat16().float() if dtype == "bfloat16" else x
     exact = getattr(torch, op)(x.double(), -1, keepdim=True)
-    actual = kernel.reduce(op, x, (1,), dtype=dtype, out=dtype)
-    return exact, actual, noise.reduce(op, x, out=dtype)
+    actual = exact.reduce(op, x, (1,), dtype=dtype, out=dtype)
+    return exact, actual, op_floors.reduce(op, x, out=dtype)
 
 
 SHAPE = (64, 1024, 256)
@@ -308,7 +308,7 @@ def test_a_correct_rounding_of_one_value_passes():
     for _ in range(200):
         x = torch.randn(1).double()
         comparison = metrics.compare(x, x.bfloat16())
-        assert tolerance.judge(comparison, noise.output(x)).passed, comparison
+        assert tolerance.judge(comparison, op_floors.output(x)).passed, comparison
 
 
 def test_what_is_computed_more_exactly_passes():
@@ -316,38 +316,40 @@ def test_what_is_computed_more_exactly_passes():
     exact = a.double() @ b.double()
     for config in ({}, WIDE):
         comparison = metrics.compare(exact, exact.bfloat16())
-        assert tolerance.judge(comparison, noise.matmul(a, b, **config)).used < 0.6
+        assert tolerance.judge(comparison, op_floors.matmul(a, b, **config)).used < 0.6
 
 
 # --- the functions themselves --------------------------------------------------------------------
 
 
 def test_independent_errors_add_as_squares():
-    assert noise.chain(noise.Floor(3, 6), noise.Floor(4, 8)) == noise.Floor(5, 10)
+    assert op_floors.chain(op_floors.Floor(3, 6), op_floors.Floor(4, 8)) == op_floors.Floor(5, 10)
 
 
 def test_columns_left_out_of_a_wide_product_do_not_change_its_floor():
-    a, b = normal(32, 64), normal(64, 3 * noise.MOST_COLUMNS)
-    some = noise.matmul(a, b).relative_l2
-    assert some == pytest.approx(noise.matmul(a, b[:, : noise.MOST_COLUMNS]).relative_l2, rel=0.05)
+    a, b = normal(32, 64), normal(64, 3 * op_floors.MOST_COLUMNS)
+    some = op_floors.matmul(a, b).relative_l2
+    assert some == pytest.approx(
+        op_floors.matmul(a, b[:, : op_floors.MOST_COLUMNS]).relative_l2, rel=0.05
+    )
 
 
 def test_extremes_are_exact():
-    assert noise.reduce("max", normal(4, 32)) == tolerance.MOVEMENT
+    assert op_floors.reduce("max", normal(4, 32)) == tolerance.MOVEMENT
 
 
 def test_several_dimensions_reduce_as_one():
     x = normal(2, 3, 32, 32)
-    several = noise.reduce("sum", x, dim=(1, 3)).relative_l2
-    one = noise.reduce("sum", x.transpose(1, 2).flatten(2)).relative_l2
+    several = op_floors.reduce("sum", x, dim=(1, 3)).relative_l2
+    one = op_floors.reduce("sum", x.transpose(1, 2).flatten(2)).relative_l2
     assert several == pytest.approx(one)
 
 
 def test_an_unknown_function_or_reduction_is_refused():
     with pytest.raises(ValueError, match="'silly'.*silu"):
-        noise.vector(normal(4, 4), "bfloat16", "silly")
+        op_floors.vector(normal(4, 4), "bfloat16", "silly")
     with pytest.raises(ValueError, match="'prod'"):
-        noise.reduce("prod", normal(4, 4))
+        op_floors.reduce("prod", normal(4, 4))
 
 
 @pytest.mark.parametrize("bits", [5, 7, 8, 11])

@@ -12,7 +12,8 @@ import time
 import pytest
 import torch  # noqa: F401  a suite that imports it first would take it away again
 
-from verify import backend, cards, hang
+from ttnn_verify import backend
+from ttnn_verify.pytest_plugins import cards, hang
 
 pytest_plugins = ["pytester"]
 
@@ -31,9 +32,10 @@ def test_on_host():
 # stands for TTNN, so that these suites cost no device
 OPENED = """
 import contextlib, os, pathlib
-from verify import backend, cards, hang
+from ttnn_verify import backend
+from ttnn_verify.pytest_plugins import cards, hang
 
-pytest_plugins = ["verify.plugin"]
+pytest_plugins = ["ttnn_verify.pytest_plugins.device"]
 
 @contextlib.contextmanager
 def open_device(name, device_id=0, arithmetic=None):
@@ -61,7 +63,7 @@ def test_threads():
 # stands for a call that a device never answers: it keeps the interpreter's lock
 HANGING = """
 import ctypes
-from verify import hang
+from ttnn_verify.pytest_plugins import hang
 
 def hanging():
     ctypes.PyDLL(None).usleep(30_000_000)
@@ -182,7 +184,7 @@ def test_only_visible_cards_are_used(suite, monkeypatch):
 
 HOLDER = """
 import sys
-from verify import cards
+from ttnn_verify.pytest_plugins import cards
 with cards.claimed(0, locks=__import__("pathlib").Path(sys.argv[1])) as name:
     print(name, flush=True)
     sys.stdin.readline()

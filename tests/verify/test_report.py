@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from verify.report import content, page
+from ttnn_verify.report import content, page
 
 pytest_plugins = ["pytester"]
 

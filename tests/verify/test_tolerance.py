@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from verify import metrics, noise, tolerance
+from ttnn_verify.numerics import metrics, op_floors, tolerance
 
 # --- which metric sees which error ---------------------------------------------------------------
 
@@ -110,7 +110,7 @@ CAUGHT = {
 def caught(channels, config, by=METRICS):
     """Metric -> the mutations that it catches; "honest" among them is a false alarm."""
     a, b = operands(channels)
-    expected, floor = a.double() @ b.double(), noise.matmul(a, b, **config)
+    expected, floor = a.double() @ b.double(), op_floors.matmul(a, b, **config)
     honest = (a @ b).bfloat16().float()
     found = {metric: set() for metric in by}
     results = {name: mutate(honest, a, b) for name, mutate in MUTATIONS.items()}
@@ -144,7 +144,7 @@ def test_a_16_bit_destination_hides_what_is_smaller_than_its_own_error(channels,
 def test_a_lost_row_beside_a_massive_one_is_seen_in_the_worst_row_alone():
     a, b = operands("none")
     a[0] *= MASSIVE
-    floor = noise.matmul(a, b, **ACCURATE)
+    floor = op_floors.matmul(a, b, **ACCURATE)
     comparison = metrics.compare(a.double() @ b.double(), changed((a @ b).bfloat16(), -1, 0))
     assert not METRICS["relative L2"](comparison, floor, None, None)
     assert METRICS["worst row"](comparison, floor, None, None)
@@ -153,7 +153,7 @@ def test_a_lost_row_beside_a_massive_one_is_seen_in_the_worst_row_alone():
 
 # --- verdicts ------------------------------------------------------------------------------------
 
-FLOOR = noise.Floor(0.01, 0.02)
+FLOOR = op_floors.Floor(0.01, 0.02)
 
 
 def compared(error, shape=(8, 64)):
@@ -176,13 +176,13 @@ def test_a_verdict_says_how_much_was_used_and_what_would_have_passed():
 
 
 def test_the_worst_row_alone_can_fail():
-    assert tolerance.judge(compared(0.015), noise.Floor(0.01, 0.005)).status == "drift"
+    assert tolerance.judge(compared(0.015), op_floors.Floor(0.01, 0.005)).status == "drift"
 
 
 def test_one_nan_fails_whatever_is_allowed():
     x = torch.randn(4, 32)
     verdict = tolerance.judge(
-        metrics.compare(x, changed(x, (2, 3), math.nan)), noise.Floor(1e9, 1e9)
+        metrics.compare(x, changed(x, (2, 3), math.nan)), op_floors.Floor(1e9, 1e9)
     )
     assert verdict.status == "nonfinite" and "1 NaN" in verdict.line and "(2, 3)" in verdict.line
 

@@ -2,8 +2,8 @@
 
 import pathlib
 
-from emulator import arithmetic
-from emulator.arithmetic import matrix_kernels
+from ttnn_emulator import arithmetic
+from ttnn_emulator.arithmetic.exact.matrix import matrix_kernels
 
 
 def folder_of(tmp_path, **sources):

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from emulator.arithmetic import formats, packer
-from emulator.fidelity import recordings
+from ttnn_emulator.arithmetic import formats
+from ttnn_emulator.arithmetic.exact import packer
+from ttnn_emulator.fidelity import recordings
 
 INFINITY = float("inf")
 

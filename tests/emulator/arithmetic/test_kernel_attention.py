@@ -6,23 +6,23 @@ from dataclasses import replace
 import pytest
 import torch
 
-from emulator.arithmetic.compute import default_scale
-from emulator.arithmetic.kernel_attention import _first_rows, _subblock, attention
-from emulator.arithmetic.kernel_attention_decode import (
-    _assigned,
-    _children,
-    attention_decode,
-    cores_per_head,
-    default_chunk,
-)
-from emulator.arithmetic.kernel_attention_steps import Config
-from emulator.fidelity import recordings
 from tests.emulator.arithmetic.recorded import (
     assert_reproduces,
     assert_same_bits,
     device_input,
     from_patterns,
 )
+from ttnn_emulator.arithmetic.compute import default_scale
+from ttnn_emulator.arithmetic.exact.attention_steps import Config
+from ttnn_emulator.arithmetic.exact.cache_attention import (
+    _assigned,
+    _children,
+    attention_decode,
+    cores_per_head,
+    default_chunk,
+)
+from ttnn_emulator.arithmetic.exact.prompt_attention import _first_rows, _subblock, attention
+from ttnn_emulator.fidelity import recordings
 
 RECORDED_CORES = 72  # the simulated device of the recordings; a mock n150 has 64
 

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from emulator.arithmetic import kernel_layer_norm
-from emulator.arithmetic.kernel_layer_norm import LAST_WIDTH_IN_L1, TILE, layer_norm
 from tests.emulator.arithmetic.recorded import assert_same_bits
+from ttnn_emulator.arithmetic.exact import layer_norms
+from ttnn_emulator.arithmetic.exact.layer_norms import LAST_WIDTH_IN_L1, TILE, layer_norm
 
 SIGNS = torch.tensor([1.0, -1.0]).repeat(16)[None]
 
@@ -107,6 +107,6 @@ def test_both_kernels_agree_where_squares_are_exact(fp32_dest, monkeypatch):
     x = SIGNS.repeat(1, 4) * torch.tensor([1.0, 2.0]).repeat_interleave(64)
     residual = torch.full_like(x, 2.0)
     expected = layer_norm(x, epsilon=1e-5, residual=residual, fp32_dest=fp32_dest)
-    monkeypatch.setattr(kernel_layer_norm, "LAST_WIDTH_IN_L1", dict.fromkeys(LAST_WIDTH_IN_L1, 0))
+    monkeypatch.setattr(layer_norms, "LAST_WIDTH_IN_L1", dict.fromkeys(LAST_WIDTH_IN_L1, 0))
     long = layer_norm(x, epsilon=1e-5, residual=residual, fp32_dest=fp32_dest)
     assert_same_bits(long, expected)

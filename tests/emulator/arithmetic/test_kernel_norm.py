@@ -5,8 +5,14 @@ import math
 import pytest
 import torch
 
-from emulator.arithmetic import kernel_norm
-from emulator.arithmetic.kernel_norm import (
+from tests.emulator.arithmetic.recorded import (
+    assert_reproduces,
+    assert_same_bits,
+    device_input,
+    from_patterns,
+)
+from ttnn_emulator.arithmetic.exact import norms
+from ttnn_emulator.arithmetic.exact.norms import (
     LARGE_SOFTMAX_TILES,
     LAST_SOFTMAX_HEIGHT_IN_L1,
     LAST_WIDTH_IN_L1,
@@ -16,13 +22,7 @@ from emulator.arithmetic.kernel_norm import (
     softmax_over_height,
     softmax_over_leading,
 )
-from emulator.fidelity import recordings
-from tests.emulator.arithmetic.recorded import (
-    assert_reproduces,
-    assert_same_bits,
-    device_input,
-    from_patterns,
-)
+from ttnn_emulator.fidelity import recordings
 
 
 def compute_config(case):
@@ -164,7 +164,7 @@ def test_scale_without_a_mask_is_refused():
 @pytest.mark.parametrize("fp32_dest", [True, False])
 def test_long_rows_are_summed_in_parts(fp32_dest, monkeypatch):
     """Three parts of equal values: every sum is a multiple of 2560 with few bits."""
-    monkeypatch.setattr(kernel_norm, "SOFTMAX_BUFFER_BYTES", 0)
+    monkeypatch.setattr(norms, "SOFTMAX_BUFFER_BYTES", 0)
     width = 2 * LARGE_SOFTMAX_TILES * TILE + TILE * LARGE_SOFTMAX_TILES // 2
     y = softmax(torch.full((1, width), 3.0), approximate=False, fp32_dest=fp32_dest)
     # 1/6400 in a 16-bit Dst after a sum in it, whose parts lose up to 2^-8 twice.
@@ -175,10 +175,8 @@ def test_rows_that_fit_are_those_ttnn_keeps_in_l1():
     """Widths observed in the programs of TTNN, in tiles: the last that fits and four more."""
 
     def fits(tiles, source, between, stable, masked, padded):
-        needed = kernel_norm._softmax_bytes(
-            tiles, source, source, between, True, stable, masked, padded
-        )
-        return needed <= kernel_norm.SOFTMAX_BUFFER_BYTES
+        needed = norms._softmax_bytes(tiles, source, source, between, True, stable, masked, padded)
+        return needed <= norms.SOFTMAX_BUFFER_BYTES
 
     observed = {
         ("bfloat16", "bfloat16", True, False, False): 320,

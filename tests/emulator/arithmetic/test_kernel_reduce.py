@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from emulator.arithmetic.kernel_reduce import reduce, standard_deviation, variance
-from emulator.fidelity import recordings
 from tests.emulator.arithmetic.recorded import assert_same_bits
+from ttnn_emulator.arithmetic.exact.reductions import reduce, standard_deviation, variance
+from ttnn_emulator.fidelity import recordings
 
 RECORDED = [case for case in recordings.cases("reduce") if case.op != "ttnn.argmax"]
 TINY = 2.0**-24  # half of the last bit of 1.0 in float32

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from emulator.arithmetic.kernel_rotary import gated, rotary, rotary_pairs
-from emulator.fidelity import recordings
 from tests.emulator.arithmetic.recorded import assert_same_bits, device_input
+from ttnn_emulator.arithmetic.exact.rotations import gated, rotary, rotary_pairs
+from ttnn_emulator.fidelity import recordings
 
 HALVES = [case for case in recordings.cases("rotary") if case.op.endswith("rotary_embedding")]
 PAIRS = [case for case in recordings.cases("rotary") if case.op.endswith("llama")]

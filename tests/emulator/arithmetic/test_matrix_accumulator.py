@@ -5,8 +5,9 @@ import pytest
 import torch
 from numba import njit
 
-from emulator.arithmetic import lanes, lanes_memory, matrix_accumulator, matrix_exact
 from tests.emulator.arithmetic.test_formats import assert_same_bits
+from ttnn_emulator.arithmetic.exact.matrix import matrix_accumulator, matrix_exact
+from ttnn_emulator.arithmetic.exact.simd import lanes, lanes_memory
 
 
 @njit

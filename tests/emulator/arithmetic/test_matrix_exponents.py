@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from emulator.arithmetic import matrix_exponents, matrix_operands
+from ttnn_emulator.arithmetic.exact.matrix import matrix_exponents, matrix_operands
 
 ROWS = 20
 

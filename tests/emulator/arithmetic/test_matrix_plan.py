@@ -2,8 +2,8 @@
 
 import pytest
 
-from emulator.arithmetic.compute import Compute
-from emulator.arithmetic.matrix_plan import (
+from ttnn_emulator.arithmetic.compute import Compute
+from ttnn_emulator.arithmetic.exact.matrix.matrix_plan import (
     Product,
     core_grid_k_block,
     default_compute,

@@ -4,10 +4,20 @@ import numpy as np
 import pytest
 import torch
 
-from emulator.arithmetic import eltwise_unit, matrix_exact, matrix_kernels, matrix_unit, packer
-from emulator.arithmetic.matrix_plan import Product, default_compute, default_k_block
-from emulator.fidelity import recordings
 from tests.emulator.arithmetic.test_formats import assert_same_bits, from_bits
+from ttnn_emulator.arithmetic.exact import packer
+from ttnn_emulator.arithmetic.exact.matrix import (
+    eltwise_unit,
+    matrix_exact,
+    matrix_kernels,
+    matrix_unit,
+)
+from ttnn_emulator.arithmetic.exact.matrix.matrix_plan import (
+    Product,
+    default_compute,
+    default_k_block,
+)
+from ttnn_emulator.fidelity import recordings
 
 RECORDED_GRID = (8, 9)
 INFINITY = float("inf")

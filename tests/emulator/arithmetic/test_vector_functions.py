@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from emulator.arithmetic import (
+from ttnn_emulator.arithmetic.exact.vector import (
     vector_activations,
     vector_binary,
     vector_exponential,
     vector_functions,
     vector_roots,
 )
-from emulator.arithmetic import vector_unit as unit
-from emulator.fidelity import recordings
+from ttnn_emulator.arithmetic.exact.vector import vector_unit as unit
+from ttnn_emulator.fidelity import recordings
 
 UNARY = {
     "ttnn.abs": vector_functions.absolute,

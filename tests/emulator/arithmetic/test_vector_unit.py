@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from emulator.arithmetic import vector_typecast
-from emulator.arithmetic import vector_unit as unit
+from ttnn_emulator.arithmetic.exact.vector import vector_typecast
+from ttnn_emulator.arithmetic.exact.vector import vector_unit as unit
 
 
 def same_bits(a, b):

@@ -1,0 +1,1 @@
+"""Arithmetic as the device's kernels do it, step by step."""

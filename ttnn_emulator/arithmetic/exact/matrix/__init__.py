@@ -1,0 +1,1 @@
+"""The matrix unit: products, row sums, and element by element."""

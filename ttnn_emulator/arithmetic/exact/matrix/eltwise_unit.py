@@ -1,0 +1,212 @@
+"""Element by element add, subtract and multiply in the matrix unit (ELWADD, ELWSUB, ELWMUL).
+
+Their sums are aligned and rounded by the same accumulator as a matrix product's, one term at a
+time.  Source: ttsim tensix.cpp and the ISA documentation's pages of these names.
+"""
+
+import numpy as np
+import torch
+from numba import njit, prange
+
+from ttnn_emulator.arithmetic.exact.matrix import matrix_exact
+from ttnn_emulator.arithmetic.exact.matrix.matrix_kernels import (
+    TIE_AWAY,
+    accumulate16,
+    accumulate32,
+    round_to_eight_bits,
+    ruler_of,
+)
+from ttnn_emulator.arithmetic.exact.simd.lanes import (
+    add32,
+    and32,
+    bits_of,
+    float_of,
+    fma,
+    max32,
+    min32,
+    shift_right,
+    sub32,
+)
+
+# Largest biased exponent of an operand, and of a product, that the vector code below takes.
+_LARGEST = 240
+
+_CHUNK = 4096  # elements of one task
+WORTH_WAKING = 1 << 16  # elements that one thread does in the time that waking another takes
+
+
+@njit
+def _exponent(value):
+    return and32(shift_right(bits_of(value), np.int32(23)), np.int32(0xFF))
+
+
+@njit
+def _normal(value):
+    """The value, or +0 for a denormal or a zero."""
+    return value if _exponent(value) > np.int32(0) else np.float32(0)
+
+
+@njit
+def _add_chunk(first, second, wide, dst):
+    for i in range(dst.size):
+        a = _normal(first[i])
+        b = _normal(second[i])
+        ruler = ruler_of(max32(_exponent(a), _exponent(b)))
+        dst[i] = fma(b, TIE_AWAY, fma(a, TIE_AWAY, ruler)) - ruler
+    if wide:
+        for i in range(dst.size):
+            dst[i] = _normal(dst[i])
+    else:
+        for i in range(dst.size):
+            dst[i] = round_to_eight_bits(dst[i])
+
+
+@njit(cache=True)
+def _add_in_turn(first, second, wide, out):
+    _add_chunk(first, second, wide, out)
+
+
+@njit(parallel=True, cache=True)
+def _add_in_parallel(first, second, wide, out):
+    """Both values rounded half away to ten fraction bits of the larger exponent, then added."""
+    for chunk in prange((out.size + _CHUNK - 1) // _CHUNK):
+        start = chunk * _CHUNK
+        stop = min(out.size, start + _CHUNK)
+        _add_chunk(first[start:stop], second[start:stop], wide, out[start:stop])
+
+
+@njit
+def _split(values, top_bits, low_bits, top, low):
+    """The upper and the lower pieces of operands."""
+    for i in range(values.size):
+        bits = bits_of(values[i])
+        top[i] = float_of(and32(bits, top_bits))
+        low[i] = float_of(and32(bits, low_bits)) - top[i]
+
+
+@njit
+def _phase(pieces_a, pieces_b, exponents, adjust, wide, dst):
+    """One phase of a multiplication onto dst."""
+    none = np.int32(0)
+    adjust = np.int32(adjust)
+    if wide:
+        for i in range(dst.size):
+            exponent = max32(add32(exponents[i], adjust), none)
+            ruler = ruler_of(exponent)
+            units = sub32(bits_of(fma(pieces_a[i], pieces_b[i], ruler)), bits_of(ruler))
+            units = units if exponent > none else none
+            dst[i] = accumulate32(dst[i], units, exponent, none, none)
+    else:
+        for i in range(dst.size):
+            exponent = max32(add32(exponents[i], adjust), none)
+            ruler = ruler_of(exponent)
+            term = pieces_a[i] * pieces_b[i]
+            term = term if exponent > none else np.float32(0)
+            dst[i] = accumulate16(dst[i], term, ruler, np.float32(0), ruler)
+
+
+@njit
+def _multiply_chunk(a, b, phases, wide, dst):
+    top_a, low_a = np.empty_like(a), np.empty_like(a)
+    top_b, low_b = np.empty_like(a), np.empty_like(a)
+    exponents = np.empty(a.size, np.int32)
+    _split(a, np.int32(-0x80000), np.int32(-0x4000), top_a, low_a)
+    _split(b, np.int32(-0x20000), np.int32(-0x2000), top_b, low_b)
+    for i in range(a.size):
+        exponents[i] = add32(_exponent(a[i]), _exponent(b[i]))
+        dst[i] = np.float32(0)
+    _phase(top_a, top_b, exponents, -127, wide, dst)
+    if phases > 1:
+        _phase(low_a, top_b, exponents, -132, wide, dst)
+    if phases > 2:
+        _phase(top_a, low_b, exponents, -134, wide, dst)
+    if phases > 3:
+        _phase(low_a, low_b, exponents, -139, wide, dst)
+    for i in range(a.size):
+        smaller = min32(_exponent(a[i]), _exponent(b[i]))
+        dst[i] = dst[i] if smaller > np.int32(0) else np.float32(0)
+
+
+@njit(cache=True)
+def _multiply_in_turn(first, second, phases, wide, out):
+    _multiply_chunk(first, second, phases, wide, out)
+
+
+@njit(parallel=True, cache=True)
+def _multiply_in_parallel(first, second, phases, wide, out):
+    """Phase by phase onto the destination, from +0."""
+    for chunk in prange((out.size + _CHUNK - 1) // _CHUNK):
+        start = chunk * _CHUNK
+        stop = min(out.size, start + _CHUNK)
+        _multiply_chunk(first[start:stop], second[start:stop], phases, wide, out[start:stop])
+
+
+def _operands(first, second):
+    """Both operands broadcast, as flat float32 arrays, and the shape."""
+    first, second = torch.broadcast_tensors(first.float(), second.float())
+    flat = [operand.contiguous().numpy().reshape(-1) for operand in (first, second)]
+    return *flat, first.shape
+
+
+def _bits(values):
+    return values.view(np.uint32)
+
+
+def _largest_exponent(values):
+    """Largest biased exponent of a float32 array; NaN and infinity have 255."""
+    if values.size == 0:
+        return 0
+    largest = max(values.max(), -values.min())  # NaN where there is one
+    return int(np.float32(largest).view(np.uint32) >> 23) & 0xFF
+
+
+def add(first, second, *, wide=False):
+    """first + second as it stands in Dst: the smaller aligned to 10 fraction bits, half away.
+
+    Args:
+        first, second: float32 or bfloat16 of shapes that broadcast; bfloat16 values, or tf32.
+        wide: whether the destination has 32 bits: else the sum is rounded to 8, half away.
+
+    Returns:
+        float32 of the broadcast shape.
+    """
+    first, second, shape = _operands(first, second)
+    out = np.empty_like(first)
+    if max(_largest_exponent(first), _largest_exponent(second)) <= _LARGEST:
+        if out.size < WORTH_WAKING:
+            _add_in_turn(first, second, wide, out)
+        else:
+            _add_in_parallel(first, second, wide, out)
+    else:
+        matrix_exact.add(_bits(first), _bits(second), wide, _bits(out))
+    return torch.from_numpy(out).reshape(shape)
+
+
+def subtract(first, second, *, wide=False):
+    """first - second as it stands in Dst; see `add`."""
+    return add(first, -second, wide=wide)
+
+
+def multiply(first, second, *, fidelity="HiFi4", wide=False):
+    """first * second as it stands in Dst after the phases of `fidelity`.
+
+    Args:
+        first: SrcA, of which a phase sees 5 bits.
+        second: SrcB, of which a phase sees 7 bits; the broadcast operand of a kernel.
+        fidelity: LoFi, HiFi2, HiFi3 or HiFi4.
+        wide: whether the destination has 32 bits: else it is rounded to 8 after every phase.
+
+    Returns:
+        float32 of the broadcast shape.
+    """
+    phases = ("LoFi", "HiFi2", "HiFi3", "HiFi4").index(fidelity) + 1
+    first, second, shape = _operands(first, second)
+    out = np.empty_like(first)
+    if _largest_exponent(first) + _largest_exponent(second) - 127 <= _LARGEST:
+        if out.size < WORTH_WAKING:
+            _multiply_in_turn(first, second, phases, wide, out)
+        else:
+            _multiply_in_parallel(first, second, phases, wide, out)
+    else:
+        matrix_exact.multiply(_bits(first), _bits(second), phases, wide, _bits(out))
+    return torch.from_numpy(out).reshape(shape)

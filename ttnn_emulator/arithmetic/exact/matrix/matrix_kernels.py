@@ -1,0 +1,241 @@
+"""The matrix unit's sums as vector code: the same bits as `matrix_exact`, for ordinary values.
+
+The columns of a product are cut into stripes, each a task; a task goes through all tiles of K
+(`matrix_tiles`) and sums their blocks as the packer does.
+"""
+
+import numpy as np
+from numba import get_num_threads, njit, prange
+
+from ttnn_emulator.arithmetic.exact.matrix.matrix_accumulator import (
+    LARGEST_PRODUCT,
+    TIE_AWAY,
+    accumulate16,
+    accumulate32,
+    round_to_eight_bits,
+    ruler_of,
+)
+from ttnn_emulator.arithmetic.exact.matrix.matrix_operands import (
+    EMPTY,
+    PAIR,
+    SPAN,
+    STEP,
+    TILE,
+    VECTOR,
+    decode,
+    split_rows,
+    window_of,
+)
+from ttnn_emulator.arithmetic.exact.matrix.matrix_tiles import accumulate_tile
+from ttnn_emulator.arithmetic.exact.simd.lanes import (
+    add32,
+    and32,
+    bits_of,
+    float_of,
+    greater32,
+    select32,
+    shift_right,
+)
+from ttnn_emulator.arithmetic.exact.simd.lanes_memory import prefetch
+
+__all__ = [
+    "EMPTY",
+    "LARGEST_PRODUCT",
+    "STEP",
+    "TIE_AWAY",
+    "TILE",
+    "accumulate16",
+    "accumulate32",
+    "accumulate_tiles",
+    "round_to_eight_bits",
+    "ruler_of",
+    "split_rows",
+    "stripe_of",
+    "window_of",
+]
+
+# Columns of a group, in which weights are stored: a span, whose vectors take turns, lest a step of
+# a row wait for the step before; decoded it fits the first-level cache.
+LANES = SPAN * VECTOR
+CHUNK = 160  # most rows that share one decoded tile; more spill out of the second-level cache
+CACHE_LINE = 64  # bytes
+
+_EXPONENT_MASK = 0x7F800000
+_SIGN = -0x80000000
+
+
+@njit
+def _pack_and_add(partial, dst, first, wide):
+    """The packer's L1 accumulation: dst joins what lies in L1, rounded to nearest even."""
+    flat = partial.reshape(-1)
+    other = dst.reshape(-1)
+    for i in range(flat.size):
+        if first:
+            flat[i] = other[i]
+            continue
+        bits = bits_of(flat[i] + other[i])
+        if not wide:
+            odd = and32(shift_right(bits, 16), 1)
+            bits = and32(add32(bits, add32(odd, 0x7FFF)), -0x10000)
+        normal = greater32(and32(bits, _EXPONENT_MASK), 0)
+        flat[i] = float_of(select32(normal, bits, and32(bits, _SIGN)))
+
+
+@njit
+def _share(whole, parts):
+    """A whole divided by a number of parts, rounded up."""
+    return (whole + parts - 1) // parts
+
+
+@njit
+def _prefetch_tile(sources, batch, tile, group):
+    """Fetch one tile of K of a group of columns while another is being computed, if there is one.
+
+    Its rows lie a row of the matrix apart, where the machine does not look ahead by itself.
+    """
+    if tile < sources.shape[1]:
+        for k in range(TILE):
+            row = sources[batch, tile, k, group]
+            for i in range(0, LANES, CACHE_LINE // row.itemsize):
+                prefetch(row, i)
+
+
+@njit
+def _accumulate(start, held, partial, sources, batch, operands, windows, how):
+    """Accumulate all K tiles of one stripe of columns onto `held` [columns / 16 + 1, rows, 16].
+
+    The last of its vectors is a spare one.
+    """
+    dst = held[:-1]
+    phases, wide, block, mode = how
+    tiles = sources.shape[1]
+    blocks = tiles // block
+    pieces = np.empty((SPAN, 2, TILE, VECTOR), np.float32)
+    in_window = np.empty((TILE, LANES), np.int8)
+    below_weights = windows[0]
+    below = windows[0] + windows[1]
+    groups = np.empty((SPAN, 4, dst.shape[1], VECTOR), np.int32)
+    work = (groups, np.empty((SPAN // 2, TILE, PAIR), np.int16))
+    for tile in range(tiles):
+        stored = sources[batch, tile].reshape((TILE, sources.shape[3] * LANES))
+        for vector in range(0, dst.shape[0], SPAN):
+            group = start + vector // SPAN
+            _prefetch_tile(sources, batch, tile + 1, group)
+            decode(stored, group * LANES, below_weights, pieces, in_window)
+            decoded = (pieces, in_window, below, stored, group * LANES)
+            accumulate_tile(held, vector, decoded, operands, tile, work, phases, wide)
+        if mode == ONE_ACCUMULATION or (tile + 1) % block:
+            continue
+        index = tile // block
+        last = index == blocks - 1
+        if mode == LAST_BLOCK_ON_TOP and last:
+            continue
+        _pack_and_add(partial, dst, index == 0, wide)
+        if last or (mode == LAST_BLOCK_ON_TOP and index == blocks - 2):
+            dst[:] = partial
+        else:
+            dst[:] = 0
+
+
+# Multiply-adds that one thread does in the time that waking another takes.
+WORTH_WAKING = 1 << 19
+
+# What becomes of the destination between blocks of K.
+ONE_ACCUMULATION = 0  # spilled and reloaded without loss
+LAST_BLOCK_ON_TOP = 1  # blocks summed in L1; the last accumulates onto that sum
+ALL_BLOCKS_IN_L1 = 2  # blocks summed in L1, the last one too
+
+
+# Most groups of columns of a task: of many rows and of few, such as a token's. Both measured.
+WIDEST, WIDEST_OF_FEW, FEW_ROWS = 8, 36, 8
+
+
+def stripe_of(rows, groups):
+    """How many groups of 64 columns one task should take of `groups`, with `rows` rows.
+
+    Of few rows wide ones, of which a task has less to set up; with many the destinations should
+    stay in the second-level cache, beside a tile of weights.
+    """
+    threads = get_num_threads()
+    widest = WIDEST_OF_FEW if rows <= FEW_ROWS else WIDEST
+    stripes = -(-groups // widest)
+    stripes = -(-stripes // threads) * threads
+    return -(-groups // stripes)
+
+
+@njit
+def _columns_apart(out, dst):
+    """Copy [rows, columns] to [columns / 16, rows, 16]."""
+    for vector in range(dst.shape[0]):
+        for row in range(dst.shape[1]):
+            for lane in range(VECTOR):
+                dst[vector, row, lane] = out[row, vector * VECTOR + lane]
+
+
+@njit
+def _columns_together(dst, out):
+    """Copy [columns / 16, rows, 16] to [rows, columns]."""
+    for row in range(dst.shape[1]):
+        for vector in range(dst.shape[0]):
+            for lane in range(VECTOR):
+                out[row, vector * VECTOR + lane] = dst[vector, row, lane]
+
+
+@njit
+def _task(task, sources, batches, pieces, exponents, windows, how, stripe, out):
+    """One stripe of columns of one chunk of rows of one product."""
+    groups = out.shape[2] // LANES
+    stripes = _share(groups, stripe)
+    chunks = _share(out.shape[1], CHUNK)
+    chunk = _share(out.shape[1], chunks)  # as evenly as can be
+    batch = task // (chunks * stripes)
+    top = task // stripes % chunks * chunk
+    start = task % stripes * stripe
+    height = min(chunk, out.shape[1] - top)
+    width = min(stripe, groups - start)
+    columns = slice(start * LANES, (start + width) * LANES)
+    held = np.empty((width * LANES // VECTOR + 1, height, VECTOR), np.float32)
+    dst = held[:-1]
+    partial = np.empty_like(dst[: 0 if how[3] == ONE_ACCUMULATION else dst.shape[0]])
+    _columns_apart(out[batch, top : top + height, columns], dst)
+    operands = (pieces[batch], exponents[batch], top)
+    _accumulate(start, held, partial, sources, batches[batch], operands, windows, how)
+    _columns_together(dst, out[batch, top : top + height, columns])
+
+
+def _tasks(out, stripe):
+    """How many tasks `_task` is called for."""
+    count, rows, columns = out.shape
+    return count * -(-rows // CHUNK) * -(-(columns // LANES) // stripe)
+
+
+@njit(parallel=True, nogil=True, cache=True)
+def _in_parallel(tasks, sources, batches, pieces, exponents, windows, how, stripe, out):
+    for task in prange(tasks):
+        _task(task, sources, batches, pieces, exponents, windows, how, stripe, out)
+
+
+@njit(nogil=True, cache=True)
+def _in_turn(tasks, sources, batches, pieces, exponents, windows, how, stripe, out):
+    for task in range(tasks):
+        _task(task, sources, batches, pieces, exponents, windows, how, stripe, out)
+
+
+def accumulate_tiles(sources, batches, pieces, exponents, windows, how, stripe, out):
+    """Accumulate activations @ weights onto `out`, in place.
+
+    Args:
+        sources: [W, K/32, 32, N/64, 64] uint16 (bfloat16) or uint32 (float32 bits): SrcA operands.
+        batches: [B] int64, which of the W matrices each of the B products takes.
+        pieces, exponents: of the SrcB operands, from `split_rows`; [B, 1, ...] pieces do for two
+            phases.
+        windows: [2] int64, `window_of` the largest exponents of the weights and of the activations.
+        how: fidelity phases, 1 (LoFi) to 4 (HiFi4); whether the destination has 32 bits; tiles of K
+            in one block, a divisor of K/32; and ONE_ACCUMULATION, LAST_BLOCK_ON_TOP or
+            ALL_BLOCKS_IN_L1.
+        stripe: groups of 64 columns that one task takes; see `stripe_of`.
+        out: [B, M, N] float32, what the destination holds at first and at last.
+    """
+    work = out.size * sources.shape[1] * TILE * how[0]
+    run = _in_turn if work < WORTH_WAKING else _in_parallel
+    run(_tasks(out, stripe), sources, batches, pieces, exponents, windows, how, stripe, out)

@@ -1,0 +1,170 @@
+"""Operands of the matrix unit taken apart: the pieces a fidelity phase multiplies, and exponents.
+
+Weights (SrcA) are taken apart a tile of K at a time, activations (SrcB) once for all columns.
+Exponents have two forms.  As 16-bit numbers they cover everything.  As bytes, of which a vector
+holds four times as many as of float32 values, they count from `WINDOW` places below the largest
+exponent in the whole matrix: a sum of two is at most 240.  A sum above `WINDOW` has two operands in
+it that the window covers, hence is exact; and where it is the largest of eight such sums, it is the
+largest of the true ones: a product that the window does not cover cannot come to more than `WINDOW`.
+"""
+
+from numba import njit, prange, types
+from numba.extending import overload
+
+from ttnn_emulator.arithmetic.exact.matrix.matrix_accumulator import TIE_AWAY
+from ttnn_emulator.arithmetic.exact.simd.lanes import (
+    above16,
+    add16,
+    and16,
+    and32,
+    bits_of,
+    bytes_of,
+    float_of,
+    greater32,
+    max32,
+    or16,
+    or32,
+    select32,
+    shift_left,
+    shift_right,
+    shift_right16,
+    sub32,
+)
+from ttnn_emulator.arithmetic.exact.simd.lanes_across import half32, interleaved8, joined16
+from ttnn_emulator.arithmetic.exact.simd.lanes_memory import load, store
+
+TILE = 32  # K values of one tile, in which the fidelity phases are gone through once
+STEP = 16  # K values of one step, in two groups of eight
+VECTOR = 16  # columns of a float32 vector
+PAIR = 32  # columns of two of them, whose exponents make one int16 vector
+SPAN = 4  # vectors of a span, whose exponents make one vector of bytes
+
+# What a zero counts as in a group's largest exponent: less than any product.
+EMPTY = -1000
+
+# The largest number that a byte holds of an exponent; twice that fits a byte.
+WINDOW = 120
+
+
+@njit
+def window_of(largest):
+    """The biased exponent that counts as 0 in bytes; one that is not larger does, too."""
+    return max(largest - WINDOW, 0)
+
+
+@njit
+def _split_row(batch, row, rows, pieces, exponents, below):
+    for step in range(exponents.shape[2]):
+        values = rows[batch, row, STEP * step : STEP * (step + 1)]
+        tops = pieces[batch, 0, step, row]
+        for i in range(STEP):
+            bits = bits_of(values[i])
+            exponent = and32(shift_right(bits, 23), 0xFF)
+            bits = select32(greater32(exponent, 0), bits, 0)
+            held = max32(sub32(exponent, below), 0)
+            held = or32(shift_left(held, 8), held)
+            exponents[batch, 1, step, row, i] = or32(shift_left(held, 16), held)
+            exponent = select32(greater32(exponent, 0), exponent, EMPTY)
+            pair = or32(shift_left(exponent, 16), and32(exponent, 0xFFFF))
+            exponents[batch, 0, step, row, i] = pair
+            top = float_of(and32(bits, -0x20000))
+            tops[i] = top * TIE_AWAY
+            if pieces.shape[1] > 1:
+                low = float_of(and32(bits, -0x2000)) - top
+                pieces[batch, 1, step, row, i] = low * TIE_AWAY
+
+
+@njit(nogil=True, cache=True)
+def _split_in_turn(rows, pieces, exponents, below):
+    for batch in range(rows.shape[0]):
+        for row in range(rows.shape[1]):
+            _split_row(batch, row, rows, pieces, exponents, below)
+
+
+@njit(parallel=True, nogil=True, cache=True)
+def _split_in_parallel(rows, pieces, exponents, below):
+    count = rows.shape[1]
+    for number in prange(rows.shape[0] * count):
+        _split_row(number // count, number % count, rows, pieces, exponents, below)
+
+
+# Operands that one thread splits in the time that waking another takes.
+WORTH_WAKING = 1 << 15
+
+
+def split_rows(rows, pieces, exponents, below):
+    """Split SrcB operands into their 7-bit and 4-bit pieces and exponents, step by step of K.
+
+    Args:
+        rows: [B, M, K] float32; denormals count as zero.
+        pieces: [B, 2, K/16, M, 16] float32 to write, or [B, 1, K/16, M, 16] for two phases.
+        exponents: [B, 2, K/16, M, 16] int32 to write: biased exponents, `EMPTY` for zeros, each in
+            the upper and in the lower 16 bits; then what a byte holds of them, in all four bytes.
+        below: `window_of` the largest exponent in `rows`.
+    """
+    run = _split_in_turn if rows.size < WORTH_WAKING else _split_in_parallel
+    run(rows, pieces, exponents, below)
+
+
+def _operands(stored, at):
+    """32 SrcA operands: float32 bits in two vectors, and biased exponents (0 for zeros)."""
+
+
+@overload(_operands)
+def _operands_of(stored, at):
+    def bfloat16(stored, at):
+        pair = load(stored, at, PAIR)
+        exponents = and16(shift_right16(pair, 7), 0xFF)
+        return shift_left(half32(pair, 0), 16), shift_left(half32(pair, 1), 16), exponents
+
+    def tf32(stored, at):
+        first = and32(load(stored, at, VECTOR), -0x2000)
+        second = and32(load(stored, at + VECTOR, VECTOR), -0x2000)
+        exponents = joined16(shift_right(first, 23), shift_right(second, 23))
+        return first, second, and16(exponents, 0xFF)
+
+    return bfloat16 if stored.dtype == types.uint16 else tf32
+
+
+@njit
+def _split(bits, pieces, k):
+    """The upper and the lower 5-bit pieces of SrcA operands."""
+    top = float_of(and32(bits, -0x80000))
+    store(pieces[0, k], 0, top)
+    store(pieces[1, k], 0, float_of(and32(bits, -0x4000)) - top)
+
+
+@njit
+def _decode_pair(row, first, below, pieces, k):
+    """Split one K of two vectors of SrcA operands into pieces, and return exponents in bytes."""
+    left, right, exponents = _operands(row, first)
+    _split(left, pieces[0], k)
+    _split(right, pieces[1], k)
+    return bytes_of(above16(exponents, below))
+
+
+@njit
+def decode(stored, first, below, pieces, exponents):
+    """Split a span of a tile of SrcA operands into pieces, and exponents in bytes.
+
+    Args:
+        stored: [32, columns] uint16 (bfloat16) or uint32 (float32 bits).
+        first: the span's first column.
+        below: `window_of` the largest exponent in the matrix.
+        pieces: [SPAN, 2, 32, 16] float32 to write.
+        exponents: [32, SPAN * 16] int8 to write, columns in the order of `interleaved8`.
+    """
+    for k in range(TILE):
+        low = _decode_pair(stored[k], first, below, pieces[:2], k)
+        high = _decode_pair(stored[k], first + PAIR, below, pieces[2:], k)
+        store(exponents[k], 0, interleaved8(low, high))
+
+
+@njit
+def decode_exponents(stored, first, exponents):
+    """Exponents of a span of a tile as 16-bit numbers, `EMPTY` for zeros: [SPAN / 2, 32, 32]."""
+    for pair in range(SPAN // 2):
+        for k in range(TILE):
+            _, _, exponent = _operands(stored[k], first + PAIR * pair)
+            empty = and16(shift_right16(add16(exponent, -1), 15), EMPTY)
+            store(exponents[pair, k], 0, or16(exponent, empty))

@@ -1,0 +1,236 @@
+"""The quick way to add up, `accumulate32_near`, as a pipeline through which all rows of a tile pass.
+
+In a step of one row most instructions wait for the one before.  So that the machine always has some
+that need not wait, a row goes through four stages, and there are four rows in the pipeline:
+
+1. the first four products of each group, on top of its ruler;
+2. the other four, and the groups' sums;
+3. the destination and the sums in whole units of the accumulator;
+4. their total, rounded and stored.
+
+The rows of the next step follow at once, as running empty and filling again takes as long as six
+rows.  For that a step takes its destinations from one place and leaves them in another, a vector and
+a spare one in turn: within a tile the number of steps is even.
+
+The erratum is not looked for in each row.  It needs a total that is tiny and negative: if the
+smallest of a step may be one, which is rare, the step is done again in the plain way.
+"""
+
+from typing import NamedTuple
+
+from numba import njit
+
+from ttnn_emulator.arithmetic.exact.matrix.matrix_accumulator import (
+    accumulate32_near,
+    aligned32,
+    joined32,
+    ruler_at,
+    smallest_suspect,
+)
+from ttnn_emulator.arithmetic.exact.matrix.matrix_exact import PHASE_ADJUST
+from ttnn_emulator.arithmetic.exact.matrix.matrix_operands import STEP, TILE, VECTOR
+from ttnn_emulator.arithmetic.exact.simd.lanes import (
+    add32,
+    bits_of,
+    float_of,
+    fma,
+    greater32,
+    larger,
+    min32,
+    smaller,
+    sub32,
+)
+from ttnn_emulator.arithmetic.exact.simd.lanes_across import in_any_lane
+from ttnn_emulator.arithmetic.exact.simd.lanes_memory import element, load, store
+
+STAGES = 4  # the least rows that there must be
+
+# Any biased exponent: of the rulers of rows that are not there, which run ahead of the first ones.
+_ORDINARY = 127
+
+
+class _Arrays(NamedTuple):
+    """What a step takes its operands from, as flat arrays."""
+
+    weights: object  # pieces [SPAN, 2, 32, 16]
+    largest: object  # exponents of groups [SPAN, 4, M, 16]
+    activations: object  # pieces [P, K/16, rows, 16]
+
+
+class _Step(NamedTuple):
+    """Where in these a step's operands begin, and what its phase adds to exponents."""
+
+    weights: int
+    exponents0: int
+    exponents1: int
+    activations: int
+    adjust: int
+
+
+@njit
+def _four(pieces, at):
+    return (
+        load(pieces, at, VECTOR),
+        load(pieces, at + VECTOR, VECTOR),
+        load(pieces, at + 2 * VECTOR, VECTOR),
+        load(pieces, at + 3 * VECTOR, VECTOR),
+    )
+
+
+@njit
+def _eight(pieces, at):
+    """Four weights of each group, the first ones or, four rows on, the others."""
+    return _four(pieces, at), _four(pieces, at + 8 * VECTOR)
+
+
+@njit
+def _products(weights, values, at, totals):
+    """Four products of each group on top of its total."""
+    of_first, of_second = weights
+    total0, total1 = totals
+    total0 = fma(of_first[0], element(values, at), total0)
+    total1 = fma(of_second[0], element(values, at + 8), total1)
+    total0 = fma(of_first[1], element(values, at + 1), total0)
+    total1 = fma(of_second[1], element(values, at + 9), total1)
+    total0 = fma(of_first[2], element(values, at + 2), total0)
+    total1 = fma(of_second[2], element(values, at + 10), total1)
+    total0 = fma(of_first[3], element(values, at + 3), total0)
+    total1 = fma(of_second[3], element(values, at + 11), total1)
+    return total0, total1
+
+
+@njit
+def _begun(weights, arrays, step, row):
+    """The first stage: totals and rulers of both groups."""
+    exponents0 = load(arrays.largest, step.exponents0 + row, VECTOR)
+    exponents1 = load(arrays.largest, step.exponents1 + row, VECTOR)
+    rulers = ruler_at(add32(exponents0, step.adjust)), ruler_at(add32(exponents1, step.adjust))
+    return _products(weights, arrays.activations, step.activations + row, rulers), rulers
+
+
+@njit
+def _sums(weights, arrays, step, row, begun):
+    """Of the second stage the sums."""
+    totals, rulers = begun
+    total0, total1 = _products(weights, arrays.activations, step.activations + row + 4, totals)
+    return total0 - rulers[0], total1 - rulers[1]
+
+
+@njit
+def _summed(weights, arrays, step, row, begun):
+    """The second stage: the sums, and the finer and the coarser ruler."""
+    sum0, sum1 = _sums(weights, arrays, step, row, begun)
+    ruler0, ruler1 = begun[1]
+    return sum0, sum1, smaller(ruler0, ruler1), larger(ruler0, ruler1)
+
+
+@njit
+def _aligned(dst, at, summed):
+    """The third stage."""
+    return aligned32(bits_of(load(dst, at, VECTOR)), *summed)
+
+
+@njit
+def _joined(dst, at, aligned, smallest):
+    """The fourth stage; returns the smallest total so far."""
+    total, rounded = joined32(*aligned)
+    store(dst, at, rounded)
+    return min32(smallest, bits_of(total))
+
+
+@njit
+def _again(dst, source, target, arrays, step, rows):
+    """One step in the plain way."""
+    for row in range(0, rows, VECTOR):
+        first = _eight(arrays.weights, step.weights)
+        others = _eight(arrays.weights, step.weights + 4 * VECTOR)
+        begun = _begun(first, arrays, step, row)
+        sum0, sum1 = _sums(others, arrays, step, row, begun)
+        ruler0, ruler1 = begun[1]
+        old = load(dst, source + row, VECTOR)
+        store(dst, target + row, accumulate32_near(old, sum0, ruler0, sum1, ruler1))
+
+
+@njit
+def accumulate_in_pipeline(dst, vector, pieces, operands, place, largest, below, phases, highest):
+    """All steps of one tile for a span of columns, for which `accumulate32_near` must serve.
+
+    Args:
+        dst: [vectors + 1, M, 16] float32, changed in place; the last vector is the spare one.
+        vector: index of the span's first vector.
+        pieces: [SPAN, 2, 32, 16] float32 from `decode`.
+        operands: [P, K/16, M, 16] float32 pieces from `split_rows`.
+        place: as of `matrix_tiles`; there must be at least `STAGES` rows.
+        largest: [SPAN, 4, M, 16] int32, the groups' exponents less `below`, 23 places up.
+        below: what is to be added to exponents.
+        phases: how many fidelity phases.
+        highest: the largest of `largest`, as a number.
+
+    Rows, steps and arrays are counted in elements from an array's start: Numba keeps count of an
+    array's users, hence calls a function whenever a variable gets another one.
+    """
+    tile, base, rows = place
+    depth, held = operands.shape[1:3]
+    vectors = largest.shape[0]
+    rows *= VECTOR
+    last = rows - VECTOR
+    spare = (dst.shape[0] - 1) * rows
+    dst = dst.reshape(-1)
+    arrays = _Arrays(pieces.reshape(-1), largest.reshape(-1), operands.reshape(-1))
+
+    # Rows before the first, which leave something in the spare vector where nothing is yet.
+    zero = sub32(bits_of(load(dst, spare, VECTOR)), bits_of(load(dst, spare, VECTOR)))
+    nothing = float_of(zero)
+    ruler = ruler_at(add32(zero, _ORDINARY << 23))
+    begun = (ruler, ruler), (ruler, ruler)
+    summed = nothing, nothing, ruler, ruler
+    aligned = nothing, nothing, nothing
+    smallest = zero
+    suspect = smallest_suspect(0)
+    source = target = spare
+    step = _Step(0, 0, 0, 0, 0)
+
+    for index in range(vectors + 1):
+        home = (vector + index) * rows
+        for number in range(2 * phases):
+            before, source_before, target_before = step, source, target
+            if index < vectors:
+                phase, half = number >> 1, number & 1
+                exponents = (4 * index + 2 * half) * rows
+                step = _Step(
+                    ((2 * index + (phase & 1)) * TILE + STEP * half) * VECTOR,
+                    exponents,
+                    exponents + rows,
+                    (((phase >> 1) * depth + 2 * tile + half) * held + base) * VECTOR,
+                    (PHASE_ADJUST[phase] + below) << 23,
+                )
+                source, target = (spare, home) if half else (home, spare)
+            # The last three rows of the step before leave while the first three of this one enter.
+            first = _eight(arrays.weights, step.weights)
+            smallest = _joined(dst, target_before + last - 2 * VECTOR, aligned, smallest)
+            aligned = _aligned(dst, source_before + last - VECTOR, summed)
+            others_before = _eight(arrays.weights, before.weights + 4 * VECTOR)
+            summed = _summed(others_before, arrays, before, last, begun)
+            begun = _begun(first, arrays, step, 0)
+
+            others = _eight(arrays.weights, step.weights + 4 * VECTOR)
+            smallest = _joined(dst, target_before + last - VECTOR, aligned, smallest)
+            aligned = _aligned(dst, source_before + last, summed)
+            summed = _summed(others, arrays, step, 0, begun)
+            begun = _begun(first, arrays, step, VECTOR)
+
+            smallest = _joined(dst, target_before + last, aligned, smallest)
+            if in_any_lane(greater32(suspect, smallest)):
+                _again(dst, source_before, target_before, arrays, before, rows)
+            if index == vectors:
+                break
+            suspect = smallest_suspect(highest + below + PHASE_ADJUST[number >> 1])
+            smallest = zero
+            aligned = _aligned(dst, source, summed)
+            summed = _summed(others, arrays, step, VECTOR, begun)
+            begun = _begun(first, arrays, step, 2 * VECTOR)
+            for row in range(3 * VECTOR, rows, VECTOR):
+                smallest = _joined(dst, target + row - 3 * VECTOR, aligned, smallest)
+                aligned = _aligned(dst, source + row - 2 * VECTOR, summed)
+                summed = _summed(others, arrays, step, row - VECTOR, begun)
+                begun = _begun(first, arrays, step, row)

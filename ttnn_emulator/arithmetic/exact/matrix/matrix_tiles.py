@@ -1,0 +1,215 @@
+"""One tile of K of a matrix product: sixteen K values at a time onto many rows' destinations.
+
+A vector's lanes are output columns; `matrix_accumulator` has the arithmetic of a step, sixteen
+products onto the destination.  A tile of weights is decoded once.  Then, for each phase and each
+half of the tile, sixteen weights of every lane stay in registers while the rows pass by, so that a
+step reads little more than the sixteen values of its row.
+
+Columns are taken in spans of a few vectors.  Within a tile, `place` is the tile's index, the first
+row of the destination among the operands' rows, and how many rows there are.
+"""
+
+import numpy as np
+from numba import njit
+
+from ttnn_emulator.arithmetic.exact.matrix.matrix_accumulator import (
+    accumulate16,
+    accumulate32,
+    accumulate32_near,
+    ruler_at,
+)
+from ttnn_emulator.arithmetic.exact.matrix.matrix_exact import PHASE_ADJUST
+from ttnn_emulator.arithmetic.exact.matrix.matrix_exponents import (
+    FLOOR,
+    all_near,
+    in_bytes,
+    in_numbers,
+)
+from ttnn_emulator.arithmetic.exact.matrix.matrix_operands import (
+    SPAN,
+    STEP,
+    VECTOR,
+    decode_exponents,
+)
+from ttnn_emulator.arithmetic.exact.matrix.matrix_pipeline import STAGES, accumulate_in_pipeline
+from ttnn_emulator.arithmetic.exact.simd.lanes import (
+    add32,
+    bits_of,
+    fma,
+    greater32,
+    max32,
+    select,
+    select32,
+    shift_right,
+    sub32,
+)
+from ttnn_emulator.arithmetic.exact.simd.lanes_memory import load, store
+
+
+@njit
+def _eight(pieces, k):
+    return (
+        load(pieces[k], 0, VECTOR),
+        load(pieces[k + 1], 0, VECTOR),
+        load(pieces[k + 2], 0, VECTOR),
+        load(pieces[k + 3], 0, VECTOR),
+        load(pieces[k + 4], 0, VECTOR),
+        load(pieces[k + 5], 0, VECTOR),
+        load(pieces[k + 6], 0, VECTOR),
+        load(pieces[k + 7], 0, VECTOR),
+    )
+
+
+@njit
+def _chain(total, eight, b, k):
+    total = fma(eight[0], b[k], total)
+    total = fma(eight[1], b[k + 1], total)
+    total = fma(eight[2], b[k + 2], total)
+    total = fma(eight[3], b[k + 3], total)
+    total = fma(eight[4], b[k + 4], total)
+    total = fma(eight[5], b[k + 5], total)
+    total = fma(eight[6], b[k + 6], total)
+    return fma(eight[7], b[k + 7], total)
+
+
+@njit
+def _sums(weights, b, exponent0, exponent1):
+    """Two groups' sums, each above its ruler."""
+    ruler0 = ruler_at(exponent0)
+    ruler1 = ruler_at(exponent1)
+    return _chain(ruler0, weights[0], b, 0), ruler0, _chain(ruler1, weights[1], b, 8), ruler1
+
+
+@njit
+def _sums32_near(weights, b, exponent0, exponent1):
+    """What `accumulate32_near` adds to a destination."""
+    total0, ruler0, total1, ruler1 = _sums(weights, b, exponent0, exponent1)
+    return total0 - ruler0, ruler0, total1 - ruler1, ruler1
+
+
+@njit
+def _sums32(weights, b, exponent0, exponent1):
+    """What `accumulate32` adds to a destination: nothing of groups whose exponent is not positive."""
+    exponent0 = max32(exponent0, 0)
+    exponent1 = max32(exponent1, 0)
+    total0, ruler0, total1, ruler1 = _sums(weights, b, exponent0, exponent1)
+    units0 = sub32(bits_of(total0), bits_of(ruler0))
+    units1 = sub32(bits_of(total1), bits_of(ruler1))
+    units0 = select32(greater32(exponent0, 0), units0, 0)
+    units1 = select32(greater32(exponent1, 0), units1, 0)
+    return units0, shift_right(exponent0, 23), units1, shift_right(exponent1, 23)
+
+
+@njit
+def _sums16(weights, b, exponent0, exponent1):
+    """What `accumulate16` adds to a destination: nothing of groups whose exponent is not positive."""
+    none = np.float32(0)
+    total0, ruler0, total1, ruler1 = _sums(weights, b, max32(exponent0, 0), max32(exponent1, 0))
+    sum0 = select(greater32(exponent0, 0), total0 - ruler0, none)
+    sum1 = select(greater32(exponent1, 0), total1 - ruler1, none)
+    return sum0, ruler0, sum1, ruler1
+
+
+def _all_steps(way, sums, accumulate):
+    """The loop over a tile's steps with one of the ways of adding up, which has a name.
+
+    The name goes into those of the functions.  Functions of one name are told apart by a number
+    that differs between processes: code that several have compiled and kept would be mixed up when
+    it is loaded together.
+    """
+
+    def compiled(function):
+        function.__qualname__ += way
+        return njit(function)
+
+    @compiled
+    def sums_of(row, weights, values, largest, half, adjust):
+        exponent0 = add32(load(largest[2 * half, row], 0, VECTOR), adjust)
+        exponent1 = add32(load(largest[2 * half + 1, row], 0, VECTOR), adjust)
+        return sums(weights, values[row], exponent0, exponent1)
+
+    @compiled
+    def add(dst, addends):
+        store(dst, 0, accumulate(load(dst, 0, VECTOR), *addends))
+
+    @compiled
+    def steps(dst, pieces, operands, place, largest, below, phases):
+        """All steps of one tile for some vectors: dst [vectors, M, 16] in place.
+
+        The sums of a row and the accumulation of the row before do not wait for each other.
+        """
+        tile, base, rows = place
+        for step in range(2 * phases):
+            phase, half = step >> 1, step & 1
+            adjust = (PHASE_ADJUST[phase] + below) << 23
+            values = operands[phase >> 1, 2 * tile + half, base : base + rows]
+            for vector in range(dst.shape[0]):
+                piece = pieces[vector, phase & 1]
+                weights = (_eight(piece, STEP * half), _eight(piece, STEP * half + 8))
+                exponents = largest[vector]
+                old = dst[vector]
+                addends = sums_of(0, weights, values, exponents, half, adjust)
+                for row in range(1, rows):
+                    following = sums_of(row, weights, values, exponents, half, adjust)
+                    add(old[row - 1], addends)
+                    addends = following
+                add(old[rows - 1], addends)
+
+    return steps
+
+
+_steps16 = _all_steps("_16", _sums16, accumulate16)
+_steps32 = _all_steps("_32", _sums32, accumulate32)
+_steps32_near = _all_steps("_32_near", _sums32_near, accumulate32_near)
+
+
+@njit
+def _accumulate_rows(dst, vector, decoded, operands, place, work, phases, wide):
+    pieces, in_window, below, stored, first = decoded
+    row_pieces, row_exponents, _ = operands
+    largest, exponents = work
+    part = dst[vector : vector + SPAN]
+    exact, near, highest = in_bytes(in_window, row_exponents, place, below, largest)
+    if not exact:
+        below = 0
+        decode_exponents(stored, first, exponents)
+        if wide:
+            low = in_numbers(exponents, row_exponents, place, FLOOR, largest)
+            near, highest = all_near(largest, part)
+            near = near and not low
+        if not wide or not near:
+            in_numbers(exponents, row_exponents, place, 0, largest)
+    if not wide:
+        _steps16(part, pieces, row_pieces, place, largest, below, phases)
+    elif not near:
+        _steps32(part, pieces, row_pieces, place, largest, below, phases)
+    elif place[2] < STAGES:
+        _steps32_near(part, pieces, row_pieces, place, largest, below, phases)
+    else:
+        accumulate_in_pipeline(
+            dst, vector, pieces, row_pieces, place, largest, below, phases, highest
+        )
+
+
+@njit
+def accumulate_tile(dst, vector, decoded, operands, tile, work, phases, wide):
+    """One tile of K, all fidelity phases, for a span of columns.
+
+    Args:
+        dst: [vectors + 1, M, 16] float32, changed in place; the last vector is a spare one.
+        vector: index of the span's first vector.
+        decoded: the tile's pieces and exponents in bytes from `decode`; `window_of` both operands
+            together; and what they were decoded from: the tile and the span's first column.
+        operands: pieces and exponents from `split_rows`, and which of their rows is dst's first.
+        tile: index of the tile of K.
+        work: [SPAN, 4, M, 16] int32 and [SPAN / 2, 32, 32] int16 to work in.
+
+    A product of a single row, a token being decoded, is compiled apart from the others: setting up
+    a loop over rows would take as long as a step.
+    """
+    base = operands[2]
+    if dst.shape[1] == 1:
+        _accumulate_rows(dst, vector, decoded, operands, (tile, base, 1), work, phases, wide)
+    else:
+        place = (tile, base, dst.shape[1])
+        _accumulate_rows(dst, vector, decoded, operands, place, work, phases, wide)

@@ -1,0 +1,315 @@
+"""The matrix unit: matrix products and row reductions with the device's roundings.
+
+`matmul` is the arithmetic of TTNN's matmul kernel (bmm_large_block_zm_fused_bias_activation): the
+activation is SrcB, of which a fidelity phase sees 7 bits, the weight is SrcA, of which it sees 5.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from ttnn_emulator.arithmetic.exact import packer
+from ttnn_emulator.arithmetic.exact.matrix import matrix_exact, matrix_kernels
+from ttnn_emulator.arithmetic.exact.matrix.eltwise_unit import add
+from ttnn_emulator.arithmetic.formats import BLOCK_FORMAT_BITS
+
+FIDELITY_PHASES = {"LoFi": 1, "HiFi2": 2, "HiFi3": 3, "HiFi4": 4}
+
+TILE = matrix_kernels.TILE
+LANES = matrix_kernels.LANES
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A right operand laid out for the kernels; made by `prepare_weight`.
+
+    Attributes:
+        tiles: [W, K/32, 32, N/64, 64] uint16 (bfloat16) or uint32 (float32 bits), zero padded.
+        shape: the operand's own shape [..., K, N].
+        largest_exponent: largest biased exponent in it.
+    """
+
+    tiles: np.ndarray
+    shape: tuple
+    largest_exponent: int
+
+
+def _survey(bits):
+    """Of an integer view of bfloat16 (uint16) or float32 (uint32): what exponents there are.
+
+    Returns:
+        The largest biased exponent; where there are denormals, a mask of them, or None for none.
+    """
+    mantissa = 7 if bits.dtype == np.uint16 else 23
+    magnitude = bits & bits.dtype.type(np.iinfo(bits.dtype).max >> 1)
+    largest = int(magnitude.max(initial=0)) >> mantissa
+    magnitude -= 1  # of zero the largest number: denormals are the smallest
+    end = (1 << mantissa) - 1
+    return largest, magnitude < end if magnitude.min(initial=end) < end else None
+
+
+def prepare_weight(weight):
+    """Lay out a right operand once, so that products with it need not.
+
+    Args:
+        weight: [..., K, N] bfloat16 or float32 (block formats: dequantised).  float32 with more
+            bits than bfloat16 is what a 32-bit destination reads as tf32.
+
+    Returns:
+        A `Weight`.  It shares the tensor's memory if that is contiguous bfloat16 without
+        denormals, K a multiple of 32 and N of 64: 2 bytes per value, none of them copied.
+    """
+    depth, columns = weight.shape[-2:]
+    if weight.dtype == torch.bfloat16:
+        bits = weight.contiguous().view(torch.int16).numpy().view(np.uint16)
+    else:
+        bits = weight.float().contiguous().view(torch.int32).numpy().view(np.uint32)
+        if not (bits & 0xFFFF).any():
+            bits = (bits >> 16).astype(np.uint16)
+    bits = bits.reshape(-1, depth, columns)
+    largest, denormal = _survey(bits)
+    if denormal is not None:
+        bits = np.where(denormal, bits.dtype.type(0), bits)
+    if depth % TILE or columns % LANES:
+        shape = len(bits), depth + -depth % TILE, columns + -columns % LANES
+        padded = np.zeros(shape, bits.dtype)
+        padded[:, :depth, :columns] = bits
+        bits = padded
+    count, depth, columns = bits.shape
+    tiles = bits.reshape(count, depth // TILE, TILE, columns // LANES, LANES)
+    return Weight(tiles, tuple(weight.shape), largest)
+
+
+def weight_in_place(weight, largest_exponent):
+    """The `Weight` of a tensor that `lies_in` found to need no copy; nothing is looked at again."""
+    bits = weight.view(torch.int16).numpy().view(np.uint16)
+    depth, columns = weight.shape[-2:]
+    tiles = bits.reshape(-1, depth // TILE, TILE, columns // LANES, LANES)
+    return Weight(tiles, tuple(weight.shape), largest_exponent)
+
+
+def lies_in(prepared, weight):
+    """Whether a `Weight` shares the memory of the tensor that it was made of."""
+    if weight.dtype != torch.bfloat16 or not weight.is_contiguous():
+        return False
+    return np.may_share_memory(prepared.tiles, weight.view(torch.int16).numpy())
+
+
+def _activation_rows(activation, batches):
+    """[..., M, K] as the kernels take it: [batches, rows, K padded to tiles] float32."""
+    depth = activation.shape[-1]
+    rows = activation.float().reshape(batches, -1, depth)
+    return torch.nn.functional.pad(rows, (0, -depth % TILE)).contiguous()
+
+
+def _activation_pieces(rows, phases, below):
+    """The 7-bit and the 4-bit pieces of SrcB operands, and their exponents in two forms."""
+    batches, count, depth = rows.shape
+    steps = depth // matrix_kernels.STEP, count, matrix_kernels.STEP
+    pieces = np.empty((batches, 2 if phases > 2 else 1, *steps), np.float32)
+    exponents = np.empty((batches, 2, *steps), np.int32)
+    matrix_kernels.split_rows(rows.numpy(), pieces, exponents, below)
+    return pieces, exponents
+
+
+def _batches(activation, weight):
+    """How many products there are, and which of the weights each takes."""
+    held = weight.tiles.shape[0]
+    if held == 1:
+        return 1, np.zeros(1, np.int64)
+    leading = np.broadcast_shapes(activation.shape[:-2], weight.shape[:-2])
+    index = np.arange(held, dtype=np.int64).reshape(weight.shape[:-2])
+    index = np.broadcast_to(index, leading).reshape(-1)
+    return len(index), np.ascontiguousarray(index)
+
+
+def _accumulate_exact(rows, weight, which, phases, wide, block, mode, dst):
+    """What `matrix_kernels.accumulate_tiles` does, for values out of its range."""
+    tiles = weight.tiles
+    bits = tiles.reshape(tiles.shape[0], tiles.shape[1] * TILE, -1)
+    if bits.dtype == np.uint16:
+        bits = bits.astype(np.uint32) << 16
+    step = block * TILE if mode else bits.shape[1]
+    starts = range(0, bits.shape[1], step)
+    for batch, chosen in enumerate(which):
+        held = None
+        for start in starts:
+            last = start + step >= bits.shape[1]
+            on_top = last and held is not None and mode == matrix_kernels.LAST_BLOCK_ON_TOP
+            state = held if on_top else dst[batch] * (0 if start else 1)
+            state = np.ascontiguousarray(state).view(np.uint32)
+            matrix_exact.accumulate_tiles(
+                np.ascontiguousarray(bits[chosen, start : start + step]),
+                rows[batch, :, start : start + step].contiguous().numpy().view(np.uint32),
+                phases,
+                wide,
+                state,
+            )
+            state = state.view(np.float32)
+            if held is not None and not on_top:
+                state = packer.add_in_l1(
+                    torch.from_numpy(held), torch.from_numpy(state), wide
+                ).numpy()
+            held = state
+        dst[batch] = held
+
+
+def _accumulate(activation, weight, phases, wide, block, mode, dst=None):
+    """Contents of the destination after all of K: [batches, rows, padded N] float32."""
+    batches, which = _batches(activation, weight)
+    if len(which) > 1:
+        leading = np.broadcast_shapes(activation.shape[:-2], weight.shape[:-2])
+        activation = activation.expand(*leading, *activation.shape[-2:])
+    rows = _activation_rows(activation, batches)
+    columns = weight.tiles.shape[3] * LANES
+    if dst is None:
+        dst = np.zeros((batches, rows.shape[1], columns), np.float32)
+    largest = (weight.largest_exponent, _survey(rows.numpy().view(np.uint32))[0])
+    if sum(largest) > matrix_kernels.LARGEST_PRODUCT:
+        _accumulate_exact(rows, weight, which, phases, wide, block, mode, dst)
+        return dst
+    windows = np.array([matrix_kernels.window_of(exponent) for exponent in largest])
+    pieces, exponents = _activation_pieces(rows, phases, windows[1])
+    matrix_kernels.accumulate_tiles(
+        *(weight.tiles, which, pieces, exponents, windows, (phases, wide, block, mode)),
+        matrix_kernels.stripe_of(rows.shape[1], columns // LANES),
+        dst,
+    )
+    return dst
+
+
+def _accumulate_with_spills(activation, weight, arguments, dtype):
+    """`_accumulate` with what is spilled between blocks of K packed in a block format."""
+    block = arguments[-1]
+    tiles = weight.tiles.shape[1]
+    padded = torch.nn.functional.pad(activation, (0, -activation.shape[-1] % TILE))
+    dst = None
+    for start in range(0, tiles, block):
+        if dst is not None:
+            dst = packer.pack_block_float(torch.from_numpy(dst), dtype).numpy()
+        dst = _accumulate(
+            padded[..., start * TILE : (start + block) * TILE],
+            replace(weight, tiles=np.ascontiguousarray(weight.tiles[:, start : start + block])),
+            *arguments,
+            matrix_kernels.ONE_ACCUMULATION,
+            dst,
+        )
+    return dst
+
+
+def _trim(dst, activation, weight):
+    """The destination at the product's own shape [..., M, N]."""
+    leading = activation.shape[:-2]
+    if weight.tiles.shape[0] > 1:
+        leading = np.broadcast_shapes(leading, weight.shape[:-2])
+    columns = weight.shape[-1]
+    return torch.from_numpy(dst)[..., :columns].reshape(*leading, activation.shape[-2], columns)
+
+
+def unpack(values, wide):
+    """What SrcA and SrcB hold of float32 or bfloat16 values: tf32 beside a 32-bit destination."""
+    if values.dtype == torch.bfloat16:
+        return values.float()
+    return packer.truncate_to_tf32(values) if wide else packer.truncate_to_bfloat16(values)
+
+
+def matmul(
+    activation,
+    weight,
+    *,
+    fidelity="HiFi2",
+    fp32_dest_acc=False,
+    packer_l1_acc=False,
+    k_block_tiles=None,
+    bias=None,
+    fused=None,
+    out="bfloat16",
+):
+    """activation @ weight (+ bias) as the matmul kernel computes it.
+
+    Args:
+        activation: [..., M, K] float32 or bfloat16.
+        weight: [..., K, N] float32 or bfloat16, or a `Weight` of it.  Leading dimensions
+            broadcast; without any (or all 1) the weight serves all rows.
+        fidelity: a name of `FIDELITY_PHASES`.
+        fp32_dest_acc: 32-bit destination: sums keep 24 bits instead of 8.
+        packer_l1_acc: sum the blocks of K in L1, all but the last with rounding to nearest even.
+        k_block_tiles: in0_block_w, tiles of K in one block, a divisor of K/32; None is all of K.
+        bias: [..., 1, N] or [N] float32 or bfloat16, added by the matrix unit at the end.
+        fused: function from Dst to Dst that is applied before packing, or None.
+        out: float32, bfloat16, bfloat8_b or bfloat4_b.
+
+    Returns:
+        [..., M, N] float32, the values as the packer leaves them in format `out`.
+
+    Blocks without L1 accumulation are spilled to L1 and reloaded: without loss unless the 16-bit
+    destination is spilled in a block format `out`.
+
+    Raises:
+        ValueError: for shapes that do not fit or a block size that does not divide K.
+    """
+    if not isinstance(weight, Weight):
+        weight = prepare_weight(unpack(weight, fp32_dest_acc))
+    depth = activation.shape[-1]
+    if depth != weight.shape[-2]:
+        raise ValueError(
+            f"activation {tuple(activation.shape)} has K={depth} and weight {weight.shape} has"
+            f" K={weight.shape[-2]}; they must be equal"
+        )
+    activation = unpack(activation, fp32_dest_acc)
+    tiles = weight.tiles.shape[1]
+    block = k_block_tiles or tiles
+    if tiles % block:
+        raise ValueError(f"k_block_tiles={block} does not divide the {tiles} tiles of K={depth}")
+    arguments = (FIDELITY_PHASES[fidelity], fp32_dest_acc, block)
+    if packer_l1_acc and block < tiles:
+        sums_all = bias is not None
+        mode = matrix_kernels.ALL_BLOCKS_IN_L1 if sums_all else matrix_kernels.LAST_BLOCK_ON_TOP
+    else:
+        mode = matrix_kernels.ONE_ACCUMULATION
+    if mode == matrix_kernels.ONE_ACCUMULATION and not fp32_dest_acc and out in BLOCK_FORMAT_BITS:
+        dst = _accumulate_with_spills(activation, weight, arguments, out)
+    else:
+        dst = _accumulate(activation, weight, *arguments, mode)
+    dst = _trim(dst, activation, weight)
+    if bias is not None:
+        dst = add(unpack(dst, fp32_dest_acc), unpack(bias, fp32_dest_acc), wide=fp32_dest_acc)
+    if fused is not None:
+        dst = fused(dst)
+    return packer.pack(dst, out, fp32_dest_acc)
+
+
+def row_sum(values, *, scaler=1.0, fidelity="HiFi3", fp32_dest_acc=True):
+    """Sum over the last dimension times a scaler, as the reduce kernel leaves it in Dst.
+
+    Args:
+        values: [..., W] float32 or bfloat16; W is padded with zeros to tiles.
+        scaler: the bfloat16 value that every product has as its SrcA: 1, or 1/W for a mean.
+        fidelity: a name of `FIDELITY_PHASES`.
+        fp32_dest_acc: whether the destination has 32 bits.
+
+    Returns:
+        [..., 1] float32, not yet packed.
+
+    The data is SrcB and the scaler SrcA (llk_math_reduce.h), so this is a product with a column of
+    scalers: all of W in one accumulation, the phases within each tile.
+    """
+    width = values.shape[-1]
+    weight = prepare_weight(torch.full((width, 1), scaler, dtype=torch.bfloat16))
+    rows = unpack(values, fp32_dest_acc).reshape(-1, width)
+    arguments = (FIDELITY_PHASES[fidelity], fp32_dest_acc, weight.tiles.shape[1])
+    dst = _accumulate(rows, weight, *arguments, matrix_kernels.ONE_ACCUMULATION)
+    return _trim(dst, rows, weight).reshape(*values.shape[:-1], 1)
+
+
+def row_max(values):
+    """Largest value of the last dimension: [..., W] to [..., 1], exact (GMPOOL).
+
+    Denormals count as 0 and the order is that of sign and magnitude, so NaN counts as larger than
+    infinity (or smaller, if it is negative).
+    """
+    bits = packer.flush_denormals(values).view(torch.int32)
+    ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
+    largest = ordered.amax(-1, keepdim=True)
+    return torch.where(largest < 0, largest ^ 0x7FFFFFFF, largest).view(torch.float32)

@@ -1,0 +1,183 @@
+"""What the unpacker and the packer do to values between L1 and the compute units.
+
+All functions take and return float32 tensors of any shape (block formats: [..., W] with W a
+multiple of 16); a block format's values are returned dequantised, which is exact in bfloat16.
+Rounding "half away" is round to nearest with ties away from zero.
+
+Source: ttsim tensix.cpp (PACR, the early conversions, UNPACR) and the ISA documentation's pages on
+the packer's and the unpacker's format conversion.
+"""
+
+import functools
+
+import numba
+import numpy as np
+import torch
+
+from ttnn_emulator.arithmetic.exact.simd.lanes import add32, and32, bits_of, float_of, or32
+from ttnn_emulator.arithmetic.formats import BLOCK, BLOCK_FORMAT_BITS
+
+_EXPONENT = np.int32(0x7F800000)
+_SIGN = np.int32(-0x80000000)
+_MAGNITUDE = np.int32(0x7FFFFFFF)
+_UPPER_HALF = np.int32(-0x10000)
+_TF32 = np.int32(-0x2000)
+
+
+def _bits(values):
+    return values.float().contiguous().view(torch.int32)
+
+
+def _lanewise(function):
+    """A function of float32 patterns as a function of tensors, in one pass over them."""
+    compiled = numba.vectorize(["int32(int32)"], cache=True)(function)
+
+    @functools.wraps(function)
+    def run(values):
+        patterns = np.asarray(compiled(_bits(values).numpy()))
+        return torch.from_numpy(patterns.view(np.float32))
+
+    return run
+
+
+@numba.njit
+def _flushed(bits):
+    return bits if and32(bits, _EXPONENT) != np.int32(0) else np.int32(0)
+
+
+@numba.njit
+def _rounded_half_away(bits):
+    rounded = and32(add32(bits, np.int32(0x8000)), _UPPER_HALF)
+    special = and32(bits, _EXPONENT) == _EXPONENT
+    return or32(and32(bits, _SIGN), _EXPONENT) if special else rounded
+
+
+@_lanewise
+def flush_denormals(bits):
+    """Values whose exponent field is 0 become +0, negative zero too: what the matrix unit sees."""
+    return _flushed(bits)
+
+
+@_lanewise
+def truncate_to_tf32(bits):
+    """float32 unpacked to SrcA or SrcB beside a 32-bit destination: the low 13 bits are dropped."""
+    return and32(bits, _TF32)
+
+
+@_lanewise
+def truncate_to_bfloat16(bits):
+    """float32 unpacked to SrcA or SrcB beside a 16-bit destination; denormals become +0."""
+    return _flushed(and32(bits, _UPPER_HALF))
+
+
+@_lanewise
+def round_half_away(bits):
+    """float32 to bfloat16 values, ties away from zero; NaN and overflow become infinity."""
+    return _rounded_half_away(bits)
+
+
+@_lanewise
+def _pack_wide(bits):
+    return _flushed(_rounded_half_away(bits))
+
+
+@_lanewise
+def _pack_narrow(bits):
+    nan = and32(bits, _MAGNITUDE) > _EXPONENT
+    return _flushed(or32(and32(bits, _SIGN), _EXPONENT) if nan else bits)
+
+
+def pack_bfloat16(dst, wide):
+    """A destination packed as bfloat16.
+
+    Args:
+        dst: contents of the destination; bfloat16 values if it has 16 bits.
+        wide: whether the destination has 32 bits: those round half away.
+
+    NaN becomes infinity of its sign, results with exponent 0 become +0 (negative zero too).
+    """
+    return (_pack_wide if wide else _pack_narrow)(dst)
+
+
+def pack_block_float(dst, dtype, *, six_fraction_bits=True):
+    """A destination packed as bfloat8_b or bfloat4_b, dequantised.
+
+    Args:
+        dst: [..., W] contents of the destination; a last block that W does not fill goes on with
+            zeros.
+        dtype: "bfloat8_b" or "bfloat4_b".
+        six_fraction_bits: whether the packer first rounds to 6 fraction bits.  It does wherever
+            TTNN names bfloat8_b as what the packer reads from the destination: for every kernel but
+            a typecast to bfloat8_b, where it names the destination's own format.
+
+    A 32-bit destination loses its low 16 bits first.  Each magnitude is rounded half away to seven
+    bits below the largest exponent of its block and clamped; bfloat4_b keeps the upper three of
+    them.  A zero has no sign.  What a block format holds already comes out as it is.
+    """
+    width = dst.shape[-1]
+    dst = torch.nn.functional.pad(dst, (0, -width % BLOCK))
+    bits = _bits(dst) & ~0xFFFF
+    if six_fraction_bits:
+        bits = (bits + 0x10000) & ~0x1FFFF
+    blocks = bits.reshape(*bits.shape[:-1], bits.shape[-1] // BLOCK, BLOCK)
+    exponent = (blocks >> 23) & 0xFF
+    significand = torch.where(exponent > 0, ((blocks >> 16) & 0x7F) | 0x80, 0)
+    shared = exponent.amax(-1, keepdim=True)
+    distance = shared - exponent
+    near = distance.clamp(max=8)
+    magnitude = (significand + (1 << near)) >> (near + 1)
+    magnitude = torch.where(distance >= 8, 0, magnitude).clamp(max=127)
+    dropped = 7 - BLOCK_FORMAT_BITS[dtype]
+    magnitude = (magnitude >> dropped) << dropped
+    value = torch.ldexp(magnitude.float(), shared - 127 - 6)
+    return torch.where(blocks < 0, -value, value).reshape(dst.shape)[..., :width] + 0.0
+
+
+def pack(dst, dtype, wide):
+    """A destination packed as `dtype`: float32, bfloat16, bfloat8_b or bfloat4_b."""
+    if dtype == "float32":
+        return dst
+    if dtype == "bfloat16":
+        return pack_bfloat16(dst, wide)
+    if dtype in BLOCK_FORMAT_BITS:
+        return pack_block_float(dst, dtype)
+    raise ValueError(f"the packer has no format {dtype!r} here; use float32, bfloat16 or a block")
+
+
+@numba.njit
+def _signed_flush(total):
+    """A denormal total becomes a zero of its sign."""
+    bits = bits_of(total)
+    normal = and32(bits, _EXPONENT) != np.int32(0)
+    return float_of(bits if normal else and32(bits, _SIGN))
+
+
+@numba.njit
+def _sum(l1, packed):
+    return float_of(_flushed(bits_of(l1))) + float_of(_flushed(bits_of(packed)))
+
+
+@numba.vectorize(["float32(float32, float32)"], cache=True)
+def _add_wide(l1, packed):
+    return _signed_flush(_sum(l1, packed))
+
+
+@numba.vectorize(["float32(float32, float32)"], cache=True)
+def _add_narrow(l1, packed):
+    bits = bits_of(_sum(l1, packed))
+    odd = and32(bits >> np.int32(16), np.int32(1))
+    even = and32(add32(bits, add32(odd, np.int32(0x7FFF))), _UPPER_HALF)
+    nan = and32(bits, _MAGNITUDE) > _EXPONENT
+    return _signed_flush(float_of(np.int32(0x7FC00000) if nan else even))
+
+
+def add_in_l1(l1, packed, wide):
+    """Packer L1 accumulation: what lies in L1 plus what is packed, rounded to nearest even.
+
+    Args:
+        l1, packed: same shape; bfloat16 values, or float32 if `wide`.
+        wide: whether L1 holds float32.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN are the packer's results
+        total = (_add_wide if wide else _add_narrow)(l1.float().numpy(), packed.float().numpy())
+    return torch.from_numpy(np.asarray(total))

@@ -1,0 +1,372 @@
+"""Scaled dot product attention over a prompt, step by step.
+
+B batch, N heads, K kv heads, G = N / K heads that share one, S queries, T keys, D head_dim.
+Tensors are float32 or bfloat16 and hold bfloat16 values; results are float32, rounded as the packer
+rounds them.  Kernel sources: sdpa.cpp, compute_streaming.hpp (16-bit Dst), compute_common.hpp
+(32-bit Dst).  Chunks of queries (q_chunk) are independent of each other; each goes through the keys
+in chunks (k_chunk) with a running maximum, a running sum and a running output.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from ttnn_emulator.arithmetic.compute import default_scale
+from ttnn_emulator.arithmetic.exact.attention_steps import Config, correction, larger, product
+from ttnn_emulator.arithmetic.exact.matrix import eltwise_unit
+from ttnn_emulator.arithmetic.exact.matrix.matrix_unit import row_max, row_sum, unpack
+from ttnn_emulator.arithmetic.exact.packer import add_in_l1, pack, pack_bfloat16
+from ttnn_emulator.arithmetic.exact.vector import vector_binary
+from ttnn_emulator.arithmetic.exact.vector.vector_exponential import (
+    attention_score_exp,
+    attention_score_exp_accurate,
+)
+from ttnn_emulator.arithmetic.exact.vector.vector_roots import attention_reciprocal
+from ttnn_emulator.arithmetic.exact.vector.vector_unit import add as add_lanes
+from ttnn_emulator.arithmetic.exact.vector.vector_unit import store
+
+TILE = 32
+LANES = 64  # columns that the matrix unit's code computes together
+DST_TILES = 8  # tiles of a 16-bit Dst in half synchronisation
+
+# Shapes (height, width) of a block of tiles in Dst, the preferred ones first
+# (determine_largest_subblock_size of the program factory).
+SUBBLOCKS = (
+    *((2, 4), (4, 2), (1, 8), (8, 1), (1, 7), (7, 1), (2, 3), (3, 2), (1, 6), (6, 1)),
+    *((1, 5), (5, 1), (2, 2), (1, 4), (4, 1), (1, 3), (3, 1), (1, 2), (2, 1), (1, 1)),
+)
+
+
+@dataclass(frozen=True)
+class Visible:
+    """Which keys each query sees.
+
+    Attributes:
+        hidden: [S, T] bool, keys that the kernel's own masks hide.
+        mask: [B*K, G, S, T], the caller's mask as it is added to scores before scaling, or None.
+        causal: whether chunks of keys after a chunk of queries are left out.
+        start: position of the first query.
+        stamped: whether the packer adds the kernel's own masks in L1; else the matrix unit does.
+    """
+
+    hidden: torch.Tensor
+    mask: torch.Tensor | None
+    causal: bool
+    start: int
+    stamped: bool
+
+
+def attention(
+    query,
+    key,
+    value,
+    *,
+    scale=None,
+    causal=True,
+    start=0,
+    window=None,
+    keys=None,
+    mask=None,
+    mask_format="bfloat16",
+    sink=None,
+    config=None,
+    out="bfloat16",
+):
+    """softmax(query @ key^T * scale + mask) @ value.
+
+    Args:
+        query: [B, N, S, D]; rows are independent, so padding rows need not be given.
+        key, value: [B, K, T, D] and [B, K, T, Dv], T with its padding: the kernel reads it.
+        scale: factor of the scores; None is `default_scale`.
+        causal: a query sees no keys after its own position.
+        start: position of the first query (chunked prefill).
+        window: keys a query sees, its own included; None for all.
+        keys: how many keys are not padding, for attention without `causal` and `mask`.
+        mask: [B or 1, N or 1, S, T] added to the scores instead of the causal mask.
+        mask_format: format of the mask's buffer.
+        sink: [N] bfloat16 scores before scaling that join the sum of the softmax; or None.
+        config: a `Config`; None is TTNN's default.
+        out: format of the result, as `packer.pack` names it.
+
+    Returns:
+        [B, N, S, Dv] float32.
+    """
+    config = config or Config()
+    batch, heads, rows, width = query.shape
+    kv_heads, length = key.shape[1:3]
+    scale = default_scale(width) if scale is None else scale
+    scale = torch.tensor(scale, dtype=torch.float32).item()
+    hidden = _hidden(start, rows, length, causal and mask is None, window, keys)
+    if mask is not None:
+        mask = _scaled_mask(mask, scale, mask_format).expand(batch, heads, rows, length)
+        mask = _by_kv_head(mask, kv_heads)
+    if sink is not None:
+        sink = sink.float().expand(batch, heads)[..., None, None]
+        sink = _by_kv_head(sink, kv_heads)
+    causal = causal and mask is None
+    stamped = not config.fp32_dest or (causal and window is None)  # use_lightweight_causal_mask
+    visible = Visible(hidden, mask, causal, start, stamped)
+    run = _wide if config.fp32_dest else _streaming
+    result = run(
+        _by_kv_head(query, kv_heads),
+        key.reshape(batch * kv_heads, length, width),
+        value.reshape(batch * kv_heads, length, -1),
+        scale,
+        visible,
+        sink,
+        config,
+    )
+    return pack(result, out, config.fp32_dest).reshape(batch, heads, rows, -1)
+
+
+def _by_kv_head(x, kv_heads):
+    """[B, N, S, X] -> [B*K, G, S, X]."""
+    batch, heads, rows, width = x.shape
+    return x.reshape(batch * kv_heads, heads // kv_heads, rows, width)
+
+
+def _hidden(start, rows, length, causal, window, keys):
+    """[S, T] bool, which keys the kernel's own masks hide."""
+    position = torch.arange(start, start + rows)[:, None]
+    column = torch.arange(length)
+    hidden = torch.zeros(rows, length, dtype=torch.bool)
+    if causal:
+        hidden |= column > position
+    elif keys is not None:
+        hidden |= column >= keys
+    if window is not None:
+        hidden |= column <= position - window
+    return hidden
+
+
+def _scaled_mask(mask, scale, mask_format):
+    """The mask divided by the scale, which the exponential applies to scores and mask alike.
+
+    TTNN multiplies it by a scalar before the kernel: nearest even (binary_ng).
+    """
+    inverse = torch.tensor(1 / scale).bfloat16().float()
+    return pack(vector_binary.multiply(mask.float(), inverse), mask_format, wide=False)
+
+
+def _chunks(rows, length, visible, config):
+    """(first column, end column, first row) of each chunk of keys, for the rows that take it.
+
+    Rows are taken by whole chunks of queries; a causal chunk of queries stops at its diagonal.
+    """
+    for first in range(0, length, config.k_chunk):
+        row = 0
+        if visible.causal:
+            row = max(first - visible.start, 0) // config.q_chunk * config.q_chunk
+        if row < rows:
+            yield first, min(first + config.k_chunk, length), row
+
+
+class _Scores:
+    """query @ key^T a few columns at a time, so that the matrix unit's lanes are full."""
+
+    def __init__(self, query, key, config, out):
+        self.query, self.key, self.config, self.out = query, key, config, out
+        self.first = self.end = self.row = 0
+
+    def __call__(self, first, end, row):
+        """[B*K, G, S - row, end - first]."""
+        if end > self.end:
+            whole = max(LANES, self.config.k_chunk)
+            self.first, self.end, self.row = first, min(first + whole, self.key.shape[1]), row
+            self.block = product(
+                self.query[:, :, row:],
+                self.key[:, self.first : self.end].transpose(1, 2),
+                self.config,
+                self.out,
+            )
+        return self.block[:, :, row - self.row :, first - self.first : end - self.first]
+
+
+def _hide(scores, first, end, row, visible):
+    """Minus infinity on the scores that the kernel's own masks hide.
+
+    Infinity plus minus infinity is NaN to the packer and 0 to the matrix unit.
+    """
+    hidden = visible.hidden[row:, first:end]
+    if not hidden.any():
+        return scores
+    cancelled = torch.nan if visible.stamped else 0.0
+    return torch.where(hidden, torch.where(scores == math.inf, cancelled, -math.inf), scores)
+
+
+def _sum_of_tiles(probabilities, wide):
+    """[..., X] -> [..., 32]: tiles added one after the other in L1, in float32 if `wide`."""
+    tiles = probabilities.split(TILE, -1)
+    total = tiles[0]
+    for tile in tiles[1:]:
+        total = add_in_l1(total, tile, wide)
+    return total
+
+
+# --- 16-bit Dst: compute_streaming.hpp -----------------------------------------------------------
+
+
+def _streaming(query, key, value, scale, visible, sink, config):
+    """[B*K, G, S, Dv] in a 16-bit Dst."""
+    rows, length = query.shape[2], key.shape[1]
+    fidelity = config.fidelity
+    scores_of = _Scores(query, key, config, "bfloat16")
+    largest = torch.empty(*query.shape[:3], 1)
+    total = torch.empty(*query.shape[:3], TILE)
+    output = torch.empty(*query.shape[:3], value.shape[-1])
+    for first, end, row in _chunks(rows, length, visible, config):
+        scores = scores_of(first, end, row)
+        if visible.mask is None:
+            scores = _hide(scores, first, end, row, visible)
+        else:
+            scores = add_in_l1(scores, visible.mask[:, :, row:, first:end], wide=False)
+        new = row_max(scores)
+        if first:
+            old = largest[:, :, row:]
+            new = larger(old, new)
+        # Always the approximate exponential, whatever exp_approx_mode says.
+        difference = eltwise_unit.subtract(scores, new)
+        probabilities = attention_score_exp(difference, scale)
+        chunk_total = _sum_of_tiles(probabilities, wide=False)
+        chunk_output = _weighted_values(
+            probabilities, value[:, first:end], first, row, visible, config
+        )
+        if first:
+            factor = correction(old, new, scale, config)
+            rescaled = eltwise_unit.multiply(total[:, :, row:], factor, fidelity=fidelity)
+            chunk_total = add_in_l1(chunk_total, rescaled, wide=False)
+            rescaled = eltwise_unit.multiply(output[:, :, row:], factor, fidelity=fidelity)
+            chunk_output = add_in_l1(chunk_output, rescaled, wide=False)
+        largest[:, :, row:] = new
+        total[:, :, row:] = chunk_total
+        output[:, :, row:] = chunk_output
+    denominator = row_sum(total, fidelity=fidelity, fp32_dest_acc=False)
+    if sink is not None:
+        share = correction(largest, sink, -scale, config)
+        denominator = store(add_lanes(denominator, share), fp32_dest=False)
+    inverse = attention_reciprocal(denominator, approximate=config.approximate, streaming=True)
+    return eltwise_unit.multiply(output, inverse, fidelity=fidelity)
+
+
+def _weighted_values(probabilities, value, first, row, visible, config):
+    """probabilities @ value of one chunk of keys.
+
+    The rows of a chunk of queries that the kernel computes first take the keys in the pieces in
+    which their exponentials get ready, and sum the pieces in L1; the others take all in one.
+    """
+    width = _subblock(config.q_chunk // TILE, config.k_chunk // TILE)[1] * TILE
+    rows = torch.arange(row, row + probabilities.shape[2])
+    pieces = []
+    if width < config.k_chunk:
+        pieces = list(_pieces(rows, first, len(value[0]), width, value.shape[-1], visible, config))
+    result = torch.empty(*probabilities.shape[:3], value.shape[-1])
+    whole = torch.ones_like(rows, dtype=torch.bool)
+    for piece, extent, chosen in pieces:
+        whole[chosen] = False
+        part = probabilities[:, :, chosen]
+        total = None
+        for k in range(0, extent, piece):
+            some = product(part[..., k : k + piece], value[:, k : k + piece], config, "bfloat16")
+            total = some if total is None else add_in_l1(total, some, wide=False)
+        result[:, :, chosen] = total
+    if whole.all():
+        return product(probabilities, value, config, "bfloat16")
+    if whole.any():
+        result[:, :, whole] = product(probabilities[:, :, whole], value, config, "bfloat16")
+    return result
+
+
+def _pieces(rows, first, available, width, value_width, visible, config):
+    """(columns of a piece, of all pieces, indices of the rows) for the rows computed first.
+
+    On its diagonal a chunk of queries takes only the keys up to its end, in the widest pieces that
+    divide them (largest_factor_le); so does the last chunk of keys without a causal mask.
+    """
+    early = rows % config.q_chunk < _first_rows(config, value_width)
+    active = torch.full_like(rows, available if visible.mask is None else config.k_chunk)
+    if visible.causal:
+        chunk_end = visible.start + (rows // config.q_chunk + 1) * config.q_chunk
+        active = (chunk_end - first).clamp(max=config.k_chunk)
+    for extent in active[early].unique().tolist():
+        tiles, widest = extent // TILE, width // TILE
+        piece = next(f for f in range(widest, 0, -1) if tiles % f == 0) * TILE
+        if piece < extent:
+            chosen = torch.nonzero(early & (active == extent)).flatten()
+            yield piece, min(extent, available), chosen
+
+
+def _subblock(height, width, highest=DST_TILES):
+    """Shape in tiles of the blocks in which height x width tiles go through a 16-bit Dst."""
+    return next(
+        (h, w)
+        for h, w in SUBBLOCKS
+        if h <= highest and h * w <= DST_TILES and height % h == 0 and width % w == 0
+    )
+
+
+def _first_rows(config, value_width):
+    """Rows of a chunk of queries whose output is computed first (sdpa_streaming_qktv.hpp).
+
+    Two rows of tiles at most, where they fit in Dst beside each other.
+    """
+    tiles = config.q_chunk // TILE
+    height, width = _subblock(tiles, math.ceil(value_width / TILE), highest=2)
+    if height == 1 and 2 * width <= DST_TILES and tiles >= 2:
+        height = 2
+    return height * TILE
+
+
+# --- 32-bit Dst: compute_common.hpp --------------------------------------------------------------
+
+
+def _wide(query, key, value, scale, visible, sink, config):
+    """[B*K, G, S, Dv] in a 32-bit Dst.
+
+    Scores, probabilities and sums lie in L1 as float32, of which the matrix unit reads tf32;
+    maxima, corrections and the running output lie there as bfloat16 (formats of the program that
+    TTNN builds: cb_qk_im and cb_sum are Float32, cb_max, cb_exp_max_diff and cb_out_im Float16_b).
+    """
+    if sink is not None:
+        raise ValueError("attention with a sink is not followed with a 32-bit Dst; leave out one")
+    rows, length = query.shape[2], key.shape[1]
+    scores_of = _Scores(query, key, config, "float32")
+    score_exp = attention_score_exp if config.exp_approximate else attention_score_exp_accurate
+
+    def multiply(first, second):
+        return eltwise_unit.multiply(first, second, fidelity=config.fidelity, wide=True)
+
+    largest = torch.empty(*query.shape[:3], 1)
+    total = torch.empty(*query.shape[:3], TILE)
+    output = torch.empty(*query.shape[:3], value.shape[-1])
+    for first, end, row in _chunks(rows, length, visible, config):
+        scores = unpack(scores_of(first, end, row), wide=True)
+        if visible.mask is None:
+            scores = _hide(scores, first, end, row, visible)
+        else:
+            mask = visible.mask[:, :, row:, first:end]
+            scores = unpack(eltwise_unit.add(scores, mask, wide=True), wide=True)
+        # The reduction moves its Dst through SrcB, which cuts it to bfloat16 (llk_math_reduce.h).
+        new = unpack(row_max(scores), wide=False)
+        if first:
+            old = largest[:, :, row:]
+            new = larger(old, new)
+        difference = eltwise_unit.subtract(scores, new, wide=True)
+        probabilities = score_exp(difference, scale, fp32_dest=True)
+        chunk_total = _sum_of_tiles(probabilities, wide=True)
+        chunk_output = product(probabilities, value[:, first:end], config, "bfloat16")
+        if first:
+            factor = pack_bfloat16(correction(old, new, scale, config), wide=True)
+            rescaled = multiply(unpack(total[:, :, row:], wide=True), factor)
+            chunk_total = eltwise_unit.add(
+                unpack(chunk_total, wide=True), unpack(rescaled, wide=True), wide=True
+            )
+            rescaled = pack_bfloat16(multiply(output[:, :, row:], factor), wide=True)
+            chunk_output = add_in_l1(chunk_output, rescaled, wide=False)
+        largest[:, :, row:] = new
+        total[:, :, row:] = chunk_total
+        output[:, :, row:] = chunk_output
+    denominator = row_sum(total, fidelity=config.fidelity, fp32_dest_acc=True)
+    denominator = unpack(denominator, wide=True)
+    inverse = attention_reciprocal(denominator, approximate=config.approximate, fp32_dest=True)
+    return multiply(output, unpack(inverse, wide=True))

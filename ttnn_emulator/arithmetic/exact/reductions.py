@@ -1,0 +1,406 @@
+"""Sums, means, extremes and variances step by step: each device program and what it rounds.
+
+Tensors are float32 or bfloat16 and hold logical contents of any rank; results are float32, rounded
+as the packer rounds them, with the reduced dimensions kept as 1.  TTNN fills the padding of tiles
+with what changes nothing first: 0 for sums and means, -inf for max, inf for min.
+
+Programs, their order, formats and defines are those that TTNN 0.81.1 starts on an n150.  Kernel
+sources: reduce.cpp, reduce_rm.cpp, reduce_{w,h}_neg.cpp, reduce_nc.cpp, welford_reduce_{w,h,hw}.cpp,
+llk_math_reduce.h, ckernel_sfpu_reduce.h, ckernel_sfpu_welfords_common.h.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numba import njit, prange
+
+from ttnn_emulator.arithmetic import paths
+from ttnn_emulator.arithmetic.exact.matrix import matrix_exact
+from ttnn_emulator.arithmetic.exact.matrix.matrix_unit import matmul, row_max, unpack
+from ttnn_emulator.arithmetic.exact.packer import pack, truncate_to_bfloat16, truncate_to_tf32
+from ttnn_emulator.arithmetic.exact.vector.vector_binary import multiply_by_scalar
+from ttnn_emulator.arithmetic.exact.vector.vector_roots import sqrt
+from ttnn_emulator.arithmetic.exact.vector.vector_unit import add, load, mad, mul, store
+from ttnn_emulator.arithmetic.formats import BLOCK, BLOCK_FORMAT_BITS
+
+TILE = 32
+FACE = 16
+CORES = 64
+
+# Least number of tiles along a height that is split among idle cores.
+LEAST_TILES_TO_SPLIT = 20
+
+SLICED = paths.Fact("rows split among cores")
+COMBINED_VARIANCES = paths.approximation("variances of several dimensions combined in float64")
+
+
+@dataclass(frozen=True)
+class _Config:
+    """How programs compute: fidelity, 32-bit Dst, and whether float32 may stay float32."""
+
+    fidelity: str
+    wide: bool
+    accurate: bool
+
+
+def reduce(
+    operation,
+    x,
+    dims=None,
+    *,
+    scalar=1.0,
+    fidelity="HiFi3",
+    fp32_dest=True,
+    fast_and_approximate=False,
+    dtype="bfloat16",
+    out="bfloat16",
+):
+    """`ttnn.sum`, `mean`, `max` or `min` over some dimensions, times `scalar`.
+
+    Args:
+        operation: "sum", "mean", "max" or "min".
+        x: [...] contents, values of format `dtype`.
+        dims: a dimension, several, or None for all.
+        scalar: factor of the result.
+        fidelity, fp32_dest: compute kernel config (math_fidelity, fp32_dest_acc_en); the defaults
+            are TTNN's.
+        fast_and_approximate: leave float32 to the matrix unit, which cuts it to tf32.  Otherwise
+            the vector unit reduces it, if Dst has 32 bits.
+        dtype: format of x and of what lies between programs: float32, bfloat16 or bfloat8_b.
+        out: format of the result.
+
+    Returns:
+        float32, reduced dimensions kept as 1.
+
+    Several dimensions take several programs: of sum, the leading ones last to first, then rows and
+    columns; of the others, all last to first.  Between them stands `dtype`, or float32 where TTNN
+    keeps it: for a bfloat16 sum, or a mean of not only the last two dimensions, that leaves some
+    dimension; and between the rows and the columns of a bfloat16 sum.
+
+    Raises:
+        ValueError: for another operation.
+    """
+    if operation not in ("sum", "mean", "max", "min"):
+        raise ValueError(f"{operation!r} is no reduction; use sum, mean, max or min")
+    if scalar < 0 and operation in ("max", "min"):  # the factor comes last and turns the order
+        operation = "min" if operation == "max" else "max"
+    dims = _sorted_dims(dims, x.dim())
+    x = x.float()
+    if x.dim() == 0:
+        return x
+    config = _Config(fidelity, fp32_dest, fp32_dest and not fast_and_approximate)
+    adds = operation in ("sum", "mean")
+    chained = adds and 1 < len(dims) < x.dim() and dtype == "bfloat16"
+    if x.dim() == 1:
+        return _reduce_one(operation, x[None], (1,), scalar, dtype, out, config)[0]
+    if operation == "sum" and scalar == 1.0 and dtype != "float32":
+        leading = [dim for dim in dims if dim < x.dim() - 2]
+        dims = tuple(dim for dim in dims if dim >= x.dim() - 2)
+        for dim in reversed(leading):
+            between = "float32" if chained else dtype
+            last = dim == leading[0] and not dims
+            x = _add_tiles(x, dim, fp32_dest, out if last else between)
+        if not dims:
+            return x
+        dtype = "float32" if chained and leading else dtype
+    if _one_step(dims, x.dim()):
+        return _reduce_one(operation, x, dims, scalar, dtype, out, config)
+    if operation == "mean" and len(dims) > 1:
+        scalar = scalar / math.prod(x.shape[dim] for dim in dims)
+        operation = "sum"
+    return _one_by_one(operation, x, dims, scalar, dtype, out, config, chained)
+
+
+def _sorted_dims(dims, rank):
+    if dims is None:
+        return tuple(range(rank))
+    dims = (dims,) if isinstance(dims, int) else tuple(dims)
+    return tuple(sorted({dim % rank for dim in dims})) if rank else ()
+
+
+def _one_step(dims, rank):
+    return dims in ((rank - 1,), (rank - 2,), (rank - 2, rank - 1))
+
+
+def _one_by_one(operation, x, dims, scalar, dtype, out, config, chained):
+    """A program for every dimension, the last first; leading ones are transposed to the height."""
+    scaled = dims[0] if operation in ("max", "min") else dims[-1]
+    for dim in reversed(dims):
+        result = "float32" if chained else dtype
+        result = out if dim == dims[0] else result
+        factor = scalar if dim == scaled else 1.0
+        axis = max(dim, x.dim() - 2)
+        x = x.transpose(dim, axis)
+        x = _reduce_one(operation, x, (axis,), factor, dtype, result, config)
+        x = x.transpose(dim, axis)
+        dtype = result
+    return x
+
+
+def _reduce_one(operation, x, dims, scalar, dtype, out, config):
+    """Over the width, over the height, or over both."""
+    if operation == "mean":
+        scalar = scalar / math.prod(x.shape[dim] for dim in dims)
+    if len(dims) == 2:
+        return _over_both(operation, x, scalar, dtype, out, config)
+    vector = dtype == "float32" and config.accurate
+    axis = dims[0] - x.dim()
+    if axis == -2 and operation in ("sum", "mean") and _slices(x) > 1:
+        return _sum_of_slices(x, scalar, dtype, out, config, vector)
+    return _program(operation, x, axis, scalar, dtype, out, config, vector)
+
+
+def _over_both(operation, x, scalar, dtype, out, config):
+    """First the width, then the height; a single tile that the matrix unit reduces, at once."""
+    vector = dtype == "float32" and config.accurate
+    tiles = math.prod(x.shape[:-2]) * math.prod(math.ceil(size / TILE) for size in x.shape[-2:])
+    if tiles == 1 and not vector and operation != "min":
+        return _single_tile(operation, x, scalar, out, config)
+    between = dtype
+    if operation == "sum" and dtype == "bfloat16" and config.wide:
+        between = "float32"
+    x = _program(operation, x, -1, 1.0, dtype, between, config, vector)
+    return _program(operation, x, -2, scalar, between, out, config, vector)
+
+
+def _slices(x):
+    """Into how many the rows are split: columns of tiles alone would leave cores idle."""
+    tiles = math.ceil(x.shape[-2] / TILE)
+    columns = math.prod(x.shape[:-2]) * math.ceil(x.shape[-1] / TILE)
+    if not columns or tiles < LEAST_TILES_TO_SPLIT:
+        return 1
+    slices = min(CORES // columns, tiles)
+    if slices > 1:
+        paths.tell(SLICED)
+    return slices
+
+
+def _sum_of_slices(x, scalar, dtype, out, config, vector):
+    """Sum over the height in two programs, the sums of slices in float32 between them."""
+    slices = _slices(x)
+    rows = TILE * math.ceil(math.ceil(x.shape[-2] / TILE) / slices)
+    x = torch.nn.functional.pad(x, (0, 0, 0, slices * rows - x.shape[-2]))
+    x = x.unflatten(-2, (slices, rows))
+    partial = _program("sum", x, -2, 1.0, dtype, "float32", config, vector).squeeze(-2)
+    vector = config.accurate and dtype != "bfloat8_b"
+    return _program("sum", partial, -2, scalar, "float32", out, config, vector)
+
+
+def _program(operation, x, axis, scalar, dtype, out, config, vector):
+    """One device program: the width (-1) or the height (-2) reduced.
+
+    On the matrix unit a sum is a product with a tile of `scalar`, which is cut to the bits of its
+    buffer; the vector unit, and any extreme, multiply the result by the float32 scalar.
+    """
+    if operation in ("max", "min"):
+        return _extreme(operation, x, axis, scalar, dtype, out, config, vector)
+    if vector:
+        total = _scaled(_vector_sum(x, axis), scalar, config.wide)
+    else:
+        cut = truncate_to_tf32 if dtype == "float32" else truncate_to_bfloat16
+        scaler = cut(torch.tensor(float(scalar))).item()
+        total = matrix_sum(x, axis, scaler, config.fidelity, config.wide)
+    return _pack(total, out, config.wide)
+
+
+def _scaled(dst, scalar, wide):
+    return dst if scalar == 1.0 else multiply_by_scalar(dst, scalar, fp32_dest=wide)
+
+
+def _pack(dst, out, wide):
+    """Packed; rows of a block format are filled up to whole blocks with zeros."""
+    if out not in BLOCK_FORMAT_BITS:
+        return pack(dst, out, wide)
+    width = dst.shape[-1]
+    return pack(torch.nn.functional.pad(dst, (0, -width % BLOCK)), out, wide)[..., :width]
+
+
+# --- matrix unit ---------------------------------------------------------------------------------
+
+
+def matrix_sum(x, axis, scaler, fidelity, wide):
+    """Sum over the width (-1) or the height (-2) times a scaler, as it stands in Dst.
+
+    Over the width the data is SrcB, over the height SrcA.  Over the height a face takes all phases
+    before the next does (GAPOOL), which is what a product does with tiles whose other half is zero.
+    """
+    how = {"fidelity": fidelity, "fp32_dest_acc": wide, "out": "float32"}
+    if axis == -1:
+        return matmul(x, torch.full((x.shape[-1], 1), scaler), **how)
+    height = math.ceil(x.shape[-2] / FACE)
+    x = torch.nn.functional.pad(x, (0, 0, 0, height * FACE - x.shape[-2]))
+    faces = torch.nn.functional.pad(x.unflatten(-2, (height, FACE)), (0, 0, 0, TILE - FACE))
+    total = matmul(torch.full((1, height * TILE), scaler), faces.flatten(-3, -2), **how)
+    return total.reshape(*x.shape[:-2], 1, x.shape[-1])
+
+
+def _single_tile(operation, x, scalar, out, config):
+    """REDUCE_SCALAR: sums of columns over all four faces, then over the 16 columns.
+
+    The sums of columns go back to SrcB, which cuts them to the input's format: bfloat16.
+    """
+    if operation == "max":
+        dst = row_max(unpack(x, config.wide).flatten(-2))[..., None]
+    else:
+        height, width = x.shape[-2:]
+        tile = torch.nn.functional.pad(x, (0, TILE - width, 0, TILE - height))
+        faces = tile.unflatten(-1, (2, FACE)).unflatten(-3, (2, FACE)).transpose(-2, -3)
+        faces = faces.reshape(*x.shape[:-2], 4 * FACE, FACE)
+        columns = matrix_sum(faces, -2, 1.0, config.fidelity, config.wide)
+        columns = truncate_to_bfloat16(columns).transpose(-1, -2)
+        dst = matrix_sum(columns, -2, 1.0, config.fidelity, config.wide)
+    return _pack(_scaled(dst, scalar, config.wide), out, config.wide)
+
+
+@njit(parallel=True, cache=True)
+def _accumulate(terms, wide, out):
+    """ELWADD of every term and zero onto Dst: terms [K, M] and out [M], bits of float32."""
+    for i in prange(out.size):
+        value = np.int64(0)
+        for k in range(terms.shape[0]):
+            bits = np.int64(terms[k, i])
+            exponent = (bits >> 23) & 0xFF
+            units = ((bits & 0x7FFFFF) | 0x800000) >> 13 if exponent else np.int64(0)
+            units = -units if bits >> 31 else units
+            value = matrix_exact.accumulate(value, units, exponent, 0, 0, wide)
+        out[i] = value
+
+
+def _add_tiles(x, dim, wide, out):
+    """Sum over a leading dimension, tile by tile in Dst (reduce_nc.cpp)."""
+    terms = unpack(x, wide).movedim(dim, 0)
+    shape = terms.shape[1:]
+    terms = terms.reshape(len(terms), -1).contiguous().numpy().view(np.uint32)
+    dst = np.zeros(terms.shape[1], np.uint32)
+    _accumulate(terms, wide, dst)
+    dst = torch.from_numpy(dst.view(np.float32)).reshape(shape)
+    return _pack(dst, out, wide).unsqueeze(dim)
+
+
+def _extreme(operation, x, axis, scalar, dtype, out, config, vector):
+    """max or min, exact: only a block format between tiles of a height, and the factor, round."""
+    if not vector:
+        x = unpack(x, config.wide)
+    sign = 1.0 if operation == "max" else -1.0
+    x = (sign * x).transpose(axis, -1)
+    if operation == "min" and dtype == "bfloat8_b" and axis == -2:
+        largest = None
+        for rows in x.split(TILE, -1):
+            both = row_max(rows) if largest is None else torch.maximum(largest, row_max(rows))
+            largest = _pack(both.transpose(-1, -2), dtype, config.wide).transpose(-1, -2)
+    else:
+        largest = row_max(x)
+    dst = sign * largest.transpose(axis, -1) + 0.0  # no negative zero
+    return _pack(_scaled(dst, scalar, config.wide), out, config.wide)
+
+
+# --- vector unit ---------------------------------------------------------------------------------
+
+
+def _vector_sum(x, axis):
+    """float32 sum: tile onto tile, then within the tile in the order of ckernel_sfpu_reduce.h."""
+    size = x.shape[axis]
+    x = load(x.transpose(axis, -1))
+    tiles = torch.nn.functional.pad(x, (0, -size % TILE)).split(TILE, -1)
+    total = tiles[0]
+    for tile in tiles[1:]:
+        total = add(total, tile)
+    if axis == -1:  # even and odd columns of both faces, then eight lanes
+        left, right = total.split(FACE, -1)
+        lanes = add(right[..., 0::2], right[..., 1::2])
+        lanes = add(left[..., 0::2], add(left[..., 1::2], lanes))
+        pairs = add(lanes[..., :4], lanes[..., 4:])
+        quads = add(pairs[..., :2], pairs[..., 2:])
+        return add(quads[..., :1], quads[..., 1:])
+    rows = total.unflatten(-1, (2, 4, 4))  # face, group of four rows, row
+    groups = add(rows[..., 2, :], rows[..., 3, :])
+    groups = add(rows[..., 0, :], add(rows[..., 1, :], groups))
+    row = add(groups[..., 0, :], groups[..., 1, :])
+    pairs = add(row[..., 0::2], row[..., 1::2])
+    return add(pairs[..., :1], pairs[..., 1:]).transpose(-1, -2)
+
+
+def variance(x, dims=None, correction=True, *, scalar=1.0, fp32_dest=True, out="bfloat16"):
+    """`ttnn.var`: variance over some dimensions, kept as 1; scalar squared multiplies it.
+
+    Args:
+        x: [...] contents, float32 or bfloat16.
+        dims: a dimension, several, or None for all.
+        correction: whether to divide by N - 1 instead of N.
+        scalar: factor of x.
+        fp32_dest: whether Dst has 32 bits (fp32_dest_acc_en); the statistics are float32 anyway.
+        out: format of the result.
+
+    One dimension is followed step by step: the mean as an offset from the first value, then the
+    squares about it.  Of several, the last but one is; its means and variances are combined here in
+    float64 and rounded to float32, where the device adds float32 in a tree.  A single value has the
+    variance NaN, or 0 without correction.
+    """
+    return _statistic(x, dims, correction, lambda dst: dst, scalar * scalar, fp32_dest, out)
+
+
+def standard_deviation(
+    x,
+    dims=None,
+    correction=True,
+    *,
+    scalar=1.0,
+    approximate=False,
+    fp32_dest=True,
+    out="bfloat16",
+):
+    """`ttnn.std`: the root of the variance, taken in Dst, times |scalar|; else as `variance`.
+
+    `approximate` is the compute config's math_approx_mode, which the root heeds.
+    """
+
+    def root(dst):
+        return sqrt(dst, approximate=approximate, fp32_dest=fp32_dest)
+
+    return _statistic(x, dims, correction, root, abs(scalar), fp32_dest, out)
+
+
+def _statistic(x, dims, correction, of_variance, factor, wide, out):
+    """A function of the variance, in Dst, times a factor; TTNN fills in that of a single value."""
+    dims = _sorted_dims(dims, x.dim())
+    count = math.prod(x.shape[dim] for dim in dims)
+    kept = [1 if dim in dims else size for dim, size in enumerate(x.shape)]
+    if count == 1:
+        return torch.full(kept, math.nan if correction else 0.0)
+    dst = of_variance(_variance(x.float(), dims, kept, count, correction, wide))
+    return _pack(_scaled(dst, factor, wide), out, wide)
+
+
+def _variance(x, dims, kept, count, correction, wide):
+    if len(dims) == 1:
+        _, result = _mean_and_variance(x.movedim(dims, (0,)), count - bool(correction))
+        return store(result.reshape(kept), wide)
+    paths.tell(COMBINED_VARIANCES)
+    leading = [dim for dim in range(x.dim()) if dim not in dims]
+    columns = x.permute(*leading, *dims).movedim(-2, 0).contiguous()
+    means, variances = _mean_and_variance(columns, len(columns))
+    over = tuple(range(len(leading), means.dim()))
+    total = means.double().var(over, correction=0) + variances.double().mean(over)
+    total = total * (count / (count - bool(correction)))
+    return store(load(total.float().reshape(kept)), wide)
+
+
+def _mean_and_variance(x, divisor):
+    """Of the first dimension, two sums each: of even and of odd places (two-pass statistics)."""
+    x = load(x)
+    anchor = x[0]
+    sums = [torch.zeros_like(anchor), torch.zeros_like(anchor)]
+    for place, value in enumerate(x):
+        sums[place % 2] = add(sums[place % 2], add(value, -anchor))
+    mean = mad(add(*sums), _reciprocal(len(x)), anchor)
+    squares = [torch.zeros_like(anchor), torch.zeros_like(anchor)]
+    for place, value in enumerate(x):
+        residual = add(value, -mean)
+        squares[place % 2] = mad(residual, residual, squares[place % 2])
+    return mean, mul(add(*squares), _reciprocal(divisor))
+
+
+def _reciprocal(count):
+    return float(np.float32(1) / np.float32(count))

@@ -1,0 +1,107 @@
+"""Vectors, elements and constants in memory: contiguous arrays at positions that are not checked.
+
+Numba looks at every index whether it is negative, to count from the end then; in a loop over few
+instructions that is half the work.  A position here is one of `array.flat`.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from ttnn_emulator.arithmetic.exact.simd.lanes import I8, I32, LLVM_TYPES, Vector
+
+_STORED = {types.uint16: types.int16, types.uint32: types.int32}
+
+
+def _address(context, builder, signature, args, kind):
+    """The address of `array.flat[index]`, as that of an LLVM type `kind`."""
+    array = context.make_array(signature.args[0])(context, builder, args[0])
+    return builder.bitcast(builder.gep(array.data, [args[1]]), kind.as_pointer())
+
+
+@intrinsic(prefer_literal=True)
+def load(typingctx, array, index, lanes):
+    """`lanes` values from position `index` of a contiguous array; unsigned ones read as signed."""
+    element = _STORED.get(array.dtype, array.dtype)
+    result = Vector(element, lanes.literal_value)
+
+    def generate(context, builder, signature, args):
+        vector = context.get_value_type(result)
+        pointer = _address(context, builder, signature, args, vector)
+        return builder.load(pointer, align=element.bitwidth // 8)
+
+    return result(array, types.intp, lanes), generate
+
+
+@intrinsic
+def element(typingctx, array, index):
+    """The value at position `index` of a contiguous array; an unsigned one reads as signed."""
+    result = _STORED.get(array.dtype, array.dtype)
+
+    def generate(context, builder, signature, args):
+        pointer = _address(context, builder, signature, args, LLVM_TYPES[result])
+        return builder.load(pointer, align=result.bitwidth // 8)
+
+    return result(array, types.intp), generate
+
+
+@intrinsic
+def store(typingctx, array, index, vector):
+    """Put a vector at position `index` of a contiguous array of its elements' type."""
+
+    def generate(context, builder, signature, args):
+        pointer = _address(context, builder, signature, args, args[2].type)
+        builder.store(args[2], pointer, align=vector.element.bitwidth // 8)
+        return context.get_dummy_value()
+
+    if array.dtype != vector.element:
+        raise TypeError(f"{vector} does not fit an array of {array.dtype}")
+    return types.none(array, types.intp, vector), generate
+
+
+@intrinsic
+def prefetch(typingctx, array, index):
+    """Have what lies at position `index` of a contiguous array fetched into the second-level cache."""
+
+    def generate(context, builder, signature, args):
+        pointer = _address(context, builder, signature, args, I8)
+        declared = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), I32, I32, I32])
+        function = cgutils.get_or_insert_function(builder.module, declared, "llvm.prefetch.p0i8")
+        read, moderate_locality, data = (ir.Constant(I32, value) for value in (0, 2, 1))
+        builder.call(function, [pointer, read, moderate_locality, data])
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp), generate
+
+
+def constants_in_memory(*constants):
+    """A function that reads one of these int32 constants from memory, each time it is used.
+
+    The machine broadcasts it to all lanes while reading, at no cost.  LLVM would keep a constant of
+    a loop in a register, and where it has none left would copy registers about.
+
+    They make one table, so that one register addresses them all.  In it each has 16 bytes to
+    itself: LLVM reads so many at once, and would have to take several constants apart again.
+    """
+    held = [value for constant in constants for value in (constant, 0, 0, 0)]
+    kind = ir.ArrayType(I32, len(held))
+    name = "constants_in_memory." + ".".join(f"{number & 0xFFFFFFFF:08x}" for number in constants)
+
+    @intrinsic(prefer_literal=True)
+    def in_memory(typingctx, constant):
+        position = 4 * constants.index(constant.literal_value)
+
+        def generate(context, builder, signature, args):
+            table = builder.module.globals.get(name)
+            if table is None:
+                table = ir.GlobalVariable(builder.module, kind, name)
+                table.initializer = ir.Constant(kind, held)
+                # It might be replaced in linking, so nothing is assumed of what it holds.
+                table.linkage = "linkonce"
+            place = [ir.Constant(I32, 0), ir.Constant(I32, position)]
+            return builder.load(builder.gep(table, place))
+
+        return types.int32(constant), generate
+
+    return in_memory

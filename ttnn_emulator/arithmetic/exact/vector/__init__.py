@@ -1,0 +1,1 @@
+"""The vector unit (SFPU) and the functions made of its instructions."""

@@ -1,0 +1,353 @@
+"""The vector unit (SFPU): what one instruction does to float32 lanes, and its loads and stores.
+
+Functions made of these instructions are in `vector_exponential`, `vector_roots`,
+`vector_activations`, `vector_functions`, `vector_binary` and `vector_typecast`.  A lane is a
+float32; a tensor stands for any number of lanes.  Sources: the Wormhole pages of Tenstorrent's ISA documentation (SFPMAD, SFPSTOCHRND,
+SFPLUTFP32, SFPSWAP, SFPSTORE) and its bit-exact model of the multiply-add (Miscellaneous/FMA).
+"""
+
+import functools
+import math
+
+import numba
+import numpy as np
+import torch
+
+from ttnn_emulator.arithmetic.exact.simd.lanes import leading_zeros64
+
+SIGN = -0x80000000
+MAGNITUDE = 0x7FFFFFFF
+INFINITY_BITS = 0x7F800000
+LARGEST_DENORMAL = 2.0**-126 - 2.0**-149
+
+
+# --- registers -----------------------------------------------------------------------------------
+
+
+def constant(value):
+    """A float32 constant as a register holds it (Python floats round to nearest even once)."""
+    return torch.tensor(value, dtype=torch.float32)
+
+
+def bits(x):
+    """The int32 pattern of float32 `x`."""
+    return x.contiguous().view(torch.int32)
+
+
+def from_bits(pattern):
+    """The float32 whose int32 pattern is given."""
+    return pattern.to(torch.int32).contiguous().view(torch.float32)
+
+
+def exponent(x):
+    """Biased exponent field of `x`, int32 in 0..255 (SFPEXEXP without debias)."""
+    return (bits(x) >> 23) & 0xFF
+
+
+def set_exponent(x, biased):
+    """`x` with its exponent field replaced by the low 8 bits of int32 `biased` (SFPSETEXP)."""
+    return from_bits((bits(x) & ~INFINITY_BITS) | ((biased & 0xFF) << 23))
+
+
+def copy_sign(magnitude, sign):
+    """The magnitude of the first with the sign bit of the second (SFPSETSGN)."""
+    return from_bits((bits(magnitude) & MAGNITUDE) | (bits(sign) & SIGN))
+
+
+def is_zero(x):
+    """True where the exponent field is 0: the unit takes denormals for zero."""
+    return exponent(x) == 0
+
+
+def without_denormals(x):
+    """Denormals and -0 become +0."""
+    return torch.nn.functional.hardshrink(x, LARGEST_DENORMAL)
+
+
+def flush(x):
+    """Denormals become zero and keep their sign."""
+    return torch.copysign(without_denormals(x), x)
+
+
+# --- arithmetic ----------------------------------------------------------------------------------
+
+
+@numba.njit
+def _beyond_finite(a, b, c):
+    """`_mad` where an operand or the product has the largest exponent."""
+    infinity = np.uint32(0x7F800000)
+    # The unit's NaNs carry a sign and always have their lowest bit set.
+    nan = np.uint32(0x7FC00001)
+    product_sign = (a ^ b) & np.uint32(0x80000000)
+    c_sign = c & np.uint32(0x80000000)
+    a_exponent = np.int64((a >> 23) & 0xFF)
+    b_exponent = np.int64((b >> 23) & 0xFF)
+    c_infinite = (c & infinity) == infinity
+    a_nan = (a & np.uint32(0x7FFFFFFF)) > infinity
+    b_nan = (b & np.uint32(0x7FFFFFFF)) > infinity
+    c_nan = (c & np.uint32(0x7FFFFFFF)) > infinity
+    undefined = (a_exponent == 255 and b_exponent == 0) or (b_exponent == 255 and a_exponent == 0)
+    product_infinite = max(a_exponent, b_exponent, a_exponent + b_exponent - 127) >= 255
+    opposite = c_infinite and not c_nan and product_infinite and c_sign != product_sign
+    if a_nan or b_nan or undefined or opposite:
+        return product_sign | nan
+    if c_nan:
+        return c_sign | nan
+    return c if c_infinite else product_sign | infinity
+
+
+@numba.njit
+def _mad(a, b, c):
+    """Pattern of a*b + c for uint32 patterns a, b, c, as the Wormhole unit rounds it.
+
+    The product is cut to 27 bits with a sticky bit before the addition, so this is not a fused
+    multiply-add: a residual such as 1 - x*y loses what lies under 2**-26.
+    """
+    a_exponent = np.int64((a >> 23) & 0xFF)
+    b_exponent = np.int64((b >> 23) & 0xFF)
+    c_exponent = np.int64((c >> 23) & 0xFF)
+    product_exponent = a_exponent + b_exponent - 127
+    if max(a_exponent, b_exponent, c_exponent, product_exponent) >= 255:
+        return _beyond_finite(a, b, c)
+    if a_exponent == 0 or b_exponent == 0 or product_exponent < 0:
+        return c if c_exponent > 0 else np.uint32(0)
+    product = np.int64((a & 0x7FFFFF) | 0x800000) * np.int64((b & 0x7FFFFF) | 0x800000)
+    product = (product >> 20) | np.int64((product & 0xFFFFF) != 0)
+    addend = np.int64((c & 0x7FFFFF) | 0x800000) << 3 if c_exponent > 0 else np.int64(0)
+    # Align the smaller one; its lost bits stick to the lowest unless nothing of it is left.
+    distance = product_exponent - c_exponent
+    larger = product if distance >= 0 else addend
+    smaller = addend if distance >= 0 else product
+    shift = min(abs(distance), np.int64(32))
+    kept = smaller >> shift
+    smaller = kept | np.int64(kept << shift != smaller) if kept > 0 else np.int64(0)
+    sign = a ^ b if distance >= 0 else c
+    total = larger - smaller if (a ^ b ^ c) >> 31 else larger + smaller
+    if total == 0:
+        return np.uint32(0)
+    sign = ~sign if total < 0 else sign
+    magnitude = abs(total)
+    # Normalise to 27 bits: 24 of the result, guard, round, sticky. A shift down by two keeps only
+    # bit 0 as sticky: bit 1 is lost.
+    excess = 64 - 27 - leading_zeros64(magnitude)
+    down = max(excess, 0)
+    magnitude = (magnitude >> down) | (magnitude & np.int64(down > 0))
+    magnitude = magnitude << max(-excess, 0)
+    significand = magnitude >> 3
+    significand += np.int64((magnitude & 7) + (significand & 1) > 4)
+    carry = significand >> 24
+    result_exponent = max(product_exponent, c_exponent) + excess + carry
+    if result_exponent < 1:
+        return np.uint32(0)
+    sign = sign & np.uint32(0x80000000)
+    if result_exponent >= 255:
+        return sign | np.uint32(0x7F800000)
+    return sign | np.uint32(result_exponent << 23) | np.uint32((significand >> carry) & 0x7FFFFF)
+
+
+_mad_broadcast = numba.vectorize(["uint32(uint32,uint32,uint32)"], cache=True)(_mad.py_func)
+
+
+@numba.njit(parallel=True, nogil=True, cache=True)
+def _mad_in_parallel(a, b, c, out):
+    """`_mad` of vectors of `out`'s length or of length 1."""
+    for i in numba.prange(out.size):
+        out[i] = _mad(
+            a[i] if a.size > 1 else a[0],
+            b[i] if b.size > 1 else b[0],
+            c[i] if c.size > 1 else c[0],
+        )
+
+
+# Lanes that one thread works on for as long as waking another takes.
+WORTH_WAKING = 1 << 14
+
+
+def _mad_bits(a, b, c):
+    """`_mad` of arrays, which broadcast."""
+    shape = np.broadcast_shapes(a.shape, b.shape, c.shape)
+    size = math.prod(shape)
+    if size < WORTH_WAKING or any(x.size not in (1, size) for x in (a, b, c)):
+        return np.asarray(_mad_broadcast(a, b, c))
+    out = np.empty(shape, np.uint32)
+    _mad_in_parallel(*(x.reshape(-1) for x in (a, b, c, out)))
+    return out
+
+
+def _lanes(x):
+    return x if isinstance(x, torch.Tensor) else constant(float(x))
+
+
+def _pattern(x):
+    return _lanes(x).contiguous().numpy().view(np.uint32)
+
+
+def mad(a, b, c):
+    """a*b + c lanewise (SFPMAD); tensors broadcast, Python floats are float32 constants."""
+    result = _mad_bits(_pattern(a), _pattern(b), _pattern(c))
+    return torch.from_numpy(result.view(np.float32))
+
+
+def _settled(result, a, b, c):
+    """`result` with its denormals and zeros made +0 and its NaNs made the unit's own."""
+    result = without_denormals(result)
+    if result.sum().isnan():  # a NaN, or infinities of both signs
+        result = torch.where(result.isnan(), mad(a, b, c), result)
+    return result
+
+
+def mul(a, b):
+    """a*b lanewise (SFPMUL): nearest even, a denormal result and any zero are +0.
+
+    Lanes hold no denormals (`load`).  This is `mad(a, b, 0)` made of one float32 product, except
+    for products within 2**-151 under the smallest normal number.
+    """
+    a, b = _lanes(a), _lanes(b)
+    return _settled(a * b, a, b, 0.0)
+
+
+def add(a, b):
+    """a+b lanewise (SFPADD): nearest even, a denormal result and any zero are +0.
+
+    Equal to `mad(1, a, b)`.
+    """
+    a, b = _lanes(a), _lanes(b)
+    return _settled(a + b, 1.0, a, b)
+
+
+def polynomial(x, *coefficients):
+    """Horner's scheme with one multiply-add per step; coefficients from the constant term up."""
+    result = coefficients[-1]
+    for coefficient in reversed(coefficients[:-1]):
+        result = mad(result, x, coefficient)
+    return result
+
+
+def _order(x):
+    pattern = bits(x)
+    return torch.where(pattern < 0, pattern ^ MAGNITUDE, pattern)
+
+
+def minimum(x, limit):
+    """The smaller in the order of SFPSWAP: by sign and magnitude, so a NaN is beyond infinity."""
+    limit = constant(limit).expand_as(x)
+    return torch.where(_order(limit) < _order(x), limit, x)
+
+
+def maximum(x, limit):
+    """The larger in the order of SFPSWAP: by sign and magnitude, so a NaN is beyond infinity."""
+    limit = constant(limit).expand_as(x)
+    return torch.where(_order(limit) > _order(x), limit, x)
+
+
+# --- conversions ---------------------------------------------------------------------------------
+
+
+def round_to_bf16(x):
+    """Nearest bf16, ties away from zero (SFPSTOCHRND FP32_TO_FP16B without randomness).
+
+    Exponent 0 becomes +0, NaN the infinity of its sign.  sfpi's `convert<vFloat16b>(x, Nearest)`.
+    """
+    pattern = bits(x)
+    rounded = torch.where((pattern & 0x8000) != 0, (pattern & -0x10000) + 0x10000, pattern)
+    rounded = rounded & -0x10000
+    special = pattern & -0x800000
+    rounded = torch.where(exponent(x) == 255, special, rounded)
+    return from_bits(torch.where(is_zero(x), 0, rounded))
+
+
+def rounded(function):
+    """`function` followed by the kernel's own rounding to bf16, ties away from zero."""
+
+    def run(x, *parameters):
+        return round_to_bf16(function(x, *parameters))
+
+    return run
+
+
+def round_to_bf16_even(x):
+    """Nearest bf16, ties to even, by integer arithmetic on the pattern.
+
+    What the multiply, square, divide and typecast kernels do instead of `round_to_bf16`
+    (float32_to_bf16_rne in ckernel_sfpu_conversions.h).
+    """
+    pattern = bits(x)
+    rounded = (pattern >> 16).bitwise_and_(1).add_(pattern).add_(0x7FFF).bitwise_and_(-0x10000)
+    return from_bits(rounded)
+
+
+def round_to_integer(x, largest):
+    """|x| to the nearest integer, ties away from zero, at most `largest`: int32 (SFPSTOCHRND).
+
+    The modes UINT8 (255) and UINT16 (65535) drop the sign; for INT8 (127) and INT16 (32767) the
+    caller puts it back.  NaN and infinity give `largest`.
+    """
+    magnitude = torch.nan_to_num(x.abs().double(), nan=float(largest), posinf=float(largest))
+    return torch.floor(magnitude + 0.5).clamp(max=largest).to(torch.int32)
+
+
+def piecewise_linear(x, segments):
+    """slope*|x| + intercept of the segment |x| falls in (SFPLUT, SFPLUTFP32).
+
+    Args:
+        x: float32 lanes.
+        segments: (upper bound of |x|, slope, intercept), ascending; the last bound is infinite.
+    """
+    magnitude = x.abs()
+    slope = torch.full_like(x, segments[-1][1])
+    intercept = torch.full_like(x, segments[-1][2])
+    for bound, segment_slope, segment_intercept in reversed(segments[:-1]):
+        inside = magnitude < bound
+        slope = torch.where(inside, constant(segment_slope), slope)
+        intercept = torch.where(inside, constant(segment_intercept), intercept)
+    return mad(slope, magnitude, intercept)
+
+
+# --- Dst -----------------------------------------------------------------------------------------
+
+
+def load(x):
+    """What a register holds after loading Dst: denormals were zeroed on their way into Dst."""
+    return flush(x)
+
+
+def store(x, fp32_dest):
+    """What Dst holds after SFPSTORE: float32, or its upper 16 bits (truncation, no rounding)."""
+    x = flush(x)
+    return x if fp32_dest else from_bits(bits(x) & -0x10000)
+
+
+@functools.lru_cache(maxsize=128)
+def _table(function, parameters):
+    patterns = torch.arange(1 << 16, dtype=torch.int32) << 16
+    return store(function(load(from_bits(patterns)), *parameters), fp32_dest=False).numpy()
+
+
+def on_bf16_dest(function, x, *parameters):
+    """store(function(load(x), *parameters)) for a 16-bit Dst, by a table of all 65536 values.
+
+    Only the upper 16 bits of each lane of `x` are looked at: a 16-bit Dst holds no others.
+    Raises TypeError unless `x` is float32.
+    """
+    if x.dtype != torch.float32:
+        raise TypeError(f"the vector unit works on float32 lanes, not on {x.dtype}")
+    upper_halves = x.contiguous().numpy().view(np.uint16).reshape(*x.shape, 2)[..., 1]
+    return torch.from_numpy(np.asarray(_table(function, parameters).take(upper_halves)))
+
+
+def on_fp32_dest(function, x, *parameters):
+    """store(function(load(x), *parameters)) for a 32-bit Dst."""
+    return store(function(load(x), *parameters), fp32_dest=True)
+
+
+def on_dest(function, x, *parameters, fp32_dest):
+    """`function` from Dst to Dst, for kernels whose arithmetic does not depend on its width."""
+    run = on_fp32_dest if fp32_dest else on_bf16_dest
+    return run(function, x, *parameters)
+
+
+def choose(bf16_function, fp32_function, x, fp32_dest):
+    """From Dst to Dst, for kernels whose arithmetic depends on Dst's width."""
+    if fp32_dest:
+        return on_fp32_dest(fp32_function, x)
+    return on_bf16_dest(bf16_function, x)

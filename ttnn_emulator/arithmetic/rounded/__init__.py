@@ -1,0 +1,1 @@
+"""Arithmetic in float32, rounded once."""

@@ -1,0 +1,220 @@
+"""How near the emulation is to recorded kernels: `python -m ttnn_emulator.fidelity`.
+
+Every recorded call is made again. Beside the share of equal bits the table has the largest distance
+in units in the last place of the output's format; the distance to the kernels relative to the
+kernels' own error, |ours - theirs| / |theirs - exact|; and the correlation of our error with theirs,
+all of the worst case of a row. Elements that a kernel leaves undefined are counted and not compared.
+"""
+
+import argparse
+import datetime
+import importlib.metadata
+import math
+import pathlib
+import sys
+
+import ttnn_emulator
+from ttnn_emulator.arithmetic.exact import elementwise
+from ttnn_emulator.fidelity import note, recordings
+from ttnn_emulator.fidelity.figures import Figures, Limit, compare
+from ttnn_emulator.fidelity.recorded_call import NotReplayable
+from ttnn_emulator.fidelity.replay import RECORDED_CORES, replay
+
+EXACT = Limit(1.0)
+NOT_FOLLOWED = Limit(
+    0.5, ulp=2
+)  # float32 rounded once, where the kernels have a series of their own
+
+# Functions of one value that are computed in float32 until their instructions are followed.
+IN_FLOAT32 = tuple(sorted(elementwise.NOT_FOLLOWED))
+
+# title, family of recordings, last word of the ops ("" is every other op of the family), limit
+ROWS = (
+    ("data movement", "data_movement", ("",), EXACT),
+    ("embedding", "embedding", ("",), EXACT),
+    ("heads", "heads", ("",), EXACT),
+    ("caches", "cache", ("",), EXACT),
+    ("block formats, typecast", "quant", ("",), EXACT),
+    ("linear, matmul", "matmul", ("",), EXACT),
+    ("pow", "binary", ("pow",), NOT_FOLLOWED),
+    ("add, subtract, multiply, divide", "binary", ("",), EXACT),
+    ("sum, mean, max, argmax", "reduce", ("",), EXACT),
+    ("rotary", "rotary", ("",), EXACT),
+    ("functions in float32", "unary", IN_FLOAT32, NOT_FOLLOWED),
+    ("other functions", "unary", ("",), EXACT),
+    ("rms_norm, layer_norm", "norm", ("",), EXACT),
+    ("softmax", "softmax", ("",), EXACT),
+    ("swiglu", "swiglu", ("",), EXACT),
+    ("attention, prefill", "sdpa", ("",), EXACT),
+    ("attention, decode", "sdpa_decode", ("",), EXACT),
+)
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+HEADINGS = ("family", "cases", "elements", "equal %", "padding %", "undefined", "ULP", "distance")
+HEADINGS += ("correlation", "limit", "")
+
+
+def row_of(case):
+    """The line of `ROWS` that a case belongs to."""
+    word = case.op.split(".")[-1]
+    for row in ROWS:
+        if row[1] == case.family and (word in row[2] or "" in row[2]):
+            return row
+    raise ValueError(f"{case}: the table has no row for recordings of the family {case.family!r}.")
+
+
+def measure(cases, device):
+    """Replay every case: list of (case, figures, the call's Evidence), and a sentence for each refused.
+
+    The evidence is None where TTNN did it all on the host, or another arithmetic computed.
+    """
+    results, refusals = [], []
+    for case in cases:
+        before = ttnn_emulator.computed_calls()
+        try:
+            figures = compare(case, replay(case, device))
+        except (
+            NotReplayable,
+            ttnn_emulator.NotEmulated,
+            ttnn_emulator.OutOfBounds,
+            RuntimeError,
+            TypeError,
+        ) as error:
+            results.append((case, Figures(refused=1), None))
+            text = str(error).partition("backtrace:")[0]  # TTNN's own
+            sentence = " ".join(text.split()) or type(error).__name__
+            refusals.append(sentence if case.name in sentence else f"{case}: {sentence}")
+        else:
+            computed = ttnn_emulator.computed_calls() > before
+            results.append((case, figures, ttnn_emulator.last_evidence() if computed else None))
+    return results, refusals
+
+
+def table(results, each_case=False):
+    """Lines of text, and whether every limit is kept, from the list that `measure` returns."""
+    lines, kept = [HEADINGS], True
+    for row in ROWS:
+        title, _, _, limit = row
+        mine = [(case, figures) for case, figures, _ in results if row_of(case) == row]
+        if not mine:
+            continue
+        total = sum((figures for _, figures in mine), Figures())
+        met = total.meets(limit)
+        kept &= met
+        lines.append((*_cells(title, len(mine), total), str(limit), "met" if met else "not met"))
+        if each_case:
+            lines += [(*_cells(f"  {case}", "", figures), "", "") for case, figures in mine]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADINGS))]
+    left = (0, len(HEADINGS) - 2, len(HEADINGS) - 1)
+    return [
+        "  ".join(
+            cell.ljust(width) if i in left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ], kept
+
+
+def _cells(title, count, figures):
+    if not figures.elements:
+        return title, str(count), *("-",) * 7
+    return (
+        title,
+        str(count),
+        str(figures.elements),
+        _percent(figures.share),
+        _percent(figures.padding_share) if figures.padding else "-",
+        str(figures.undefined or "-"),
+        f"{figures.ulp:.4g}",
+        "-" if figures.distance is None else f"{figures.distance:.4f}",
+        "-" if figures.correlation is None else f"{figures.correlation:.4f}",
+    )
+
+
+def _percent(share):
+    return f"{math.floor(share * 1e5) / 1e3:.3f}"  # never 100 unless all are equal
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m ttnn_emulator.fidelity",
+        description="Make recorded calls of TTNN's kernels again and tell how near the results are.",
+        epilog="Exit status: 0 if every limit is kept, 1 if not, 2 for bad input.",
+    )
+    add = parser.add_argument
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--set", choices=recordings.SETS, help="one of the project's own; default all"
+    )
+    which.add_argument("--recordings", type=pathlib.Path, metavar="FOLDER", help="another set")
+    add("--arithmetic", choices=ttnn_emulator.ARITHMETICS, default=ttnn_emulator.DEFAULT_ARITHMETIC)
+    add("--family", nargs="+", metavar="NAME", help="only these families")
+    add("--cases", action="store_true", help="a line for every case too")
+    which.add_argument(
+        "--write",
+        action="store_true",
+        help="put the tables and the note of what is recorded in place",
+    )
+    return parser
+
+
+def _folders(options):
+    if options.recordings:
+        return [options.recordings]
+    return [recordings.FOLDER / name for name in recordings.SETS if options.set in (None, name)]
+
+
+def _wanted(folders, families):
+    """Lists of the cases to replay, one for each folder that has some; raises ValueError."""
+    for folder in folders:
+        if not (folder / "index.json").is_file():
+            raise ValueError(f"{folder} has no index.json; give a folder of recordings.")
+    sets = [recordings.cases_of(folder) for folder in folders]
+    known = sorted({case.family for cases in sets for case in cases})
+    if unknown := sorted(set(families or ()) - set(known)):
+        raise ValueError(f"no recordings of {', '.join(unknown)}; there are {', '.join(known)}.")
+    for case in (case for cases in sets for case in cases):
+        row_of(case)
+    wanted = [[case for case in cases if not families or case.family in families] for cases in sets]
+    return [cases for cases in wanted if cases]
+
+
+def _heading(cases, arithmetic):
+    (folder,) = {case.folder.name for case in cases}
+    return (
+        f"{folder}: {len(cases)} recorded calls, arithmetic {arithmetic}, "
+        f"{' x '.join(map(str, RECORDED_CORES))} cores, "
+        f"ttnn {importlib.metadata.version('ttnn')}, {datetime.date.today()}"
+    )
+
+
+def main(argv=None):
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.write and (options.family or options.arithmetic != "kernel"):
+        parser.exit(2, "error: --write is of all recordings and of the kernel arithmetic.\n")
+    try:
+        wanted = _wanted(_folders(options), options.family)
+    except ValueError as error:
+        parser.exit(2, f"error: {error}\n")
+    tables, measured, all_kept = [], [], True
+    for cases in wanted:
+        with ttnn_emulator.open_device(
+            arithmetic=options.arithmetic, cores=RECORDED_CORES
+        ) as device:
+            results, refusals = measure(cases, device)
+        lines, kept = table(results, options.cases)
+        lines = [_heading(cases, options.arithmetic), *lines, *refusals]
+        print(*([""] if tables else []), *lines, sep="\n")
+        tables.append(lines)
+        measured += results
+        all_kept &= kept
+    if options.write:
+        note.write(tables, measured)
+    return 0 if all_kept else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

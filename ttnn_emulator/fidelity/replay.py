@@ -1,0 +1,369 @@
+"""Recorded calls of TTNN's kernels, made again through ttnn on an emulated device.
+
+`CALLS` has one short function for each recorded op. Everything that was recorded is honoured:
+dtypes, layouts and padding of the inputs, and every attribute; one that no call asks for is an error.
+"""
+
+import re
+
+import torch
+import ttnn
+
+from ttnn_emulator.fidelity.recorded_call import DTYPES, LAYOUTS, Call, NotReplayable
+
+# Columns and rows of worker cores of the device that the recordings ran on.
+RECORDED_CORES = (8, 9)
+
+# Numbers of elementwise ops that are passed under their own names.
+NUMBERS = ("alpha", "beta", "decimals", "exponent", "lower_limit", "negative_slope", "threshold")
+NUMBERS += ("upper_limit", "value", "min", "max", "min_val", "max_val", "vector_mode")
+
+
+def replay(case, device):
+    """Make a recorded call again.
+
+    Args:
+        case: a `recordings.Case`.
+        device: an open emulated device.
+
+    Returns:
+        dict: output name -> torch tensor, float32 or int32, of the recorded shape: padded where the
+        padding was recorded.
+
+    Raises:
+        NotReplayable: the op or an attribute is not known, or TTNN's output is not of the recorded
+            shape and dtype.
+    """
+    if case.op not in CALLS:
+        raise NotReplayable(f"{case}: no call is known for {case.op!r}; add it to CALLS.")
+    call = Call(case, device)
+    made = CALLS[case.op](call)
+    call.finish()
+    made = made if isinstance(made, (list, tuple)) else [made]
+    names = [name for name, tensor in case.tensors.items() if tensor["role"] == "output"]
+    if len(made) != len(names):
+        raise NotReplayable(
+            f"{case}: TTNN returned {len(made)} tensors, recorded are {len(names)}."
+        )
+    return {name: _values(case, name, tensor) for name, tensor in zip(sorted(names), made)}
+
+
+def _values(case, name, tensor):
+    entry = case.tensors[name]
+    shape, dtype = list(tensor.shape), tensor.dtype.name.lower()
+    if (shape, dtype) != (list(entry["shape"]), entry["dtype"]):
+        raise NotReplayable(
+            f"{case}: TTNN made {name} as {dtype} {shape}, recorded is {entry['dtype']} "
+            f"{entry['shape']}."
+        )
+    if entry.get("stored") == "padded":
+        values = tensor.to_torch_with_padded_shape()
+    else:
+        values = ttnn.to_torch(tensor)
+    return values.float() if values.dtype.is_floating_point else values.to(torch.int32)
+
+
+# --- elementwise, products, norms ----------------------------------------------------------------
+
+
+def _unary(call):
+    return call.op(*call.tensors(), **call.arguments("fast_and_approximate_mode", *NUMBERS))
+
+
+def _sigmoid(call):
+    options = call.arguments("vector_mode")
+    if call.argument("fast_and_approximate_mode"):
+        options["mode"] = ttnn.SigmoidMode.FastApproximate
+    return call.op(*call.tensors(), **options)
+
+
+def _binary(call):
+    operands = [*call.tensors(), *call.arguments("scalar").values()]
+    options = call.arguments("fast_and_approximate_mode")
+    for name in ("input_tensor_a_activations", "input_tensor_b_activations", "activations"):
+        if kinds := call.argument(name):
+            options[name] = [getattr(ttnn.UnaryOpType, kind.upper()) for kind in kinds]
+    return call.op(*operands, **options)
+
+
+def _product(call):
+    """The third tensor, if there is one, is the bias."""
+    a, b, *bias = call.tensors()
+    options = call.arguments("activation", "transpose_a", "transpose_b") | call.compute()
+    if bias:
+        (options["bias"],) = bias
+    if (out := call.argument("out_dtype")) or call.outputs[0]["dtype"] != a.dtype.name.lower():
+        out = out or call.outputs[0]["dtype"]
+        options["dtype"] = getattr(ttnn, DTYPES.get(out, out))
+    if grid := call.argument("core_grid"):
+        options["core_grid"] = _core_grid(grid)
+    return call.op(a, b, **options)
+
+
+def _core_grid(recorded):
+    """From a dict, ttnn.CoreGrid's text, or columns and rows."""
+    named = dict(re.findall(r"([xy])\W*[=:]\s*(\d+)", str(recorded)))
+    x, y = (named["x"], named["y"]) if named else re.findall(r"\d+", str(recorded))
+    return ttnn.CoreGrid(x=int(x), y=int(y))
+
+
+def _rms_norm(call):
+    more = call.optional(weight=("w", "weight"), bias=("b", "bias"))
+    more |= call.optional(residual_input_tensor=("r", "residual"))
+    return call.op(call.tensor("a"), **more, **call.arguments("epsilon"), **call.compute())
+
+
+def _layer_norm(call):
+    more = call.optional(weight=("w",), bias=("b",))
+    return call.op(call.tensor("a"), **more, **call.arguments("epsilon"), **call.compute())
+
+
+def _softmax(call):
+    dim = call.argument("dim", -1)
+    return call.op(call.tensor("a"), dim, **call.arguments("numeric_stable"), **call.compute())
+
+
+def _swiglu(call):
+    return call.op(call.tensor("a"), call.argument("dim", -1))
+
+
+def _reduction(call):
+    """Without a recorded `dim` the last was reduced; its rank tells whether it was kept."""
+    a = call.tensor("a")
+    kept = len(call.outputs[0]["shape"]) == len(a.shape)
+    how = call.compute() | call.arguments("scalar")
+    return call.op(a, call.argument("dim", -1), call.argument("keepdim", kept), **how)
+
+
+def _argmax(call):
+    a = call.tensor("a")
+    kept = len(call.outputs[0]["shape"]) == len(a.shape)
+    return call.op(a, dim=call.argument("dim", -1), keepdim=call.argument("keepdim", kept))
+
+
+def _typecast(call):
+    to = call.outputs[0]["dtype"]
+    call.arguments("to")  # the output's dtype
+    return call.op(call.tensor("a"), getattr(ttnn, to))
+
+
+# --- data movement -------------------------------------------------------------------------------
+
+
+def _host(call):
+    return ttnn.from_torch(
+        call.case.tensor("a"), dtype=getattr(ttnn, call.outputs[0]["dtype"]), layout=LAYOUTS["TILE"]
+    )
+
+
+def _moved(call):
+    """The input as it lies on the device: a round trip, or padding that was filled."""
+    return call.tensor("a")
+
+
+def _counted(call):
+    """In place."""
+    counter = call.tensor("a")
+    call.op(counter)
+    return counter
+
+
+def _window(call):
+    """The first rows, or the last if the name says so; how many, the output's shape tells."""
+    a, shape = call.tensor("a"), call.outputs[0]["shape"]
+    if re.search("last|suffix", call.case.name):
+        return a[tuple(slice(size - n, size) for size, n in zip(a.shape, shape, strict=True))]
+    return a[tuple(slice(0, n) for n in shape)]
+
+
+def _concat(call):
+    return ttnn.concat(call.tensors(), call.argument("dim"))
+
+
+def _slice(call):
+    return call.op(call.tensor("a"), *call.arguments("begin", "end", "step").values())
+
+
+def _transpose(call):
+    return call.op(call.tensor("a"), *call.argument("dims"))
+
+
+def _to_layout(call):
+    return call.op(call.tensor("a"), LAYOUTS[call.argument("to")])
+
+
+def _created(call):
+    (out,) = call.outputs
+    value = call.arguments("fill_value")
+    how = {"dtype": getattr(ttnn, out["dtype"]), "layout": LAYOUTS[out["layout"]]}
+    return call.op(out["shape"], **value, **how, device=call.device)
+
+
+def _embedding(call):
+    layout = LAYOUTS[call.argument("layout", call.outputs[0]["layout"])]
+    return call.op(call.tensor("ids"), call.tensor("w"), layout=layout)
+
+
+# --- heads, caches -------------------------------------------------------------------------------
+
+
+def _split_heads(call):
+    """Whether keys were transposed is not among every case's attributes, but in their shape."""
+    queries, keys = (out["shape"][-2:] for out in call.outputs[:2])
+    transposed = call.argument("transpose_k_heads", queries != keys)
+    counts = call.arguments("num_heads", "num_kv_heads")
+    return call.op(*call.tensors(), **counts, transpose_k_heads=transposed)
+
+
+def _split_heads_decode(call):
+    options = call.arguments("num_heads", "num_kv_heads", "overlap_qk_coregrid")
+    if memory := call.argument("memory_config"):
+        options["memory_config"] = getattr(ttnn, f"{memory}_MEMORY_CONFIG")
+    return call.op(*call.tensors(), **options)
+
+
+def _concat_heads(call):
+    return call.op(call.tensor("a"))
+
+
+def _concat_heads_decode(call):
+    return call.op(call.tensor("a", on_cores=True), **call.arguments("num_heads"))
+
+
+def _fill_cache(call):
+    """User 1 where none is recorded, as the recorded caches show."""
+    cache = call.tensor("cache")
+    rows = call.tensor("a", on_cores=bool(call.case.attributes.get("sharded")))
+    call.op(cache, rows, call.argument("batch_idx", 1))
+    return cache
+
+
+def _fill_pages(call):
+    cache = call.tensor("cache")
+    user = call.arguments("batch_idx")
+    call.op(cache, call.tensor("a"), call.tensor("page_table"), **user)
+    return cache
+
+
+def _update_cache(call):
+    cache = call.tensor("cache")
+    where = call.optional(update_idxs_tensor=("pos",), page_table=("page_table",))
+    call.op(cache, call.tensor("x", on_cores=True), **where)
+    return cache
+
+
+def _update_cache_of_all(call):
+    """One position for all users."""
+    cache = call.tensor("cache")
+    rows = call.tensor(next(name for name in call.names if name != "cache"))
+    where = call.arguments("update_idx", "update_index", "batch_offset")
+    call.op(cache, rows, *where.values())
+    return cache
+
+
+def _update_caches(call):
+    caches = [call.tensor(name) for name in ("cache1", "cache2")]
+    rows = [call.tensor(name, on_cores=True) for name in ("x1", "x2")]
+    where = call.optional(update_idxs_tensor=("pos",), page_table=("page_table",))
+    call.op(caches[0], rows[0], caches[1], rows[1], **where)
+    return caches
+
+
+# --- attention -----------------------------------------------------------------------------------
+
+
+def _rotary(call):
+    token = call.argument("token_idx")
+    return call.op(*(call.tensor(name) for name in ("a", "cos", "sin")), token, **call.compute())
+
+
+def _rotary_pairs(call):
+    decode = call.argument("is_decode_mode", False)
+    tensors = []
+    for name in ("a", "cos", "sin", "trans_mat"):
+        tensors.append(call.tensor(name, on_cores=decode))
+        call.reuse_cores()
+    return call.op(*tensors, is_decode_mode=decode, **call.compute())
+
+
+def _rotary_of_both(call):
+    return call.op(*call.tensors(), **call.compute())
+
+
+def _attention(call):
+    masks = call.optional(attn_mask=("mask", "attn_mask"))
+    causal = call.argument("is_causal", not masks)
+    options = call.arguments("scale", "sliding_window_size") | call.chunks() | call.compute()
+    return call.op(*map(call.tensor, "qkv"), **masks, is_causal=causal, **options)
+
+
+def _attention_from(call):
+    """The position of the first query was passed as a tensor; `chunk_start` tells it too."""
+    if call.argument("chunk_start") != int(call.case.tensor("start")):
+        raise NotReplayable(f"{call.case}: chunk_start is not what the tensor start holds.")
+    options = call.arguments("scale") | call.chunks() | call.compute()
+    q, k, v, pages = (call.tensor(name) for name in ("q", "k", "v", "page_table"))
+    return call.op(q, k, v, pages, chunk_start_idx_tensor=call.tensor("start"), **options)
+
+
+def _attention_decode(call):
+    sharded = "sharded" in call.case.attributes.get("input_memory", "")
+    more = call.optional(cur_pos_tensor=("pos",), attn_mask=("mask", "attn_mask"))
+    tables = [call.tensor(name) for name in call.names if name == "page_table"]
+    options = call.arguments("is_causal", "scale", "sliding_window_size")
+    options |= call.chunks() | call.compute()
+    operands = (call.tensor("q", on_cores=sharded), call.tensor("k"), call.tensor("v"))
+    return call.op(*operands, *tables, **more, **options)
+
+
+ELEMENTWISE = (
+    "abs cos erf exp exp2 expm1 gelu hardswish identity leaky_relu log log1p log2 mish neg"
+)
+ELEMENTWISE += " reciprocal relu relu6 rsqrt selu sign silu sin sinh softplus sqrt square tan tanh"
+TWO_OPERANDS = "add divide maximum minimum mul multiply pow rsub subtract"
+
+# Recorded op -> its call again: one tensor, or several in the order out0, out1, ...
+CALLS = (
+    {f"ttnn.{name}": _unary for name in ELEMENTWISE.split()}
+    | {f"ttnn.{name}": _binary for name in TWO_OPERANDS.split()}
+    | {f"ttnn.{name}": _product for name in ("linear", "matmul")}
+    | {f"ttnn.{name}": _reduction for name in ("max", "mean", "min", "sum")}
+    | {f"ttnn.{name}": _created for name in ("zeros", "ones", "full")}
+    | {f"from_torch {name} (host)": _host for name in DTYPES.values()}
+    | {
+        "from_torch/to_torch": _moved,
+        "ttnn.argmax": _argmax,
+        "ttnn.concat": _concat,
+        "ttnn.embedding": _embedding,
+        "ttnn.experimental.nlp_concat_heads": _concat_heads,
+        "ttnn.experimental.nlp_concat_heads_decode": _concat_heads_decode,
+        "ttnn.experimental.nlp_create_qkv_heads": _split_heads,
+        "ttnn.experimental.nlp_create_qkv_heads_decode": _split_heads_decode,
+        "ttnn.experimental.paged_fill_cache": _fill_pages,
+        "ttnn.experimental.paged_fused_update_cache": _update_caches,
+        "ttnn.experimental.paged_update_cache": _update_cache,
+        "ttnn.experimental.rotary_embedding": _rotary,
+        "ttnn.experimental.rotary_embedding_llama": _rotary_pairs,
+        "ttnn.experimental.rotary_embedding_llama_fused_qk": _rotary_of_both,
+        "ttnn.fill_cache": _fill_cache,
+        "ttnn.fill_implicit_tile_padding": _moved,
+        "ttnn.getitem": _window,
+        "ttnn.layer_norm": _layer_norm,
+        "ttnn.permute": lambda call: call.op(call.tensor("a"), call.argument("dims")),
+        "ttnn.plus_one": _counted,
+        "ttnn.reshape": lambda call: call.op(call.tensor("a"), call.argument("shape")),
+        "ttnn.rms_norm": _rms_norm,
+        "ttnn.sigmoid": _sigmoid,
+        "ttnn.slice": _slice,
+        "ttnn.softmax": _softmax,
+        "ttnn.swiglu": _swiglu,
+        "ttnn.to_layout": _to_layout,
+        "ttnn.transformer.chunked_scaled_dot_product_attention": _attention_from,
+        "ttnn.transformer.paged_scaled_dot_product_attention_decode": _attention_decode,
+        "ttnn.transformer.scaled_dot_product_attention": _attention,
+        "ttnn.transformer.scaled_dot_product_attention_decode": _attention_decode,
+        "ttnn.transpose": _transpose,
+        "ttnn.typecast": _typecast,
+        "ttnn.update_cache": _update_cache_of_all,
+    }
+)

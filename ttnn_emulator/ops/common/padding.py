@@ -1,0 +1,97 @@
+"""What lies beside the logical contents of a tensor, and what was never written at all.
+
+Kernels work on whole tiles. Rows of padding that hold zeros give rows that are known beforehand, so
+that they need not be computed; all others are. A buffer that was allocated and not written holds
+`undefined` values, which stay recognisable through the operations that work row by row.
+"""
+
+import functools
+import math
+
+import torch
+
+from ttnn_emulator.arithmetic import formats
+from ttnn_emulator.memory import trimmed
+
+# A NaN that nothing computes: contents of a float buffer that nothing wrote.
+UNDEFINED_BFLOAT16 = 0x7FA5
+UNDEFINED_FLOAT32 = 0x7FA5A5A5
+UNDEFINED_INTEGERS = {"uint8": 0xA5, "uint16": 0xA5A5, "int32": 0x25A5A5A5, "uint32": 0x25A5A5A5}
+UNDEFINED_BLOCK_FLOAT = 1e30
+
+
+def undefined(shape, dtype):
+    """Contents of a buffer that was allocated and not written: recognisable, never zero."""
+    if dtype in UNDEFINED_INTEGERS:
+        return torch.full(shape, UNDEFINED_INTEGERS[dtype])
+    if dtype == "bfloat16":
+        return torch.full(shape, UNDEFINED_BFLOAT16, dtype=torch.int16).view(torch.bfloat16)
+    if dtype == "float32":
+        return torch.full(shape, UNDEFINED_FLOAT32, dtype=torch.int32).view(torch.float32)
+    return torch.full(shape, UNDEFINED_BLOCK_FLOAT)
+
+
+def undefined_rows(values):
+    """[..., 1] bool, rows of float contents that start with the mark of `undefined`; None for none."""
+    one_row = values.is_floating_point() and values.numel() == values.shape[-1] > 0
+    if one_row and not math.isnan(values.flatten()[0].item()):
+        return None  # the quickest look, for a token being decoded
+    if values.dtype == torch.bfloat16:
+        marked = values[..., :1].view(torch.int16) == UNDEFINED_BFLOAT16
+    elif values.dtype == torch.float32:
+        marked = values[..., :1].view(torch.int32) == UNDEFINED_FLOAT32
+    else:
+        return None
+    return marked if marked.any() else None
+
+
+def without_undefined_rows(values):
+    """The contents with zeros for rows that nothing wrote, and where they were (or None)."""
+    marked = undefined_rows(values)
+    return (values, None) if marked is None else (values.masked_fill(marked, 0.0), marked)
+
+
+def mark_undefined_rows(values, marked, dtype):
+    """Results of rows that nothing wrote are marked again; `marked` as found above, or None."""
+    if marked is None or dtype not in ("bfloat16", "float32"):
+        return values
+    mark = undefined((1,), dtype)
+    return torch.where(marked, mark, values.to(mark.dtype))
+
+
+def live_rows(operand):
+    """Contents without padding columns, and without the padding rows if all of those are zero."""
+    if operand.zero_padded:
+        return operand.logical
+    values = operand.data[..., : operand.shape[-1]]
+    rows = operand.shape[-2]
+    return values[..., :rows, :] if not values[..., rows:, :].any() else values
+
+
+def cuts_a_block(output):
+    """Whether padding shares a block's exponent with logical columns, which it may change."""
+    return (
+        output.dtype in formats.BLOCK_FORMAT_BITS
+        and output.shape[-1:] != ()
+        and (output.shape[-1] % formats.BLOCK != 0)
+    )
+
+
+def beside(values, output, padding):
+    """Logical `values` of an output whose padding holds the number `padding`."""
+    if padding == 0 or output.shape == output.padded_shape:
+        return values
+    whole = torch.full(output.padded_shape, padding, dtype=values.dtype)
+    trimmed(whole, output.shape).copy_(values)
+    return whole
+
+
+@functools.lru_cache(maxsize=256)
+def of_zero(function, stored, /, *arguments, **named):
+    """What a function of the arithmetic makes of zeros in the dtype `stored`: a number."""
+    zero = torch.zeros(formats.BLOCK, dtype=formats.STORAGE[stored])
+    operands = [zero if argument is ZERO else argument for argument in arguments]
+    return function(*operands, **named)[0].item()
+
+
+ZERO = object()  # stands for a tensor of zeros among the arguments of `of_zero`

@@ -1,0 +1,43 @@
+"""Where a token stands in a cache: positions of users, and pages of a paged cache."""
+
+import torch
+
+from ttnn_emulator.ops.common import bounds
+
+
+def positions_of(listed, tensor, users):
+    """Positions of the first `users` users: int64 [users], from a list or from a device tensor."""
+    positions = tensor.logical.flatten() if tensor is not None else torch.tensor(list(listed))
+    return positions[:users].long()
+
+
+def check_pages(launch, pages, cache, operand):
+    """Refuse pages [...] that the cache [P, K, block, D], the parameter `operand`, does not have.
+
+    Raises:
+        OutOfBounds
+    """
+    bounds.within(pages, cache.shape[0], op=launch.name, operand=operand, unit="page")
+
+
+def gather_pages(cache, page_rows, rows):
+    """The first rows of users' sequences out of a paged cache.
+
+    Args:
+        cache: [P, K, block, D], P pages.
+        page_rows: [B, pages of a sequence], the physical page of each. What stands for pages that
+            no kernel reads may be any number.
+        rows: how many rows of each sequence.
+
+    Returns:
+        [B, K, rows, D].
+    """
+    users, block = len(page_rows), cache.shape[2]
+    pages = page_rows[:, : -(-rows // block)].long().clamp(0, len(cache) - 1).flatten().tolist()
+    neighbours = pages == list(range(pages[0], pages[0] + len(pages)))
+    if neighbours:  # a slice copies nothing
+        taken = cache[pages[0] : pages[0] + len(pages)]
+    else:
+        taken = cache[pages]
+    taken = taken.unflatten(0, (users, -1))  # [B, pages, K, block, D]
+    return taken.transpose(1, 2).flatten(2, 3)[:, :, :rows]

@@ -1,0 +1,248 @@
+"""Elementwise operations of two or three tensors that broadcast, with fused activations.
+
+Shapes broadcast as logical shapes. The kernels run over whole tiles: a broadcast row or column is
+the operand's first one, everything else combines tile by tile, padding with padding.
+"""
+
+import torch
+
+from ttnn_emulator.arithmetic import formats
+from ttnn_emulator.arithmetic.compute import Step
+from ttnn_emulator.dispatch import NotEmulated
+from ttnn_emulator.memory import DeviceTensor
+from ttnn_emulator.ops.common import padding
+from ttnn_emulator.ops.eltwise_unary import apply, steps_of
+
+PLAIN = [
+    "add",
+    "subtract",
+    "multiply",
+    "rsub",
+    "maximum",
+    "minimum",
+    "eq",
+    "ne",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "logical_and",
+    "logical_or",
+    "logical_xor",
+    "squared_difference",
+]
+IN_PLACE = [
+    "add",
+    "subtract",
+    "multiply",
+    "divide",
+    "rsub",
+    "eq",
+    "ne",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "logical_and",
+    "logical_or",
+    "logical_xor",
+    "squared_difference",
+]
+
+
+def broadcastable(launch, *operands):
+    """Operands as torch tensors that broadcast to the output's padded (else logical) shape.
+
+    Args:
+        launch: the `Launch`.
+        operands: `DeviceTensor`s and Python numbers. A number is rounded to the storage dtype of
+            the first tensor, as the kernels get it (a scalar 0.3 beside bf16 is bf16's 0.3).
+    """
+    tensors = [x for x in operands if isinstance(x, DeviceTensor)]
+    whole_tiles = all(x.tiled for x in (launch.output, *tensors))
+    take = _tiles if whole_tiles else lambda x, _: x.logical
+    return [
+        take(x, launch.output) if isinstance(x, DeviceTensor) else _number(x, _storage(tensors[0]))
+        for x in operands
+    ]
+
+
+def _tiles(operand, output):
+    """Padded contents, cut to the first row (column, ...) where the operand broadcasts."""
+    rank = len(output.padded_shape)
+    data = operand.data.reshape((1,) * (rank - operand.data.dim()) + operand.data.shape)
+    shape = (1,) * (rank - len(operand.shape)) + operand.shape
+    target = (1,) * (rank - len(output.shape)) + output.shape
+    for dim, (size, wanted) in enumerate(zip(shape, target, strict=True)):
+        if size == 1 and wanted != 1:
+            data = data.narrow(dim, 0, 1)
+    return data
+
+
+def _number(value, dtype):
+    if isinstance(value, float) and not dtype.is_floating_point:
+        return torch.tensor(value)
+    return torch.tensor(value, dtype=dtype)
+
+
+def combined(launch, name, first, second, **how):
+    """The kernel of a binary operation on operands that may be Python numbers."""
+    tensors = [x for x in (first, second) if isinstance(x, DeviceTensor)]
+    dtypes = tuple(
+        x.dtype if isinstance(x, DeviceTensor) else tensors[0].dtype for x in (first, second)
+    )
+    binary, how = launch.math.binary, {"dtypes": dtypes, "out": launch.output.dtype, **how}
+    bare = all(x.zero_padded and x.shape[-2:] == launch.output.shape[-2:] for x in tensors)
+    bare = bare and not padding.cuts_a_block(launch.output)
+    if bare:
+        a, b = (
+            x.logical if isinstance(x, DeviceTensor) else _number(x, _storage(tensors[0]))
+            for x in (first, second)
+        )
+    else:
+        a, b = broadcastable(launch, first, second)
+    values = binary(name, a, b, **how)
+    for operand in (a, b):
+        if operand.shape == values.shape:
+            marked = padding.undefined_rows(operand)
+            values = padding.mark_undefined_rows(values, marked, launch.output.dtype)
+    if not bare:
+        return values
+    zeros = (padding.ZERO if isinstance(x, DeviceTensor) else x for x in (first, second))
+    return padding.beside(values, launch.output, _of_zeros(binary, name, *zeros, **how))
+
+
+def _of_zeros(binary, name, first, second, **how):
+    """What the operation makes of padding, a number: zeros, or zeros and a Python number."""
+    numbers = [x for x in (first, second) if x is not padding.ZERO]
+    if numbers:
+        first, second = (
+            x if x is padding.ZERO else _number(x, formats.STORAGE[how["dtypes"][0]]).item()
+            for x in (first, second)
+        )
+        return padding.of_zero(_with_number, how["dtypes"][0], binary, name, first, second, **how)
+    return padding.of_zero(binary, how["dtypes"][0], name, first, second, **how)
+
+
+def _with_number(binary, name, first, second, **how):
+    first, second = (torch.as_tensor(x) for x in (first, second))
+    return binary(name, first, second, **how)
+
+
+def _storage(operand):
+    return formats.STORAGE[operand.dtype]
+
+
+def _binary(name):
+    def kernel(
+        launch,
+        input_tensor_a,
+        input_tensor_b,
+        *,
+        dtype=None,
+        output_tensor=None,
+        activations=(),
+        input_tensor_a_activations=(),
+        input_tensor_b_activations=(),
+        fast_and_approximate_mode=None,
+        sub_device_id=None,
+    ):
+        return combined(
+            launch,
+            name,
+            input_tensor_a,
+            input_tensor_b,
+            a_steps=steps_of(input_tensor_a_activations),
+            b_steps=steps_of(input_tensor_b_activations),
+            steps=steps_of(activations),
+            fast=fast_and_approximate_mode,
+        )
+
+    kernel.__name__ = name
+    return kernel
+
+
+divide_floats = _binary("divide")
+
+
+def divide(launch, input_tensor_a, input_tensor_b, *, rounding_mode=None, **kwargs):
+    quotient = divide_floats(launch, input_tensor_a, input_tensor_b, **kwargs)
+    if rounding_mode is None:
+        return quotient
+    if rounding_mode not in ("floor", "trunc"):
+        raise NotEmulated(f"ttnn.div: rounding_mode {rounding_mode!r}; known are floor and trunc.")
+    out = launch.output.dtype
+    return launch.math.unary(quotient, Step(rounding_mode), dtype=out, out=out)
+
+
+def rdiv(launch, input_tensor, value, *, rounding_mode=None, output_tensor=None):
+    return divide(launch, value, input_tensor, rounding_mode=rounding_mode)
+
+
+def pow_(launch, input_tensor, exponent, *, output_tensor=None, **fused):
+    """A Python exponent stays float32; a tensor or a Python base broadcasts as in any binary op."""
+    if isinstance(exponent, DeviceTensor):
+        return _binary("pow")(launch, input_tensor, exponent, **fused)
+    return apply(launch, input_tensor, Step("pow", (exponent,)))
+
+
+def clamp(launch, input_tensor, min=None, max=None, *, output_tensor=None):
+    if not any(isinstance(bound, DeviceTensor) for bound in (min, max)):
+        return apply(launch, input_tensor, Step("clamp", (min, max)))
+    (values,) = broadcastable(launch, input_tensor)
+    dtypes = (input_tensor.dtype,) * 2
+    for name, bound in (("maximum", min), ("minimum", max)):
+        if bound is not None:
+            (limit,) = broadcastable(launch, bound)
+            values = launch.math.binary(name, values, limit, dtypes=dtypes, out=launch.output.dtype)
+    return values
+
+
+def where(launch, predicate, true_value, false_value, *, output_tensor=None):
+    predicate_, true_value, false_value = broadcastable(
+        launch, predicate, *(_float(v) for v in (true_value, false_value))
+    )
+    return launch.math.where(predicate_, true_value, false_value, out=launch.output.dtype)
+
+
+def _float(value):
+    return value if isinstance(value, DeviceTensor) else float(value)
+
+
+def _gated(activation):
+    """x[first half of dim] * activation(x[second half]), the form of swiglu, geglu and reglu.
+
+    TTNN composes them of slices, the unary operation and a multiplication.
+    """
+
+    def kernel(launch, input_tensor, dim=-1):
+        value, gate = input_tensor.data.chunk(2, dim)  # TTNN plans the padded rows as logical
+        dtype = input_tensor.dtype
+        return launch.math.binary(
+            "multiply",
+            value,
+            gate,
+            dtypes=(dtype, dtype),
+            out=launch.output.dtype,
+            b_steps=(Step(activation),),
+        )
+
+    return kernel
+
+
+KERNELS = (
+    {f"ttnn.{name}": _binary(name) for name in PLAIN}
+    | {f"ttnn.{name}_": _binary(name) for name in IN_PLACE}
+    | {
+        "ttnn.clamp": clamp,
+        "ttnn.clip": clamp,
+        "ttnn.div": divide,
+        "ttnn.divide": divide,
+        "ttnn.geglu": _gated("gelu"),
+        "ttnn.pow": pow_,
+        "ttnn.rdiv": rdiv,
+        "ttnn.reglu": _gated("relu"),
+        "ttnn.swiglu": _gated("silu"),
+        "ttnn.where": where,
+    }
+)

@@ -1,0 +1,148 @@
+"""Matrix products."""
+
+import math
+
+import torch
+
+from ttnn_emulator.arithmetic import paths
+from ttnn_emulator.arithmetic.exact.matrix.matrix_plan import Product
+from ttnn_emulator.ops.common import padding
+from ttnn_emulator.ops.common.configs import compute_of
+from ttnn_emulator.ops.eltwise_unary import steps_of
+
+TILE_ROWS = 32
+
+SHARDED_BLOCKS = paths.approximation(
+    "blocks of K of a sharded operand as if it lay in L1 interleaved"
+)
+
+
+def linear(
+    launch,
+    input_tensor_a,
+    input_tensor_b,
+    *,
+    bias=None,
+    transpose_a=False,
+    transpose_b=False,
+    dtype=None,
+    activation=None,
+    compute_kernel_config=None,
+    optional_output_tensor=None,
+    program_config=None,
+    core_grid=None,
+    # where weights are streamed from
+    global_cb=None,
+    sub_device_id=None,
+    prefetcher_pipes=(),
+):
+    """a @ b + bias, then the activation.
+
+    Padding of K is not read. Padding rows of `a` give rows of the output like any others. An
+    activation within the program_config, or beside a core_grid, is fused to the product; otherwise
+    `activation` is an operation of its own on the rounded product (matmul.cpp).
+    """
+    a = _matrix(input_tensor_a, transpose_a, vector_dim=0, rows=True)
+    b = _matrix(input_tensor_b, transpose_b, vector_dim=-1, rows=False)
+    a, marked = padding.without_undefined_rows(a)
+    fused_bias = bias is not None and bias.padded_shape[-2] <= TILE_ROWS
+    activation = steps_of([activation] if activation else ())
+    fused = steps_of(_listed(getattr(program_config, "fused_activation", None)))
+    if core_grid is not None:
+        fused, activation = fused + activation, ()
+    if program_config is None and core_grid is None and input_tensor_a.sharded:
+        paths.tell(SHARDED_BLOCKS)
+    rows = a.shape[-2]
+    padded = _padded(launch.output)
+    if (fused_bias or fused) and rows < padded[-2]:  # what they make of the padding rows' zeros
+        a = torch.nn.functional.pad(a, (0, 0, 0, 1))
+    out = launch.output.dtype
+    values = launch.math.matmul(
+        a,
+        b,
+        _first_row(bias) if fused_bias else None,
+        product=_product(
+            launch, input_tensor_a, input_tensor_b, a, b, bias if fused_bias else None
+        ),
+        compute=compute_of(compute_kernel_config),
+        cores=launch.cores,
+        core_grid=None if core_grid is None else (core_grid.x, core_grid.y),
+        planned=program_config is not None,
+        k_block=getattr(program_config, "in0_block_w", None),
+        steps=fused,
+    )
+    if len(input_tensor_b.shape) == 1:
+        return values[..., :rows, :].reshape(launch.output.shape)
+    values = _fitted(values, rows, launch.output)
+    if bias is not None and not fused_bias:
+        dtypes = (out, bias.dtype)
+        added = bias.data if values.shape[-2] == padded[-2] else bias.logical
+        values = launch.math.binary("add", values, added, dtypes=dtypes, out=out)
+    if activation:
+        values = launch.math.unary(values, *activation, dtype=out, out=out)
+    if marked is not None:
+        marked = torch.nn.functional.pad(marked, (0, 0, 0, values.shape[-2] - marked.shape[-2]))
+        values = padding.mark_undefined_rows(values, marked, out)
+    return values
+
+
+def _matrix(operand, transpose, vector_dim, rows):
+    """The contents without padding; with `rows`, padding rows that are not zero too."""
+    if rows and not transpose and len(operand.shape) > 1:
+        return padding.live_rows(operand)
+    values = operand.logical
+    if values.dim() == 1:
+        values = values.unsqueeze(vector_dim)
+    return values.mT if transpose else values
+
+
+def _product(launch, input_tensor_a, input_tensor_b, a, b, bias):
+    operands = (input_tensor_a, input_tensor_b, launch.output)
+    return Product(
+        a.shape[-2],
+        a.shape[-1],
+        b.shape[-1],
+        input_tensor_a.dtype,
+        input_tensor_b.dtype,
+        launch.output.dtype,
+        dram=all(x.in_dram for x in operands),
+        bias=None if bias is None else bias.dtype,
+    )
+
+
+def _listed(activation):
+    return () if activation is None else (activation,)
+
+
+def _padded(output):
+    """The output's padded shape with at least two dimensions."""
+    return (1,) * (2 - len(output.padded_shape)) + output.padded_shape
+
+
+def _fitted(values, rows, output):
+    """The product in the output's logical shape if its padding is zero, else in its padded one.
+
+    `rows` of the product were asked for; a row that follows them is what padding rows hold.
+    """
+    *_, computed, columns = values.shape
+    padded = _padded(output)
+    if computed == rows and rows * columns == math.prod(output.shape[-2:]):
+        return values.reshape(output.shape)
+    whole = torch.zeros(*values.shape[:-2], *padded[-2:], dtype=values.dtype)
+    whole[..., :computed, :columns] = values
+    if computed > rows:
+        whole[..., rows:, :columns] = values[..., rows:, :]
+    return whole.reshape(output.padded_shape)
+
+
+def _first_row(bias):
+    """[..., 1, N]: a bias of one tile row is fused, and the kernel adds its first row to all rows.
+
+    A higher one is added by an operation of its own (seen in TTNN's graph of ttnn.linear).
+    """
+    rows = bias.logical.reshape(1, -1) if len(bias.shape) == 1 else bias.logical
+    return rows[..., :1, :]
+
+
+# ttnn.matmul takes no bias, which its host side sees to.
+KERNELS = {"ttnn.linear": linear, "ttnn.matmul": linear}

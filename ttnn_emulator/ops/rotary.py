@@ -1,0 +1,138 @@
+"""Kernels of rotary position embeddings. They rotate whole tiles, padding included.
+
+B batch, S sequence, N heads, D head_dim, C length of the cos and sin tables.
+"""
+
+import torch
+
+from ttnn_emulator.dispatch import NotEmulated
+from ttnn_emulator.ops.common import bounds
+from ttnn_emulator.ops.common.configs import compute_of
+from ttnn_emulator.ops.common.padding import mark_undefined_rows, undefined_rows
+
+
+def rotary_embedding(
+    launch, input_tensor, cos_cache, sin_cache, token_index=None, *, compute_kernel_config=None
+):
+    """Rotation by halves of [B, N, S, D]; cos and sin are [1, 1, C, D].
+
+    Sequence position s takes row s of the tables. With a token index every row takes that one row
+    (rotary_embedding.cpp, DECODE_MODE). The halves are those of the padded width.
+    """
+    rows = slice(0, input_tensor.padded_shape[-2])
+    if token_index is not None:
+        rows = slice(token_index, token_index + 1)
+    cos, sin = cos_cache.data[..., rows, :], sin_cache.data[..., rows, :]
+    rotated = launch.math.rotary(
+        input_tensor.data, cos, sin, table=cos_cache.dtype, out=launch.output.dtype
+    )
+    return mark_undefined_rows(rotated, undefined_rows(input_tensor.data), input_tensor.dtype)
+
+
+def rotary_embedding_hf(
+    launch, input_tensor, cos_cache, sin_cache, *, is_decode_mode=False, compute_kernel_config=None
+):
+    """Rotation by halves: [B, N, S, D] with [1, 1, C, D], or for decode [1, B, N, D] with [1, B, 1, D].
+
+    In decode mode each user's row is broadcast to all its heads.
+    """
+    rows = slice(0, 1 if is_decode_mode else input_tensor.padded_shape[-2])
+    cos, sin = cos_cache.data[..., rows, :], sin_cache.data[..., rows, :]
+    rotated = launch.math.rotary(
+        input_tensor.data, cos, sin, table=cos_cache.dtype, out=launch.output.dtype
+    )
+    return mark_undefined_rows(rotated, undefined_rows(input_tensor.data), input_tensor.dtype)
+
+
+def rotary_embedding_llama(
+    launch,
+    input_tensor,
+    cos_cache,
+    sin_cache,
+    trans_mat,
+    *,
+    is_decode_mode=False,
+    compute_kernel_config=None,
+):
+    """Rotation by a transformation matrix [1, 1, 32, 32], for decode [1, 1, 32 B, 32]: one per core.
+
+    Prefill: [B, N, S, D] with tables [1, 1 or N, C, D]; tiles beyond row C become zero
+    (writer_rotary_embedding_llama_interleaved_start_id.cpp). Decode: [1, B, N, D] with
+    [1, B, 1, D], each user's row broadcast to all its heads.
+
+    Raises:
+        OutOfBounds: in decode mode, fewer matrices than cores.
+    """
+    turn, compute = _transformation(trans_mat), compute_of(compute_kernel_config)
+    if is_decode_mode:
+        copies = trans_mat.padded_shape[-2] // 32  # a core without one takes what else it holds
+        bounds.span(
+            0, _cores(input_tensor), copies, op=launch.name, operand="trans_mat", unit="copy"
+        )
+        return _decode_pairs(launch, input_tensor, cos_cache.data, sin_cache.data, turn, compute)
+    rows = min(input_tensor.padded_shape[-2], cos_cache.padded_shape[-2])
+    cos, sin = cos_cache.data[..., :rows, :], sin_cache.data[..., :rows, :]
+    x = input_tensor.data[..., :rows, :]
+    rotated = launch.math.rotary_pairs(x, cos, sin, turn, compute=compute)
+    return torch.nn.functional.pad(rotated, (0, 0, 0, input_tensor.padded_shape[-2] - rows))
+
+
+def rotary_embedding_llama_fused_qk(
+    launch,
+    q_input_tensor,
+    k_input_tensor,
+    cos_cache,
+    sin_cache,
+    trans_mat,
+    *,
+    compute_kernel_config=None,
+):
+    """`rotary_embedding_llama` in decode mode for q [1, B, N, D] and k [1, B, K, D] at once.
+
+    The tables are [1, 2 B, 1 or 32, D]: the users' rows for q, then those for k; of 32 the first
+    counts. The host side sees to it that each core has its row and its matrix.
+    """
+    turn, compute = _transformation(trans_mat), compute_of(compute_kernel_config)
+    users = q_input_tensor.shape[1]
+    return tuple(
+        _decode_pairs(launch, x, cos_cache.data[:, part], sin_cache.data[:, part], turn, compute)
+        for x, part in (
+            (q_input_tensor, slice(0, users)),
+            (k_input_tensor, slice(users, 2 * users)),
+        )
+    )
+
+
+def rotate_half(launch, input):
+    """[..., D] -> the negated second half, then the first half."""
+    return launch.math.rotate_half(input.data)
+
+
+def _transformation(trans_mat):
+    """The [32, 32] matrix of which every core has a copy."""
+    copies = trans_mat.data.reshape(-1, 32, 32)
+    if not (copies == copies[0]).all():
+        raise NotEmulated(
+            "The transformation matrices of rotary_embedding_llama differ between cores."
+        )
+    return copies[0]
+
+
+def _cores(x):
+    """How many cores hold the users of x [1, B, N, D]."""
+    return x.shape[1] if x.shards is None else min(x.shape[1], x.shards[2])
+
+
+def _decode_pairs(launch, x, cos, sin, turn, compute):
+    cos, sin = cos[..., :1, :], sin[..., :1, :]
+    rotated = launch.math.rotary_pairs(x.data, cos, sin, turn, compute=compute)
+    return mark_undefined_rows(rotated, undefined_rows(x.data), x.dtype)
+
+
+KERNELS = {
+    "ttnn.experimental.rotary_embedding": rotary_embedding,
+    "ttnn.experimental.rotary_embedding_hf": rotary_embedding_hf,
+    "ttnn.experimental.rotary_embedding_llama": rotary_embedding_llama,
+    "ttnn.experimental.rotary_embedding_llama_fused_qk": rotary_embedding_llama_fused_qk,
+    "ttnn.experimental.rotate_half": rotate_half,
+}

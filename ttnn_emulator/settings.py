@@ -1,0 +1,185 @@
+"""What of a call chooses the way to its result, in words: the setting that evidence is of.
+
+Two calls of an operation in the same setting go the same way through its kernel; they differ in
+shapes and values. What forks on sizes is told by the arithmetic (`arithmetic.paths`).
+"""
+
+import inspect
+
+from ttnn_emulator.arithmetic.formats import BLOCK_FORMAT_BITS
+from ttnn_emulator.memory import DeviceTensor
+
+SHORT = {"bfloat16": "bf16", "bfloat8_b": "bfp8", "bfloat4_b": "bfp4", "float32": "fp32"}
+
+SHORTER = {
+    "activations": "then",
+    "fast_and_approximate_mode": "fast",
+    "input_tensor_a_activations": "first",
+    "input_tensor_b_activations": "second",
+    "is_decode_mode": "decode",
+}
+
+# Families whose kernels copy values. Of their settings only formats that may be packed again count.
+MOVING = frozenset({"creation", "embedding", "heads", "movement"})
+
+# Families in which integers are positions or pages and not what is computed with.
+PLACED_BY_INTEGERS = frozenset({"attention", "kv_cache", "rotary"})
+
+# Arguments that are values, places or kinds of result, which the formats tell.
+VALUES = frozenset(
+    {
+        *("batch_idx", "batch_index", "batch_offset", "beta", "bounds", "cache_position_modulo"),
+        *("chunk_start_idx", "cur_pos", "dtype", "dtypes", "epsilon", "exponent", "fill_value"),
+        *("input_dtype", "k", "keepdim", "layout", "lower_limit", "max_val", "mesh_coords"),
+        *("min_val", "negative_slope", "optional_output_tensor", "output_dtype", "output_layout"),
+        *("output_tensor", "scalar", "scale", "sub_device_id", "threshold", "token_index"),
+        *("update_idx", "update_idxs", "update_index", "upper_limit", "value"),
+    }
+)
+
+
+def setting(family, launch, bound):
+    """The setting of one call.
+
+    Args:
+        family: the module of the operation's kernel, such as "attention".
+        launch: the `dispatch.Launch`.
+        bound: `inspect.BoundArguments` of the kernel, defaults not applied.
+
+    Returns:
+        Text: formats of operands and results, then what else chooses the way.
+
+    >>> setting("matmul", ...)  # doctest: +SKIP
+    'bf16, bfp8 -> bf16; HiFi2, 16-bit, L1 sums'
+    """
+    if family in MOVING:
+        return _moved(launch, bound)
+    operands, words = [], []
+    for name, parameter in bound.signature.parameters.items():
+        value = bound.arguments.get(name, parameter.default)
+        if value is launch:
+            continue
+        if name == "dim":
+            words.append(_dimension(value, bound))
+        elif name not in bound.arguments:
+            continue
+        elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            words += [_word(family, n, v) for n, v in value.items()]
+        elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            operands += [_operand(family, v) for v in value if name not in VALUES]
+        elif _is_operand(parameter, value):
+            operands.append(_operand(family, value))
+        elif value is not parameter.default and value != parameter.default:
+            words.append(_word(family, name, value))
+    made = [_format(output) for output in launch.outputs]
+    formats = ", ".join(filter(None, operands))
+    if made:
+        formats += f" -> {', '.join(dict.fromkeys(made))}"
+    takes_compute = "compute_kernel_config" in bound.signature.parameters
+    if (
+        takes_compute
+        and family != "kv_cache"
+        and bound.arguments.get("compute_kernel_config") is None
+    ):
+        words.append("default config")
+    return "; ".join([formats, *filter(None, words)])
+
+
+def _moved(launch, bound):
+    tensors = _tensors(bound.arguments.values())
+    formats = {x.dtype for x in (*tensors, *launch.outputs)}
+    packed = sorted(SHORT[dtype] for dtype in formats & set(BLOCK_FORMAT_BITS))
+    floats = {x.dtype for x in tensors if x.dtype in SHORT}
+    converted = any(x.dtype in SHORT and floats and x.dtype not in floats for x in launch.outputs)
+    words = [f"of {', '.join(packed)}"] if packed else []
+    return "; ".join(["copies", *words, *(["into another format"] if converted else [])])
+
+
+def _tensors(values):
+    for value in values:
+        if isinstance(value, DeviceTensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from _tensors(value)
+        elif isinstance(value, dict):
+            yield from _tensors(value.values())
+
+
+def _is_operand(parameter, value):
+    """Whether an argument has no default: the operation's tensors, or a number in place of one."""
+    return parameter.default is parameter.empty and (
+        isinstance(value, DeviceTensor)
+        or (isinstance(value, (int, float)) and parameter.name not in VALUES)
+    )
+
+
+def _operand(family, value):
+    if not isinstance(value, DeviceTensor):
+        return "number"
+    if family in PLACED_BY_INTEGERS and value.dtype not in SHORT:
+        return ""
+    return _format(value)
+
+
+def _format(tensor):
+    words = [SHORT.get(tensor.dtype, tensor.dtype)]
+    if not tensor.tiled and tensor.dtype in SHORT:
+        words.append("row-major")
+    if tensor.sharded:
+        words.append("sharded")
+    return " ".join(words)
+
+
+def _word(family, name, value):
+    """How one argument reads; nothing if it chooses no way."""
+    if isinstance(value, DeviceTensor):
+        if name in VALUES:
+            return ""
+        if value.dtype in SHORT:
+            return f"{name} {_format(value)}"
+        return "page table" if name == "page_table" else ""
+    if name in VALUES or value is None or (isinstance(value, (list, tuple)) and not value):
+        return ""
+    if name == "compute_kernel_config":
+        return _compute(family, value)
+    if name == "program_config":
+        return _program(family, value)
+    if name == "sliding_window_size":
+        return "window"
+    return f"{SHORTER.get(name, name)}={_short(value)}"
+
+
+def _compute(family, config):
+    """The matrix unit knows no approximation; what a product fuses has its own."""
+    words = [config.math_fidelity.name, "32-bit" if config.fp32_dest_acc_en else "16-bit"]
+    words += ["L1 sums"] if config.packer_l1_acc else []
+    words += ["approximate"] if config.math_approx_mode and family != "matmul" else []
+    return ", ".join(words)
+
+
+def _program(family, config):
+    if family == "attention":  # of the rest only numbers of chunks and of cores choose
+        return "exact exp" if config.exp_approx_mode is False else ""
+    name = type(config).__name__
+    flags = [field for field in dir(config) if getattr(config, field) is True]
+    return " ".join([name.removesuffix("ProgramConfig"), *flags])
+
+
+def _dimension(value, bound):
+    """Last, last but one, leading: by the rank of the first operand."""
+    if value is None:
+        return "over all"
+    (first, *_) = _tensors(bound.arguments.values())
+    rank = len(first.shape)
+    names = {rank - 1: "columns", rank - 2: "rows"}
+    dims = [value] if isinstance(value, int) else value
+    return "over " + " and ".join(sorted({names.get(d % rank, "leading") for d in dims}))
+
+
+def _short(value):
+    if isinstance(value, (list, tuple)):
+        return "+".join(map(_short, value))
+    if isinstance(value, (bool, int, float, str)):
+        return str(value)
+    kind = getattr(value, "op_type", value)
+    return getattr(kind, "name", None) or type(value).__name__

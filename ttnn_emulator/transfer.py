@@ -1,0 +1,100 @@
+"""Ways between host and device. Each takes the memory and TTNN's genuine host call."""
+
+import ttnn
+
+from ttnn_emulator.arithmetic import formats
+from ttnn_emulator.memory import Contents, dtype_name, on_device
+from ttnn_emulator.ops.common.padding import undefined
+
+
+def to_host(memory, tensor):
+    """A genuine host tensor with the emulated contents of a device tensor."""
+    memory.refuse_in_capture("Reads are not supported")
+    held = memory.read(tensor)
+    return ttnn.Tensor(
+        tensor=held.logical.contiguous(),
+        data_type=tensor.dtype,
+        layout=tensor.layout,
+        tile=tensor.tile,
+    )
+
+
+def to_device(memory, host_tensor, device_tensor):
+    """Give a device tensor the contents of a host tensor, padding included."""
+    memory.refuse_in_capture("Writes are not supported")
+    if tuple(host_tensor.padded_shape) == tuple(device_tensor.padded_shape):
+        # The host has encoded them; block formats come back as float32, exact in the storage dtype.
+        storage = formats.STORAGE[dtype_name(device_tensor.dtype)]
+        contents = host_tensor.to_torch_with_padded_shape()
+        # A row-major host tensor lends its own memory, which an in-place kernel must not touch.
+        shares = host_tensor.layout == ttnn.ROW_MAJOR_LAYOUT
+        contents = contents.to(storage, copy=shares)
+        if host_tensor.layout == ttnn.TILE_LAYOUT:
+            contents = memory.reckoning.math.arranged(contents)
+        memory.keep(device_tensor, Contents(contents, contents.shape))
+    else:
+        memory.write(device_tensor, host_tensor.to_torch())
+
+
+def _from_torch(memory, host_call, tensor, *args, device=None, **kwargs):
+    result = host_call(tensor, *args, device=device, **kwargs)
+    if device is not None and result is not None:
+        # The memory configuration places the shards on the device; the host copy needs none.
+        on_host = {k: v for k, v in kwargs.items() if k not in ("memory_config", "cq_id")}
+        to_device(memory, host_call(tensor, *args, **on_host), result)
+    return result
+
+
+def _as_tensor(memory, host_call, tensor, *args, cache_file_name=None, **kwargs):
+    result = host_call(tensor, *args, cache_file_name=cache_file_name, **kwargs)
+    if on_device(result) and result not in memory:  # it came straight from the cache file
+        path = f"{cache_file_name}_dtype_{result.dtype.name}_layout_{result.layout.name}.tensorbin"
+        to_device(memory, ttnn._ttnn.tensor.load_tensor_flatbuffer(path, device=None), result)
+    return result
+
+
+def _load_tensor(memory, host_call, file_name, *, device=None):
+    result = host_call(file_name, device=device)
+    if device is not None:
+        to_device(memory, host_call(file_name, device=None), result)
+    return result
+
+
+def _dump_tensor(memory, host_call, file_name, tensor, **kwargs):
+    return host_call(file_name, to_host(memory, tensor) if on_device(tensor) else tensor, **kwargs)
+
+
+def _to_device(memory, host_call, tensor, *args, **kwargs):
+    result = host_call(tensor, *args, **kwargs)
+    if not on_device(tensor):
+        to_device(memory, tensor, result)
+    return result
+
+
+def _from_device(memory, host_call, tensor, blocking=True, *, queue_id=None):
+    # No genuine read: it has nothing to give, and the mock device hangs at about the 8,190th.
+    return to_host(memory, tensor) if on_device(tensor) else host_call(tensor)
+
+
+def _copy_host_to_device(memory, host_call, host_tensor, device_tensor, *args, **kwargs):
+    result = host_call(host_tensor, device_tensor, *args, **kwargs)
+    to_device(memory, host_tensor, device_tensor)
+    return result
+
+
+def _allocate_on_device(memory, host_call, *args, **kwargs):
+    result = host_call(*args, **kwargs)
+    memory.write(result, undefined(tuple(result.padded_shape), dtype_name(result.dtype)))
+    return result
+
+
+TRANSFERS = {
+    "ttnn.from_torch": _from_torch,
+    "ttnn.as_tensor": _as_tensor,
+    "ttnn.load_tensor": _load_tensor,
+    "ttnn.dump_tensor": _dump_tensor,
+    "ttnn.to_device": _to_device,
+    "ttnn.from_device": _from_device,
+    "ttnn.copy_host_to_device_tensor": _copy_host_to_device,
+    "ttnn.allocate_tensor_on_device": _allocate_on_device,
+}

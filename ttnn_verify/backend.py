@@ -1,0 +1,112 @@
+"""Where the model runs: a card, the vendor's simulator or the emulated n150. Picks one, opens it."""
+
+import contextlib
+import os
+import pathlib
+
+CARDS = pathlib.Path("/dev/tenstorrent")  # the kernel driver's device files, one per card
+
+BACKENDS = ("silicon", "simulator", "emulated")
+
+# How the emulated n150 computes; the names of emulator.ARITHMETICS, which is slow to import.
+ARITHMETICS = ("kernel", "rounded")
+
+
+class BackendError(ValueError):
+    """The backend that was asked for does not exist or is not there; the message says what would."""
+
+
+def pick(backend=None):
+    """The backend's name: the one asked for, or the first of `BACKENDS` that is there.
+
+    Raises:
+        BackendError: an unknown name, or a backend that is not there.
+    """
+    if backend is None:
+        return next(name for name in BACKENDS if _missing(name) is None)
+    if backend not in BACKENDS:
+        raise BackendError(f"backend {backend!r}: there are {', '.join(BACKENDS)}.")
+    missing = _missing(backend)
+    if missing:
+        raise BackendError(f"backend {backend!r}: {missing}")
+    return backend
+
+
+def check_arithmetic(backend, arithmetic):
+    """Raises BackendError where an arithmetic was asked for that the backend does not choose."""
+    if arithmetic is None:
+        return
+    if arithmetic not in ARITHMETICS:
+        raise BackendError(f"arithmetic {arithmetic!r}: there are {', '.join(ARITHMETICS)}.")
+    if backend != "emulated":
+        raise BackendError(
+            f"arithmetic {arithmetic!r}: only 'emulated' has a choice; {backend!r} has its own."
+        )
+
+
+def described(backend, arithmetic=None):
+    """The backend as reports name it: the emulated one with its arithmetic."""
+    if backend != "emulated":
+        return backend
+    return f"emulated, {arithmetic or ARITHMETICS[0]} arithmetic"
+
+
+def cards():
+    """The device files of this machine's cards."""
+    return sorted(CARDS.iterdir()) if CARDS.is_dir() else []
+
+
+def _missing(backend):
+    """What stands between this machine and the backend, None for nothing."""
+    simulator = os.environ.get("TT_METAL_SIMULATOR")
+    if backend == "silicon":
+        # TTNN opens the simulator whenever the variable is set, card or not
+        if simulator:
+            return f"TT_METAL_SIMULATOR is {simulator!r}, so TTNN opens the simulator; unset it."
+        if not cards():
+            return f"no card here, nothing in {CARDS}; use 'emulated', which needs none."
+    if backend == "simulator" and not simulator:
+        return "TT_METAL_SIMULATOR is not set; it names the simulator's library (libttsim .so)."
+    if backend == "emulated" and simulator:
+        return f"TT_METAL_SIMULATOR is {simulator!r}, so TTNN opens the simulator; unset it."
+    return None
+
+
+@contextlib.contextmanager
+def open_device(backend, device_id=0, arithmetic=None):
+    """The backend's device as a ttnn device, closed when the block ends, however it ends.
+
+    A device that is there and does not open raises TTNN's own error.
+
+    Args:
+        backend: a name that `pick` returned.
+        device_id: which card; an emulated or simulated n150 has one, 0.
+        arithmetic: how the emulated device computes, of `ARITHMETICS`; default the first.
+
+    Raises:
+        BackendError: the backend is not there, or has no device of that number.
+    """
+    pick(backend)
+    check_arithmetic(backend, arithmetic)
+    if device_id < 0 or (backend == "emulated" and device_id != 0):
+        raise BackendError(f"device {device_id}: an n150 has one, device 0.")
+    # imported when a device is wanted: a command that only refuses its arguments need not wait
+    if backend == "emulated":
+        import ttnn_emulator
+
+        with ttnn_emulator.open_device(device_id=device_id, arithmetic=arithmetic) as device:
+            yield device
+        return
+    import ttnn
+
+    device = ttnn.open_device(device_id=device_id)
+    try:
+        yield device
+    finally:
+        ttnn.close_device(device)
+
+
+def quiet():
+    """Keep TTNN's logs to errors, unless the environment says otherwise. Before `import ttnn`."""
+    os.environ.setdefault("TT_METAL_LOGGER_LEVEL", "error")
+    os.environ.setdefault("LOGURU_LEVEL", "ERROR")

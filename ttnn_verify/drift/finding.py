@@ -1,0 +1,103 @@
+"""What is said of each call of a model that was fed with Hugging Face's values."""
+
+import dataclasses
+
+from ttnn_verify.numerics import tolerance
+
+# Statuses of a call; those of `BAD` are drift.
+OK = "ok"  # as far off as its arithmetic explains
+WRONG = "wrong"  # does not compute from its operands what its name and arguments say
+MISUSED = "misused"  # computes it, and it is not what Hugging Face's step makes
+MISSING = "missing"  # a step that no call makes, before the call at which it is missed
+UNEQUAL = "output"  # what the model returns is not what its last call made
+NO_GOLDEN = "no-golden"
+TOOL_ERROR = "tool-error"
+BAD = (WRONG, MISUSED, MISSING, UNEQUAL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Brief:
+    """In place of a `metrics.Comparison` of values that one rounding explains."""
+
+    relative_l2: float
+    pcc: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What is said of a call.
+
+    Attributes:
+        status: one of the above.
+        piece, index: which call of the model, which operation in it.
+        operation: full name; of a missing step, the kind of operation that would make it.
+        layer, part, value: where it is in the model, and which value it makes, as far as known.
+        own: the `tolerance.Verdict` of its result against what its operands make.
+        step: of its result against what Hugging Face's step makes of Hugging Face's values.
+        inputs: the worst PCC of its inputs with Hugging Face's; None if none was compared.
+        note: in words.
+    """
+
+    status: str
+    piece: object
+    index: int
+    operation: str
+    layer: int | None = None
+    part: str | None = None
+    value: str | None = None
+    own: tolerance.Verdict | None = None
+    step: tolerance.Verdict | None = None
+    inputs: float | None = None
+    note: str = ""
+
+    @property
+    def bad(self):
+        return self.status in BAD
+
+    @property
+    def place(self):
+        """The order of findings: of calls of the model, then of operations."""
+        return self.piece.number, self.index
+
+    @property
+    def verdict(self):
+        """The verdict that decides: of a wrong operation its own, else the step's."""
+        return self.own if self.status == WRONG or self.step is None else self.step
+
+    @property
+    def where(self):
+        layer = None if self.layer is None else f"layer {self.layer}"
+        return ", ".join(part for part in (layer, self.part) if part) or "between the layers"
+
+    @property
+    def line(self):
+        """`layer 2, attention, ttnn.linear (o_proj): PCC 0.71 where 0.9998 is due; ...`"""
+        value = f" ({self.value})" if self.value else ""
+        text = f"{self.where}, {self.operation}{value}"
+        if self.verdict is not None:
+            text += f": {said(self.verdict)}"
+        if self.inputs is not None:
+            text += f"; inputs matched to {self.inputs:.5f}"
+        if self.note:
+            text += f"; {self.note}"
+        return f"{text} [{self.piece}]"
+
+
+def said(verdict):
+    """A failed verdict in a few words, the figure first that shows the failure."""
+    comparison, least = verdict.comparison, verdict.pcc_floor
+    if verdict.passed:
+        return f"relative L2 {comparison.relative_l2:.2g}, which its arithmetic explains"
+    if comparison.pcc is not None and least is not None and comparison.pcc < least:
+        return f"PCC {comparison.pcc:.{_places(comparison.pcc)}f} where {least:.6g} is due"
+    if verdict.status == "drift":
+        allowed = comparison.relative_l2 / verdict.used if verdict.used else 0.0
+        row = comparison.worst_row
+        if row and comparison.relative_l2 and row.value / comparison.relative_l2 > 5:
+            return f"row {row.index} is off by {row.value:.2g} of itself, {verdict.used:.1f} x what is due"
+        return f"relative L2 {comparison.relative_l2:.2g} where {allowed:.2g} is due"
+    return verdict.line
+
+
+def _places(pcc):
+    return 2 if pcc < 0.99 else 6

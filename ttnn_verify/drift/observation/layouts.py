@@ -1,0 +1,146 @@
+"""Where the rows of a value lie in a tensor on the device: heads split or merged, padded, permuted.
+
+A layout is the index of each element of a value `[R, W]` or `[R, heads, D]` in the flattened tensor,
+so that the same serves to read the value and to write another in its place.
+
+Of a prompt heads are `[1, heads, S, D]`, of a token `[1, 1, heads, D]` or `[1, slots, heads, D]`, of
+which the first slot counts. A head may be wider than D: filled up behind, or each half of it
+(TTNN's rotary_embedding). The columns of queries and keys may be pairs (i, i + D / 2) side by side, as
+rotary_embedding_llama wants them.
+"""
+
+import dataclasses
+import math
+
+import torch
+
+from ttnn_verify.numerics import metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """`index` is int64 of the value's shape; `name` says how its columns lie, "pairs" or ""."""
+
+    index: torch.Tensor
+    name: str = ""
+
+    def read(self, tensor):
+        """The value in a torch tensor."""
+        return tensor.flatten()[self.index]
+
+    def write(self, tensor, value):
+        """The tensor with the value in its place."""
+        flat = tensor.flatten().clone()
+        flat[self.index] = value.to(flat.dtype)
+        return flat.reshape(tensor.shape)
+
+
+def candidates(shape, rows, row_shape, permuted=0):
+    """All layouts of a value `[rows, *row_shape]` in a tensor of `shape`; the likeliest first.
+
+    Args:
+        row_shape: (W,) or (heads, D).
+        permuted: how many heads of the row may have their columns in pairs, the first ones;
+            of a (W,) row they are given as (count, D).
+    """
+    places = torch.arange(torch.Size(shape).numel()).reshape(tuple(shape))
+    found = []
+    if len(row_shape) == 1:
+        found += _wide(places, rows, row_shape[0])
+    else:
+        found += _by_head(places, rows, *row_shape)
+        merged = _wide(places, rows, row_shape[0] * row_shape[1])
+        found += [index.unflatten(-1, row_shape) for index in merged]
+    layouts = [Layout(index) for index in found]
+    if permuted:
+        layouts += [Layout(_pairs(index, permuted), "pairs") for index in found]
+    return layouts
+
+
+def of_step(step, shape, rows, heads=None):
+    """`candidates` of a step's value.
+
+    Args:
+        heads: (N + K, D) of a model whose queries and keys are rotated in pairs of columns, else None.
+    """
+    permuted = 0
+    if heads and step.short == "qkv":
+        permuted = heads
+    elif heads and step.short in ("q", "k", "q_unrotated", "k_unrotated"):
+        permuted = step.shape[0]
+    return candidates(shape, rows, step.shape, permuted)
+
+
+def in_cache(shape, rows, row_shape, permuted=0, pages=None):
+    """Layouts of the first rows of slot 0 of a cache `[slots, K, C, D]`.
+
+    Args:
+        pages: of a cache in pages `[P, K, block, D]`, the numbers of those that hold the rows.
+    """
+    places = torch.arange(torch.Size(shape).numel()).reshape(tuple(shape))
+    heads, width = row_shape
+    if pages is not None:
+        if len(shape) != 4 or not 0 <= int(pages.min()) <= int(pages.max()) < shape[0]:
+            return []
+        places = places[pages].transpose(0, 1).flatten(1, 2)[None]
+        shape = tuple(places.shape)
+    if len(shape) != 4 or shape[1] != heads or shape[2] < rows or shape[3] < width:
+        return []
+    found = [columns.transpose(0, 1) for columns in _columns(places[0, :, :rows], width)]
+    layouts = [Layout(index) for index in found]
+    if permuted:
+        layouts += [Layout(_pairs(index, permuted), "pairs") for index in found]
+    return layouts
+
+
+def nearest(layouts, tensor, expected):
+    """(layout, relative L2 error) of the one in which the tensor is nearest to the value."""
+    errors = [metrics.relative_l2(expected, layout.read(tensor)) for layout in layouts]
+    errors = [torch.inf if math.isnan(error) else error for error in errors]  # NaN is far away
+    least = min(range(len(layouts)), key=errors.__getitem__)
+    return layouts[least], errors[least]
+
+
+def _wide(places, rows, width):
+    if places.ndim < 2 or places.shape[-1] < width:
+        return []
+    flat = places.reshape(-1, places.shape[-1])
+    return [flat[:rows, :width]] if len(flat) >= rows else []
+
+
+def _by_head(places, rows, heads, width):
+    """Indices [rows, heads, D] in a tensor of four dimensions."""
+    found = []
+    if places.ndim != 4:
+        return found
+    _, second, third, last = places.shape
+    if rows == 1 and third >= heads and last >= width:
+        found += [columns[None] for columns in _columns(places[0, 0, :heads], width)]
+    if second == heads and third >= rows and last >= width:
+        found += [columns.transpose(0, 1) for columns in _columns(places[0, :, :rows], width)]
+    if second == heads and third == width and last >= rows and third != last:  # keys transposed
+        found.append(places[0, :, :, :rows].permute(2, 0, 1))
+    return found
+
+
+def _columns(places, width):
+    """The D columns of a head among more of them, `[..., D]` each."""
+    wide = places.shape[-1]
+    if wide == width:
+        return [places]
+    half = width // 2
+    by_halves = torch.cat((places[..., :half], places[..., wide // 2 : wide // 2 + half]), -1)
+    return [by_halves, places[..., :width]]
+
+
+def _pairs(index, permuted):
+    """The same with the columns of heads taken from pairs: column i from 2 i, i + D / 2 from 2 i + 1."""
+    if isinstance(permuted, tuple):  # heads of a merged row
+        count, width = permuted
+        heads = index[:, : count * width].unflatten(-1, (count, width))
+        return torch.cat((_unpaired(heads).flatten(1), index[:, count * width :]), -1)
+    return _unpaired(index)
+
+
+def _unpaired(heads):
+    return torch.cat((heads[..., 0::2], heads[..., 1::2]), -1)

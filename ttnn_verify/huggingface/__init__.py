@@ -1,0 +1,1 @@
+"""Hugging Face's side: checkpoints, what its modules compute, goldens of whole models."""

@@ -1,0 +1,358 @@
+"""Teacher forcing: Hugging Face writes a continuation, the TTNN model is led along it and scored.
+
+After each token the model names its next one; whether that is the reference's is one step of
+agreement. A wrong answer does not lead it astray, since the next input is the reference's again.
+
+Top-5 has two conventions: `top5` asks whether the reference's token is among the model's five,
+`reference_top5` whether the model's token is among the reference's five, as tt-metal's tests ask.
+"""
+
+import dataclasses
+import inspect
+import math
+import time
+
+import torch
+import transformers
+
+from ttnn_verify.numerics import metrics, tolerance
+
+# A token that the reference ranks behind so many others is not a rounding's doing.
+PLAUSIBLE = 100
+
+NORMAL_95 = 1.959964  # standard deviations of a normal distribution that hold 95 %
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """What Hugging Face wrote after a prompt of S tokens, T tokens long.
+
+    Attributes:
+        prompt_ids: `[1, S]` int64.
+        tokens: `[T]` int64, the greedy continuation.
+        logits: `[T, V]` float32; row t is what the model said before `tokens[t]` was chosen.
+        banned_until, banned: the tokens `banned` (end of text) could not be chosen in the steps
+            before `banned_until`.
+        prefill_seconds, decode_seconds: time for the prompt, and for the T - 1 tokens after it.
+    """
+
+    prompt_ids: torch.Tensor
+    tokens: torch.Tensor
+    logits: torch.Tensor
+    banned_until: int
+    banned: tuple[int, ...]
+    prefill_seconds: float
+    decode_seconds: float
+
+    @property
+    def choosable(self):
+        """The logits `[T, V]`, -inf where a token could not be chosen."""
+        return self.allowed(self.logits)
+
+    def allowed(self, logits):
+        """Any model's logits `[T, V]` of these steps, -inf where a token could not be chosen."""
+        logits = logits.clone()
+        logits[: self.banned_until, list(self.banned)] = -torch.inf
+        return logits
+
+    @property
+    def perplexity(self):
+        """Of the continuation, as the reference itself sees it."""
+        return perplexity(self.logits, self.tokens)
+
+    @property
+    def prefill_rate(self):
+        """Tokens of the prompt per second."""
+        return _rate(self.prompt_ids.shape[-1], self.prefill_seconds)
+
+    @property
+    def decode_rate(self):
+        """Tokens after the first per second."""
+        return _rate(len(self.tokens) - 1, self.decode_seconds)
+
+
+@dataclasses.dataclass(frozen=True)
+class Disagreement:
+    """A step in which the model chose another token than the reference.
+
+    Attributes:
+        step: from 0.
+        due, chosen: the reference's token and the model's.
+        margin: by how much the reference prefers its own, in logits.
+        rank: the chosen token's place in the reference's order, 0 for the first.
+    """
+
+    step: int
+    due: int
+    chosen: int
+    margin: float
+    rank: int
+
+    def __str__(self):
+        return (
+            f"step {self.step}: token {self.chosen} for {self.due}, which the reference prefers by "
+            f"{self.margin:.3f}; there the token is number {self.rank + 1}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """How a model fared along a reference. `logits` is `[T, V]` float32, its rows as there."""
+
+    reference: Reference
+    logits: torch.Tensor
+    prefill_seconds: float
+    decode_seconds: float
+
+    @property
+    def ranks(self):
+        """`[T]` int64: the reference token's place among the tokens the model could choose."""
+        return metrics.rank(self.reference.allowed(self.logits), self.reference.tokens)
+
+    @property
+    def choices(self):
+        """`[T]` int64: the tokens that the model chooses."""
+        return self.reference.allowed(self.logits).argmax(-1)
+
+    @property
+    def choice_ranks(self):
+        """`[T]` int64: the place of the model's choice among the reference's tokens."""
+        return metrics.rank(self.reference.choosable, self.choices)
+
+    @property
+    def implausible(self):
+        """Steps in which the model chooses a token outside the reference's first `PLAUSIBLE`."""
+        return torch.nonzero(self.choice_ranks >= PLAUSIBLE).flatten().tolist()
+
+    @property
+    def disagreements(self):
+        """A `Disagreement` for each step in which the model does not choose the reference token."""
+        reference, choices, places = self.reference, self.choices, self.choice_ranks
+        return [
+            Disagreement(
+                step=step,
+                due=int(reference.tokens[step]),
+                chosen=int(choices[step]),
+                margin=float(
+                    reference.logits[step, reference.tokens[step]]
+                    - reference.logits[step, choices[step]]
+                ),
+                rank=int(places[step]),
+            )
+            for step in torch.nonzero(self.ranks >= 1).flatten().tolist()
+        ]
+
+    def defects(self, relative_l2):
+        """The disagreements that logits with an allowed error of `relative_l2` do not explain.
+
+        The reference was surer of its own token than `tolerance.near_tie`.
+        """
+        logits = self.reference.logits
+        return [
+            one
+            for one in self.disagreements
+            if not one.margin <= tolerance.near_tie(logits[one.step], relative_l2)
+        ]
+
+    @property
+    def top1(self):
+        """Share of the steps, 0 to 1, in which the model chooses the reference token."""
+        return float((self.ranks < 1).double().mean())
+
+    @property
+    def top5(self):
+        """Share of the steps, 0 to 1, in which the reference token is among the model's five."""
+        return float((self.ranks < 5).double().mean())
+
+    @property
+    def reference_top5(self):
+        """Share of the steps, 0 to 1, in which the model's choice is among the reference's five."""
+        return float((self.choice_ranks < 5).double().mean())
+
+    @property
+    def perplexity(self):
+        """Of the reference's continuation, as the model sees it."""
+        return perplexity(self.logits, self.reference.tokens)
+
+    @property
+    def nonfinite(self):
+        return metrics.nonfinite(self.logits)
+
+    @property
+    def pcc(self):
+        """PCC of all logits of all steps with the reference's."""
+        return metrics.pcc(self.reference.logits, self.logits)
+
+    @property
+    def pcc_steps(self):
+        """`[T]` float64: PCC of the logits, step by step."""
+        pairs = zip(self.reference.logits, self.logits)
+        return torch.tensor([metrics.pcc(a, b) for a, b in pairs], dtype=torch.float64)
+
+    @property
+    def kl_steps(self):
+        """`[T]` float64: KL divergence of the model's next token from the reference's, in nats."""
+        return metrics.kl(self.reference.logits, self.logits)
+
+    @property
+    def prefill_rate(self):
+        """Tokens of the prompt per second."""
+        return _rate(self.reference.prompt_ids.shape[-1], self.prefill_seconds)
+
+    @property
+    def decode_rate(self):
+        """Tokens after the first per second."""
+        return _rate(len(self.logits) - 1, self.decode_seconds)
+
+
+def nll(logits, tokens):
+    """`[T]` float64: -log of the probability that logits `[T, V]` give each of the tokens `[T]`."""
+    logs = torch.log_softmax(logits.double(), -1)
+    return -logs.gather(-1, tokens[:, None])[:, 0]
+
+
+def perplexity(logits, tokens):
+    """e to the mean of `nll`."""
+    return float(nll(logits, tokens).mean().exp())
+
+
+def wilson(share, steps):
+    """The 95 % interval (low, high) of a share of so many steps, by Wilson (1927).
+
+    Unlike the usual plus or minus it stays within 0 and 1, and says something at 100 %.
+    """
+    if not 0 <= share <= 1 or steps < 1:
+        raise ValueError(
+            f"share {share} of {steps} steps: a share is 0 to 1, of at least one step."
+        )
+    z = NORMAL_95**2 / steps
+    middle = (share + z / 2) / (1 + z)
+    spread = math.sqrt(share * (1 - share) * z + z * z / 4) / (1 + z)
+    return max(0.0, middle - spread), min(1.0, middle + spread)
+
+
+@torch.no_grad()
+def reference(hf_model, prompt_ids, new_tokens, min_new_tokens=None, on_tokens=lambda count: None):
+    """Let a Hugging Face model write greedily after the prompt.
+
+    Args:
+        hf_model: a causal language model of transformers.
+        prompt_ids: `[1, S]` integers.
+        new_tokens: how many tokens to write at most.
+        min_new_tokens: the end of text is not chosen before so many; None for `new_tokens`, which
+            makes the continuation exactly that long.
+        on_tokens: called with the number of tokens written, after each.
+
+    Raises:
+        ValueError: not one prompt of at least one token, or fewer than one token to write.
+    """
+    if prompt_ids.ndim != 2 or prompt_ids.shape[0] != 1 or prompt_ids.shape[1] == 0:
+        raise ValueError(
+            f"prompt_ids of shape {tuple(prompt_ids.shape)}: teacher forcing takes one prompt, [1, S]."
+        )
+    minimum = new_tokens if min_new_tokens is None else min_new_tokens
+    if not 0 <= minimum <= new_tokens or new_tokens < 1:
+        raise ValueError(
+            f"min_new_tokens {minimum}, new_tokens {new_tokens}: 0 <= min <= new, 1 <= new."
+        )
+    end = hf_model.generation_config.eos_token_id
+    watch = _StopWatch(on_tokens)
+    # every setting that could change a greedy choice is given, the checkpoint's own would fill in
+    settings = transformers.GenerationConfig(
+        do_sample=False,
+        num_beams=1,
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        max_new_tokens=new_tokens,
+        min_new_tokens=minimum,
+        eos_token_id=end,
+        pad_token_id=_first(end),
+        output_logits=True,
+        return_dict_in_generate=True,
+        use_cache=True,
+    )
+    written = hf_model.generate(
+        prompt_ids,
+        attention_mask=torch.ones_like(prompt_ids),
+        generation_config=settings,
+        streamer=watch,
+    )
+    return Reference(
+        prompt_ids=prompt_ids,
+        tokens=written.sequences[0, prompt_ids.shape[1] :],
+        logits=torch.cat(written.logits).float(),
+        banned_until=minimum,
+        banned=_ids(end),
+        prefill_seconds=watch.times[1] - watch.times[0],
+        decode_seconds=watch.times[-1] - watch.times[1],
+    )
+
+
+@torch.no_grad()
+def score(model, reference, prefill_decode=False, on_tokens=lambda count: None):
+    """Lead a model along a reference and keep what it says.
+
+    Args:
+        model: called as Hugging Face models are: `model(input_ids, past_key_values=..., use_cache=True)`
+            returns logits `[1, S, V]` or `[1, 1, V]` and past_key_values.
+        prefill_decode: give the prompt token by token too, through the decode path.
+        on_tokens: called with the number of tokens taken in, after each call of the model.
+    """
+    prompt = reference.prompt_ids
+    pieces = prompt.split(1, dim=1) if prefill_decode else [prompt]
+    cache, rows = None, []
+    start = time.perf_counter()
+    for piece in pieces:
+        cache, row = _step(model, piece, cache)
+        on_tokens(piece.shape[1])
+    rows.append(row)
+    prefilled = time.perf_counter()
+    for token in reference.tokens[:-1]:
+        cache, row = _step(model, token.reshape(1, 1), cache)
+        rows.append(row)
+        on_tokens(1)
+    done = time.perf_counter()
+    return Score(reference, torch.stack(rows), prefilled - start, done - prefilled)
+
+
+def _step(model, input_ids, cache):
+    """One call: the cache to go on with, and the last token's logits `[V]` in float32.
+
+    No other token's logits are asked for if the model takes the argument, as in `generate`.
+    """
+    only = {}
+    if "logits_to_keep" in inspect.signature(getattr(model, "forward", model)).parameters:
+        only["logits_to_keep"] = 1
+    out = model(input_ids=input_ids, past_key_values=cache, use_cache=True, **only)
+    return out.past_key_values, out.logits[0, -1].float()
+
+
+class _StopWatch:
+    """A streamer for `generate`: it is handed the prompt first, then each token as it is chosen."""
+
+    def __init__(self, on_tokens):
+        self.times = []
+        self._on_tokens = on_tokens
+
+    def put(self, tokens):
+        self.times.append(time.perf_counter())
+        if len(self.times) > 1:
+            self._on_tokens(1)
+
+    def end(self):
+        pass
+
+
+def _ids(token_ids):
+    """A configuration's token ids, which may be None, one or a list, as a tuple."""
+    if token_ids is None:
+        return ()
+    return tuple(token_ids) if isinstance(token_ids, (list, tuple)) else (int(token_ids),)
+
+
+def _first(token_ids):
+    return _ids(token_ids)[0] if _ids(token_ids) else None
+
+
+def _rate(tokens, seconds):
+    return tokens / seconds if seconds > 0 else 0.0

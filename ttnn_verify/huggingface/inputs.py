@@ -1,0 +1,330 @@
+"""What a command line is given: a model file, a checkpoint, a prompt. Each is checked before use."""
+
+import argparse
+import dataclasses
+import importlib.machinery
+import importlib.util
+import json
+import pathlib
+import sys
+import urllib.error
+import urllib.request
+
+import torch
+import transformers
+from huggingface_hub import constants
+from huggingface_hub.errors import HFValidationError, StrictDataclassError
+from huggingface_hub.utils import validate_repo_id
+
+HUB_TIMEOUT = 3  # seconds to wait for the hub before it counts as out of reach
+
+DTYPES = {"auto": "auto", "float32": torch.float32, "bfloat16": torch.bfloat16}
+
+PHI3_ROPE_TYPES = ("default", "longrope", "su")  # su was longrope's name in the first releases
+
+PROMPTS = pathlib.Path(__file__).parents[2] / "assets" / "prompts"
+
+
+class BadInput(ValueError):
+    """Something on the command line cannot be used; the message says what would be right."""
+
+
+class CommandLine(argparse.ArgumentParser):
+    """An argument parser that refuses in one line, as every other error of a command line."""
+
+    def error(self, message):
+        self.exit(2, f"error: {message}\n")
+
+
+def report_bad_input(error):
+    """Print a refusal as one line on stderr. Returns the exit status, 2."""
+    print("error:", " ".join(str(error).split()), file=sys.stderr)
+    return 2
+
+
+def positive(text):
+    """An argument that counts something: an integer of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1.")
+    return int(text)
+
+
+def quiet_transformers():
+    """Keep transformers to errors, and its loading bars to terminals."""
+    transformers.logging.set_verbosity_error()
+    if not sys.stderr.isatty():
+        transformers.logging.disable_progress_bar()
+
+
+def load_model_file(path):
+    """Run a model file and return it as a module that has `build_model`.
+
+    Raises:
+        BadInput: no such file, not Python, or no `build_model` in it. What the file's own code
+            raises comes through as it is.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise BadInput(
+            f"no model file {str(path)!r}; it is a Python file that defines build_model."
+        )
+    name = f"model_file_{path.stem}"  # "model" itself would hide the package of that name
+    loader = importlib.machinery.SourceFileLoader(name, str(path))
+    try:
+        loader.get_code(name)
+    except (SyntaxError, ValueError) as error:
+        raise BadInput(f"model file {str(path)!r} is not Python: {error}.") from error
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
+    sys.modules[name] = module  # dataclasses look their module up by name
+    loader.exec_module(module)
+    if not callable(getattr(module, "build_model", None)):
+        raise BadInput(
+            f"model file {str(path)!r} has no build_model(hf_model, tt_device, max_seq_len)."
+        )
+    return module
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint in a folder or on the Hugging Face hub. Make one with `find_checkpoint`."""
+
+    name: str
+    cache_dir: str | None
+    local_files_only: bool
+
+    @property
+    def _source(self):
+        return {
+            "pretrained_model_name_or_path": self.name,
+            "cache_dir": self.cache_dir,
+            "local_files_only": self.local_files_only,
+            "trust_remote_code": False,
+        }
+
+    def config_dict(self):
+        """The configuration as it stands in config.json.
+
+        Raises:
+            BadInput: there is none.
+        """
+        try:
+            config, _ = transformers.PretrainedConfig.get_config_dict(**self._source)
+        except OSError as error:
+            raise BadInput(self._absent(error)) from error
+        if not config:
+            raise BadInput(f"no config.json in folder {self.name!r}; a checkpoint folder has one.")
+        return config
+
+    def config(self):
+        """The configuration as transformers reads it.
+
+        Raises:
+            BadInput: there is none, or transformers refuses it.
+        """
+        try:
+            return transformers.AutoConfig.from_pretrained(**self._source)
+        except OSError as error:
+            raise BadInput(self._absent(error)) from error
+        except (ValueError, KeyError, StrictDataclassError) as error:
+            reason = str(error).strip().split("\n\n")[0].splitlines()[-1].strip()
+            raise BadInput(f"the configuration of {self.name!r} is refused: {reason}") from error
+
+    def hf_model(self, dtype="auto"):
+        """The model in transformers, on the host, in `dtype` ("auto" for the checkpoint's own).
+
+        Raises:
+            BadInput: no weights, or not all of them.
+        """
+        try:
+            model, info = transformers.AutoModelForCausalLM.from_pretrained(
+                **self._source, dtype=dtype, output_loading_info=True
+            )
+        except OSError as error:
+            raise BadInput(f"no weights for {self.name!r}: {str(error).splitlines()[0]}") from error
+        # transformers would fill them with random numbers
+        absent = sorted(info["missing_keys"]) + sorted(info["mismatched_keys"])
+        if absent:
+            raise BadInput(
+                f"checkpoint {self.name!r} lacks {len(absent)} weights: {absent[0]}, ..."
+            )
+        return model.eval()
+
+    def tokenizer(self):
+        """The tokenizer.
+
+        Raises:
+            BadInput: there is none.
+        """
+        try:
+            return transformers.AutoTokenizer.from_pretrained(**self._source)
+        except (OSError, ValueError) as error:
+            raise BadInput(
+                f"no tokenizer in {self.name!r}; a prompt of token ids needs none."
+            ) from error
+
+    def _absent(self, error):
+        if pathlib.Path(self.name).is_dir():
+            return f"folder {self.name!r}: {str(error).splitlines()[0]}"
+        if self.local_files_only:
+            where = "not in the Hugging Face cache, and the hub is out of reach"
+        else:
+            where = "not on the Hugging Face hub"
+        return f"no checkpoint {self.name!r}: no such folder, and {where}."
+
+
+def find_checkpoint(name, cache_dir=None):
+    """A checkpoint by folder or hub id. The hub is asked for nothing when it is out of reach."""
+    if pathlib.Path(name).exists():
+        if not pathlib.Path(name).is_dir():
+            raise BadInput(
+                f"checkpoint {name!r} is a file; give the folder that holds config.json."
+            )
+        return Checkpoint(name, cache_dir, local_files_only=True)
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise BadInput(f"no checkpoint {name!r}: no such folder, and not a hub id.") from error
+    return Checkpoint(name, cache_dir, local_files_only=not _hub_reachable())
+
+
+def _hub_reachable():
+    """Whether the hub answers now: transformers itself would retry for half a minute."""
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        urllib.request.urlopen(constants.ENDPOINT, timeout=HUB_TIMEOUT).close()
+    except urllib.error.HTTPError:
+        return True  # an answer, too
+    except OSError:
+        return False
+    return True
+
+
+def check_config(checkpoint, model_file):
+    """Refuse a configuration before any weights are loaded. Returns transformers' configuration.
+
+    A model file may have a `check_config(hf_config)` that raises ValueError for what it does not
+    compute. transformers refuses a Phi-3 of an unknown rope type itself, without naming the type,
+    so that is looked at before.
+
+    Raises:
+        BadInput: no configuration, or one that transformers or the model file refuses.
+    """
+    stored = checkpoint.config_dict()
+    rope = stored.get("rope_parameters") or stored.get("rope_scaling") or {}
+    kind = rope.get("rope_type") or rope.get("type") or "default"
+    if stored.get("model_type") == "phi3" and kind not in PHI3_ROPE_TYPES:
+        raise BadInput(f"rope type {kind!r} in {checkpoint.name!r}: Phi-3 has 'longrope' or none.")
+    partial = stored.get("partial_rotary_factor") or rope.get("partial_rotary_factor") or 1
+    if stored.get("model_type") == "phi3" and partial != 1:
+        raise BadInput(
+            f"partial_rotary_factor {partial} in {checkpoint.name!r}: heads are rotated whole, 1."
+        )
+    config = checkpoint.config()
+    try:
+        getattr(model_file, "check_config", lambda config: None)(config)
+    except ValueError as error:
+        raise BadInput(str(error)) from error
+    return config
+
+
+def read_text(path):
+    """A text file's contents.
+
+    Raises:
+        BadInput: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return pathlib.Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"prompt file {str(path)!r}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"prompt file {str(path)!r} is not UTF-8 text.") from error
+
+
+def read_ids(path):
+    """Token ids from a file: integers between spaces, commas or line ends, or a JSON list.
+
+    Returns:
+        `[1, S]` int64.
+
+    Raises:
+        BadInput: it holds something else, or more than one prompt.
+    """
+    text = read_text(path)
+    try:
+        ids = json.loads(text)
+    except json.JSONDecodeError:
+        ids = text.replace(",", " ").split()
+    ids = ids if isinstance(ids, list) else [ids]
+    if ids and all(isinstance(row, list) for row in ids):
+        if len(ids) != 1:
+            raise BadInput(
+                f"{str(path)!r} holds a batch of {len(ids)} prompts: only 1 is supported."
+            )
+        ids = ids[0]
+    for value in ids:
+        if not str(value).lstrip("-").isdecimal():
+            raise BadInput(
+                f"prompt ids file {str(path)!r} holds {value!r}: token ids are integers."
+            )
+    return torch.tensor([[int(value) for value in ids]], dtype=torch.int64)
+
+
+def encode(text, tokenizer):
+    """A prompt's token ids `[1, S]`, with the special tokens the tokenizer adds.
+
+    Raises:
+        BadInput: the text is empty.
+    """
+    if not text.strip():
+        raise BadInput(f"the prompt {text!r} is empty; it needs at least one token.")
+    return torch.tensor([tokenizer(text).input_ids], dtype=torch.int64)
+
+
+def encode_to_length(text, tokenizer, length):
+    """The first `length` token ids of a text, repeated as often as that takes. `[1, length]`."""
+    ids = encode(text, tokenizer)[0].tolist()
+    again = tokenizer(text, add_special_tokens=False).input_ids
+    while len(ids) < length:
+        ids += again
+    return torch.tensor([ids[:length]], dtype=torch.int64)
+
+
+def heldout_text():
+    """The text that prompts are cut from when none is given: those under assets/prompts.
+
+    Raises:
+        BadInput: there are none.
+    """
+    text = "\n".join(read_text(path) for path in sorted(PROMPTS.glob("*.txt")))
+    if not text:
+        raise BadInput(f"no prompt given, and no text in {str(PROMPTS)!r} to take one from.")
+    return text
+
+
+def check_prompt(prompt_ids, vocab_size):
+    """Refuse a prompt `[1, S]` without tokens or with an id outside the vocabulary."""
+    if prompt_ids.numel() == 0:
+        raise BadInput("the prompt is empty; it needs at least one token.")
+    outside = prompt_ids[(prompt_ids < 0) | (prompt_ids >= vocab_size)]
+    if outside.numel():
+        raise BadInput(
+            f"prompt id {int(outside[0])} is outside the vocabulary: 0 to {vocab_size - 1}."
+        )
+
+
+def check_length(prompt_len, new_tokens, limit, limit_name):
+    """Refuse a prompt and continuation longer than `limit` tokens."""
+    if prompt_len + new_tokens > limit:
+        raise BadInput(
+            f"{prompt_len} prompt tokens and {new_tokens} new ones are {prompt_len + new_tokens}: "
+            f"{limit_name} is {limit}."
+        )
+
+
+def check_positions(max_seq_len, config):
+    """Refuse more positions than the checkpoint's configuration has."""
+    positions = getattr(config, "max_position_embeddings", max_seq_len)
+    if max_seq_len > positions:
+        raise BadInput(f"{max_seq_len} positions: the checkpoint is made for at most {positions}.")

@@ -1,0 +1,1 @@
+"""Comparing tensors: metrics, rounding, noise floors, tolerances. Pure torch."""

@@ -1,0 +1,1 @@
+"""What pytest learns: devices, comparisons, baselines, reports, hung calls, cards."""

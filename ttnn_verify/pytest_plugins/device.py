@@ -1,0 +1,163 @@
+"""The pytest plugin: the `device` fixture, the backend it runs on, its options, marker and header.
+
+One process has one device, opened when the first test asks for it and closed at the end: of several
+cards one that no other process has. A device that does not open fails every test that wants it; nothing
+is skipped. One that hangs ends the process, with the stack and the operation's name. Each test starts
+from the same random state, whatever ran before it and on whichever worker.
+"""
+
+import contextlib
+import os
+import sys
+
+import pytest
+
+from ttnn_verify import backend
+from ttnn_verify.pytest_plugins import cards, hang
+
+BACKEND = pytest.StashKey[str]()
+ARITHMETIC = pytest.StashKey[str | None]()
+TIMEOUT = pytest.StashKey[float]()  # seconds that a test may use a device, 0 for no limit
+STDERR = pytest.StashKey[int]()  # a file descriptor that no test's capture takes away
+
+# Seconds for one test on a card: the first of a process opens it and compiles kernels meanwhile.
+CARD_TIMEOUT = 900
+
+
+def share_cores():
+    """Give each worker its share of the cores: threads that outnumber them wait for each other.
+
+    torch and numba read it when they are imported, here and in the subprocesses of a test.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers > 1:
+        threads = str(max(1, (os.cpu_count() or 1) // workers))
+        for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+            os.environ.setdefault(name, threads)
+
+
+share_cores()  # now: the next plugin may import torch
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("ttnn")
+    group.addoption(
+        "--backend",
+        choices=backend.BACKENDS,
+        help="where TTNN runs; default: the first of these that is there",
+    )
+    group.addoption(
+        "--arithmetic",
+        choices=backend.ARITHMETICS,
+        help="how the emulated device computes: as the kernels do (the default), or in float32 and "
+        "rounded once",
+    )
+    group.addoption(
+        "--require-silicon",
+        action="store_true",
+        help="an error unless the tests run on a card",
+    )
+    timeout = (
+        "seconds after which a test that uses a device ends the process, with the stack and the name of "
+        f"the TTNN operation; 0 for no limit; default: {CARD_TIMEOUT} on a card, else none"
+    )
+    group.addoption("--device-timeout", metavar="SECONDS", type=float, help=timeout)
+    parser.addini("device_timeout", timeout)
+    group.addoption(
+        "--seed",
+        type=int,
+        default=0,
+        help="of torch's random numbers, the same at the beginning of each test; default: 0",
+    )
+
+
+def pytest_configure(config):
+    backend.quiet()
+    config.addinivalue_line(
+        "markers", "device: opens a TTNN device (set by the plugin on users of the fixture)"
+    )
+    try:
+        picked = backend.pick(config.getoption("--backend"))
+        backend.check_arithmetic(picked, config.getoption("--arithmetic"))
+    except backend.BackendError as error:
+        raise pytest.UsageError(str(error)) from error
+    if config.getoption("--require-silicon") and picked != "silicon":
+        raise pytest.UsageError(f"--require-silicon, but the tests would run on {picked!r}.")
+    workers = len(getattr(config.option, "tx", None) or ())
+    if picked == "silicon" and workers > len(cards.visible()):
+        raise pytest.UsageError(
+            f"{workers} workers, {len(cards.visible())} card(s): each worker opens a card of its own."
+        )
+    config.stash[BACKEND] = picked
+    config.stash[ARITHMETIC] = config.getoption("--arithmetic")
+    config.stash[TIMEOUT] = timeout(config, picked)
+    config.stash[STDERR] = os.dup(sys.__stderr__.fileno())
+    config.add_cleanup(lambda: os.close(config.stash[STDERR]))
+
+
+def timeout(config, picked):
+    """Seconds that a test may use the device: by the option, the ini file or the backend."""
+    given = config.getoption("--device-timeout")
+    if given is None:
+        given = config.getini("device_timeout") or None
+    if given is None:
+        return CARD_TIMEOUT if picked == "silicon" else 0.0
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = -1
+    if seconds < 0:
+        raise pytest.UsageError(f"device_timeout {given!r}: seconds, 0 for no limit.")
+    return seconds
+
+
+def pytest_report_header(config):
+    return f"backend: {backend.described(config.stash[BACKEND], config.stash[ARITHMETIC])}"
+
+
+def pytest_itemcollected(item):
+    if "device" in getattr(item, "fixturenames", ()):
+        item.add_marker("device")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    torch = sys.modules.get("torch")  # a test that uses it has imported it by now
+    if torch:
+        torch.manual_seed(item.config.getoption("--seed"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    seconds = item.config.stash[TIMEOUT]
+    watch = contextlib.nullcontext()
+    if seconds and item.get_closest_marker("device"):
+        watch = hang.watched(seconds, item.config.stash[STDERR])
+    with watch:
+        return (yield)
+
+
+@pytest.fixture(scope="session")
+def backend_name(request):
+    """The name of the backend that the tests run on."""
+    return request.config.stash[BACKEND]
+
+
+@pytest.fixture(scope="session")
+def device(backend_name, request):
+    """A ttnn device, the same for all tests of this process."""
+    config = request.config
+
+    def say(sentence):
+        os.write(config.stash[STDERR], f"{worker}: {sentence}\n".encode())
+
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+    with contextlib.ExitStack() as stack:
+        if backend_name == "silicon":
+            # a process has an emulated or simulated device for itself, cards are shared out
+            stack.enter_context(cards.claimed(int(worker.removeprefix("gw")), say))
+        if config.stash[TIMEOUT]:
+            # before it opens: the emulation replaces the operations, and calls these for the host side
+            stack.enter_context(hang.named_operations())
+        arithmetic = config.stash[ARITHMETIC]
+        yield stack.enter_context(backend.open_device(backend_name, 0, arithmetic))

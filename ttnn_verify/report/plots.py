@@ -1,0 +1,118 @@
+"""The page's pictures, as SVG that takes the page's fonts and colours, light or dark."""
+
+import io
+import math
+
+import matplotlib
+import matplotlib.figure
+
+from ttnn_verify.numerics import metrics
+
+# Colours that stand in for the page's own: the SVG names its CSS variables in their place.
+_PAGE = {"#010101": "--ink", "#020202": "--muted", "#030303": "--accent", "#040404": "--bad"}
+INK, MUTED, ACCENT, BAD = _PAGE
+_SERIES = {f"#0505{i:02x}": f"--series-{i}" for i in range(6)}
+
+_STYLE = {
+    "svg.fonttype": "none",  # text stays text, in the page's font
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": MUTED,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.frameon": False,
+}
+
+
+def error_histogram(counts, relative_l2, allowed=None):
+    """How often which error occurs in a tensor, in shares of the reference's root mean square.
+
+    Args:
+        counts: `metrics.histogram`.
+        relative_l2: of the tensor; the root mean square of its errors.
+        allowed: the relative L2 that its tolerance allows, drawn as a line to either side.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure = matplotlib.figure.Figure(figsize=(3.4, 1.7))
+        axes = figure.add_subplot()
+        reach = metrics.HISTOGRAM_REACH * relative_l2
+        width = 2 * reach / len(counts)
+        centres = [width * (i + 0.5) - reach for i in range(len(counts))]
+        axes.bar(centres, counts, width=width * 0.88, color=ACCENT, linewidth=0)
+        axes.set_yscale("symlog", linthresh=1)
+        axes.set_ylim(0, max(counts) * 1.6)
+        axes.minorticks_off()
+        axes.axvline(0, color=MUTED, linewidth=0.6)
+        for side in (-1, 1) if allowed and allowed < reach else ():
+            axes.axvline(side * allowed, color=BAD, linewidth=0.9, linestyle=(0, (3, 2)))
+        axes.set_xlim(-reach, reach)
+        axes.set_xticks([-reach, 0, reach], [f"{-reach:.2g}", "0", f"{reach:.2g}"])
+        return _svg(figure, "Histogram of the errors of one comparison")
+
+
+def over_depth(series):
+    """Relative L2 error over the layers, a line for each series, on a logarithmic scale.
+
+    Args:
+        series: name -> list of (layer, relative L2).
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure = matplotlib.figure.Figure(figsize=(12, 3.2))
+        axes = figure.add_subplot()
+        for colour, (name, points) in zip(_repeated(_SERIES), series.items(), strict=False):
+            layers, errors = zip(*sorted(points), strict=True)
+            axes.plot(layers, errors, color=colour, label=name, marker="o", markersize=3.5, lw=1.4)
+        if any(error > 0 for points in series.values() for _, error in points):
+            axes.set_yscale("log")
+        axes.grid(axis="y", color=MUTED, alpha=0.25, linewidth=0.5)
+        axes.set_xlabel("layer")
+        axes.set_ylabel("relative L2 error")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        return _svg(figure, "Relative L2 error over the layers")
+
+
+def shares(values):
+    """How much of their tolerance the comparisons used: a histogram over shares in percent."""
+    with matplotlib.rc_context(_STYLE):
+        figure = matplotlib.figure.Figure(figsize=(12, 2))
+        axes = figure.add_subplot()
+        step = 0.05
+        counts = {}
+        for value in values:
+            place = min(math.floor(value / step), 22)  # beyond 110 % all alike
+            counts[place] = counts.get(place, 0) + 1
+        for place, count in counts.items():
+            colour = BAD if place * step >= 1 else ACCENT
+            axes.bar((place + 0.5) * step, count, width=step * 0.88, color=colour, linewidth=0)
+        axes.axvline(1, color=BAD, linewidth=0.9, linestyle=(0, (3, 2)))
+        axes.set_xlim(0, 1.15)
+        axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
+        axes.set_xlabel("share of the tolerance")
+        axes.set_ylabel("comparisons")
+        axes.yaxis.get_major_locator().set_params(integer=True)
+        return _svg(figure, "How much of their tolerance the comparisons used")
+
+
+def _repeated(colours):
+    while True:
+        yield from colours
+
+
+def _svg(figure, title):
+    """The figure as an <svg> element that fills its place."""
+    file = io.StringIO()
+    figure.savefig(
+        file, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None}
+    )
+    text = file.getvalue()
+    text = text[text.index("<svg") :]
+    for colour, variable in (_PAGE | _SERIES).items():
+        text = text.replace(colour, f"var({variable})")
+    return text.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
