@@ -19,7 +19,7 @@ faults: $(READY)
 	@.venv/bin/python -m pytest $(PYTEST_ARGS) tests/faults tests/locating
 
 lint: $(READY)
-	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
 
 # Written last, so that an interrupted installation is taken up again.
 $(READY): pyproject.toml constraints.txt scripts/find_python.sh
