@@ -148,7 +148,10 @@ class RotaryEmbedding:
 
 
 def _to_device(
-    table: torch.Tensor, device: ttnn.MeshDevice, layout=ttnn.TILE_LAYOUT, memory_config=None
+    table: torch.Tensor,
+    device: ttnn.MeshDevice,
+    layout: ttnn.Layout = ttnn.TILE_LAYOUT,
+    memory_config: ttnn.MemoryConfig | None = None,
 ) -> ttnn.Tensor:
     return ttnn.from_torch(
         table, dtype=ttnn.bfloat16, layout=layout, device=device, memory_config=memory_config
