@@ -4,11 +4,15 @@ MODEL := models/microsoft/Phi-3-mini-128k-instruct/n150/functional/model.py
 READY := .venv/.ready
 PYTEST_ARGS ?= -n 2
 
-.PHONY: eval test faults lint clean
+.PHONY: eval quick test faults coverage lint types clean distclean
 
 eval: $(READY)
 	@.venv/bin/python eval.py $(MODEL) --model assets/phi3-tiny --prompt_file $(PROMPT) \
 	    --max_new_tokens 100 --min_new_tokens 100
+
+# A part of every tier, for the loop of editing and looking.
+quick: $(READY)
+	@.venv/bin/python -m pytest -m quick $(PYTEST_ARGS)
 
 # With the figures of every comparison held against the last accepted ones; see ttnn_verify/baseline.py.
 test: $(READY)
@@ -18,8 +22,19 @@ test: $(READY)
 faults: $(READY)
 	@.venv/bin/python -m pytest $(PYTEST_ARGS) tests/faults tests/locating
 
-lint: $(READY)
-	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+# Lines of the packages that a run reaches; MARK= takes the whole of make test instead of make quick.
+# What numba compiles counts as not reached.
+MARK ?= -m quick
+coverage: $(READY)
+	@.venv/bin/python -m pytest $(MARK) --ignore=tests/faults --ignore=tests/locating $(PYTEST_ARGS) \
+	    --cov --cov-report=term:skip-covered
+
+lint: $(READY) types
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+
+types: $(READY)
+	@.venv/bin/mypy
 
 # Written last, so that an interrupted installation is taken up again.
 $(READY): pyproject.toml constraints.txt scripts/find_python.sh
@@ -30,5 +45,11 @@ $(READY): pyproject.toml constraints.txt scripts/find_python.sh
 	    --constraint constraints.txt --editable '.[test]' && \
 	touch $(READY)
 
+# What runs leave behind: caches and reports, not the environment.
 clean:
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage .coverage.* build generated reports
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+# The environment too: the next target installs it again.
+distclean: clean
 	rm -rf .venv

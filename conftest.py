@@ -1,4 +1,4 @@
-"""What every test of this repository shares: the pytest plugins, for devices, figures and reports."""
+"""What all tests share: the pytest plugins, for devices, figures and reports."""
 
 pytest_plugins = [
     "ttnn_verify.pytest_plugins.device",

@@ -3,13 +3,14 @@
 python -m benchmarks.attention [--write]
 
 Random queries, keys and values at Phi-3-mini's widths, N(0, 1) in bfloat16, in kernel arithmetic
-against float64 of the same values: 512 positions of 4 heads in prefill, 8 users at different positions
-of 32 heads in decode, which computes 16 heads and fewer in another way. In a column "x 30" four channels
-of queries, keys and values are 30 times larger, as massive activations make them.
+against float64 of the same values: 512 positions of 4 heads in prefill, 8 users at different
+positions of 32 heads in decode, which computes 16 heads and fewer in another way. In a column
+"x 30" four channels of queries, keys and values are 30 times larger, as massive activations are.
 """
 
 import argparse
 import itertools
+from collections.abc import Sequence
 
 import loguru
 import torch
@@ -18,7 +19,7 @@ import ttnn
 import ttnn_emulator
 from benchmarks import document
 from model.phi3 import ATTENTION_CHUNK
-from model.precision import PRECISIONS, Attention, kernel
+from model.precision import PRECISIONS, AttentionPrecision, compute_config
 
 HEAD_DIM = 96
 POSITIONS = 512
@@ -29,14 +30,14 @@ FACTORS = (1, 30, 100, 300)
 LOST = 0.5  # relative L2 from which a row counts as lost
 
 SETTINGS = [
-    Attention(fidelity, fp32_sums, exact_exp)
-    for fidelity, fp32_sums, exact_exp in itertools.product(
+    AttentionPrecision(fidelity, fp32_dest_acc, exact_exp)
+    for fidelity, fp32_dest_acc, exact_exp in itertools.product(
         (ttnn.MathFidelity.HiFi2, ttnn.MathFidelity.HiFi4), (False, True), (False, True)
     )
 ]
 
 
-def operands(heads, factor):
+def operands(heads: int, factor: float) -> list[torch.Tensor]:
     """Queries, keys, values [1, N, S, D] bfloat16 with four channels `factor` times larger."""
     generator = torch.Generator().manual_seed(0)
     q, k, v = torch.randn(3, 1, heads, POSITIONS, HEAD_DIM, generator=generator)
@@ -45,14 +46,16 @@ def operands(heads, factor):
     return [x.bfloat16() for x in (q, k, v)]
 
 
-def exact(q, k, v, positions):
+def exact(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, positions: Sequence[int]
+) -> torch.Tensor:
     """float64 [1, N, len(positions), D]: causal attention of the queries at some positions."""
     scores = q[:, :, positions].double() @ k.double().mT * HEAD_DIM**-0.5
     hidden = torch.arange(POSITIONS) > torch.tensor(positions)[:, None]
     return scores.masked_fill(hidden, -torch.inf).softmax(-1) @ v.double()
 
 
-def program(setting, device):
+def program(setting: AttentionPrecision, device: ttnn.MeshDevice) -> dict[str, object]:
     """The arguments that Phi-3's attention passes for a setting."""
     return {
         "program_config": ttnn.SDPAProgramConfig(
@@ -61,21 +64,21 @@ def program(setting, device):
             k_chunk_size=ATTENTION_CHUNK,
             exp_approx_mode=not setting.exact_exp,
         ),
-        "compute_kernel_config": kernel(setting.fidelity, setting.fp32_sums),
+        "compute_kernel_config": compute_config(setting.fidelity, setting.fp32_dest_acc),
     }
 
 
-def prefill(setting, factor, device):
+def prefill(setting: AttentionPrecision, factor: float, device: ttnn.MeshDevice) -> torch.Tensor:
     """Relative L2 of each row [1, N, S]."""
-    tensors = operands(PROMPT_HEADS, factor)
-    on_device = [_to_device(x, device) for x in tensors]
+    q, k, v = operands(PROMPT_HEADS, factor)
+    on_device = [_to_device(x, device) for x in (q, k, v)]
     result = ttnn.transformer.scaled_dot_product_attention(
         *on_device, is_causal=True, **program(setting, device)
     )
-    return _rows(ttnn.to_torch(result), exact(*tensors, range(POSITIONS)))
+    return _rows(ttnn.to_torch(result), exact(q, k, v, range(POSITIONS)))
 
 
-def decode(setting, factor, device):
+def decode(setting: AttentionPrecision, factor: float, device: ttnn.MeshDevice) -> torch.Tensor:
     """Relative L2 of each row [1, N, B]."""
     q, k, v = operands(STEP_HEADS, factor)
     users = len(USERS)
@@ -97,22 +100,22 @@ def _rows(result, expected):
     return (result.double() - expected).norm(dim=-1) / expected.norm(dim=-1)
 
 
-def cell(rows):
+def cell(rows: torch.Tensor) -> str:
     """Median of the rows that are not lost, and the share of those that are."""
     lost = ~(rows < LOST)  # a NaN too
     median = rows[~lost].median().item() if (~lost).any() else float("nan")
     return f"{median:.4f}" + (f", {lost.double().mean().item():.1%} lost" if lost.any() else "")
 
 
-def name(setting):
+def name(setting: AttentionPrecision) -> str:
     """A setting in words, with those of the model that have it."""
-    words = [setting.fidelity.name, "float32 sums" if setting.fp32_sums else "16-bit sums"]
+    words = [setting.fidelity.name, "float32 sums" if setting.fp32_dest_acc else "16-bit sums"]
     words += ["exact exp"] if setting.exact_exp else []
     having = [f"`{key}`" for key, value in PRECISIONS.items() if value.attention == setting]
     return ", ".join(words) + (f" ({', '.join(having)})" if having else "")
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", action="store_true", help="into MODEL_BRINGUP.md")
     args = parser.parse_args()

@@ -26,12 +26,12 @@ GOALS = {"accuracy": 12_000, "performance": 32_000}  # positions at batch 1
 class Ones(phi3_mini.RandomWeights):
     """Weights whose contents do not matter: views of a single one, which cost the host nothing."""
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> torch.Tensor:
         return torch.ones(1, dtype=torch.bfloat16).expand(self._shapes[name])
 
 
-def measure(precision, batch, layers):
-    """Build the longest model that fits and use its last positions. Prints a line."""
+def measure(precision: str, batch: int, layers: int) -> int:
+    """Positions of the longest model that fits; builds it, uses the last ones, prints a line."""
     hf_config = phi3_mini.config(layers)
     device = ttnn.open_device(device_id=0)
     try:
@@ -53,7 +53,7 @@ def measure(precision, batch, layers):
     return length
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--precision", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
     parser.add_argument("--batch", type=int, default=1)

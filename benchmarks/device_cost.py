@@ -9,16 +9,18 @@ rest is counted once, and 32 layers are that rest and 32 times the layer. MODEL_
 should move at most 1.05 times its weights and live cache.
 
 Counted as bytes: every operand and result in DRAM, once and with its padding; of an embedding table
-the rows taken, of a cache the positions that are live, or the tiles that are written. The roofline is
-each operation's larger share of 288 GB/s and 74 TFLOP/s (n150, bf16 at HiFi4; HiFi3, HiFi2 and LoFi
-are 4/3, 2 and 4 times as quick), one after the other: a bound, not a forecast.
+the rows taken, of a cache the positions that are live, or the tiles that are written. The roofline
+is each operation's larger share of 288 GB/s and 74 TFLOP/s (n150, bf16 at HiFi4; HiFi3, HiFi2 and
+LoFi are 4/3, 2 and 4 times as quick), one after the other: a bound, not a forecast.
 """
 
 import argparse
 import pathlib
 import re
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import loguru
 import torch
@@ -30,6 +32,9 @@ from model import PRECISIONS
 from ttnn_emulator import toolchain
 from ttnn_verify.huggingface.inputs import load_model_file
 
+Node = dict[str, Any]  # of TTNN's captured graph, as its JSON has it
+Operand = tuple[list[int], Node | None]  # shape, and the buffer node where there is one
+
 BYTES_PER_SECOND = 288e9
 FLOPS = 74e12  # at HiFi4
 PHASES = {"LoFi": 1, "HiFi2": 2, "HiFi3": 3, "HiFi4": 4}
@@ -39,17 +44,17 @@ BYTES_LIMITS = {"prefill": None, "decode": 1.05}  # times weights and live cache
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a captured call, or of a part of one: operations by name, and sums."""
+    """Of a captured call, or of a part of one: how often each operation, and sums."""
 
-    operations: Counter
+    operations: Counter[str]
     bytes: float
     needed: float  # bytes of weights and live cache among them
     seconds: float
 
-    def __sub__(self, other):
+    def __sub__(self, other: "Cost") -> "Cost":
         return self.plus(other, -1)
 
-    def plus(self, other, times):
+    def plus(self, other: "Cost", times: int) -> "Cost":
         operations = Counter(self.operations)
         for name, count in other.operations.items():
             operations[name] += times * count
@@ -61,7 +66,7 @@ class Cost:
         )
 
 
-def capture(call):
+def capture(call: Callable[[], object]) -> list[Node]:
     """Nodes of TTNN's graph of a call, those that have parameters."""
     ttnn.graph.begin_graph_capture(ttnn.graph.RunMode.NORMAL)
     try:
@@ -71,14 +76,15 @@ def capture(call):
     return [node for node in graph if node["params"]]
 
 
-def cost(graph, queries, live):
+def cost(graph: list[Node], queries: int, live: int) -> Cost:
     """Cost of a captured call of one sequence: `queries` tokens that see `live` positions."""
     nodes = {node["counter"]: node for node in graph}
-    buffers = {}  # tensor node -> its buffer node
+    buffers: dict[int, Node] = {}  # tensor node -> its buffer node
     for node in graph:
         if node["node_type"] == "buffer":
             buffers |= {tensor: node for tensor in node["connections"]}
-    total, needed, seconds, names = 0.0, 0.0, 0.0, Counter()
+    total, needed, seconds = 0.0, 0.0, 0.0
+    names: Counter[str] = Counter()
     for node in graph:
         name = node["params"].get("name", "")
         if node["node_type"] != "function_start" or not name.endswith("Operation"):
@@ -98,11 +104,11 @@ def cost(graph, queries, live):
     return Cost(names, total, needed, seconds)
 
 
-def shape(tensor):
+def shape(tensor: Node) -> list[int]:
     return [int(n) for n in re.findall(r"\d+", tensor["params"]["shape"])]
 
 
-def read(name, tensors, i, live):
+def read(name: str, tensors: list[Operand], i: int, live: int) -> float:
     """DRAM bytes that an operation reads of its i-th operand."""
     dims, buffer = tensors[i]
     if buffer is None or buffer["params"]["type"] != "DRAM":
@@ -119,7 +125,7 @@ def read(name, tensors, i, live):
     return size
 
 
-def written(graph, operation):
+def written(graph: list[Node], operation: Node) -> Iterator[int]:
     """DRAM bytes of the results that an operation allocates."""
     inside = False
     for node in graph:
@@ -132,7 +138,8 @@ def written(graph, operation):
             yield node["params"]["size"]
 
 
-def flops(name, tensors, queries, live):
+def flops(name: str, tensors: list[Operand], queries: int, live: int) -> float:
+    """Floating point operations, counted in whole tiles of rows."""
     if "Matmul" in name:
         a, b = tensors[0][0], tensors[1][0]
         rows = torch.tensor(a[:-1]).prod().item()
@@ -143,12 +150,15 @@ def flops(name, tensors, queries, live):
     return 0
 
 
-def rate(node):
+def rate(node: Node) -> float:
+    """FLOP/s of the math fidelity that an operation asks for."""
     fidelity = re.search("math_fidelity=(\\w+)", " ".join(map(str, node["arguments"])))
     return FLOPS * 4 / PHASES.get(fidelity[1] if fidelity else "HiFi4", 4)
 
 
-def measure(path, layers, prompt, options):
+def measure(
+    path: pathlib.Path, layers: int, prompt: int, options: dict[str, str]
+) -> tuple[Cost, Cost]:
     """(prefill, decode) costs of a model file's model with so many layers."""
     config = phi3_mini.config(layers)
     hf_model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
@@ -157,9 +167,9 @@ def measure(path, layers, prompt, options):
         room = -(-(prompt + 2) // 256) * 256
         model = load_model_file(path).build_model(hf_model, device, room, **options)
         ids = torch.randint(3, config.vocab_size, (1, prompt))
-        seen = []
-        prefill = capture(lambda: seen.append(model(ids, logits_to_keep=1)))
-        past = seen[0].past_key_values
+        outputs = []
+        prefill = capture(lambda: outputs.append(model(ids, logits_to_keep=1)))
+        past = outputs[0].past_key_values
         model(ids[:, :1], past_key_values=past)
         decode = capture(lambda: model(ids[:, :1], past_key_values=past))
         return cost(prefill, prompt, prompt), cost(decode, 1, prompt + 2)
@@ -167,10 +177,12 @@ def measure(path, layers, prompt, options):
         ttnn.close_device(device)
 
 
-def rows(name, path, prompt, options):
+def rows(
+    name: str, path: pathlib.Path, prompt: int, options: dict[str, str]
+) -> Iterator[tuple[str, ...]]:
     """Table rows of a model file's prefill and decode."""
     one, two = (measure(path, n, prompt, options) for n in (1, 2))
-    for phase, a, b in zip(("prefill", "decode"), one, two):
+    for phase, a, b in zip(("prefill", "decode"), one, two, strict=True):
         layer = b - a
         whole = a.plus(layer, phi3_mini.N_LAYERS - 1)
         kinds = ", ".join(
@@ -189,14 +201,14 @@ def rows(name, path, prompt, options):
         )
 
 
-def judged(figure, limit):
+def judged(figure: float, limit: float | None) -> str:
     """A figure and whether it meets its limit, if it has one."""
     if limit is None:
         return f"{figure}"
     return f"{figure} ({'met' if figure <= limit else 'MISSED'}: {limit})"
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model_py", nargs="*", type=pathlib.Path)
     parser.add_argument("--prompt", type=int, default=224, help="tokens, default 224")
@@ -213,7 +225,8 @@ def main():
         "roofline",
         "of a layer",
     )
-    ours, others = [], []
+    ours: list[tuple[str, ...]] = []
+    others: list[tuple[str, ...]] = []
     for name in PRECISIONS:
         ours += rows(f"`{name}`", document.MODEL_PY, args.prompt, {"precision": name})
     for path in args.model_py:

@@ -1,4 +1,4 @@
-"""How long the full Phi-3-mini takes to start, first and again with a weight cache, and host memory.
+"""How long the full Phi-3-mini takes to start, without and with a weight cache, and its memory.
 
 python -m benchmarks.loading [--layers 32] [--precision accuracy] [--folder FOLDER]
 
@@ -13,6 +13,7 @@ import pathlib
 import tempfile
 import threading
 import time
+from multiprocessing.queues import Queue
 
 import loguru
 import safetensors.torch
@@ -26,26 +27,26 @@ from ttnn_emulator import toolchain
 PEAK_LIMIT = 1.3  # times the largest layer and the embeddings
 
 
-def own_memory():
-    """GB of this process's own pages."""
-    for line in pathlib.Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("RssAnon"):
-            return int(line.split()[1]) * 1024 / 1e9
+def own_memory() -> float:
+    """GB of this process's own pages, RssAnon in kB of Linux's /proc/self/status."""
+    status = pathlib.Path("/proc/self/status").read_text()
+    fields = dict(line.split(":", 1) for line in status.splitlines())
+    return int(fields["RssAnon"].split()[0]) * 1024 / 1e9
 
 
 class Peak(threading.Thread):
     """The most own memory while it runs."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(daemon=True)
         self.most, self.done = 0.0, threading.Event()
 
-    def run(self):
+    def run(self) -> None:
         while not self.done.wait(0.005):
             self.most = max(self.most, own_memory())
 
 
-def start(folder, layers, precision, results):
+def start(folder: pathlib.Path, layers: int, precision: str, results: Queue) -> None:
     """Load the model once; puts (seconds, GB held at most above the beginning)."""
     loguru.logger.disable("ttnn")
     toolchain.prepare()
@@ -68,18 +69,18 @@ def start(folder, layers, precision, results):
     results.put((seconds, peak.most - before))
 
 
-def write_checkpoint(folder, layers):
+def write_checkpoint(folder: pathlib.Path, layers: int) -> int:
     """A checkpoint of one file; returns bytes of the largest layer and the embeddings."""
     weights = dict(phi3_mini.RandomWeights(phi3_mini.config(layers)))
     safetensors.torch.save_file(weights, folder / "model.safetensors")
 
-    def size(part):
+    def size(part: str) -> int:
         return sum(w.numel() * 2 for name, w in weights.items() if part in name)
 
     return size("layers.0.") + size("embed_tokens")
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--layers", type=int, default=phi3_mini.N_LAYERS)
     parser.add_argument("--precision", choices=PRECISIONS, default="accuracy")
@@ -87,8 +88,8 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(2)
     context = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-        folder = pathlib.Path(folder)
+    with tempfile.TemporaryDirectory(dir=args.folder) as temporary:
+        folder = pathlib.Path(temporary)
         allowed = PEAK_LIMIT * write_checkpoint(folder, args.layers) / 1e9
         for which in ("first", "second"):
             results = context.Queue()
@@ -96,12 +97,12 @@ def main():
                 target=start, args=(folder, args.layers, args.precision, results)
             )
             process.start()
-            seconds, held = results.get()
+            seconds, memory = results.get()
             process.join()
-            verdict = "met" if held <= allowed else "MISSED"
+            verdict = "met" if memory <= allowed else "MISSED"
             print(
                 f"{args.layers} layers, {args.precision}, {which} start: {seconds:.1f} s, "
-                f"{held:.3f} GB of memory ({verdict}: {allowed:.3f} GB)"
+                f"{memory:.3f} GB of memory ({verdict}: {allowed:.3f} GB)"
             )
 
 

@@ -18,18 +18,18 @@ PROMPT_TOKENS = 32
 PEAK_LIMIT = 12.0  # GB
 
 
-def resident():
+def resident() -> float:
     """GB that this process holds now."""
     pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 1e9
 
 
-def peak():
+def peak() -> float:
     """GB that this process held at most."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--layers", type=int, default=phi3_mini.N_LAYERS)
     parser.add_argument("--tokens", type=int, default=200)
@@ -43,14 +43,14 @@ def main():
         print(f"{options.arithmetic} arithmetic")
         print(f"{options.layers} layers loaded: {resident():.2f} GB, peak {peak():.2f} GB")
         cache = model(torch.randint(3, config.vocab_size, (1, PROMPT_TOKENS))).past_key_values
-        held = []
+        used = []
         for _ in tqdm(range(options.tokens), disable=None, desc="decode"):
             token = torch.randint(3, config.vocab_size, (1, 1))
             cache = model(token, past_key_values=cache).past_key_values
-            held.append(resident())
-    half = len(held) // 2
-    first, second = max(held[:half]), max(held[half:])
-    print(f"{options.tokens} tokens decoded: {held[-1]:.2f} GB, peak {peak():.2f} GB")
+            used.append(resident())
+    half = len(used) // 2
+    first, second = max(used[:half]), max(used[half:])
+    print(f"{options.tokens} tokens decoded: {used[-1]:.2f} GB, peak {peak():.2f} GB")
     print(f"most in the first half {first:.3f} GB, in the second {second:.3f} GB")
     print(f"peak limit {PEAK_LIMIT} GB: {'met' if peak() < PEAK_LIMIT else 'MISSED'}")
 

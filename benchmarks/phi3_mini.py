@@ -1,10 +1,10 @@
 """Phi-3-mini at its full width with random weights, made when they are asked for."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
-from transformers import Phi3Config
+from transformers import Phi3Config, Phi3ForCausalLM
 
 from ttnn_verify.huggingface.inputs import quiet_transformers
 
@@ -13,7 +13,7 @@ quiet_transformers()  # of this configuration's rope parameters it warns each ti
 N_LAYERS = 32
 
 
-def config(n_layers=N_LAYERS):
+def config(n_layers: int = N_LAYERS) -> Phi3Config:
     """Phi-3-mini-128k-instruct's configuration, with `n_layers` decoder layers.
 
     The LongRoPE factors are made up; their number and the positions they hold for are the model's.
@@ -38,35 +38,33 @@ def config(n_layers=N_LAYERS):
             "short_factor": [1.0 + 0.02 * i for i in range(half)],
             "long_factor": [1.0 + i for i in range(half)],
         },
-        torch_dtype="bfloat16",
+        dtype="bfloat16",
     )
 
 
-class RandomWeights(Mapping):
+class RandomWeights(Mapping[str, torch.Tensor]):
     """Hugging Face's parameter names -> bfloat16 tensors, N(0, 0.02^2), the same at each access.
 
     Nothing is kept, so the full model costs the host one tensor at a time.
     """
 
-    def __init__(self, hf_config):
-        from transformers import Phi3ForCausalLM
-
+    def __init__(self, hf_config: Phi3Config):
         with torch.device("meta"):
             meta = Phi3ForCausalLM(hf_config)
         self._shapes = {name: tensor.shape for name, tensor in meta.state_dict().items()}
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> torch.Tensor:
         shape = self._shapes[name]
         if name.endswith("norm.weight"):
             return torch.ones(shape, dtype=torch.bfloat16)
         generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
         return torch.randn(shape, generator=generator, dtype=torch.bfloat16).mul_(0.02)
 
-    def __contains__(self, name):
+    def __contains__(self, name: object) -> bool:
         return name in self._shapes  # Mapping's own would make the tensor to find out
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self._shapes)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._shapes)

@@ -9,6 +9,8 @@ prompt as eval.py does, in kernel arithmetic. Bytes are those of the full Phi-3-
 
 import argparse
 import dataclasses
+from collections.abc import Iterator
+from typing import Any
 
 import loguru
 import torch
@@ -20,37 +22,38 @@ from benchmarks import document, phi3_mini
 from model import PRECISIONS, build_model
 from model.capacity import Dram, longest_cache, weights_bytes
 from model.config import ModelConfig
-from model.precision import Attention, Product
+from model.precision import AttentionPrecision, MatmulPrecision
 from ttnn_verify.huggingface import accuracy
 
 ASSETS = document.MODEL.parents[3] / "assets"
 ACCURACY = PRECISIONS["accuracy"]
-BFP8 = Product(ttnn.bfloat8_b, ttnn.MathFidelity.HiFi3)
-HIFI2 = Product(ttnn.bfloat16, ttnn.MathFidelity.HiFi2)
-DEFAULT = Product(ttnn.bfloat16, ttnn.MathFidelity.HiFi2, fp32_sums=False)
-TTNN_ATTENTION = Attention(ttnn.MathFidelity.HiFi2, fp32_sums=False, exact_exp=False)
-PRODUCTS = ("qkv", "o", "gate_up", "down", "lm_head")
+BFP8 = MatmulPrecision(ttnn.bfloat8_b, ttnn.MathFidelity.HiFi3)
+HIFI2 = MatmulPrecision(ttnn.bfloat16, ttnn.MathFidelity.HiFi2)
+DEFAULT = MatmulPrecision(ttnn.bfloat16, ttnn.MathFidelity.HiFi2, fp32_dest_acc=False)
+TTNN_ATTENTION = AttentionPrecision(ttnn.MathFidelity.HiFi2, fp32_dest_acc=False, exact_exp=False)
+MATMULS = ("qkv", "o", "gate_up", "down", "lm_head")
 
 
-def products(product):
-    return dict.fromkeys(PRODUCTS, product)
+def matmuls(precision: MatmulPrecision) -> dict[str, MatmulPrecision]:
+    """Fields of a Precision with one setting for all matmuls."""
+    return dict.fromkeys(MATMULS, precision)
 
 
-def attention(**fields):
+def attention(**fields: Any) -> dict[str, AttentionPrecision]:
     return {"attention": dataclasses.replace(ACCURACY.attention, **fields)}
 
 
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {  # fields of `accuracy` that are replaced
     "`accuracy`": {},
     "lm_head in bfp8": {"lm_head": BFP8},
     "MLP in bfp8": {"gate_up": BFP8, "down": BFP8},
     "cache in bfp8": {"cache": ttnn.bfloat8_b},
     "attention in HiFi2": attention(fidelity=ttnn.MathFidelity.HiFi2),
     "attention with TTNN's exponential": attention(exact_exp=False),
-    "attention with 16-bit sums": attention(fp32_sums=False),
+    "attention with 16-bit sums": attention(fp32_dest_acc=False),
     "attention as TTNN's default": {"attention": TTNN_ATTENTION},
-    "products in HiFi2": products(HIFI2),
-    "products as TTNN's default": products(DEFAULT),
+    "products in HiFi2": matmuls(HIFI2),
+    "products as TTNN's default": matmuls(DEFAULT),
     "`performance`": {
         f.name: getattr(PRECISIONS["performance"], f.name)
         for f in dataclasses.fields(PRECISIONS["performance"])
@@ -58,7 +61,7 @@ SETTINGS = {
 }
 
 
-def rows(tokens):
+def rows(tokens: int) -> Iterator[tuple[str, ...]]:
     """A row of the table for each setting."""
     hf_model = transformers.AutoModelForCausalLM.from_pretrained(
         ASSETS / "phi3-tiny", dtype=torch.float32
@@ -88,7 +91,7 @@ def rows(tokens):
             )
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tokens", type=int, default=100)
     parser.add_argument("--write", action="store_true", help="into MODEL_BRINGUP.md")

@@ -8,7 +8,7 @@ import ttnn
 
 from .config import TILE, ModelConfig
 
-# A page is one tile row of positions for all heads, so that a prompt can be filled in from any tile.
+# A page is one tile row of positions for all heads: a prompt can be filled in from any tile.
 PAGE = TILE
 # A cache is as long as a multiple of this: TTNN wants a page table's row to be whole 32 bytes.
 ALIGNMENT = 8 * PAGE
@@ -16,6 +16,7 @@ SKIP = -1  # as a position: the kernels leave this row alone
 
 
 def cache_length(max_seq_len: int) -> int:
+    """Positions of a cache that holds max_seq_len of them."""
     return -(-max_seq_len // ALIGNMENT) * ALIGNMENT
 
 
@@ -27,7 +28,14 @@ def page_table(batch: int, length: int) -> torch.Tensor:
 class KVCache:
     """Keys and values of one layer, each [B C / 32, K, 32, D] in DRAM: pages of 32 positions."""
 
-    def __init__(self, config: ModelConfig, batch: int, length: int, dtype, device):
+    def __init__(
+        self,
+        config: ModelConfig,
+        batch: int,
+        length: int,
+        dtype: ttnn.DataType,
+        device: ttnn.MeshDevice,
+    ):
         self.dtype = dtype
         self.keys, self.values = (
             ttnn.zeros(
@@ -46,7 +54,9 @@ class KVCache:
                 x = ttnn.typecast(x, self.dtype)
             ttnn.experimental.paged_fill_cache(cache, x, pages, batch_idx=0)
 
-    def update(self, k, v, positions: ttnn.Tensor, pages: ttnn.Tensor) -> None:
+    def update(
+        self, k: ttnn.Tensor, v: ttnn.Tensor, positions: ttnn.Tensor, pages: ttnn.Tensor
+    ) -> None:
         """Write k, v [1, B, K, D] at positions, int32 [B]; pages int32 [B, C / 32].
 
         The kernel writes both at once, so k and v must lie on different cores.
@@ -71,12 +81,17 @@ class Sequences:
 
     def __init__(self, batch: int):
         self.mask = torch.zeros(batch, 0, dtype=torch.bool)
-        self.tokens = [[] for _ in range(batch)]
+        self.tokens: list[list[int]] = [[] for _ in range(batch)]
+
+    def append(self, mask: torch.Tensor, tokens: list[list[int]]) -> None:
+        """Columns that the cache holds now: bool [B, S], and their tokens row by row."""
+        self.mask = torch.cat((self.mask, mask), dim=1)
+        self.tokens = [old + new for old, new in zip(self.tokens, tokens, strict=True)]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         return self.mask.shape[1]
 
-    def reorder_cache(self, beam_idx):
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
         raise ValueError(
             "Beam search reorders the cache, which stays where it is: use num_beams=1."
         )

@@ -26,17 +26,17 @@ class Dram:
     banks: int
 
     @classmethod
-    def of(cls, device) -> "Dram":
+    def of(cls, device: ttnn.MeshDevice) -> "Dram":
         view = ttnn.get_memory_view(device, ttnn.BufferType.DRAM)
         return cls(view.largest_contiguous_bytes_free_per_bank, view.num_banks)
 
-    def tiles(self, rows: int, columns: int, dtype=ttnn.bfloat16) -> int:
+    def tiles(self, rows: int, columns: int, dtype: ttnn.DataType = ttnn.bfloat16) -> int:
         """Bytes in the fullest bank of a tiled tensor."""
         pages = math.ceil(rows / TILE) * math.ceil(columns / TILE)
         return math.ceil(pages / self.banks) * TILE_BYTES[dtype]
 
     def rows(self, rows: int, columns: int) -> int:
-        """The same of a row-major one in bfloat16."""
+        """Bytes in the fullest bank of a row-major bfloat16 tensor."""
         return math.ceil(rows / self.banks) * columns * 2
 
 
@@ -57,7 +57,9 @@ def weights_bytes(config: ModelConfig, precision: Precision, dram: Dram) -> int:
     return config.n_layers * layer + dram.tiles(1, hidden) + head + embedding
 
 
-def cache_bytes(config: ModelConfig, precision: Precision, dram: Dram, batch: int, length: int):
+def cache_bytes(
+    config: ModelConfig, precision: Precision, dram: Dram, batch: int, length: int
+) -> int:
     """Bytes of all caches and of the rotary tables in the fullest bank."""
     rows = batch * length // PAGE * config.n_kv_heads * PAGE
     tables = 2 * dram.rows(length + config.rope.original_max_position, config.head_dim)

@@ -1,6 +1,9 @@
 """The Phi-3 hyperparameters this bring-up uses, read from a Hugging Face configuration."""
 
 from dataclasses import dataclass
+from typing import Any
+
+from transformers import PretrainedConfig
 
 TILE = 32  # rows and columns of a TTNN tile
 
@@ -20,6 +23,8 @@ class RopeConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
+    """Sizes and constants of a Phi-3, by the names of Hugging Face or shorter ones."""
+
     vocab_size: int
     hidden_size: int
     intermediate_size: int
@@ -33,7 +38,7 @@ class ModelConfig:
     rope: RopeConfig
 
     @classmethod
-    def from_hf(cls, hf) -> "ModelConfig":
+    def from_hf(cls, hf: PretrainedConfig) -> "ModelConfig":
         """Read a Phi3Config of transformers 4 (rope_theta, rope_scaling) or 5 (rope_parameters).
 
         Raises ValueError, with the value and what would be right, for a model that is not Phi-3
@@ -75,13 +80,13 @@ class ModelConfig:
         )
 
 
-def _rope_from_hf(hf, head_dim: int) -> RopeConfig:
+def _rope_from_hf(hf: PretrainedConfig, head_dim: int) -> RopeConfig:
     # transformers 5 keeps everything in rope_parameters; 4 spreads it over the configuration.
     rope = getattr(hf, "rope_parameters", None) or getattr(hf, "rope_scaling", None) or {}
 
-    def value(name, default=None):
-        found = rope.get(name)
-        return getattr(hf, name, default) if found is None else found
+    def value(name: str, default: Any = None) -> Any:  # a number of whatever kind JSON has
+        own = rope.get(name)
+        return getattr(hf, name, default) if own is None else own
 
     partial = value("partial_rotary_factor", 1.0)
     if partial != 1.0:

@@ -4,17 +4,20 @@ B batch, S sequence, V vocabulary.
 """
 
 import copy
+import os
 from collections.abc import Mapping
+from typing import Any
 
 import torch
-from transformers import GenerationConfig, GenerationMixin
+import ttnn
+from transformers import GenerationConfig, GenerationMixin, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from . import precision as settings
 from .cache import SKIP, Sequences, cache_length
 from .capacity import Dram, longest_cache
 from .config import ModelConfig
 from .phi3 import ATTENTION_CHUNK, Phi3
+from .precision import Precision, named
 from .weights import DeviceWeights
 
 MAX_BATCH = 32  # rows of a tile; a decode step takes two cores for each
@@ -33,18 +36,18 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
 
     def __init__(
         self,
-        hf_config,
+        hf_config: PretrainedConfig,
         weights: Mapping[str, torch.Tensor],
-        tt_device,
+        tt_device: ttnn.MeshDevice,
         max_seq_len: int,
         batch: int = 1,
-        precision: "str | settings.Precision" = "accuracy",
-        weight_cache=None,
+        precision: str | Precision = "accuracy",
+        weight_cache: str | os.PathLike | None = None,
         trace: bool = False,
     ):
         super().__init__()
         config = ModelConfig.from_hf(hf_config)
-        precision = settings.named(precision)
+        precision = named(precision)
         _check_size(config, precision, batch, max_seq_len, tt_device)
         self.config = hf_config
         self.generation_config = GenerationConfig.from_model_config(hf_config)
@@ -52,9 +55,9 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
         self.dtype = torch.bfloat16
         self.max_length = max_seq_len  # positions a sequence may have
         self.batch = batch
-        weights = DeviceWeights(weights, tt_device, weight_cache)
-        self.model = Phi3(config, weights, batch, cache_length(max_seq_len), precision, trace)
-        self._sequences = None
+        on_device = DeviceWeights(weights, tt_device, weight_cache)
+        self.model = Phi3(config, on_device, batch, cache_length(max_seq_len), precision, trace)
+        self._sequences: Sequences | None = None  # whose keys and values the cache holds
 
     @torch.no_grad()
     def forward(
@@ -72,9 +75,10 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
         Where `attention_mask` [B, columns so far] is 0 there is no token: each row is computed as
         if it stood alone without these columns, whose logits are those of the row's last token
         before. `logits_to_keep` as in Phi3ForCausalLM: the last so many columns, 0 for all, or the
-        indices of columns. Raises ValueError for a larger batch than the model is built for, for ids
-        outside the vocabulary, for positions that are not those of the tokens, and for more of
-        them than the cache has.
+        indices of columns. A call that fails leaves `past_key_values` as it was, to be used again.
+        Raises ValueError for a larger batch than the model is built for, for ids outside the
+        vocabulary, for positions that are not those of the tokens, and for more of them than the
+        cache has.
         """
         self._check_ids(input_ids)
         past = Sequences(len(input_ids)) if past_key_values is None else past_key_values
@@ -85,60 +89,67 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
             )
         mask = self._checked_mask(input_ids, past, attention_mask)  # [B, S]
         self._check_positions(past, mask, position_ids)
-        self._sequences = past
-        past.mask = torch.cat((past.mask, mask), dim=1)
+        self._sequences = past  # now: even a call that fails may overwrite other sequences' keys
 
         columns = torch.arange(input_ids.shape[1])
         if isinstance(logits_to_keep, torch.Tensor):
             columns = columns[logits_to_keep]
         elif logits_to_keep:
             columns = columns[-logits_to_keep:]
-        new = [ids[held].tolist() for ids, held in zip(input_ids, mask)]
-        logits = self._logits(past, new, [held.cumsum(0)[columns] - 1 for held in mask])
-        output = CausalLMOutputWithPast(logits=logits, past_key_values=past if use_cache else None)
+        tokens = [ids[present].tolist() for ids, present in zip(input_ids, mask, strict=True)]
+        indices = [present.cumsum(0)[columns] - 1 for present in mask]
+        logits = self._logits(past.tokens, tokens, indices)
+        past.append(mask, tokens)  # only now that the device has succeeded
+        output = CausalLMOutputWithPast(
+            logits=logits,
+            # transformers asks nothing of it but what Sequences has
+            past_key_values=past if use_cache else None,  # type: ignore[arg-type]
+        )
         return output if return_dict else output.to_tuple()
 
-    def _logits(self, past: Sequences, new: list[list[int]], wanted: list[torch.Tensor]):
-        """Logits [B, columns, V] after new tokens of each row; `wanted` numbers them, row by row.
+    def _logits(
+        self, past: list[list[int]], new: list[list[int]], indices: list[torch.Tensor]
+    ) -> torch.Tensor:
+        """Logits [B, columns, V] after the new tokens of each row, which follow its past ones.
 
-        A number of -1, which stands for a token before the new ones, gives zeros. Single tokens that
-        follow others go through decode together, all others row by row through prefill.
+        `indices`, [columns] for each row, says which of the new tokens a column shows; -1, a token
+        before them, gives zeros. Single tokens that follow others go through decode together, all
+        others row by row through prefill.
         """
-        logits = torch.zeros(len(new), len(wanted[0]), self.config.vocab_size, dtype=self.dtype)
-        decoded = []
-        for row, tokens in enumerate(new):
-            before = past.tokens[row]
-            past.tokens[row] = before + tokens
+        logits = torch.zeros(len(new), len(indices[0]), self.config.vocab_size, dtype=self.dtype)
+        decoded = {}  # row -> (token, position)
+        for row, (before, tokens) in enumerate(zip(past, new, strict=True)):
             if len(tokens) == 1 and not self._turns_long(len(before), len(before) + 1):
-                decoded.append(row)
+                decoded[row] = tokens[0], len(before)
             elif tokens:
-                logits[row] = self._prefill_row(past.tokens[row], row, len(before), wanted[row])
+                logits[row] = self._prefill_row(before + tokens, row, len(before), indices[row])
         if decoded:
-            self._decode_rows(past, decoded, wanted, logits)
+            step = self._decode_rows(decoded)
+            for row in decoded:
+                logits[row] = torch.where((indices[row] >= 0)[:, None], step[row], 0)
         return logits
 
-    def _prefill_row(self, tokens, row, start, wanted) -> torch.Tensor:
-        """Logits of the wanted ones of tokens[start:], numbered from there."""
+    def _prefill_row(
+        self, tokens: list[int], row: int, start: int, indices: torch.Tensor
+    ) -> torch.Tensor:
+        """Logits [columns, V] of tokens[start:][indices], zeros where the index is -1."""
         new = len(tokens) - start
-        keep = new - int(wanted[wanted >= 0].min()) if bool((wanted >= 0).any()) else 1
+        chosen = indices >= 0
+        keep = new - int(indices[chosen].min()) if bool(chosen.any()) else 1
         if self._turns_long(start, len(tokens)):
             start = 0  # what the cache holds was rotated with the short factors
         start = start // ATTENTION_CHUNK * ATTENTION_CHUNK
         logits = self.model.prefill(tokens, row, start, keep)
-        chosen = logits[(wanted - (new - keep)).clamp(min=0)]
-        return torch.where((wanted >= 0)[:, None], chosen, 0)
+        return torch.where(chosen[:, None], logits[(indices - (new - keep)).clamp(min=0)], 0)
 
-    def _decode_rows(self, past, rows, wanted, logits) -> None:
-        """Fill in the rows' logits after their last token, which is at its place in `past`."""
+    def _decode_rows(self, rows: dict[int, tuple[int, int]]) -> torch.Tensor:
+        """Logits [batch, V] after one (token, position) of each of `rows`; other rows are void."""
         tokens, positions = [0] * self.batch, [SKIP] * self.batch
         long = [False] * self.batch
-        for row in rows:
-            length = len(past.tokens[row])
-            tokens[row], positions[row] = past.tokens[row][-1], length - 1
-            long[row] = self.model.rope.is_long(length)
-        found = self.model.decode(tokens, positions, long)
-        for row in rows:
-            logits[row] = torch.where((wanted[row] >= 0)[:, None], found[row], 0)
+        for row, (token, position) in rows.items():
+            tokens[row], positions[row] = token, position
+            long[row] = self.model.rope.is_long(position + 1)
+        return self.model.decode(tokens, positions, long)
 
     def _turns_long(self, before: int, after: int) -> bool:
         """Whether a sequence that grows outgrows LongRoPE's short factors on the way.
@@ -149,11 +160,11 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
         is_long = self.model.rope.is_long
         return before > 0 and is_long(after) and not is_long(before)
 
-    def _check_ids(self, ids):
+    def _check_ids(self, ids: torch.Tensor) -> None:
         if ids.ndim != 2 or not 1 <= ids.shape[0] <= self.batch:
             raise ValueError(
-                f"input_ids has shape {tuple(ids.shape)}; (B, S) is needed, B at most {self.batch}, "
-                "the batch that the model was built for."
+                f"input_ids has shape {tuple(ids.shape)}; (B, S) is needed, B at most "
+                f"{self.batch}, the batch that the model was built for."
             )
         if ids.shape[1] == 0:
             raise ValueError("input_ids is empty; at least one token is needed.")
@@ -163,7 +174,9 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
                 f"Token id {wrong[0].item()} is outside the vocabulary of {self.config.vocab_size}."
             )
 
-    def _checked_mask(self, ids, past, attention_mask) -> torch.Tensor:
+    def _checked_mask(
+        self, ids: torch.Tensor, past: Sequences, attention_mask: torch.Tensor | None
+    ) -> torch.Tensor:
         """bool [B, S]: where input_ids holds a token."""
         batch, seq_len = ids.shape
         if len(past.tokens) != batch:
@@ -182,7 +195,9 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
             raise ValueError("attention_mask has a row without a token; each needs at least one.")
         return mask[:, columns:]
 
-    def _check_positions(self, past, mask, position_ids):
+    def _check_positions(
+        self, past: Sequences, mask: torch.Tensor, position_ids: torch.Tensor | None
+    ) -> None:
         lengths = torch.tensor([[len(tokens)] for tokens in past.tokens])
         positions = lengths + mask.cumsum(dim=1) - 1
         end = int(positions.max()) + 1
@@ -211,8 +226,13 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
     def _supports_default_dynamic_cache(cls) -> bool:
         return False  # forward makes the cache itself
 
-    def _validate_generated_length(self, generation_config, input_ids_length, *args):
-        super()._validate_generated_length(generation_config, input_ids_length, *args)
+    def _validate_generated_length(
+        self, generation_config: GenerationConfig, input_ids_length: int, *args: Any
+    ) -> None:
+        # GenerationMixin types its self as transformers' own models
+        super()._validate_generated_length(  # type: ignore[misc]
+            generation_config, input_ids_length, *args
+        )
         if generation_config.max_length > self.max_length:
             raise ValueError(
                 f"{input_ids_length} prompt tokens and up to "
@@ -227,7 +247,9 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
         return {}  # Phi-3 has no experts
 
 
-def _check_size(config, precision, batch, max_seq_len, device) -> None:
+def _check_size(
+    config: ModelConfig, precision: Precision, batch: int, max_seq_len: int, device: ttnn.MeshDevice
+) -> None:
     """Refuse sequences that the device or the model does not hold, before any weight is read."""
     if max_seq_len < 1:
         raise ValueError(f"max_seq_len is {max_seq_len}; it must be at least 1.")
@@ -248,7 +270,11 @@ def _check_size(config, precision, batch, max_seq_len, device) -> None:
 
 
 def build(
-    hf_config, weights: Mapping[str, torch.Tensor], tt_device, max_seq_len: int, **options
+    hf_config: PretrainedConfig,
+    weights: Mapping[str, torch.Tensor],
+    tt_device: ttnn.MeshDevice,
+    max_seq_len: int,
+    **options: Any,
 ) -> TTPhi3ForCausalLM:
     """Phi-3 on `tt_device` from a configuration and named host tensors.
 
@@ -263,8 +289,8 @@ def build(
         precision: "accuracy", the default, "performance", or a precision.Precision.
         weight_cache: folder for weights as the device has them, for a quicker second start; by
             default none is kept.
-        trace: capture a decode step as a TTNN trace, which the steps after it execute; what looks at
-            operations one by one then sees none of them. Default False.
+        trace: capture a decode step as a TTNN trace, which the steps after it execute; what looks
+            at operations one by one then sees none of them. Default False.
 
     Raises ValueError for a configuration this bring-up does not compute, for a missing tensor, and
     for more positions than the device has room for.
@@ -275,8 +301,10 @@ def build(
         raise ValueError(f"The checkpoint has no tensor {error}.") from error
 
 
-def build_model(hf_model, tt_device, max_seq_len: int, **options) -> TTPhi3ForCausalLM:
-    """Phi-3 on `tt_device` from a Hugging Face Phi3ForCausalLM on the CPU; options as for `build`."""
+def build_model(
+    hf_model: PreTrainedModel, tt_device: ttnn.MeshDevice, max_seq_len: int, **options: Any
+) -> TTPhi3ForCausalLM:
+    """Phi-3 on `tt_device` from a Hugging Face Phi3ForCausalLM on the CPU; options of `build`."""
     if hf_model.device.type == "meta":
         raise ValueError(
             "hf_model is on the meta device and has no weights; pass its config and a Checkpoint "

@@ -5,54 +5,21 @@ C cache length. A prompt is prefilled alone, as [1, 1, S, H] in DRAM; a decode s
 of each row of the batch, as [1, 1, B, H] in L1. Results stay in the memory their input is in.
 """
 
-from dataclasses import dataclass
-
 import torch
 import ttnn
 from tqdm import tqdm
 
-from .cache import PAGE, SKIP, KVCache, page_table
+from .cache import KVCache
 from .config import TILE, ModelConfig
-from .precision import Precision, Product, kernel
+from .positions import Chunk, DecodeState, Step, ints
+from .precision import MatmulPrecision, Precision, compute_config
 from .rope import RotaryEmbedding, pairs
 from .weights import DeviceWeights
 
 CHUNK = 1024  # positions of a prompt that are prefilled at once: what bounds the activations
-ATTENTION_CHUNK = (
-    128  # queries and keys that attention takes at once; a prefill begins at a multiple
-)
+# Queries and keys that attention takes at once; a prefill begins at a multiple.
+ATTENTION_CHUNK = 128
 EMBEDDING = "model.embed_tokens.weight"
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Where a piece of a prompt stands, on the device."""
-
-    cos_sin: list[ttnn.Tensor]  # [1, 1, S, D] each
-    start: ttnn.Tensor  # int32 [1], its first position
-    pages: ttnn.Tensor  # int32 [1, S / 32], its own pages
-    row_pages: ttnn.Tensor  # int32 [1, C / 32], all pages of its row of the batch
-
-    @classmethod
-    def at(cls, first: int, seq_len: int, long: bool, rope, row_pages: torch.Tensor, device):
-        """Positions first, first + 1, ... first + S - 1, in whole tiles."""
-        rows = [rope.row(p, long) for p in range(first, first + seq_len)]
-        pages = row_pages[None, first // PAGE : (first + seq_len) // PAGE]
-        return cls(
-            cos_sin=rope.prefill_rows(ints([rows], ttnn.uint32, device)),
-            start=ints([first], device=device),
-            pages=ints(pages, device=device),
-            row_pages=ints(row_pages[None], device=device),
-        )
-
-
-@dataclass(frozen=True)
-class Step:
-    """Where the tokens of a decode step stand, on the device."""
-
-    cos_sin: list[ttnn.Tensor]  # [1, 2 B, 32, D] each
-    positions: ttnn.Tensor  # int32 [B]
-    pages: ttnn.Tensor  # int32 [B, C / 32]
 
 
 class Phi3:
@@ -95,37 +62,31 @@ class Phi3:
         head = weights["lm_head.weight"] if head is None else head
         self.lm_head = Linear(weights, head, precision.lm_head)  # [H, V]
 
-        self.host_pages = page_table(batch, cache_len)
-        self.pages = ints(self.host_pages, device=self.device)
-        # What a decode step reads; it counts the positions on, so that only tokens are sent for one.
-        self.tokens = ints(torch.zeros(1, batch), ttnn.uint32, self.device)
-        self.positions = ints(torch.zeros(batch), device=self.device)
-        self.rope_ids = ints(self.rope.decode_ids([0] * batch), ttnn.uint32, self.device)
-        self.placed = None  # (positions, which sequences are long) that the device stands at
-        self.compiled, self.captured = False, None  # a step; (id, logits) of its trace
+        self.state = DecodeState(self.rope, batch, cache_len, self.device)
 
     def prefill(self, tokens: list[int], row: int, start: int, keep: int) -> torch.Tensor:
-        """Logits [keep, V] of the last `keep` of a sequence's tokens, which fill a row of the cache.
+        """Logits [keep, V] of the last `keep` of a sequence's tokens, which fill a cache row.
 
         Positions before `start`, a multiple of ATTENTION_CHUNK, are in the cache already. The last
         chunk is filled up to whole tiles with token 0. These rows come last, so the causal mask
         hides them from the others; what they leave in the cache lies beyond the positions that
         decode reads until it has overwritten it.
         """
-        self.placed = None
+        self.state.standing = None
         logits = []
         for first in range(start, len(tokens), CHUNK):
             end = min(first + CHUNK, len(tokens))
             x = self._prefill_chunk(tokens, row, first, end)  # [1, 1, S, H]
-            wanted = max(first, len(tokens) - keep)
-            if wanted < end:
-                logits.append(self._last_logits(x, wanted - first, end - first))
+            first_kept = max(first, len(tokens) - keep)
+            if first_kept < end:
+                logits.append(self._last_logits(x, first_kept - first, end - first))
         return torch.cat(logits)
 
-    def _prefill_chunk(self, tokens, row, first, end) -> ttnn.Tensor:
+    def _prefill_chunk(self, tokens: list[int], row: int, first: int, end: int) -> ttnn.Tensor:
         ids = tokens[first:end] + [0] * (-(end - first) % TILE)
         long = self.rope.is_long(len(tokens))
-        chunk = Chunk.at(first, len(ids), long, self.rope, self.host_pages[row], self.device)
+        pages = self.state.page_table[row]
+        chunk = Chunk.at(first, len(ids), long, self.rope, pages, self.device)
         x = self._embed(ints([ids], ttnn.uint32, self.device), ttnn.DRAM_MEMORY_CONFIG)
         for layer in self.layers:
             x = layer.prefill(x, chunk)
@@ -142,23 +103,24 @@ class Phi3:
 
         `long` says which sequences take the long rope factors.
         """
-        if self.placed != (positions, long):
-            self._place(positions, long)
-        ttnn.copy_host_to_device_tensor(ints([tokens], ttnn.uint32), self.tokens)
+        self.state.send(tokens, positions, long)
         logits = ttnn.to_torch(self._step())[0, 0]
-        self.placed = [p if p == SKIP else p + 1 for p in positions], long
+        self.state.stepped(positions, long)
         return logits
 
     def _step(self) -> ttnn.Tensor:
         """`decode_step`, or the trace of it: a capture takes programs that are compiled already."""
-        if not self.trace or not self.compiled:
-            self.compiled = True
-            return self.decode_step()
-        if self.captured is None:
+        state = self.state
+        if not self.trace or not state.compiled:
+            logits = self.decode_step()
+            state.compiled = True
+            return logits
+        if state.captured is None:
             trace_id = ttnn.begin_trace_capture(self.device, cq_id=0)
-            self.captured = trace_id, self.decode_step()
+            logits = self.decode_step()
             ttnn.end_trace_capture(self.device, trace_id, cq_id=0)
-        trace_id, logits = self.captured
+            state.captured = trace_id, logits
+        trace_id, logits = state.captured
         ttnn.execute_trace(self.device, trace_id, cq_id=0, blocking=False)
         return logits
 
@@ -167,21 +129,15 @@ class Phi3:
 
         All of it is on the device and the same program each time, for a trace.
         """
-        step = Step(self.rope.decode_rows(self.rope_ids), self.positions, self.pages)
-        x = self._embed(self.tokens, ttnn.L1_MEMORY_CONFIG)  # [1, 1, B, H]
+        state = self.state
+        step = Step(self.rope.decode_rows(state.rope_ids), state.positions, state.pages)
+        x = self._embed(state.tokens, ttnn.L1_MEMORY_CONFIG)  # [1, 1, B, H]
         for layer in self.layers:
             x = layer.decode(x, step)
-        ttnn.plus_one(self.positions, skip_negative_entries=True)
-        ttnn.plus_one(self.rope_ids)
+        state.count_on()
         return self._logits(x)
 
-    def _place(self, positions, long) -> None:
-        ttnn.copy_host_to_device_tensor(ints(positions), self.positions)
-        rows = [self.rope.row(max(p, 0), is_long) for p, is_long in zip(positions, long)]
-        ids = ints(self.rope.decode_ids(rows), ttnn.uint32)
-        ttnn.copy_host_to_device_tensor(ids, self.rope_ids)
-
-    def _embed(self, ids: ttnn.Tensor, place) -> ttnn.Tensor:  # [1, S]
+    def _embed(self, ids: ttnn.Tensor, place: ttnn.MemoryConfig) -> ttnn.Tensor:  # [1, S]
         x = ttnn.embedding(ids, self.embedding, layout=ttnn.TILE_LAYOUT, memory_config=place)
         return ttnn.unsqueeze_to_4D(x)  # [1, 1, S, H]
 
@@ -189,13 +145,9 @@ class Phi3:
         return self.lm_head(self.norm(x))  # [1, 1, S, V]
 
 
-def ints(numbers, dtype=ttnn.int32, device=None) -> ttnn.Tensor:
-    """Row-major integers on the device, or on the host."""
-    host = ttnn.from_torch(torch.as_tensor(numbers).int(), dtype=dtype)
-    return host if device is None else ttnn.to_device(host, device)
-
-
 class DecoderLayer:
+    """One of `n_layers`: attention and MLP, each after its norm and beside a residual."""
+
     def __init__(
         self,
         config: ModelConfig,
@@ -221,6 +173,8 @@ class DecoderLayer:
 
 
 class Attention:
+    """Self-attention over a layer's cache, which it fills."""
+
     def __init__(
         self,
         config: ModelConfig,
@@ -257,7 +211,7 @@ class Attention:
             input_tensor_v=self.cache.values,
             page_table_tensor=chunk.row_pages,
             chunk_start_idx_tensor=chunk.start,
-            **self._kernel(min(ATTENTION_CHUNK, seq_len & -seq_len)),  # a divisor
+            **self._options(min(ATTENTION_CHUNK, seq_len & -seq_len)),  # a divisor
         )  # [1, N, S, D]
         return self.wo(ttnn.experimental.nlp_concat_heads(y))  # [1, 1, S, H]
 
@@ -277,21 +231,23 @@ class Attention:
             cur_pos_tensor=step.positions,
             scale=self.scale,
             memory_config=x.memory_config(),
-            **self._kernel(ATTENTION_CHUNK),
+            **self._options(ATTENTION_CHUNK),
         )  # [1, B, N, D]
         _, batch, heads, head_dim = y.shape
         y = ttnn.reshape(y, (1, 1, batch, heads * head_dim), memory_config=x.memory_config())
         return self.wo(y)  # [1, 1, B, H]
 
-    def _kernel(self, chunk: int) -> dict:
+    def _options(self, chunk: int) -> dict[str, object]:
+        """Arguments that both attention ops take: how to divide the work, how exactly to do it."""
+        precision = self.precision
         return {
             "program_config": ttnn.SDPAProgramConfig(
                 compute_with_storage_grid_size=self.grid,
                 q_chunk_size=chunk,
                 k_chunk_size=chunk,
-                exp_approx_mode=not self.precision.exact_exp,
+                exp_approx_mode=not precision.exact_exp,
             ),
-            "compute_kernel_config": kernel(self.precision.fidelity, self.precision.fp32_sums),
+            "compute_kernel_config": compute_config(precision.fidelity, precision.fp32_dest_acc),
         }
 
 
@@ -304,6 +260,8 @@ def _rotary_order(wqkv: torch.Tensor, config: ModelConfig) -> torch.Tensor:
 
 
 class MLP:
+    """down(silu(gate(x)) * up(x))."""
+
     def __init__(self, weights: DeviceWeights, prefix: str, precision: Precision):
         gate, up = weights[f"{prefix}gate_up_proj.weight"].chunk(2)
         self.w_gate = Linear(weights, gate, precision.gate_up)
@@ -318,22 +276,26 @@ class MLP:
 
 
 class Linear:
-    def __init__(self, weights: DeviceWeights, weight: torch.Tensor, product: Product):
-        self.weight = weights.linear(weight, product.weights)
-        self.kernel = kernel(product.fidelity, product.fp32_sums)
+    """A product with a weight, no bias."""
+
+    def __init__(self, weights: DeviceWeights, weight: torch.Tensor, precision: MatmulPrecision):
+        self.weight = weights.linear(weight, precision.weights)
+        self.compute_config = compute_config(precision.fidelity, precision.fp32_dest_acc)
 
     def __call__(self, x: ttnn.Tensor) -> ttnn.Tensor:
         return ttnn.linear(
             x,
             self.weight,
             dtype=ttnn.bfloat16,
-            compute_kernel_config=self.kernel,
+            compute_kernel_config=self.compute_config,
             memory_config=x.memory_config(),
         )
 
 
 class RMSNorm:
-    KERNEL = kernel(ttnn.MathFidelity.HiFi4)
+    """x / sqrt(mean(x^2) + eps) * weight, over the last dimension."""
+
+    COMPUTE_CONFIG = compute_config(ttnn.MathFidelity.HiFi4)
 
     def __init__(self, weights: DeviceWeights, name: str, eps: float):
         self.weight = weights.place(weights[name][None, None, None])  # [1, 1, 1, H]
@@ -341,5 +303,5 @@ class RMSNorm:
 
     def __call__(self, x: ttnn.Tensor) -> ttnn.Tensor:  # [1, 1, S, H]
         return ttnn.rms_norm(
-            x, weight=self.weight, epsilon=self.eps, compute_kernel_config=self.KERNEL
+            x, weight=self.weight, epsilon=self.eps, compute_kernel_config=self.COMPUTE_CONFIG
         )

@@ -9,9 +9,9 @@ import torch
 import ttnn
 
 from .config import TILE, RopeConfig
-from .precision import kernel
+from .precision import compute_config
 
-KERNEL = kernel(ttnn.MathFidelity.HiFi4)
+COMPUTE_CONFIG = compute_config(ttnn.MathFidelity.HiFi4)
 
 
 def inverse_frequencies(rope: RopeConfig, head_dim: int, long: bool) -> torch.Tensor:
@@ -35,7 +35,9 @@ def attention_scaling(rope: RopeConfig) -> float:
     return math.sqrt(1 + math.log(factor) / math.log(rope.original_max_position))
 
 
-def cos_sin(rope: RopeConfig, head_dim: int, long: bool, length: int):
+def cos_sin(
+    rope: RopeConfig, head_dim: int, long: bool, length: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """cos and sin of positions 0..length-1, float32 [length, D] each, scaling included.
 
     Both columns of a pair hold the pair's value.
@@ -56,7 +58,7 @@ def pairs(head_dim: int) -> torch.Tensor:
 
 
 def quarter_turn() -> torch.Tensor:
-    """[32, 32]: x times this is (-x1, x0, -x3, x2, ...), what sin is multiplied by."""
+    """float32 [32, 32]: x times this is (-x1, x0, -x3, x2, ...), which sin multiplies."""
     turn = torch.zeros(TILE, TILE)
     even = torch.arange(0, TILE, 2)
     turn[even, even + 1] = 1
@@ -72,15 +74,18 @@ class RotaryEmbedding:
     `original_max_position`, for all its positions, as Hugging Face's `longrope_frequency_update`.
     """
 
-    def __init__(self, rope: RopeConfig, head_dim: int, batch: int, length: int, device):
-        self.short_length = length
+    def __init__(
+        self, rope: RopeConfig, head_dim: int, batch: int, length: int, device: ttnn.MeshDevice
+    ):
         short = cos_sin(rope, head_dim, False, length)
-        tables = short
+        tables: tuple[torch.Tensor, ...] = short
         self.limit = length  # of a sequence that takes the short factors
         if rope.long_factor is not None and length > rope.original_max_position:
             self.limit = rope.original_max_position
             long = cos_sin(rope, head_dim, True, length)
-            tables = [torch.cat((s[: self.limit], t)) for s, t in zip(short, long)]
+            tables = tuple(
+                torch.cat((s[: self.limit], t)) for s, t in zip(short, long, strict=True)
+            )
         self.tables = [_to_device(t, device, ttnn.ROW_MAJOR_LAYOUT) for t in tables]  # [rows, D]
 
         turn = quarter_turn()[None, None]
@@ -102,7 +107,7 @@ class RotaryEmbedding:
         """The tables' row; `long` says whether the sequence takes the long factors."""
         return self.limit + position if long else position
 
-    def prefill_rows(self, rows: ttnn.Tensor):  # uint32 [1, S]
+    def prefill_rows(self, rows: ttnn.Tensor) -> list[ttnn.Tensor]:  # uint32 [1, S]
         """cos and sin, [1, 1, S, D] each, for `prefill`."""
         return [
             ttnn.unsqueeze_to_4D(ttnn.embedding(rows, table, layout=ttnn.TILE_LAYOUT))
@@ -118,31 +123,42 @@ class RotaryEmbedding:
         """
         return torch.tensor(rows * 2)[:, None].expand(-1, TILE)
 
-    def decode_rows(self, ids: ttnn.Tensor):  # uint32 [2 B, 32], of `decode_ids`
-        """cos and sin, [1, 2 B, 32, D] each, for `decode`."""
-        found = [
+    def decode_rows(self, ids: ttnn.Tensor) -> list[ttnn.Tensor]:  # uint32 [2 B, 32]
+        """cos and sin, [1, 2 B, 32, D] each, for `decode`; ids as `decode_ids` makes them."""
+        cos_sin = [
             ttnn.embedding(ids, table, layout=ttnn.TILE_LAYOUT, memory_config=self.table_shards)
             for table in self.tables
         ]
-        return [ttnn.reshape(x, (1, *x.shape)) for x in found]  # a view
+        return [ttnn.reshape(x, (1, *x.shape)) for x in cos_sin]  # a view
 
-    def prefill(self, x: ttnn.Tensor, cos_sin) -> ttnn.Tensor:  # [1, N, S, D]
+    def prefill(  # [1, N, S, D]
+        self, x: ttnn.Tensor, cos_sin: list[ttnn.Tensor]
+    ) -> ttnn.Tensor:
         return ttnn.experimental.rotary_embedding_llama(
-            x, *cos_sin, self.turn, is_decode_mode=False, compute_kernel_config=KERNEL
+            x, *cos_sin, self.turn, is_decode_mode=False, compute_kernel_config=COMPUTE_CONFIG
         )
 
-    def decode(self, q: ttnn.Tensor, k: ttnn.Tensor, cos_sin):  # [1, B, N, D], [1, B, K, D]
+    def decode(  # [1, B, N, D], [1, B, K, D]
+        self, q: ttnn.Tensor, k: ttnn.Tensor, cos_sin: list[ttnn.Tensor]
+    ) -> tuple[ttnn.Tensor, ttnn.Tensor]:
         k = ttnn.to_memory_config(k, self.key_shards)  # the kernel does both at once, side by side
         return ttnn.experimental.rotary_embedding_llama_fused_qk(
-            q, k, *cos_sin, self.turns, compute_kernel_config=KERNEL
+            q, k, *cos_sin, self.turns, compute_kernel_config=COMPUTE_CONFIG
         )
 
 
-def _to_device(table, device, layout=ttnn.TILE_LAYOUT, **place):
-    return ttnn.from_torch(table, dtype=ttnn.bfloat16, layout=layout, device=device, **place)
+def _to_device(
+    table: torch.Tensor,
+    device: ttnn.MeshDevice,
+    layout: ttnn.Layout = ttnn.TILE_LAYOUT,
+    memory_config: ttnn.MemoryConfig | None = None,
+) -> ttnn.Tensor:
+    return ttnn.from_torch(
+        table, dtype=ttnn.bfloat16, layout=layout, device=device, memory_config=memory_config
+    )
 
 
-def _cores(device, first: int, count: int) -> ttnn.CoreRangeSet:
+def _cores(device: ttnn.MeshDevice, first: int, count: int) -> ttnn.CoreRangeSet:
     """`count` cores, counted row by row from number `first`."""
     grid = device.compute_with_storage_grid_size()
     whole = ttnn.CoreRange(ttnn.CoreCoord(0, 0), ttnn.CoreCoord(grid.x - 1, grid.y - 1))
@@ -152,7 +168,7 @@ def _cores(device, first: int, count: int) -> ttnn.CoreRangeSet:
     )
 
 
-def _shards(cores: ttnn.CoreRangeSet, width: int):
+def _shards(cores: ttnn.CoreRangeSet, width: int) -> ttnn.MemoryConfig:
     """One tile row for each core."""
     return ttnn.create_sharded_memory_config(
         (TILE, width),

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +62,7 @@ class SourceError(Exception):
     """The text to train on is missing or is not in the expected form."""
 
 
-def read_source(path):
+def read_source(path: str | None) -> str:
     """Return the text of PATH, or what the `bible` command prints when PATH is None."""
     if path is not None:
         try:
@@ -84,9 +85,9 @@ def read_source(path):
     return result.stdout
 
 
-def split_chapters(source):
+def split_chapters(source: str) -> dict[tuple[str, int], str]:
     """Return {(book, chapter): running text} of lines such as `Ge1:1 In the beginning ...`."""
-    verses = {}
+    verses: dict[tuple[str, int], list[str]] = {}
     for number, line in enumerate(source.splitlines(), 1):
         if not line.strip():
             continue
@@ -106,7 +107,7 @@ def split_chapters(source):
     return chapters
 
 
-def train_tokenizer(texts):
+def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     """Return a byte-level BPE tokenizer of VOCAB_SIZE tokens that puts <s> before its input."""
     tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL_TOKENS["unk_token"]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -135,22 +136,24 @@ def train_tokenizer(texts):
     )
 
 
-def encode_chapters(tokenizer, texts):
+def encode_chapters(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> torch.Tensor:
     """Return the texts as one stream of token ids, each text between <s> and </s>."""
-    stream = []
+    stream: list[int] = []
     for text in texts:
         stream += [*tokenizer(text)["input_ids"], EOS_ID]
     return torch.tensor(stream, dtype=torch.long)
 
 
-def build_corpus(tokenizer, chapters):
+def build_corpus(
+    tokenizer: PreTrainedTokenizerFast, chapters: dict[tuple[str, int], str]
+) -> Corpus:
     """Return the streams of the chapters of the training books and of the held-out books."""
     held_out = [text for (book, _), text in chapters.items() if book in HELD_OUT_BOOKS]
     train = [text for (book, _), text in chapters.items() if book not in HELD_OUT_BOOKS]
     return Corpus(encode_chapters(tokenizer, train), encode_chapters(tokenizer, held_out))
 
 
-def longrope_factors():
+def longrope_factors() -> tuple[list[float], list[float]]:
     """Return LongRoPE's short and long factors, one pair for each rotated pair of dimensions.
 
     As in the published models the short ones rise a little above 1 and the long ones stay near 1
@@ -164,7 +167,7 @@ def longrope_factors():
     return short, long
 
 
-def build_config():
+def build_config() -> Phi3Config:
     """Return the configuration of the model."""
     short, long = longrope_factors()
     # Phi3Config refuses LongRoPE factors whose count is not half of hidden_size over heads, even if
@@ -177,7 +180,7 @@ def build_config():
         num_hidden_layers=4,
         num_attention_heads=heads,
         num_key_value_heads=heads,
-        head_dim=HEAD_DIM,
+        head_dim=HEAD_DIM,  # type: ignore[call-arg]  # read by Phi3's modules, no field of its own
         max_position_embeddings=MAX_LENGTH,
         original_max_position_embeddings=SHORT_LENGTH,
         rope_parameters={
@@ -195,13 +198,14 @@ def build_config():
     )
 
 
-def build_optimizers(model, peak_rate):
+def build_optimizers(model: Phi3ForCausalLM, peak_rate: float) -> list[torch.optim.Optimizer]:
     """Return Muon for the matrices of the layers and AdamW for all other parameters.
 
     Muon needs about half the tokens of AdamW for the same loss here, which counts on a processor.
     Its steps are scaled to the size of AdamW's so that one learning rate serves both.
     """
-    matrices, others = [], []
+    matrices: list[torch.nn.Parameter] = []
+    others: list[torch.nn.Parameter] = []
     for name, parameter in model.named_parameters():
         (matrices if ".layers." in name and parameter.ndim == 2 else others).append(parameter)
     return [
@@ -210,35 +214,35 @@ def build_optimizers(model, peak_rate):
     ]
 
 
-def rate_factor(progress, warmup=0.02):
+def rate_factor(progress: float, warmup: float = 0.02) -> float:
     """Return the share of the peak learning rate at PROGRESS (0 to 1): warm-up, then cosine."""
     if progress < warmup:
         return (progress + 1e-3) / (warmup + 1e-3)
     return 0.5 * (1.0 + math.cos(math.pi * min(1.0, (progress - warmup) / (1.0 - warmup))))
 
 
-def set_rate(optimizers, rate):
+def set_rate(optimizers: Iterable[torch.optim.Optimizer], rate: float) -> None:
     """Give all parameters the learning rate."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = rate
 
 
-def take_rows(stream, starts, length):
+def take_rows(stream: torch.Tensor, starts: Iterable[int], length: int) -> torch.Tensor:
     """Return rows of <s> and the LENGTH tokens from each start: inputs and targets overlap by all
     but one. Every row begins with <s> because every prompt does."""
     rows = torch.stack([stream[start : start + length] for start in starts])
     return torch.cat([torch.full((len(rows), 1), BOS_ID), rows], dim=1)
 
 
-def training_batches(stream, generator):
+def training_batches(stream: torch.Tensor, generator: torch.Generator) -> Iterator[torch.Tensor]:
     """Yield batches without end; each pass starts a row once in every SHORT_LENGTH tokens."""
     lengths = list(LENGTH_SHARES)
     shares = torch.tensor(list(LENGTH_SHARES.values()))
     last_start = len(stream) - MAX_LENGTH
-    starts = []
+    starts: list[int] = []
     while True:
-        length = lengths[torch.multinomial(shares, 1, generator=generator).item()]
+        length = lengths[int(torch.multinomial(shares, 1, generator=generator))]
         row_count = BATCH_TOKENS // length
         if len(starts) < row_count:
             offset = torch.randint(SHORT_LENGTH, (1,), generator=generator).item()
@@ -248,7 +252,7 @@ def training_batches(stream, generator):
         yield take_rows(stream, taken, length)
 
 
-def token_losses(model, rows):
+def token_losses(model: Phi3ForCausalLM, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the loss of each target of the rows and whether it is the model's first choice."""
     logits = model(input_ids=rows[:, :-1], use_cache=False).logits.float().flatten(0, 1)
     targets = rows[:, 1:].flatten()
@@ -256,7 +260,7 @@ def token_losses(model, rows):
 
 
 @torch.no_grad()
-def evaluate(model, stream, length):
+def evaluate(model: Phi3ForCausalLM, stream: torch.Tensor, length: int) -> tuple[float, float]:
     """Return mean loss and next-token top-1 accuracy over the whole rows of LENGTH in STREAM."""
     model.eval()
     starts = range(0, len(stream) - length + 1, length)
@@ -269,12 +273,14 @@ def evaluate(model, stream, length):
     return torch.cat(losses).mean().item(), torch.cat(hits).float().mean().item()
 
 
-def as_saved(model):
+def as_saved(model: Phi3ForCausalLM) -> Phi3ForCausalLM:
     """Return a copy of the model in the number format of the checkpoint."""
-    return copy.deepcopy(model).to(torch.bfloat16).eval()
+    saved = copy.deepcopy(model)
+    torch.nn.Module.to(saved, torch.bfloat16)  # transformers' own wrapper of it has a wrong type
+    return saved.eval()
 
 
-def save_checkpoint(model, tokenizer, out):
+def save_checkpoint(model: Phi3ForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
     """Write the checkpoint to OUT so that a reader at any time finds only whole files."""
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
@@ -290,7 +296,7 @@ def save_checkpoint(model, tokenizer, out):
             os.replace(path, out / path.name)
 
 
-def report(model, corpus, lengths):
+def report(model: Phi3ForCausalLM, corpus: Corpus, lengths: Iterable[int]) -> list[str]:
     """Return one sentence of held-out figures for each length."""
     sentences = []
     for length in lengths:
@@ -302,7 +308,12 @@ def report(model, corpus, lengths):
     return sentences
 
 
-def train(model, corpus, options, save):
+def train(
+    model: Phi3ForCausalLM,
+    corpus: Corpus,
+    options: argparse.Namespace,
+    save: Callable[[], None],
+) -> int:
     """Train until the steps or the minutes are over and return the number of steps."""
     optimizers = build_optimizers(model, options.rate)
     generator = torch.Generator().manual_seed(options.seed)
@@ -343,7 +354,7 @@ def train(model, corpus, options, save):
     return step
 
 
-def parse_arguments():
+def parse_arguments() -> argparse.Namespace:
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
@@ -385,7 +396,7 @@ def parse_arguments():
     return options
 
 
-def main():
+def main() -> int:
     """Train, save and report the held-out figures of the saved weights."""
     options = parse_arguments()
     # Keeps out advice on other models' configurations and a bar for each saved file.

@@ -141,7 +141,7 @@ def test_the_device_counts_positions_as_the_host(batched, prompts, prompt_ids):
     for _ in range(2):
         batched(prompt_ids[:, :1].expand(3, 1), past_key_values=past)
     expected = [n + 2 for n in LENGTHS] + [SKIP]
-    assert ttnn.to_torch(batched.model.positions).tolist() == expected
+    assert ttnn.to_torch(batched.model.state.positions).tolist() == expected
 
 
 def test_a_layer_takes_sixteen_operations_in_a_step(batched, prompt_ids):

@@ -11,6 +11,7 @@ import ttnn
 
 import model.cache
 import model.phi3
+import model.positions
 import model.rope
 import model.weights
 import ttnn_emulator
@@ -133,7 +134,8 @@ def holding(operand, contents):
 
 # --- the model -----------------------------------------------------------------------------------
 
-MODULES = (model.cache, model.phi3, model.rope, model.weights)  # those that call TTNN
+# Those that call TTNN.
+MODULES = (model.cache, model.phi3, model.positions, model.rope, model.weights)
 
 
 def calls(path, change):
