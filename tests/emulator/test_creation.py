@@ -4,7 +4,8 @@ import pytest
 import torch
 import ttnn
 
-from tests.emulator.placing import contents, on_tiles
+from tests.support.emulated import contents
+from tests.support.tensors import on_tiles
 
 SHAPE = (2, 3, 37, 50)
 TILE, ROWS = ttnn.TILE_LAYOUT, ttnn.ROW_MAJOR_LAYOUT

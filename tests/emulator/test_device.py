@@ -10,13 +10,10 @@ import torch
 import ttnn
 
 import ttnn_emulator
+from tests.support.tensors import on_tiles
 
 DTYPES = [ttnn.bfloat16, ttnn.bfloat8_b, ttnn.bfloat4_b, ttnn.float32]
 SHAPES = [(32, 32), (1, 1, 37, 80), (2, 3, 1, 96), (5, 33)]
-
-
-def on_tiles(device, values, dtype=ttnn.bfloat16):
-    return ttnn.from_torch(values, dtype=dtype, layout=ttnn.TILE_LAYOUT, device=device)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

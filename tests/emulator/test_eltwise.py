@@ -6,8 +6,8 @@ import ttnn
 from torch.nn import functional
 
 import ttnn_emulator
-from tests.emulator.placing import in_rows, on_tiles
-from tests.emulator.rounding import assert_rounded_once
+from tests.support.checks import assert_rounded_once
+from tests.support.tensors import in_rows, on_tiles
 
 SHAPE = (1, 2, 37, 80)
 

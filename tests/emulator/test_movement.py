@@ -5,7 +5,8 @@ import torch
 import ttnn
 from torch.nn import functional
 
-from tests.emulator.placing import contents, on_tiles, padded_with
+from tests.support.emulated import contents, fill_padding
+from tests.support.tensors import on_tiles
 
 SHAPE = (2, 3, 37, 80)
 TILE, ROWS = ttnn.TILE_LAYOUT, ttnn.ROW_MAJOR_LAYOUT
@@ -107,7 +108,7 @@ def test_padding_never_reaches_the_values(name, device):
     ours, theirs = MOVES[name]
     x = values(ttnn.bfloat16)
     tensor = on_tiles(device, x)
-    padded_with(float("nan"), tensor)
+    fill_padding(float("nan"), tensor)
     assert torch.equal(ttnn.to_torch(ours(tensor)), theirs(x))
 
 

@@ -5,8 +5,9 @@ import torch
 import ttnn
 from torch.nn import functional
 
-from tests.emulator.placing import contents, in_rows, on_tiles, padded_with
-from tests.emulator.rounding import assert_rounded_once
+from tests.support.checks import assert_rounded_once
+from tests.support.emulated import contents, fill_padding
+from tests.support.tensors import in_rows, on_tiles
 
 WIDTH = 96
 
@@ -73,7 +74,7 @@ def test_default_epsilon_is_ttnns(name, device):
 
 def test_norm_does_not_read_padding(x, device):
     tensor = on_tiles(device, x[..., :80])
-    padded_with(float("nan"), tensor)
+    fill_padding(float("nan"), tensor)
     y = ttnn.rms_norm(tensor, epsilon=1e-5)
     assert_rounded_once(y, rms(x[..., :80].double()))
 

@@ -5,7 +5,7 @@ import ttnn
 
 import ttnn_emulator
 
-from . import summary
+from . import fault_table
 from .catalogue import FAULTS
 from .inject import MODULES, TIERS
 from .tiers import LAYER_CHECKS, MODEL_CHECKS, caught_by, checks, fails, op_checks
@@ -20,7 +20,7 @@ def test_the_lowest_tier_that_can_see_it_catches(fault, request, device, record_
             caught = {tier: caught_by(checks(tier, fault), request) for tier in tiers}
         false_alarm = caught["ops"] and fails(caught["ops"][1], request)
     names = {tier: check and check[0] for tier, check in caught.items()}
-    record_property(*summary.row(fault, names))
+    record_property(*fault_table.row(fault, names))
     assert not false_alarm, f"{names['ops']} fails without the fault too."
     lowest = next((tier for tier in tiers if caught[tier]), None)
     assert lowest, f"{fault.name}: no tier caught it, {fault.tier} was due."

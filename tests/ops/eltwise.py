@@ -6,8 +6,8 @@ from transformers.activations import ACT2FN
 
 from ttnn_verify.numerics import op_floors
 
+from .operands import memory_config, on
 from .opinfo import PLAIN, Op, Operand, Refused, Sample, extreme, massive, plain
-from .placing import memory_config, on
 
 BF16, FP32, BFP8 = ttnn.bfloat16, ttnn.float32, ttnn.bfloat8_b
 INTERMEDIATE = (1, 1, 32, 8192)  # Phi-3-mini's MLP

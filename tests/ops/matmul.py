@@ -6,8 +6,8 @@ from torch.nn import functional
 
 from ttnn_verify.numerics import op_floors
 
+from .operands import on
 from .opinfo import Op, Operand, Refused, Sample, massive, plain
-from .placing import on
 
 BF16, FP32, BFP8, BFP4 = ttnn.bfloat16, ttnn.float32, ttnn.bfloat8_b, ttnn.bfloat4_b
 

@@ -29,7 +29,7 @@ class Operand:
 
     Attributes:
         values: any shape; `dtype` rounds them.
-        memory: a name of `placing.MEMORY`.
+        memory: a name of `operands.MEMORY`.
     """
 
     values: torch.Tensor

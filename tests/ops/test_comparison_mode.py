@@ -13,7 +13,7 @@ from loguru import logger
 from model import build_model
 from ttnn_verify.ops import comparison
 
-from .checking import outputs
+from .op_checks import outputs
 from .table import OPS
 
 # The ops' names in the table; some stand there twice, for a prompt and for a token.

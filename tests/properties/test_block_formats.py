@@ -9,10 +9,11 @@ import torch
 import ttnn
 from hypothesis import given
 
-from tests import strategies
-from tests.strategies import FACE
+from tests.support import strategies
+from tests.support.checks import assert_same
+from tests.support.strategies import FACE
+from tests.support.tensors import on_tiles, read
 
-from .placing import assert_same, on_tiles, read
 from .profiles import many
 
 pytestmark = pytest.mark.usefixtures("device")

@@ -9,11 +9,12 @@ import ttnn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import strategies
-from tests.strategies import FACE, TILE
+from tests.support import strategies
+from tests.support.checks import assert_same
+from tests.support.strategies import FACE, TILE
+from tests.support.tensors import on_tiles, padded_with, read
 
 from .cases import CASES, attended
-from .placing import assert_same, on_tiles, padded_with, read
 
 
 @pytest.mark.parametrize("name", CASES)

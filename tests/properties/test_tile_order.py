@@ -7,10 +7,10 @@ import ttnn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import strategies
-from tests.strategies import FACE, TILE
+from tests.support import strategies
+from tests.support.checks import bits
+from tests.support.strategies import FACE, TILE
 
-from .placing import bits
 from .profiles import many
 
 pytestmark = pytest.mark.usefixtures("device")
