@@ -1,4 +1,4 @@
-"""How tests compare results: bit for bit, up to one rounding, up to the noise of a model's roundings."""
+"""How tests compare: bit for bit, up to one rounding, up to the noise of a model's roundings."""
 
 from collections.abc import Callable
 
@@ -104,8 +104,8 @@ def check_row(
 ) -> None:
     """`check` of one row, dimension -2, of what is expected.
 
-    A row's noise has few causes, the query's rounding say, and may by luck be small. So it counts as
-    no smaller than that of all rows together.
+    A row's noise has few causes, the query's rounding say, and may by luck be small. So it counts
+    as no smaller than that of all rows together.
     """
     expected_row, rounded_row = (x[..., row : row + 1, :] for x in (expected, rounded))
     usual = module_floors.floor(expected, rounded).relative_l2

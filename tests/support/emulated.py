@@ -26,7 +26,7 @@ def contents(tensor: ttnn.Tensor) -> torch.Tensor:
 
 
 def fill_padding(padding: float, tensor: ttnn.Tensor) -> ttnn.Tensor:
-    """The same tensor, its tile padding filled with `padding`, whatever a packer would make of it."""
+    """The same tensor, its tile padding overwritten: no packer changes `padding`."""
     data = contents(tensor)
     logical_part = tuple(slice(0, n) for n in tensor.shape)
     logical = data[logical_part].clone()

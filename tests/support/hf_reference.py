@@ -32,7 +32,7 @@ class HfReference:
         return self._rounded[name]
 
     def rounded_stack(self, name: str) -> torch.Tensor:
-        """The same, of the whole model run with roundings: each layer inherits the noise before it."""
+        """The same, of the whole model with roundings: a layer inherits the noise before it."""
         if "stack" not in self._rounded:
             self._rounded["stack"] = module_floors.values(self.hf_model, self.golden.tokens)
         return self._rounded["stack"][name]

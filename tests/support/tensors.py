@@ -67,7 +67,7 @@ def on_cores(
 
 
 def moved_to_cores(tensor: ttnn.Tensor) -> ttnn.Tensor:
-    """A device tensor [1, B, N, D] in L1, a core for each user, as the decode kernels require it."""
+    """A device tensor [1, B, N, D] in L1, a core for each user, as decode kernels require it."""
     _, users, heads, width = tensor.padded_shape
     grid = tensor.device().compute_with_storage_grid_size()
     shard = ttnn.create_sharded_memory_config(

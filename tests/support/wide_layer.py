@@ -1,4 +1,4 @@
-"""One decoder layer at Phi-3-mini's full width, with random weights: its widths, and so its sums."""
+"""One decoder layer at Phi-3-mini's full width, with random weights: sums as long as its own."""
 
 import zlib
 
@@ -10,10 +10,10 @@ VOCABULARY = 2048  # small, because a head of Phi-3-mini's own would take most o
 
 
 def config() -> Phi3Config:
-    """Phi-3-mini-128k-instruct's but for one layer, a small vocabulary and made-up LongRoPE factors."""
+    """Phi-3-mini-128k-instruct's with one layer, a small vocabulary, made-up LongRoPE factors."""
     half = 48  # head_dim / 2
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # it warns of these rope parameters, which are the checkpoint's form
+    logging.set_verbosity_error()  # it warns of the form of rope_parameters
     try:
         return Phi3Config(
             vocab_size=VOCABULARY,
@@ -42,7 +42,7 @@ def config() -> Phi3Config:
 
 
 def random_weights() -> dict[str, torch.Tensor]:
-    """Hugging Face's parameter names -> bfloat16, N(0, 0.02^2), the same in every run; norms are 1."""
+    """Hugging Face's names -> bfloat16, N(0, 0.02^2), the same in every run; norms are 1."""
     with torch.device("meta"):
         shapes = {name: x.shape for name, x in Phi3ForCausalLM(config()).state_dict().items()}
     return {name: _random(name, shape) for name, shape in shapes.items()}
