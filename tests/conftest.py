@@ -11,7 +11,7 @@ from ttnn_verify.huggingface import golden
 
 @pytest.fixture(scope="session")
 def hf_model():
-    """The checkpoint as Hugging Face runs it, in float32: the golden of every tier above the ops."""
+    """The checkpoint as Hugging Face runs it, in float32: golden of every tier above the ops."""
     return transformers.AutoModelForCausalLM.from_pretrained(
         CHECKPOINT, dtype=torch.float32, attn_implementation="eager"
     ).eval()

@@ -1,4 +1,4 @@
-"""The whole model on the trained checkpoint: prompts, tokens after them, one sequence after another."""
+"""The whole model on the trained checkpoint: prompts, tokens after them, a second sequence."""
 
 import pytest
 import torch
@@ -63,7 +63,7 @@ def both_ways(model, ids):
 
 
 def test_what_another_row_of_the_cache_holds_never_reaches_a_result(build, long_ids):
-    """A sequence has the first row of the batch; decode goes over both and leaves the other alone."""
+    """A sequence has the first row of the batch; decode goes over both, and keeps the other."""
     model = build(CACHE_LENGTH, batch=2)
     clean = both_ways(model, long_ids[:, :36])
     caches = [layer.attention.cache for layer in model.model.layers]
@@ -119,5 +119,5 @@ def test_sampling_follows_the_seed(tt_model, prompt_ids):
 
 
 def test_more_tokens_than_the_cache_has_are_refused(tt_model, prompt_ids):
-    with pytest.raises(ValueError, match="257.*256"):
+    with pytest.raises(ValueError, match=r"257.*256"):
         tt_model(prompt_ids.repeat(1, 2)[:, :257])

@@ -28,7 +28,9 @@ def test_teacher_forcing_agrees(way, tt_model, reference, rounded, record_proper
     score = accuracy.score(tt_model, reference, prefill_decode=way == "decode")
     assert not score.nonfinite
     exact = reference.logits
-    check("e2e.teacher_forcing", way, exact[None], rounded[None], score.logits[None], record_property)
+    check(
+        "e2e.teacher_forcing", way, exact[None], rounded[None], score.logits[None], record_property
+    )
 
     floor = module_floors.floor(exact, rounded)
     defects = score.defects(tolerance.K * floor.relative_l2)
@@ -55,12 +57,13 @@ def test_teacher_forcing_agrees(way, tt_model, reference, rounded, record_proper
 def perplexity_change(score, rounded):
     """log of the model's perplexity over the reference's, and how much the noise explains.
 
-    It is a mean over T steps; each may be off by K times the noise, independently of the others. Four
-    standard deviations of such a mean.
+    It is a mean over T steps; each may be off by K times the noise, independently of the others.
+    Four standard deviations of such a mean.
     """
     reference = score.reference
     exact, model, rounded = (
-        accuracy.nll(logits, reference.tokens) for logits in (reference.logits, score.logits, rounded)
+        accuracy.nll(logits, reference.tokens)
+        for logits in (reference.logits, score.logits, rounded)
     )
     deviation = (rounded - exact).square().mean().sqrt() * len(exact) ** -0.5
     return float((model - exact).mean()), float(4 * tolerance.K * deviation)

@@ -138,7 +138,7 @@ def test_values_in_padding_never_reach_a_result_and_keys_that_are_not_finite_do(
 
 
 @pytest.mark.parametrize(
-    "heads, kv_heads, sharded", [(4, 4, True), (8, 2, False), (8, 2, True), (32, 32, True)]
+    ("heads", "kv_heads", "sharded"), [(4, 4, True), (8, 2, False), (8, 2, True), (32, 32, True)]
 )
 def test_every_user_decodes_at_its_own_position(device, heads, kv_heads, sharded):
     positions = [0, 31, 32, 95]
@@ -186,7 +186,8 @@ def test_a_skipped_users_result_and_padding_heads_are_undefined(device):
     positions = in_rows(device, torch.tensor([5, -1, 6]))
     out = sdpa_decode(*(on_tiles(device, t) for t in (q, k, v)), cur_pos_tensor=positions)
     result = ttnn.to_torch(out)
-    assert result[:, 1].isnan().all() and result[:, [0, 2]].isfinite().all()
+    assert result[:, 1].isnan().all()
+    assert result[:, [0, 2]].isfinite().all()
     assert contents(out)[:, :, 4:].isnan().all()
 
 
@@ -241,7 +242,7 @@ def test_a_shared_cache_is_refused_because_its_output_has_one_user(device):
 
 
 def paged(device, sequence, table, pages):
-    """A cache [P, K, 32, D] that holds sequences [B, K, T, D] at the pages of `table` [B, T / 32]."""
+    """A cache [P, K, 32, D] of sequences [B, K, T, D] at the pages of `table` [B, T / 32]."""
     cache = bf16_normal(pages, sequence.shape[1], 32, sequence.shape[-1])
     for user, row in enumerate(table):
         for i, page in enumerate(row):

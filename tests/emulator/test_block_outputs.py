@@ -221,7 +221,7 @@ def test_a_row_of_a_cache_is_packed_and_the_others_stay(device, update, to, sour
     assert_is(cache, before)
 
 
-@pytest.mark.parametrize("wide, due", [(False, 1.0), (True, NEXT)])
+@pytest.mark.parametrize(("wide", "due"), [(False, 1.0), (True, NEXT)])
 @pytest.mark.parametrize("update", UPDATES)
 def test_a_float32_row_reaches_a_bfloat16_cache_as_the_destination_is_wide(
     device, update, wide, due
@@ -241,7 +241,7 @@ def test_what_a_block_format_holds_is_packed_as_it_is(device, to):
     assert torch.equal(packed(held, to), held)
 
 
-# --- blocks that change ----------------------------------------------------------------------------
+# --- blocks that change --------------------------------------------------------------------------
 
 # Calls on a [1, 2, 64, 64] tensor of a block format, and the same of torch.
 MIXES = {
@@ -293,7 +293,7 @@ def test_an_extreme_in_a_block_format_has_its_block_for_itself(device, name):
 NUMBER = 0.50390625
 
 
-@pytest.mark.parametrize("to, due", [(ttnn.bfloat8_b, 0.5), (ttnn.bfloat4_b, 0.5)], ids=str)
+@pytest.mark.parametrize(("to", "due"), [(ttnn.bfloat8_b, 0.5), (ttnn.bfloat4_b, 0.5)], ids=str)
 def test_padding_filled_with_a_number_is_a_typecast(device, to, due):
     x = on_tiles(device, torch.ones(37, 40), to)
     filled = contents(ttnn.fill_implicit_tile_padding(x, NUMBER))
@@ -303,14 +303,15 @@ def test_padding_filled_with_a_number_is_a_typecast(device, to, due):
 def test_a_number_beside_a_padded_tensor_is_a_typecast(device):
     x = on_tiles(device, torch.ones(32, 32), ttnn.bfloat8_b)
     padded = ttnn.to_torch(ttnn.pad(x, [(0, 32), (0, 32)], 1.9921875))
-    assert (padded[:, 32:] == 1.984375).all() and (padded[:32, :32] == 1).all()
+    assert (padded[:, 32:] == 1.984375).all()
+    assert (padded[:32, :32] == 1).all()
 
 
 # --- elementwise, rotary -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "name, to",
+    ("name", "to"),
     [(name, ttnn.bfloat8_b) for name in eltwise_unary.PLAIN] + [("exp", ttnn.bfloat4_b)],
 )
 def test_a_function_of_a_block_format_is_that_of_bfloat16_packed(device, name, to):
@@ -351,7 +352,8 @@ def test_padding_shares_its_exponent_with_the_columns_of_its_block(device):
     """exp makes ones of zero padding; beside them exp(-6) is nothing in bfloat8_b."""
     x = on_tiles(device, torch.full((32, 40), -6.0), ttnn.bfloat8_b)
     result = ttnn.to_torch(ttnn.exp(x))
-    assert (result[:, :32] > 0).all() and (result[:, 32:] == 0).all()
+    assert (result[:, :32] > 0).all()
+    assert (result[:, 32:] == 0).all()
 
 
 @pytest.mark.parametrize("op", ["rotary_embedding", "rotary_embedding_hf"])
@@ -374,10 +376,10 @@ def test_rotation_packs_its_products_in_the_tables_format(device, op):
         assert_is(rotate(x, *tables), packed(due, ttnn.bfloat8_b))
 
 
-# --- made from a number ----------------------------------------------------------------------------
+# --- made from a number --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("to, due", [(ttnn.bfloat8_b, 1.0), (ttnn.bfloat4_b, 1.0)], ids=str)
+@pytest.mark.parametrize(("to", "due"), [(ttnn.bfloat8_b, 1.0), (ttnn.bfloat4_b, 1.0)], ids=str)
 def test_a_number_in_a_new_tensor_is_the_host_s(device, to, due):
     """full of 1 + 1/128, a tie: to even."""
     made = ttnn.full([32, 40], 1.0078125, dtype=to, layout=ttnn.TILE_LAYOUT, device=device)
@@ -391,7 +393,8 @@ def test_a_number_in_tiles_like_others_is_filled_in_by_a_kernel(device):
     assert (contents(ttnn.full_like(on_tiles(device, torch.ones(32, 40)), MIDDLE)) == 1).all()
     four = on_tiles(device, torch.ones(32, 40), ttnn.bfloat4_b)
     made = contents(ttnn.full_like(four, 1.2265625))
-    assert (made[:, :40] == 1.25).all() and (made[:, 40:] == 0).all()
+    assert (made[:, :40] == 1.25).all()
+    assert (made[:, 40:] == 0).all()
 
 
 # --- all of them ---------------------------------------------------------------------------------
@@ -446,16 +449,16 @@ def test_filled_caches_hold_the_blocks_of_the_input(device):
 # packer where some calls of the operation have one.
 ENCODERS = {
     "a compute kernel's packer": """assign clone copy experimental.broadcast_to expand
-        interleaved_to_sharded permute pad fill_implicit_tile_padding repeat repeat_interleave reshape
-        reshape_on_device sharded_to_interleaved squeeze tilize tilize_with_val_padding
-        tilize_with_zero_padding to_layout to_memory_config transpose unsqueeze view experimental.view
-        full_like ones_like zeros_like rand embedding experimental.nlp_create_qkv_heads
-        transformer.split_query_key_value_and_split_heads update_cache
-        kv_cache.update_cache_for_token_ experimental.paged_update_cache
+        interleaved_to_sharded permute pad fill_implicit_tile_padding repeat repeat_interleave
+        reshape reshape_on_device sharded_to_interleaved squeeze tilize tilize_with_val_padding
+        tilize_with_zero_padding to_layout to_memory_config transpose unsqueeze view
+        experimental.view full_like ones_like zeros_like rand embedding
+        experimental.nlp_create_qkv_heads transformer.split_query_key_value_and_split_heads
+        update_cache kv_cache.update_cache_for_token_ experimental.paged_update_cache
         experimental.paged_fused_update_cache experimental.rotary_embedding
         experimental.rotary_embedding_hf experimental.rotate_half""",
-    "nobody: tiles are copied as they lie": """chunk concat move reallocate reshard slice split stack
-        experimental.nlp_concat_heads transformer.concatenate_heads fill_cache
+    "nobody: tiles are copied as they lie": """chunk concat move reallocate reshard slice split
+        stack experimental.nlp_concat_heads transformer.concatenate_heads fill_cache
         kv_cache.fill_cache_for_user_ experimental.paged_fill_cache""",
     "the host": "full ones zeros",
     "nobody: nothing is written": "empty empty_like",

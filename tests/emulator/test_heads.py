@@ -22,7 +22,7 @@ def split(fused, heads, kv_heads):
     return [p.unflatten(-1, (-1, width)).transpose(1, 2) for p in parts]
 
 
-@pytest.mark.parametrize("batch, sequence, heads, kv_heads, width", SPLITS)
+@pytest.mark.parametrize(("batch", "sequence", "heads", "kv_heads", "width"), SPLITS)
 def test_split_is_a_view_and_a_transpose(device, batch, sequence, heads, kv_heads, width):
     fused = bf16_normal(batch, sequence, (heads + 2 * kv_heads) * width)
     expected = split(fused, heads, kv_heads)
@@ -39,7 +39,7 @@ def test_split_is_a_view_and_a_transpose(device, batch, sequence, heads, kv_head
             assert torch.equal(ttnn.to_torch(tensor).float(), part), name
 
 
-@pytest.mark.parametrize("batch, sequence, heads, kv_heads, width", SPLITS)
+@pytest.mark.parametrize(("batch", "sequence", "heads", "kv_heads", "width"), SPLITS)
 def test_separate_keys_and_values_split_alike(device, batch, sequence, heads, kv_heads, width):
     fused = bf16_normal(batch, sequence, (heads + 2 * kv_heads) * width)
     q, k, v = split(fused, heads, kv_heads)
@@ -69,7 +69,7 @@ def test_tied_values_are_the_keys(device):
     assert torch.equal(ttnn.to_torch(v).float(), expected)
 
 
-@pytest.mark.parametrize("batch, sequence, heads, kv_heads, width", SPLITS)
+@pytest.mark.parametrize(("batch", "sequence", "heads", "kv_heads", "width"), SPLITS)
 def test_joining_undoes_splitting(device, batch, sequence, heads, kv_heads, width):
     fused = bf16_normal(batch, 1, sequence, (heads + 2 * kv_heads) * width)
     q, _, _ = ttnn.experimental.nlp_create_qkv_heads(

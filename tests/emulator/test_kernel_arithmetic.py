@@ -63,7 +63,7 @@ def test_both_arithmetics_have_the_same_functions():
 
 def test_an_unknown_arithmetic_is_refused(device):
     with (
-        pytest.raises(ValueError, match="'exact'.*kernel, rounded"),
+        pytest.raises(ValueError, match=r"'exact'.*kernel, rounded"),
         ttnn_emulator.reckoning("exact"),
     ):
         pass
@@ -148,7 +148,8 @@ def test_the_silu_of_a_linear_sees_rounded_sums(x, w):
 )
 def test_padding_is_what_the_kernel_makes_of_zeros(operation, left, device):
     y = contents(operation(on_tiles(device, torch.randn(1, 1, 37, 80))))
-    assert (y[..., 37:, :] == left).all() and (y[..., 80:] == left).all()
+    assert (y[..., 37:, :] == left).all()
+    assert (y[..., 80:] == left).all()
 
 
 def test_padding_rows_are_computed_where_they_hold_something(w, device):

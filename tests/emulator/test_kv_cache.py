@@ -16,7 +16,7 @@ def test_filling_starts_at_the_row_that_is_named(device):
     assert torch.equal(ttnn.to_torch(cache).float(), values)
 
 
-@pytest.mark.parametrize("users, offset", [(4, 0), (4, 8), (32, 0)])
+@pytest.mark.parametrize(("users", "offset"), [(4, 0), (4, 8), (32, 0)])
 def test_a_token_of_all_users_goes_to_one_row(device, users, offset):
     values, rows = bf16_normal(users, 2, 64, 64), bf16_normal(1, 2, 32, 64)
     for update in (

@@ -81,7 +81,8 @@ def test_norm_does_not_read_padding(x, device):
 
 def test_zero_padding_stays_zero_in_a_norm(x, device):
     y = ttnn.rms_norm(on_tiles(device, x[..., :80]), epsilon=1e-5)
-    assert (contents(y)[..., 37:, :] == 0).all() and (contents(y)[..., 80:] == 0).all()
+    assert (contents(y)[..., 37:, :] == 0).all()
+    assert (contents(y)[..., 80:] == 0).all()
 
 
 @pytest.mark.parametrize("dim", [-1, -2, 1])
@@ -95,7 +96,7 @@ def test_softmax_in_place(x, device):
     assert_rounded_once(tensor, x.double().softmax(-1))
 
 
-@pytest.mark.parametrize("numeric_stable, finite", [(True, True), (False, False)])
+@pytest.mark.parametrize(("numeric_stable", "finite"), [(True, True), (False, False)])
 def test_only_the_stable_softmax_takes_large_values(numeric_stable, finite, device):
     x = torch.full((1, 1, 32, 32), 200.0)  # exp(200) is beyond float32
     y = ttnn.to_torch(ttnn.softmax(on_tiles(device, x), -1, numeric_stable=numeric_stable))

@@ -60,7 +60,8 @@ def test_argmax_is_the_first_of_equals(place, device):
     x = torch.zeros(1, 1, 32, 64)
     x[..., 5] = x[..., 40] = 1
     found = ttnn.argmax(place(device, x, ttnn.bfloat16), dim=-1)
-    assert found.dtype == ttnn.uint32 and (ttnn.to_torch(found).long() == 5).all()
+    assert found.dtype == ttnn.uint32
+    assert (ttnn.to_torch(found).long() == 5).all()
 
 
 def test_argmax_of_everything_counts_flat(x, device):

@@ -32,7 +32,7 @@ def huggingface(x, cos, sin):
 
 
 @pytest.mark.parametrize(
-    "op, shape",
+    ("op", "shape"),
     [
         ("rotary_embedding", (1, 4, 37, 64)),
         ("rotary_embedding", (2, 2, 32, 128)),
@@ -80,11 +80,12 @@ def test_tiles_beyond_the_tables_become_zero(device):
     out = ttnn.experimental.rotary_embedding_llama(
         *(on_tiles(device, t) for t in (x, cos, sin, pair_matrix()))
     )
-    assert ttnn.to_torch(out)[:, :, :64].any() and not ttnn.to_torch(out)[:, :, 64:].any()
+    assert ttnn.to_torch(out)[:, :, :64].any()
+    assert not ttnn.to_torch(out)[:, :, 64:].any()
 
 
 def of_users(positions, width):
-    """cos and sin [1, B, 1, D] of users at different positions, and the same for halves [1, B, D]."""
+    """cos and sin [1, B, 1, D] of users at several positions, and the same for halves [1, B, D]."""
     pairs = [t[:, 0, positions, None] for t in tables(128, width, pairs=True)]
     return pairs, [t[0, :, positions] for t in tables(128, width)]
 
@@ -129,7 +130,7 @@ def test_queries_and_keys_rotate_at_once(device):
 
 
 def on_cores_of_both(device, values):
-    """What the fused op reads: 32 rows each on two cores of the first row, then on two of the second."""
+    """What the fused op reads: 32 rows each on two cores of the first row, then of the second."""
     cores = ttnn.CoreRangeSet({ttnn.CoreRange(ttnn.CoreCoord(0, 0), ttnn.CoreCoord(1, 1))})
     shard = ttnn.ShardSpec(cores, [32, values.shape[-1]], ttnn.ShardOrientation.ROW_MAJOR)
     return ttnn.from_torch(

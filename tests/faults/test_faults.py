@@ -1,4 +1,4 @@
-"""Every fault of the catalogue is caught by the lowest tier that can see it, and nothing else is."""
+"""Every fault of the catalogue is caught, by the lowest tier that can see it; nothing else is."""
 
 import importlib
 import pathlib
@@ -18,7 +18,7 @@ from .tiers import LAYER_CHECKS, MODEL_CHECKS, caught_by, checks, fails, op_chec
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
 def test_the_lowest_tier_that_can_see_it_catches(fault, request, device, record_property):
-    # Kernel arithmetic is slow: what only it shows is not looked for above the tier that is due.
+    # Kernel arithmetic is slow: what only it shows is not looked for above the expected tier.
     tiers = TIERS if fault.arithmetic == "rounded" else TIERS[: TIERS.index(fault.tier) + 1]
     with ttnn_emulator.reckoning(fault.arithmetic):
         with fault.inject():
@@ -28,14 +28,14 @@ def test_the_lowest_tier_that_can_see_it_catches(fault, request, device, record_
     record_property(*fault_table.row(fault, names))
     assert not false_alarm, f"{names['ops']} fails without the fault too."
     lowest = next((tier for tier in tiers if caught[tier]), None)
-    assert lowest, f"{fault.name}: no tier caught it, {fault.tier} was due."
+    assert lowest, f"{fault.name}: no tier caught it, expected {fault.tier}."
     assert lowest == fault.tier, (
-        f"{fault.name}: {fault.tier} is due, {names[lowest]} of {lowest} caught it first."
+        f"{fault.name}: expected {fault.tier}; {names[lowest]} of {lowest} caught it first."
     )
 
 
 @pytest.mark.parametrize(
-    "arithmetic, run",
+    ("arithmetic", "run"),
     [
         pytest.param(arithmetic, run, id=f"{arithmetic}-{name}")
         for arithmetic, checks in [
@@ -66,10 +66,15 @@ def classes(module):
 
 def test_a_fault_ends_with_its_block(device):
     before = wiring()
-    for fault in FAULTS:
-        with pytest.raises(ZeroDivisionError), fault.inject():
+
+    def leave_by_error(fault):
+        with fault.inject():
             assert wiring() != before, f"{fault.name}: nothing is replaced."
             raise ZeroDivisionError
+
+    for fault in FAULTS:
+        with pytest.raises(ZeroDivisionError):
+            leave_by_error(fault)
         assert wiring() == before, f"{fault.name}: something stays replaced."
 
 

@@ -51,7 +51,7 @@ def fails(run, request):
 
 
 def op_checks(fault):
-    """All calls of the fault's ops, the likely one first; a single one if a higher tier is due."""
+    """All calls of the fault's ops, the likely one first; one alone if a higher tier must."""
     checks = [check for name in fault.ops for check in _checks_of(OPS[name])]
     checks.sort(key=lambda check: fault.sample not in check[0])
     return checks if fault.tier == "ops" else checks[:1]
@@ -71,7 +71,7 @@ def _of_op(function, op, sample):
 
 
 def _of_first_layer(layer_check, at):
-    """A check of `layer_checks` for a prompt of `at` rows or the row at position `at`, and its name."""
+    """(name, run) of a layer check, for a prompt of `at` rows or the row at position `at`."""
 
     def run(request):
         layer_check(
@@ -97,7 +97,7 @@ def long_rope(request):
 
 
 def small_rms_norm(request):
-    """Rows whose mean of squares is as small as epsilon, as padding's and a first layer's can be."""
+    """Rows whose mean of squares is as small as epsilon, as in padding or a first layer."""
     hf_model, device = (request.getfixturevalue(name) for name in ("hf_model", "device"))
     hidden, eps = hf_model.config.hidden_size, hf_model.config.rms_norm_eps
     x = (torch.randn(1, 32, hidden) * eps**0.5).bfloat16().float()

@@ -77,7 +77,7 @@ def _own_memory_after_each_layer(results):
 
 
 def test_the_host_keeps_nothing_of_a_weight(backend_name):
-    """On TTNN's mock device alone, in a process of its own: the emulation holds what buffers hold."""
+    """On TTNN's mock device without the emulation, which holds on the host what buffers hold."""
     if backend_name != "emulated":
         pytest.skip("this process's device is a real one")
     context = multiprocessing.get_context("spawn")

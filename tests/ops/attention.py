@@ -310,7 +310,7 @@ PAGED_DECODE = Op(
 
 
 def chunk(heads, kv_heads, pages, width, start, length, values=plain):
-    """q [1, N, S, D], positions start to start + S - 1, over pages [2 P, K, 32, D], half of them used."""
+    """q [1, N, S, D], positions start to start + S - 1, over pages [2 P, K, 32, D], half in use."""
     shape = (1, heads, length, width)
 
     def make():

@@ -81,7 +81,7 @@ def unary(name, golden, floor, domain=lambda x: x, low=-100, high=100, errors=()
 
 
 def by_function(function):
-    """The floor of a function of the vector unit, whose published bound ttnn_verify.numerics.op_floors knows."""
+    """The floor of a function of the vector unit, by its published bound (op_floors.vector)."""
 
     def floor(golden, x, dtype):
         return op_floors.vector(golden, dtype.name.lower(), function)

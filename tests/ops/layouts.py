@@ -46,7 +46,11 @@ def cast_golden(x, *, source, target):
 
 
 def cast_floor(golden, x, *, source, target):
-    if target not in FLOATS or (source, target) in WIDER or source not in FLOATS and target == FP32:
+    if (
+        target not in FLOATS
+        or (source, target) in WIDER
+        or (source not in FLOATS and target == FP32)
+    ):
         return tolerance.MOVEMENT
     return op_floors.typecast(golden.double(), target.name.lower())
 

@@ -297,7 +297,7 @@ LLAMA_DECODE = Op(
 
 
 def pairs_fused(users, heads, kv_heads, width, values=plain):
-    """q [1, B, N, D] on the first B cores, k [1, B, K, D] on others; the tables' rows for q, then k."""
+    """q [1, B, N, D] on the first B cores, k [1, B, K, D] on others; rows for q, then for k."""
     shape = (1, users, heads, width)
 
     def make():

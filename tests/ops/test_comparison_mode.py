@@ -38,7 +38,8 @@ ATTACHED = [
     "plus_one",
 ]
 
-# Attention's exponential costs 0.0003 (ttnn_verify.numerics.op_floors); the whole model's error is bounded elsewhere.
+# Attention's exponential costs 0.0003 (ttnn_verify.numerics.op_floors); the whole model's error is
+# bounded elsewhere.
 LOCAL_PCC, GLOBAL_PCC = 0.9995, 0.995
 
 # Ops whose results are no tensors, or are there before anything is computed.

@@ -190,7 +190,7 @@ def test_decode_heads_that_are_created_and_joined_are_the_projection(
 
 @given(strategies.head_shapes(largest=65), strategies.seeds)
 def test_repeated_kv_heads_lie_beside_each_other(device, shape, seed):
-    """Grouped queries: head n belongs to kv head n // (N / K), as repeat_interleave repeats them."""
+    """Grouped queries: head n belongs to kv head n // (N / K), as with repeat_interleave."""
     batch, rows, heads, kv_heads, width = shape
     values = strategies.wide(seed, batch, kv_heads, rows, width)
     repeated = ttnn.repeat_interleave(on_tiles(device, values), heads // kv_heads, 1)

@@ -117,7 +117,7 @@ def test_keys_in_padding_are_hidden_while_their_scores_are_finite(device, shapes
 def test_infinite_keys_in_padding_are_seen_by_the_queries_of_their_tile(
     device, length, width, seed
 ):
-    """An infinite score and the mask's infinity of the other sign make a number that is not hidden."""
+    """An infinite score plus the mask's infinity of the other sign is a NaN; nothing hides it."""
     q = strategies.positive(seed, 1, 2, length, width)
     k, v = (strategies.normal(seed + i, 1, 2, length, width) for i in (1, 2))
     clean = causal_attention(*(on_tiles(device, t) for t in (q, k, v)))

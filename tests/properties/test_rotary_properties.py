@@ -1,4 +1,4 @@
-"""Rotary position embeddings are rotations: of nothing at position 0, and of a pair's plane else."""
+"""Rotary position embeddings are rotations of each pair's plane, by nothing at position 0."""
 
 import math
 
@@ -14,15 +14,15 @@ from tests.support.tensors import moved_to_cores, on_tiles, pair_matrix, read, r
 LENGTH = 128  # of the tables
 POSITIONS = st.integers(0, LENGTH - 1)
 
-# ttnn.experimental.rotary_embedding takes 32 and multiples of 64 (rotary_embedding_device_operation),
-# rotary_embedding_llama whole tiles.
+# ttnn.experimental.rotary_embedding takes 32 and multiples of 64
+# (rotary_embedding_device_operation), rotary_embedding_llama whole tiles.
 HALVES = st.sampled_from([32, 64, 128])
 PAIRS = st.sampled_from([32, 64, 96, 128])
 
 ULP = 2.0**-7  # of bfloat16, relative to the smallest number of an exponent
-# Products x * cos and y * sin are rounded after each of four phases, 1.57 units at most on all pairs
-# of significands, and their sum once more, 0.62 units (matrix unit, bfloat16 destination). The two
-# products together are at most sqrt(2) of the pair; cos and sin themselves are off by half a unit.
+# Products x * cos and y * sin are rounded after each of four phases, 1.57 units at most on all
+# pairs of significands, and their sum once more, 0.62 units (matrix unit, bfloat16 destination).
+# The two products together are at most sqrt(2) of the pair; cos and sin are off by half a unit.
 NORM_ERROR = (1.57 + 0.5) * math.sqrt(2) * ULP + 0.62 * ULP
 
 
