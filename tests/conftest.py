@@ -1,27 +1,26 @@
 """The trained checkpoint, its prompt and what Hugging Face computes from them, for all tiers."""
 
-import pathlib
-
 import pytest
 import torch
 import transformers
 
+from tests.support.checkpoint import CACHE_LENGTH, CHECKPOINT, PROMPT
+from tests.support.hf_reference import HfReference
 from ttnn_verify.huggingface import golden
-
-from .due import Due
-
-ASSETS = pathlib.Path(__file__).parent.parent / "assets"
-CHECKPOINT = ASSETS / "phi3-tiny"
-PROMPT = ASSETS / "prompts" / "kjv-heldout.txt"
-CACHE_LENGTH = 256  # positions of the caches that models and their parts are built with
 
 
 @pytest.fixture(scope="session")
 def hf_model():
-    """The checkpoint as Hugging Face runs it, in float32: the golden of every tier above the ops."""
+    """The checkpoint as Hugging Face runs it, in float32: golden of every tier above the ops."""
     return transformers.AutoModelForCausalLM.from_pretrained(
         CHECKPOINT, dtype=torch.float32, attn_implementation="eager"
     ).eval()
+
+
+@pytest.fixture(scope="session")
+def weights(hf_model):
+    """The checkpoint's, by Hugging Face's names."""
+    return hf_model.state_dict()
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +41,6 @@ def long_ids(prompt_ids):
 
 
 @pytest.fixture(scope="session")
-def due(hf_model, long_ids):
-    """What Hugging Face computed of the long text, and its noise."""
-    return Due(hf_model, golden.load(hf_model, long_ids))
+def hf_reference(hf_model, long_ids):
+    """What Hugging Face computes of the long text, exactly and with a device's roundings."""
+    return HfReference(hf_model, golden.load(hf_model, long_ids))

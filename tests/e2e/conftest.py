@@ -2,13 +2,10 @@
 
 import pytest
 
+from tests.support.checkpoint import CACHE_LENGTH, MODEL_FILE
 from ttnn_verify.huggingface import module_floors
 from ttnn_verify.huggingface.inputs import load_model_file
 from ttnn_verify.numerics import tolerance
-
-from ..conftest import ASSETS, CACHE_LENGTH
-
-MODEL_FILE = ASSETS.parent / "models/microsoft/Phi-3-mini-128k-instruct/n150/functional/model.py"
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +21,7 @@ def tt_model(build):
 
 
 @pytest.fixture(scope="session")
-def logits_limit(due):
+def logits_limit(hf_reference):
     """The relative L2 that logits may be off: what decides whether a choice was a near-tie."""
-    noise = module_floors.floor(due["logits"], due.noisy_stack("logits"))
+    noise = module_floors.floor(hf_reference["logits"], hf_reference.rounded_stack("logits"))
     return tolerance.K * noise.relative_l2

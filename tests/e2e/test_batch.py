@@ -1,4 +1,4 @@
-"""Several sequences at once are as each alone; prompts in pieces are as in one; a step is one program."""
+"""Sequences in a batch are as each alone; prompts in pieces as in one; a step is one program."""
 
 import pytest
 import torch
@@ -80,9 +80,9 @@ def test_as_many_rows_as_a_tile_has(hf_model, device, prompt_ids):
 
 @pytest.mark.parametrize("rows", [1, 3, MAX_BATCH])
 def test_the_last_positions_are_within_what_operands_hold(hf_model, device, prompt_ids, rows):
-    """A step by operations, a trace captured, and executed: the emulated device refuses what is not.
+    """A step by operations, a trace captured, and executed; the other rows are idle.
 
-    The other rows are idle.
+    The emulated device refuses a position that no operand holds.
     """
     model = build_model(hf_model, device, 256, batch=rows, trace=True)
     ids = prompt_ids.repeat(1, 2)[:, :256]

@@ -7,12 +7,11 @@ sequence is longer than `original_max_position_embeddings`.
 import pytest
 import torch
 
+from tests.support.checkpoint import CACHE_LENGTH
+from tests.support.checks import check
+from tests.support.hf_reference import HfReference
 from ttnn_verify.huggingface import accuracy, golden
 from ttnn_verify.numerics import metrics, tolerance
-
-from ..checking import check
-from ..conftest import CACHE_LENGTH
-from ..due import Due
 
 BEYOND = 44  # tokens of the longest prompt beyond the switch
 BEFORE, WRITTEN = 6, 14  # a text that crosses: tokens before the switch, tokens written
@@ -42,10 +41,17 @@ def test_a_prompt_takes_its_lengths_factors(
     beyond, switch, long_model, hf_model, text, record_property
 ):
     ids = text[:, : switch + beyond]
-    due = Due(hf_model, golden.load(hf_model, ids))
+    reference = HfReference(hf_model, golden.load(hf_model, ids))
     actual = long_model(ids).logits.float()
     case = f"S{switch + beyond}"
-    check("e2e.long_rope", case, due["logits"], due.noisy_stack("logits"), actual, record_property)
+    check(
+        "e2e.long_rope",
+        case,
+        reference["logits"],
+        reference.rounded_stack("logits"),
+        actual,
+        record_property,
+    )
 
 
 def test_a_text_that_crosses_the_switch_is_hugging_faces(

@@ -1,14 +1,13 @@
-"""The whole model on the trained checkpoint: prompts, tokens after them, one sequence after another."""
+"""The whole model on the trained checkpoint: prompts, tokens after them, a second sequence."""
 
 import pytest
 import torch
 import ttnn
 
 from model.cache import PAGE
+from tests.support.checkpoint import CACHE_LENGTH
+from tests.support.checks import check, check_row
 from ttnn_verify.numerics import tolerance
-
-from ..checking import check, check_row
-from ..conftest import CACHE_LENGTH
 
 LENGTHS = [*range(1, 71), 127, 128, 129, 254, 255]
 PAGES = CACHE_LENGTH // PAGE  # of a row of the batch
@@ -26,25 +25,27 @@ def decoded(model, ids, cache=None):
 
 @pytest.mark.parametrize("seq_len", LENGTHS)
 def test_a_prompt_of_any_length_and_the_token_after_it(
-    seq_len, tt_model, long_ids, due, record_property
+    seq_len, tt_model, long_ids, hf_reference, record_property
 ):
     """The last one is the last position that the cache has."""
-    expected, noisy = due["logits"], due.noisy_stack("logits")
+    expected, rounded = hf_reference["logits"], hf_reference.rounded_stack("logits")
     out = tt_model(long_ids[:, :seq_len])
     prompt, case = out.logits.float(), f"S{seq_len}"
-    check("e2e.prefill", case, expected[:, :seq_len], noisy[:, :seq_len], prompt, record_property)
+    check("e2e.prefill", case, expected[:, :seq_len], rounded[:, :seq_len], prompt, record_property)
     row = decoded(tt_model, long_ids[:, seq_len : seq_len + 1], out.past_key_values)
-    check_row("e2e.decode", f"P{seq_len}", expected, noisy, seq_len, row, record_property)
+    check_row("e2e.decode", f"P{seq_len}", expected, rounded, seq_len, row, record_property)
 
 
 @pytest.mark.parametrize("prompt", [0, 1, 33])
-def test_decode_continues_prefill(prompt, tt_model, long_ids, due, record_property):
+def test_decode_continues_prefill(prompt, tt_model, long_ids, hf_reference, record_property):
     """Token by token, from the first one or after a prompt, past the end of a tile."""
     end = prompt + 36
     cache = tt_model(long_ids[:, :prompt]).past_key_values if prompt else None
     actual = decoded(tt_model, long_ids[:, prompt:end], cache)
-    expected, noisy = (x[:, prompt:end] for x in (due["logits"], due.noisy_stack("logits")))
-    check("e2e.decode", f"P{prompt}-{end - 1}", expected, noisy, actual, record_property)
+    expected, rounded = (
+        x[:, prompt:end] for x in (hf_reference["logits"], hf_reference.rounded_stack("logits"))
+    )
+    check("e2e.decode", f"P{prompt}-{end - 1}", expected, rounded, actual, record_property)
 
 
 def test_a_second_sequence_is_as_from_a_fresh_model(build, tt_model, long_ids):
@@ -62,7 +63,7 @@ def both_ways(model, ids):
 
 
 def test_what_another_row_of_the_cache_holds_never_reaches_a_result(build, long_ids):
-    """A sequence has the first row of the batch; decode goes over both and leaves the other alone."""
+    """A sequence has the first row of the batch; decode goes over both, and keeps the other."""
     model = build(CACHE_LENGTH, batch=2)
     clean = both_ways(model, long_ids[:, :36])
     caches = [layer.attention.cache for layer in model.model.layers]
@@ -118,5 +119,5 @@ def test_sampling_follows_the_seed(tt_model, prompt_ids):
 
 
 def test_more_tokens_than_the_cache_has_are_refused(tt_model, prompt_ids):
-    with pytest.raises(ValueError, match="257.*256"):
+    with pytest.raises(ValueError, match=r"257.*256"):
         tt_model(prompt_ids.repeat(1, 2)[:, :257])

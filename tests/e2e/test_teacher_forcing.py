@@ -3,10 +3,9 @@
 import pytest
 import torch
 
+from tests.support.checks import check
 from ttnn_verify.huggingface import accuracy, module_floors
 from ttnn_verify.numerics import metrics, tolerance
-
-from ..checking import check
 
 NEW_TOKENS = 100
 
@@ -17,21 +16,23 @@ def reference(hf_model, prompt_ids):
 
 
 @pytest.fixture(scope="module")
-def noisy(hf_model, reference):
+def rounded(hf_model, reference):
     """[T, V]: the reference's logits with a device's roundings."""
     text = torch.cat((reference.prompt_ids, reference.tokens[None]), 1)[:, :-1]
     return module_floors.values(hf_model, text)["logits"][0, -len(reference.tokens) :]
 
 
 @pytest.mark.parametrize("way", ["prefill", "decode"])
-def test_teacher_forcing_agrees(way, tt_model, reference, noisy, record_property):
+def test_teacher_forcing_agrees(way, tt_model, reference, rounded, record_property):
     """One test for all that a score says, because a score takes seconds."""
     score = accuracy.score(tt_model, reference, prefill_decode=way == "decode")
     assert not score.nonfinite
     exact = reference.logits
-    check("e2e.teacher_forcing", way, exact[None], noisy[None], score.logits[None], record_property)
+    check(
+        "e2e.teacher_forcing", way, exact[None], rounded[None], score.logits[None], record_property
+    )
 
-    floor = module_floors.floor(exact, noisy)
+    floor = module_floors.floor(exact, rounded)
     defects = score.defects(tolerance.K * floor.relative_l2)
     assert not defects, "Hugging Face was sure:\n" + "\n".join(map(str, defects))
     assert not score.implausible, f"steps {score.implausible}: not among HF's first 100"
@@ -40,28 +41,29 @@ def test_teacher_forcing_agrees(way, tt_model, reference, noisy, record_property
     assert score.reference_top5 >= tolerance.TOP5_AGREEMENT, interval(score.reference_top5)
 
     least = tolerance.pcc_floor(
-        tolerance.K * floor.worst_row / metrics.compare(exact, noisy).spread
+        tolerance.K * floor.worst_row / metrics.compare(exact, rounded).spread
     )
     worst = int(score.pcc_steps.argmin())
     assert score.pcc_steps[worst] >= least, f"step {worst}: PCC {score.pcc_steps[worst]} of {least}"
 
     # the divergence is of second order in the error
-    allowed = tolerance.K**2 * float(metrics.kl(exact, noisy).mean())
+    allowed = tolerance.K**2 * float(metrics.kl(exact, rounded).mean())
     assert score.kl_steps.mean() <= allowed, f"KL {score.kl_steps.mean():.2g}, up to {allowed:.2g}"
 
-    change, allowed = perplexity_change(score, noisy)
+    change, allowed = perplexity_change(score, rounded)
     assert abs(change) <= allowed, f"log perplexity off by {change:.2g}, up to {allowed:.2g}"
 
 
-def perplexity_change(score, noisy):
+def perplexity_change(score, rounded):
     """log of the model's perplexity over the reference's, and how much the noise explains.
 
-    It is a mean over T steps; each may be off by K times the noise, independently of the others. Four
-    standard deviations of such a mean.
+    It is a mean over T steps; each may be off by K times the noise, independently of the others.
+    Four standard deviations of such a mean.
     """
     reference = score.reference
     exact, model, rounded = (
-        accuracy.nll(logits, reference.tokens) for logits in (reference.logits, score.logits, noisy)
+        accuracy.nll(logits, reference.tokens)
+        for logits in (reference.logits, score.logits, rounded)
     )
     deviation = (rounded - exact).square().mean().sqrt() * len(exact) ** -0.5
     return float((model - exact).mean()), float(4 * tolerance.K * deviation)

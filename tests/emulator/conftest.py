@@ -5,17 +5,11 @@ import pathlib
 import pytest
 
 import ttnn_emulator
-from ttnn_verify.pytest_plugins.device import BACKEND
-
-HERE = pathlib.Path(__file__).parent
+from tests.support.emulated import deselect_elsewhere
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.stash[BACKEND] == "emulated":
-        return
-    others = [item for item in items if HERE not in item.path.parents]
-    config.hook.pytest_deselected(items=[item for item in items if HERE in item.path.parents])
-    items[:] = others
+    deselect_elsewhere(pathlib.Path(__file__).parent, config, items)
 
 
 @pytest.fixture

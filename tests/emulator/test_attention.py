@@ -7,7 +7,8 @@ import torch
 import ttnn
 from transformers.models.phi3.modeling_phi3 import eager_attention_forward
 
-from tests.emulator.placing import bf16, contents, in_rows, on_cores, on_tiles, padded_with
+from tests.support.emulated import contents, fill_padding
+from tests.support.tensors import bf16_normal, in_rows, on_cores, on_tiles
 from ttnn_emulator.arithmetic.rounded import rounded_attention
 from ttnn_emulator.dispatch import NotEmulated
 from ttnn_verify.numerics.metrics import relative_l2
@@ -43,8 +44,8 @@ def causal(length):
 
 
 def qkv(batch, heads, kv_heads, length, width):
-    return bf16(batch, heads, length, width), *(
-        bf16(batch, kv_heads, length, width) for _ in range(2)
+    return bf16_normal(batch, heads, length, width), *(
+        bf16_normal(batch, kv_heads, length, width) for _ in range(2)
     )
 
 
@@ -76,8 +77,8 @@ def test_the_scale_that_is_given_is_used(device, scale):
 @pytest.mark.parametrize("shape", PROMPTS, ids=str)
 def test_without_a_causal_mask_every_key_is_seen_and_no_padding(device, shape):
     q, k, v = qkv(*shape)
-    k_tiles = padded_with(7.0, on_tiles(device, k))
-    v_tiles = padded_with(7.0, on_tiles(device, v))
+    k_tiles = fill_padding(7.0, on_tiles(device, k))
+    v_tiles = fill_padding(7.0, on_tiles(device, v))
     out = ttnn.to_torch(sdpa(on_tiles(device, q), k_tiles, v_tiles, is_causal=False)).float()
     assert relative_l2(eager(q, k, v), out) <= ROUNDED_ONCE
 
@@ -85,7 +86,7 @@ def test_without_a_causal_mask_every_key_is_seen_and_no_padding(device, shape):
 def test_a_mask_is_added_to_the_scaled_scores(device):
     q, k, v = qkv(2, 4, 2, 64, 64)
     for shape in [(1, 1, 64, 64), (2, 1, 64, 64), (2, 4, 64, 64)]:
-        mask = bf16(*shape, scale=3.0)
+        mask = bf16_normal(*shape, scale=3.0)
         out = run(sdpa, device, q, k, v, attn_mask=on_tiles(device, mask), is_causal=False)
         assert relative_l2(eager(q, k, v, bias=mask), out) <= ROUNDED_ONCE, shape
 
@@ -93,7 +94,7 @@ def test_a_mask_is_added_to_the_scaled_scores(device):
 def test_a_masks_own_padding_decides_whether_padding_keys_are_seen(device):
     q, k, v = qkv(1, 2, 2, 37, 64)
     for padding, seen in ((-torch.inf, 37), (0.0, 64)):
-        mask = padded_with(padding, on_tiles(device, torch.zeros(1, 1, 37, 37)))
+        mask = fill_padding(padding, on_tiles(device, torch.zeros(1, 1, 37, 37)))
         out = run(sdpa, device, q, k, v, attn_mask=mask, is_causal=False)
         keys, values = (torch.nn.functional.pad(t, (0, 0, 0, seen - 37)) for t in (k, v))
         assert relative_l2(eager(q, keys, values), out) <= ROUNDED_ONCE, padding
@@ -110,7 +111,7 @@ def test_a_sliding_window_hides_keys_further_away(device, window, is_causal):
 
 
 def test_a_sink_takes_its_share_of_every_query(device):
-    (q, k, v), sink = qkv(1, 4, 2, 64, 64), bf16(4, scale=8.0)
+    (q, k, v), sink = qkv(1, 4, 2, 64, 64), bf16_normal(4, scale=8.0)
     out = run(sdpa, device, q, k, v, attention_sink=on_tiles(device, sink.reshape(1, 4, 1, 1)))
     scores = (q @ k.repeat_interleave(2, 1).mT / 8).masked_fill(~causal(64), -torch.inf)
     sinks = (sink / 8).reshape(1, 4, 1, 1).expand(1, 4, 64, 1)  # scaled like a score
@@ -131,17 +132,21 @@ def test_values_in_padding_never_reach_a_result_and_keys_that_are_not_finite_do(
     for name, spoilt in {"q": False, "v": False, "k": True}.items():
         tensors = {"q": q, "k": k, "v": v}
         tensors = {n: on_tiles(device, t) for n, t in tensors.items()}
-        padded_with(float("nan"), tensors[name])
+        fill_padding(float("nan"), tensors[name])
         out = ttnn.to_torch(sdpa(*tensors.values())).float()
         assert torch.equal(out, clean) is not spoilt, name
 
 
 @pytest.mark.parametrize(
-    "heads, kv_heads, sharded", [(4, 4, True), (8, 2, False), (8, 2, True), (32, 32, True)]
+    ("heads", "kv_heads", "sharded"), [(4, 4, True), (8, 2, False), (8, 2, True), (32, 32, True)]
 )
 def test_every_user_decodes_at_its_own_position(device, heads, kv_heads, sharded):
     positions = [0, 31, 32, 95]
-    q, k, v = bf16(1, 4, heads, 96), bf16(4, kv_heads, 96, 96), bf16(4, kv_heads, 96, 96)
+    q, k, v = (
+        bf16_normal(1, 4, heads, 96),
+        bf16_normal(4, kv_heads, 96, 96),
+        bf16_normal(4, kv_heads, 96, 96),
+    )
     query = (on_cores if sharded else on_tiles)(device, q)
     keys, values = on_tiles(device, k), on_tiles(device, v)
     listed = sdpa_decode(query, keys, values, cur_pos=positions)
@@ -169,7 +174,7 @@ def test_decode_continues_prefill(device):
 
 
 def test_nothing_beyond_the_position_is_read(device):
-    q, k, v = bf16(1, 2, 4, 64), bf16(2, 2, 64, 64), bf16(2, 2, 64, 64)
+    q, k, v = bf16_normal(1, 2, 4, 64), bf16_normal(2, 2, 64, 64), bf16_normal(2, 2, 64, 64)
     clean = run(sdpa_decode, device, q, k, v, cur_pos=[20, 40])
     for cache in (k, v):
         cache[0, :, 21:], cache[1, :, 41:] = torch.nan, torch.nan
@@ -177,17 +182,18 @@ def test_nothing_beyond_the_position_is_read(device):
 
 
 def test_a_skipped_users_result_and_padding_heads_are_undefined(device):
-    q, k, v = bf16(1, 3, 4, 64), bf16(3, 2, 64, 64), bf16(3, 2, 64, 64)
+    q, k, v = bf16_normal(1, 3, 4, 64), bf16_normal(3, 2, 64, 64), bf16_normal(3, 2, 64, 64)
     positions = in_rows(device, torch.tensor([5, -1, 6]))
     out = sdpa_decode(*(on_tiles(device, t) for t in (q, k, v)), cur_pos_tensor=positions)
     result = ttnn.to_torch(out)
-    assert result[:, 1].isnan().all() and result[:, [0, 2]].isfinite().all()
+    assert result[:, 1].isnan().all()
+    assert result[:, [0, 2]].isfinite().all()
     assert contents(out)[:, :, 4:].isnan().all()
 
 
 def test_decode_with_a_mask_sees_the_whole_cache(device):
-    q, k, v = bf16(1, 2, 4, 64), bf16(2, 2, 64, 64), bf16(2, 2, 64, 64)
-    mask = bf16(2, 1, 4, 64, scale=20.0)
+    q, k, v = bf16_normal(1, 2, 4, 64), bf16_normal(2, 2, 64, 64), bf16_normal(2, 2, 64, 64)
+    mask = bf16_normal(2, 1, 4, 64, scale=20.0)
     out = run(sdpa_decode, device, q, k, v, is_causal=False, attn_mask=on_tiles(device, mask))
     # the kernel adds the mask before it scales
     bias = mask.transpose(1, 2) * 64**-0.5
@@ -196,15 +202,15 @@ def test_decode_with_a_mask_sees_the_whole_cache(device):
 
 
 def test_a_decode_mask_with_users_in_the_second_dimension_is_refused(device):
-    q, k, v = bf16(1, 2, 4, 64), bf16(2, 2, 64, 64), bf16(2, 2, 64, 64)
-    mask = on_tiles(device, bf16(1, 2, 4, 64))
+    q, k, v = bf16_normal(1, 2, 4, 64), bf16_normal(2, 2, 64, 64), bf16_normal(2, 2, 64, 64)
+    mask = on_tiles(device, bf16_normal(1, 2, 4, 64))
     with pytest.raises(NotEmulated, match=r"\[B, 1, N, C\]"):
         run(sdpa_decode, device, q, k, v, is_causal=False, attn_mask=mask)
 
 
 def test_a_sink_takes_its_share_in_decode(device):
-    q, k, v = bf16(1, 1, 4, 64), bf16(1, 2, 64, 64), bf16(1, 2, 64, 64)
-    sink = bf16(4, 32, scale=8.0)  # the first column counts
+    q, k, v = bf16_normal(1, 1, 4, 64), bf16_normal(1, 2, 64, 64), bf16_normal(1, 2, 64, 64)
+    sink = bf16_normal(4, 32, scale=8.0)  # the first column counts
     out = run(sdpa_decode, device, q, k, v, cur_pos=[40], attention_sink=on_tiles(device, sink))
     keys, values = (t[0, :, :41].repeat_interleave(2, 0) for t in (k, v))  # [N, T, D]
     scores = q[0, 0, :, None] @ keys.mT
@@ -213,8 +219,8 @@ def test_a_sink_takes_its_share_in_decode(device):
 
 
 def test_a_decode_sink_of_fewer_heads_goes_on_with_its_padding(device):
-    q, k, v = bf16(1, 1, 4, 64), bf16(1, 2, 64, 64), bf16(1, 2, 64, 64)
-    sink = bf16(2, 32, scale=8.0)
+    q, k, v = bf16_normal(1, 1, 4, 64), bf16_normal(1, 2, 64, 64), bf16_normal(1, 2, 64, 64)
+    sink = bf16_normal(2, 32, scale=8.0)
     short, padded = (
         run(sdpa_decode, device, q, k, v, cur_pos=[40], attention_sink=on_tiles(device, s))
         for s in (sink, torch.cat((sink, torch.zeros(2, 32))))
@@ -223,21 +229,21 @@ def test_a_decode_sink_of_fewer_heads_goes_on_with_its_padding(device):
 
 
 def test_a_decode_window_is_the_last_rows(device):
-    q, k, v = bf16(1, 1, 4, 64), bf16(1, 2, 96, 64), bf16(1, 2, 96, 64)
+    q, k, v = bf16_normal(1, 1, 4, 64), bf16_normal(1, 2, 96, 64), bf16_normal(1, 2, 96, 64)
     out = run(sdpa_decode, device, q, k, v, cur_pos=[70], sliding_window_size=32)
     expected = eager(q[:, 0, :, None], k[:, :, 39:71], v[:, :, 39:71])[:, :, 0]
     assert relative_l2(expected, out[0]) <= ROUNDED_ONCE
 
 
 def test_a_shared_cache_is_refused_because_its_output_has_one_user(device):
-    q, k, v = bf16(1, 3, 4, 64), bf16(1, 2, 64, 64), bf16(1, 2, 64, 64)
+    q, k, v = bf16_normal(1, 3, 4, 64), bf16_normal(1, 2, 64, 64), bf16_normal(1, 2, 64, 64)
     with pytest.raises(NotEmulated, match="of 3 users: TTNN plans an output for 1"):
         run(sdpa_decode, device, q, k, v, cur_pos=[5, 40, 5], share_cache=True)
 
 
 def paged(device, sequence, table, pages):
-    """A cache [P, K, 32, D] that holds sequences [B, K, T, D] at the pages of `table` [B, T / 32]."""
-    cache = bf16(pages, sequence.shape[1], 32, sequence.shape[-1])
+    """A cache [P, K, 32, D] of sequences [B, K, T, D] at the pages of `table` [B, T / 32]."""
+    cache = bf16_normal(pages, sequence.shape[1], 32, sequence.shape[-1])
     for user, row in enumerate(table):
         for i, page in enumerate(row):
             cache[page] = sequence[user, :, 32 * i : 32 * (i + 1)]
@@ -250,7 +256,7 @@ def paged(device, sequence, table, pages):
 )
 def test_pages_hold_what_a_contiguous_cache_does(device, table, positions):
     table = torch.tensor(table)
-    q, k, v = bf16(1, 2, 4, 64), bf16(2, 2, 96, 64), bf16(2, 2, 96, 64)
+    q, k, v = bf16_normal(1, 2, 4, 64), bf16_normal(2, 2, 96, 64), bf16_normal(2, 2, 96, 64)
     out = ttnn.transformer.paged_scaled_dot_product_attention_decode(
         on_tiles(device, q),
         *(paged(device, t, table, pages=8) for t in (k, v)),

@@ -11,9 +11,9 @@ import torch
 import ttnn
 
 import ttnn_emulator
+from tests.support.emulated import contents
+from tests.support.tensors import bf16_normal, in_rows, on_cores, on_tiles
 from ttnn_emulator.ops import creation, eltwise_unary, embedding, heads, kv_cache, movement, rotary
-
-from .placing import bf16, contents, in_rows, on_cores, on_tiles
 
 L1 = ttnn.L1_MEMORY_CONFIG
 SIX_BITS, NO_SIX_BITS = True, False
@@ -110,7 +110,7 @@ TILIZES = {
 
 
 def floats(source):
-    return torch.randn(64, 64) if source == ttnn.float32 else bf16(64, 64)
+    return torch.randn(64, 64) if source == ttnn.float32 else bf16_normal(64, 64)
 
 
 @pytest.mark.parametrize("to", BLOCK_FORMATS, ids=str)
@@ -131,7 +131,7 @@ def test_rows_tilized_into_a_block_format_are_packed(device, name, source, to):
 
 @pytest.mark.parametrize("name", COPIES)
 def test_a_copy_of_eight_bits_into_four_is_cut(device, name):
-    x = on_tiles(device, bf16(64, 64), ttnn.bfloat8_b)
+    x = on_tiles(device, bf16_normal(64, 64), ttnn.bfloat8_b)
     due = packed(ttnn.to_torch(x), ttnn.bfloat4_b)
     assert_is(COPIES[name](x, ttnn.bfloat4_b), due)
 
@@ -149,7 +149,7 @@ def test_a_typecast_rounds_once_to_eight_bits(device, source, to):
 
 @pytest.mark.parametrize("to", BLOCK_FORMATS, ids=str)
 def test_an_embedding_in_a_block_format_is_a_typecast_of_its_rows(device, to):
-    table = bf16(64, 64)
+    table = bf16_normal(64, 64)
     ids = in_rows(device, torch.arange(32)[None], ttnn.uint32)
     got = ttnn.embedding(
         ids, in_rows(device, table, ttnn.bfloat16), layout=ttnn.TILE_LAYOUT, dtype=to
@@ -212,16 +212,16 @@ UPDATES = ["update_cache", "paged_update_cache", "paged_fused_update_cache"]
 def test_a_row_of_a_cache_is_packed_and_the_others_stay(device, update, to, source, wide):
     if update == "update_cache" and to == ttnn.bfloat4_b:
         pytest.skip("TTNN takes no bfloat4_b cache here")
-    cache = on_tiles(device, bf16(4, 2, 64, 64), to)
+    cache = on_tiles(device, bf16_normal(4, 2, 64, 64), to)
     before = contents(cache).clone()
-    rows = torch.randn(1, 4, 2, 64) if source == ttnn.float32 else bf16(1, 4, 2, 64)
+    rows = torch.randn(1, 4, 2, 64) if source == ttnn.float32 else bf16_normal(1, 4, 2, 64)
     config = ttnn.WormholeComputeKernelConfig(fp32_dest_acc_en=wide)
     updated(update, device, cache, rows, source, config)
     before[:, :, 3] = packed(rows[0], to)
     assert_is(cache, before)
 
 
-@pytest.mark.parametrize("wide, due", [(False, 1.0), (True, NEXT)])
+@pytest.mark.parametrize(("wide", "due"), [(False, 1.0), (True, NEXT)])
 @pytest.mark.parametrize("update", UPDATES)
 def test_a_float32_row_reaches_a_bfloat16_cache_as_the_destination_is_wide(
     device, update, wide, due
@@ -241,7 +241,7 @@ def test_what_a_block_format_holds_is_packed_as_it_is(device, to):
     assert torch.equal(packed(held, to), held)
 
 
-# --- blocks that change ----------------------------------------------------------------------------
+# --- blocks that change --------------------------------------------------------------------------
 
 # Calls on a [1, 2, 64, 64] tensor of a block format, and the same of torch.
 MIXES = {
@@ -284,7 +284,7 @@ def test_a_sum_that_moves_into_a_row_is_packed_again_there(device):
 
 @pytest.mark.parametrize("name", ["max", "min"])
 def test_an_extreme_in_a_block_format_has_its_block_for_itself(device, name):
-    x = on_tiles(device, bf16(64, 64), ttnn.bfloat8_b)
+    x = on_tiles(device, bf16_normal(64, 64), ttnn.bfloat8_b)
     due = getattr(ttnn.to_torch(x), name)(-1, keepdim=True).values
     assert_is(getattr(ttnn, name)(x, -1, True), due)
 
@@ -293,7 +293,7 @@ def test_an_extreme_in_a_block_format_has_its_block_for_itself(device, name):
 NUMBER = 0.50390625
 
 
-@pytest.mark.parametrize("to, due", [(ttnn.bfloat8_b, 0.5), (ttnn.bfloat4_b, 0.5)], ids=str)
+@pytest.mark.parametrize(("to", "due"), [(ttnn.bfloat8_b, 0.5), (ttnn.bfloat4_b, 0.5)], ids=str)
 def test_padding_filled_with_a_number_is_a_typecast(device, to, due):
     x = on_tiles(device, torch.ones(37, 40), to)
     filled = contents(ttnn.fill_implicit_tile_padding(x, NUMBER))
@@ -303,18 +303,19 @@ def test_padding_filled_with_a_number_is_a_typecast(device, to, due):
 def test_a_number_beside_a_padded_tensor_is_a_typecast(device):
     x = on_tiles(device, torch.ones(32, 32), ttnn.bfloat8_b)
     padded = ttnn.to_torch(ttnn.pad(x, [(0, 32), (0, 32)], 1.9921875))
-    assert (padded[:, 32:] == 1.984375).all() and (padded[:32, :32] == 1).all()
+    assert (padded[:, 32:] == 1.984375).all()
+    assert (padded[:32, :32] == 1).all()
 
 
 # --- elementwise, rotary -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "name, to",
+    ("name", "to"),
     [(name, ttnn.bfloat8_b) for name in eltwise_unary.PLAIN] + [("exp", ttnn.bfloat4_b)],
 )
 def test_a_function_of_a_block_format_is_that_of_bfloat16_packed(device, name, to):
-    x = on_tiles(device, bf16(64, 64).abs() + 0.5, to)
+    x = on_tiles(device, bf16_normal(64, 64).abs() + 0.5, to)
     widened = on_tiles(device, ttnn.to_torch(x))
     function = getattr(ttnn, name)
     assert_is(function(x), packed(ttnn.to_torch(function(widened)), to))
@@ -323,7 +324,10 @@ def test_a_function_of_a_block_format_is_that_of_bfloat16_packed(device, name, t
 @pytest.mark.parametrize("to", BLOCK_FORMATS, ids=str)
 @pytest.mark.parametrize("name", ["add", "subtract", "multiply", "divide", "maximum", "where"])
 def test_two_operands_give_a_block_format_that_is_packed(device, name, to):
-    a, b = on_tiles(device, bf16(64, 64), to), on_tiles(device, bf16(64, 64).abs() + 2, to)
+    a, b = (
+        on_tiles(device, bf16_normal(64, 64), to),
+        on_tiles(device, bf16_normal(64, 64).abs() + 2, to),
+    )
     wide_a, wide_b = (on_tiles(device, ttnn.to_torch(t)) for t in (a, b))
     if name == "where":
         got, exact = ttnn.where(a, a, b), ttnn.where(wide_a, wide_a, wide_b)
@@ -338,7 +342,7 @@ def test_two_operands_give_a_block_format_that_is_packed(device, name, to):
 
 
 def test_a_fused_activation_leaves_its_operand_in_the_operand_s_format(device):
-    a, b = (on_tiles(device, bf16(64, 64), ttnn.bfloat8_b) for _ in range(2))
+    a, b = (on_tiles(device, bf16_normal(64, 64), ttnn.bfloat8_b) for _ in range(2))
     silu = [ttnn.UnaryOpType.SILU]
     fused = ttnn.multiply(a, b, input_tensor_b_activations=silu)
     assert torch.equal(contents(fused), contents(ttnn.multiply(a, ttnn.silu(b))))
@@ -348,15 +352,16 @@ def test_padding_shares_its_exponent_with_the_columns_of_its_block(device):
     """exp makes ones of zero padding; beside them exp(-6) is nothing in bfloat8_b."""
     x = on_tiles(device, torch.full((32, 40), -6.0), ttnn.bfloat8_b)
     result = ttnn.to_torch(ttnn.exp(x))
-    assert (result[:, :32] > 0).all() and (result[:, 32:] == 0).all()
+    assert (result[:, :32] > 0).all()
+    assert (result[:, 32:] == 0).all()
 
 
 @pytest.mark.parametrize("op", ["rotary_embedding", "rotary_embedding_hf"])
 def test_rotation_packs_its_products_in_the_tables_format(device, op):
     """Rotation with sin = 0 is a product with cos: packed in the tables' format, then in x's."""
-    x = on_tiles(device, bf16(1, 2, 64, 64), ttnn.bfloat8_b)
+    x = on_tiles(device, bf16_normal(1, 2, 64, 64), ttnn.bfloat8_b)
     zero = torch.zeros(1, 1, 64, 64)
-    cos = bf16(1, 1, 64, 64)
+    cos = bf16_normal(1, 1, 64, 64)
     rotate = getattr(ttnn.experimental, op)
     for table in (ttnn.bfloat16, ttnn.bfloat8_b):
         tables = on_tiles(device, cos, table), on_tiles(device, zero, table)
@@ -371,10 +376,10 @@ def test_rotation_packs_its_products_in_the_tables_format(device, op):
         assert_is(rotate(x, *tables), packed(due, ttnn.bfloat8_b))
 
 
-# --- made from a number ----------------------------------------------------------------------------
+# --- made from a number --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("to, due", [(ttnn.bfloat8_b, 1.0), (ttnn.bfloat4_b, 1.0)], ids=str)
+@pytest.mark.parametrize(("to", "due"), [(ttnn.bfloat8_b, 1.0), (ttnn.bfloat4_b, 1.0)], ids=str)
 def test_a_number_in_a_new_tensor_is_the_host_s(device, to, due):
     """full of 1 + 1/128, a tie: to even."""
     made = ttnn.full([32, 40], 1.0078125, dtype=to, layout=ttnn.TILE_LAYOUT, device=device)
@@ -388,7 +393,8 @@ def test_a_number_in_tiles_like_others_is_filled_in_by_a_kernel(device):
     assert (contents(ttnn.full_like(on_tiles(device, torch.ones(32, 40)), MIDDLE)) == 1).all()
     four = on_tiles(device, torch.ones(32, 40), ttnn.bfloat4_b)
     made = contents(ttnn.full_like(four, 1.2265625))
-    assert (made[:, :40] == 1.25).all() and (made[:, 40:] == 0).all()
+    assert (made[:, :40] == 1.25).all()
+    assert (made[:, 40:] == 0).all()
 
 
 # --- all of them ---------------------------------------------------------------------------------
@@ -443,16 +449,16 @@ def test_filled_caches_hold_the_blocks_of_the_input(device):
 # packer where some calls of the operation have one.
 ENCODERS = {
     "a compute kernel's packer": """assign clone copy experimental.broadcast_to expand
-        interleaved_to_sharded permute pad fill_implicit_tile_padding repeat repeat_interleave reshape
-        reshape_on_device sharded_to_interleaved squeeze tilize tilize_with_val_padding
-        tilize_with_zero_padding to_layout to_memory_config transpose unsqueeze view experimental.view
-        full_like ones_like zeros_like rand embedding experimental.nlp_create_qkv_heads
-        transformer.split_query_key_value_and_split_heads update_cache
-        kv_cache.update_cache_for_token_ experimental.paged_update_cache
+        interleaved_to_sharded permute pad fill_implicit_tile_padding repeat repeat_interleave
+        reshape reshape_on_device sharded_to_interleaved squeeze tilize tilize_with_val_padding
+        tilize_with_zero_padding to_layout to_memory_config transpose unsqueeze view
+        experimental.view full_like ones_like zeros_like rand embedding
+        experimental.nlp_create_qkv_heads transformer.split_query_key_value_and_split_heads
+        update_cache kv_cache.update_cache_for_token_ experimental.paged_update_cache
         experimental.paged_fused_update_cache experimental.rotary_embedding
         experimental.rotary_embedding_hf experimental.rotate_half""",
-    "nobody: tiles are copied as they lie": """chunk concat move reallocate reshard slice split stack
-        experimental.nlp_concat_heads transformer.concatenate_heads fill_cache
+    "nobody: tiles are copied as they lie": """chunk concat move reallocate reshard slice split
+        stack experimental.nlp_concat_heads transformer.concatenate_heads fill_cache
         kv_cache.fill_cache_for_user_ experimental.paged_fill_cache""",
     "the host": "full ones zeros",
     "nobody: nothing is written": "empty empty_like",

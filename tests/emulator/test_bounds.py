@@ -9,7 +9,7 @@ import torch
 import ttnn
 
 import ttnn_emulator
-from tests.emulator.placing import bf16, in_rows, on_cores, on_tiles
+from tests.support.tensors import bf16_normal, in_rows, on_cores, on_tiles
 
 experimental, transformer = ttnn.experimental, ttnn.transformer
 
@@ -42,7 +42,7 @@ def ints(device, numbers):
 
 
 def table(device, rows=8):
-    return in_rows(device, bf16(rows, 64), ttnn.bfloat16)
+    return in_rows(device, bf16_normal(rows, 64), ttnn.bfloat16)
 
 
 # --- look-ups ------------------------------------------------------------------------------------
@@ -97,23 +97,25 @@ LOOK_UPS = [
 
 def one_row_for_all(device, position):
     ttnn.update_cache(
-        on_tiles(device, bf16(2, 2, 64, 64)), on_tiles(device, bf16(1, 2, 32, 64)), position
+        on_tiles(device, bf16_normal(2, 2, 64, 64)),
+        on_tiles(device, bf16_normal(1, 2, 32, 64)),
+        position,
     )
 
 
 def listed_position(device, position):
-    cache = on_tiles(device, bf16(1, 2, 64, 64))
-    rows = on_cores(device, bf16(1, 1, 2, 64))
+    cache = on_tiles(device, bf16_normal(1, 2, 64, 64))
+    rows = on_cores(device, bf16_normal(1, 1, 2, 64))
     experimental.paged_update_cache(cache, rows, update_idxs=[position])
 
 
 def updated(device, positions, pages=None, heads=2):
     """Users' rows written into a cache of 64 rows, or of 8 pages."""
     users = len(positions)
-    cache = bf16(users, heads, 64, 64) if pages is None else bf16(8, heads, 32, 64)
+    cache = bf16_normal(users, heads, 64, 64) if pages is None else bf16_normal(8, heads, 32, 64)
     experimental.paged_update_cache(
         on_tiles(device, cache),
-        on_cores(device, bf16(1, users, 2, 64)),
+        on_cores(device, bf16_normal(1, users, 2, 64)),
         update_idxs_tensor=ints(device, positions),
         page_table=None if pages is None else ints(device, pages),
     )
@@ -136,8 +138,8 @@ def heads_written(device, heads):
 
 
 def fused(device, page):
-    caches = [on_tiles(device, bf16(8, 2, 32, 64)) for _ in range(2)]
-    rows = [on_cores(device, bf16(1, 2, 2, 64), first_row=n) for n in range(2)]
+    caches = [on_tiles(device, bf16_normal(8, 2, 32, 64)) for _ in range(2)]
+    rows = [on_cores(device, bf16_normal(1, 2, 2, 64), first_row=n) for n in range(2)]
     experimental.paged_fused_update_cache(
         caches[0],
         rows[0],
@@ -150,8 +152,8 @@ def fused(device, page):
 
 def filled(device, pages, user):
     experimental.paged_fill_cache(
-        on_tiles(device, bf16(8, 2, 32, 64)),
-        on_tiles(device, bf16(1, 2, 64, 64)),
+        on_tiles(device, bf16_normal(8, 2, 32, 64)),
+        on_tiles(device, bf16_normal(1, 2, 64, 64)),
         ints(device, pages),
         batch_idx_tensor=ints(device, [user]),
     )
@@ -206,15 +208,15 @@ CACHES = [
 
 
 def decoded(device, position):
-    q, k = bf16(1, 2, 4, 64), on_tiles(device, bf16(2, 2, 64, 64))
+    q, k = bf16_normal(1, 2, 4, 64), on_tiles(device, bf16_normal(2, 2, 64, 64))
     transformer.scaled_dot_product_attention_decode(
         on_tiles(device, q), k, k, cur_pos_tensor=ints(device, [3, position])
     )
 
 
 def masked(device, users):
-    q, k = bf16(1, 3, 4, 64), on_tiles(device, bf16(3, 2, 64, 64))
-    mask = on_tiles(device, bf16(users, 1, 4, 64))
+    q, k = bf16_normal(1, 3, 4, 64), on_tiles(device, bf16_normal(3, 2, 64, 64))
+    mask = on_tiles(device, bf16_normal(users, 1, 4, 64))
     transformer.scaled_dot_product_attention_decode(
         on_tiles(device, q), k, k, is_causal=False, attn_mask=mask
     )
@@ -223,9 +225,9 @@ def masked(device, users):
 def pages_decoded(device, pages, positions, values=8, k_chunk=32, **arguments):
     """Attention of users at positions over a cache of 8 pages of keys, and `values` of values."""
     transformer.paged_scaled_dot_product_attention_decode(
-        on_tiles(device, bf16(1, len(positions), 4, 64)),
-        on_tiles(device, bf16(8, 2, 32, 64)),
-        on_tiles(device, bf16(values, 2, 32, 64)),
+        on_tiles(device, bf16_normal(1, len(positions), 4, 64)),
+        on_tiles(device, bf16_normal(8, 2, 32, 64)),
+        on_tiles(device, bf16_normal(values, 2, 32, 64)),
         ints(device, pages),
         cur_pos_tensor=ints(device, positions),
         program_config=ttnn.SDPAProgramConfig(
@@ -258,9 +260,9 @@ def in_the_window(device, page):
 
 
 def chunk(device, pages, start):
-    cache = on_tiles(device, bf16(9, 2, 32, 64))
+    cache = on_tiles(device, bf16_normal(9, 2, 32, 64))
     transformer.chunked_scaled_dot_product_attention(
-        on_tiles(device, bf16(1, 2, 64, 64)),
+        on_tiles(device, bf16_normal(1, 2, 64, 64)),
         cache,
         cache,
         ints(device, [pages]),
@@ -344,7 +346,7 @@ ATTENTION = [
 
 def turned(device, copies):
     """Decode's rotation of three users, each on a core of its own."""
-    rows = (on_cores(device, bf16(1, 3, heads, 64)) for heads in (2, 1, 1))
+    rows = (on_cores(device, bf16_normal(1, 3, heads, 64)) for heads in (2, 1, 1))
     turn = on_cores(device, torch.eye(32).repeat(copies, 1)[None, None])
     experimental.rotary_embedding_llama(*rows, turn, is_decode_mode=True)
 
@@ -352,12 +354,12 @@ def turned(device, copies):
 def sliced(device, start):
     """32 of 64 rows, from a start that only the device knows."""
     starts, ends = (uint32(device, [0, 0, row, 0]) for row in (start, start + 32))
-    x = on_tiles(device, bf16(1, 1, 64, 64))
+    x = on_tiles(device, bf16_normal(1, 1, 64, 64))
     ttnn.slice(x, starts, ends, slice_dim=2, num_devices=2)
 
 
 def unpadded(device, last):
-    ttnn.untilize_with_unpadding(on_tiles(device, bf16(1, 1, 50, 64)), [0, 0, last, 63])
+    ttnn.untilize_with_unpadding(on_tiles(device, bf16_normal(1, 1, 50, 64)), [0, 0, last, 63])
 
 
 MOVEMENT = [

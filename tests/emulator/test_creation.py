@@ -4,7 +4,8 @@ import pytest
 import torch
 import ttnn
 
-from tests.emulator.placing import contents, on_tiles
+from tests.support.emulated import contents
+from tests.support.tensors import on_tiles
 
 SHAPE = (2, 3, 37, 50)
 TILE, ROWS = ttnn.TILE_LAYOUT, ttnn.ROW_MAJOR_LAYOUT
@@ -17,7 +18,7 @@ CONSTANTS = {
 KINDS = [(TILE, ttnn.bfloat16), (TILE, ttnn.float32), (ROWS, ttnn.int32), (ROWS, ttnn.uint32)]
 
 
-@pytest.mark.parametrize("layout, dtype", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize(("layout", "dtype"), KINDS, ids=lambda kind: kind.name)
 @pytest.mark.parametrize("name", CONSTANTS)
 def test_constant(name, layout, dtype, device):
     make, value = CONSTANTS[name]
@@ -27,7 +28,7 @@ def test_constant(name, layout, dtype, device):
 
 
 @pytest.mark.parametrize(
-    "make, value",
+    ("make", "value"),
     [
         (ttnn.zeros_like, 0),
         (ttnn.ones_like, 1),
@@ -37,7 +38,8 @@ def test_constant(name, layout, dtype, device):
 )
 def test_constant_like_another_tensor(make, value, device):
     made = make(on_tiles(device, torch.randn(SHAPE)))
-    assert tuple(made.shape) == SHAPE and (ttnn.to_torch(made) == value).all()
+    assert tuple(made.shape) == SHAPE
+    assert (ttnn.to_torch(made) == value).all()
 
 
 @pytest.mark.parametrize("dtype", [ttnn.bfloat16, ttnn.float32, ttnn.bfloat8_b, ttnn.uint32])
@@ -48,7 +50,7 @@ def test_unwritten_memory_does_not_pass_for_zeros(dtype, device):
 
 
 @pytest.mark.parametrize(
-    "arguments, values",
+    ("arguments", "values"),
     [((5,), range(5)), ((2, 5), range(2, 5)), ((0, 10, 3), range(0, 10, 3))],
     ids=str,
 )
@@ -67,6 +69,8 @@ def test_same_seed_same_numbers(device):
         ttnn.to_torch(ttnn.rand((64, 64), device, low=-1.0, high=3.0, seed=seed))
         for seed in (3, 3, 4)
     )
-    assert torch.equal(one, same) and not torch.equal(one, other)
-    assert one.min() >= -1 and one.max() <= 3
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert one.min() >= -1
+    assert one.max() <= 3
     assert abs(one.float().mean() - 1) < 0.1  # six standard errors of 4096 numbers

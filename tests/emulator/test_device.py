@@ -10,13 +10,10 @@ import torch
 import ttnn
 
 import ttnn_emulator
+from tests.support.tensors import on_tiles
 
 DTYPES = [ttnn.bfloat16, ttnn.bfloat8_b, ttnn.bfloat4_b, ttnn.float32]
 SHAPES = [(32, 32), (1, 1, 37, 80), (2, 3, 1, 96), (5, 33)]
-
-
-def on_tiles(device, values, dtype=ttnn.bfloat16):
-    return ttnn.from_torch(values, dtype=dtype, layout=ttnn.TILE_LAYOUT, device=device)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -73,7 +70,8 @@ def test_a_device_tensor_is_no_part_of_the_host_tensor_it_came_from(device):
     host = ttnn.from_torch(torch.ones(4, 32).bfloat16())
     moved = ttnn.to_device(host, device)
     ttnn.copy_host_to_device_tensor(ttnn.from_torch(torch.zeros(4, 32).bfloat16()), moved)
-    assert host.to_torch().sum() == 128 and ttnn.to_torch(moved).sum() == 0
+    assert host.to_torch().sum() == 128
+    assert ttnn.to_torch(moved).sum() == 0
 
 
 def test_copy_host_to_device_overwrites_in_place(device):
@@ -122,7 +120,7 @@ def test_an_operation_without_arithmetic_names_itself_and_its_tensors(device):
 def test_an_argument_without_arithmetic_is_named(device):
     tensor = on_tiles(device, torch.ones(32, 32))
     with pytest.raises(
-        ttnn_emulator.NotEmulated, match="'output_tile'.*ttnn_emulator/ops/matmul.py"
+        ttnn_emulator.NotEmulated, match=r"'output_tile'.*ttnn_emulator/ops/matmul.py"
     ):
         ttnn.matmul(tensor, tensor, output_tile=ttnn.Tile([32, 32]))
 
@@ -155,10 +153,11 @@ def test_ttnn_itself_refuses_mismatched_shapes(device):
 
 
 def test_ttnn_itself_runs_out_of_memory(device):
+    def zeros():
+        return ttnn.zeros((1, 32, 4096, 320), ttnn.bfloat16, ttnn.TILE_LAYOUT, device)
+
     with pytest.raises(RuntimeError, match="Out of Memory"):
-        held = []
-        for _ in range(400):  # 32 GiB, an n150 has 12
-            held.append(ttnn.zeros((1, 32, 4096, 320), ttnn.bfloat16, ttnn.TILE_LAYOUT, device))
+        [zeros() for _ in range(400)]  # 32 GiB, an n150 has 12
 
 
 def test_contents_go_when_their_buffers_go(device):
@@ -186,7 +185,8 @@ import torch
 import ttnn
 
 device = ttnn.open_device(device_id=0)
-a = ttnn.from_torch(torch.full((2, 3), 2.0), dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=device)
+twos = torch.full((2, 3), 2.0)
+a = ttnn.from_torch(twos, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=device)
 print(sys.argv[1:], float(ttnn.to_torch(ttnn.add(a, a)).sum()))
 ttnn.close_device(device)
 """

@@ -6,8 +6,8 @@ import ttnn
 from torch.nn import functional
 
 import ttnn_emulator
-from tests.emulator.placing import in_rows, on_tiles
-from tests.emulator.rounding import assert_rounded_once
+from tests.support.checks import assert_rounded_once
+from tests.support.tensors import in_rows, on_tiles
 
 SHAPE = (1, 2, 37, 80)
 
@@ -198,7 +198,7 @@ def test_dtype_decides_the_one_rounding(x, device):
 
 
 @pytest.mark.parametrize(
-    "to, due",
+    ("to", "due"),
     [
         (ttnn.float32, lambda x: x.float()),
         (ttnn.bfloat16, torch.clone),
@@ -222,9 +222,11 @@ PADDING = {"exp": 1.0, "sigmoid": 0.5, "relu": 0.0, "cos": 1.0}
 @pytest.mark.parametrize("name", PADDING)
 def test_kernel_runs_over_the_padding(name, x, device):
     held = getattr(ttnn, name)(on_tiles(device, x)).to_torch_with_padded_shape()
-    assert (held[..., 37:, :] == PADDING[name]).all() and (held[..., 80:] == PADDING[name]).all()
+    assert (held[..., 37:, :] == PADDING[name]).all()
+    assert (held[..., 80:] == PADDING[name]).all()
 
 
 def test_adding_a_scalar_leaves_it_in_the_padding(x, device):
     held = ttnn.add(on_tiles(device, x), 1.0).to_torch_with_padded_shape()
-    assert (held[..., 37:, :] == 1).all() and (held[..., 80:] == 1).all()
+    assert (held[..., 37:, :] == 1).all()
+    assert (held[..., 80:] == 1).all()

@@ -46,7 +46,7 @@ def test_a_recorded_setting_names_its_recordings(device):
 
 
 @pytest.mark.parametrize(
-    "config, setting, status",
+    ("config", "setting", "status"),
     [
         (None, "bf16, bf16 -> bf16; default config; several blocks of K", "recorded"),
         (
@@ -99,9 +99,10 @@ def test_every_function_that_is_not_followed_is_approximate(device, name):
 
 
 def test_recordings_do_not_make_an_approximation_exact(device):
-    """Float32 rounded once agrees with the recorded values of sinh; it is not what the kernel does."""
+    """Float32 rounded once equals the recorded values of sinh; it is not what the kernel does."""
     ttnn.sinh(put(device))
-    assert ttnn_emulator.last_evidence().recordings and of_last()[1] == "approximate"
+    assert ttnn_emulator.last_evidence().recordings
+    assert of_last()[1] == "approximate"
 
 
 def test_a_window_in_decode_attention_is_approximate(device):
@@ -111,7 +112,8 @@ def test_a_window_in_decode_attention_is_approximate(device):
     )
     setting, status = of_last()
     assert status == "approximate"
-    assert "window; " in setting and setting.endswith("a window of decode attention in float32")
+    assert "window; " in setting
+    assert setting.endswith("a window of decode attention in float32")
 
 
 def test_a_sharded_norm_is_computed_as_an_interleaved_one_and_says_so(device):
@@ -123,7 +125,8 @@ def test_a_sharded_norm_is_computed_as_an_interleaved_one_and_says_so(device):
     )
     x = put(device, memory_config=memory)
     ttnn.rms_norm(x, program_config=program, memory_config=memory)
-    assert of_last()[1] == "approximate" and "sharded as if interleaved" in of_last()[0]
+    assert of_last()[1] == "approximate"
+    assert "sharded as if interleaved" in of_last()[0]
 
 
 def test_a_setting_with_an_unequal_recording_is_not_recorded():

@@ -45,7 +45,7 @@ def run(*arguments):
 
 
 @pytest.mark.parametrize(
-    "arguments, sentence",
+    ("arguments", "sentence"),
     [
         (["--recordings", "nowhere"], "nowhere has no index.json; give a folder of recordings."),
         (["--family", "poetry"], "no recordings of poetry; there are binary, cache,"),
@@ -63,7 +63,7 @@ def test_bad_input_is_told_in_a_sentence(arguments, sentence, capsys):
 
 
 @pytest.mark.parametrize(
-    "chosen, tables", [([], ["first", "second"]), (["--set", "second"], ["second"])]
+    ("chosen", "tables"), [([], ["first", "second"]), (["--set", "second"], ["second"])]
 )
 def test_each_set_has_a_table_of_its_own(chosen, tables):
     told = run("--family", "embedding", *chosen)
@@ -101,7 +101,8 @@ def test_a_call_that_cannot_be_made_is_told_and_not_met(tmp_path, device):
     results, refusals = fidelity.measure([case], device)
     assert refusals == ["tiny: no call is known for 'ttnn.hyperbole'; add it to CALLS."]
     lines, kept = fidelity.table(results)
-    assert not kept and lines[1].endswith("not met")
+    assert not kept
+    assert lines[1].endswith("not met")
 
 
 def test_a_call_that_ttnn_refuses_is_told_without_its_backtrace(tmp_path, device):
@@ -109,7 +110,8 @@ def test_a_call_that_ttnn_refuses_is_told_without_its_backtrace(tmp_path, device
     case = record(tmp_path, "ttnn.matmul", "matmul", {}, a=a, b=b, out0=out)
     [(_, figures, _)], [sentence] = fidelity.measure([case], device)
     assert figures.refused == 1
-    assert sentence.startswith("tiny: TT_FATAL") and "backtrace" not in sentence
+    assert sentence.startswith("tiny: TT_FATAL")
+    assert "backtrace" not in sentence
 
 
 # --- figures -------------------------------------------------------------------------------------
@@ -173,7 +175,7 @@ def test_a_share_below_one_is_never_shown_as_all(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "dtype, ours, theirs, apart",
+    ("dtype", "ours", "theirs", "apart"),
     [
         ("bfloat16", 1.0078125, 1.0, 1.0),
         ("bfloat16", 1.0, 0.99609375, 1.0),

@@ -4,7 +4,8 @@ import pytest
 import torch
 import ttnn
 
-from tests.emulator.placing import bf16, contents, on_cores, on_tiles, padded_with
+from tests.support.emulated import contents, fill_padding
+from tests.support.tensors import bf16_normal, on_cores, on_tiles
 from ttnn_emulator.dispatch import NotEmulated
 
 SPLITS = [  # batch, sequence, heads, kv heads, head_dim
@@ -21,9 +22,9 @@ def split(fused, heads, kv_heads):
     return [p.unflatten(-1, (-1, width)).transpose(1, 2) for p in parts]
 
 
-@pytest.mark.parametrize("batch, sequence, heads, kv_heads, width", SPLITS)
+@pytest.mark.parametrize(("batch", "sequence", "heads", "kv_heads", "width"), SPLITS)
 def test_split_is_a_view_and_a_transpose(device, batch, sequence, heads, kv_heads, width):
-    fused = bf16(batch, sequence, (heads + 2 * kv_heads) * width)
+    fused = bf16_normal(batch, sequence, (heads + 2 * kv_heads) * width)
     expected = split(fused, heads, kv_heads)
     counts = {"num_heads": heads, "num_kv_heads": kv_heads}
     for name, got in {
@@ -38,9 +39,9 @@ def test_split_is_a_view_and_a_transpose(device, batch, sequence, heads, kv_head
             assert torch.equal(ttnn.to_torch(tensor).float(), part), name
 
 
-@pytest.mark.parametrize("batch, sequence, heads, kv_heads, width", SPLITS)
+@pytest.mark.parametrize(("batch", "sequence", "heads", "kv_heads", "width"), SPLITS)
 def test_separate_keys_and_values_split_alike(device, batch, sequence, heads, kv_heads, width):
-    fused = bf16(batch, sequence, (heads + 2 * kv_heads) * width)
+    fused = bf16_normal(batch, sequence, (heads + 2 * kv_heads) * width)
     q, k, v = split(fused, heads, kv_heads)
     query, rest = fused[..., : heads * width], fused[..., heads * width :]
     got = ttnn.experimental.nlp_create_qkv_heads(
@@ -54,7 +55,7 @@ def test_separate_keys_and_values_split_alike(device, batch, sequence, heads, kv
 
 
 def test_tied_values_are_the_keys(device):
-    query, shared = bf16(1, 1, 32, 4 * 64), bf16(1, 1, 32, 2 * 64)
+    query, shared = bf16_normal(1, 1, 32, 4 * 64), bf16_normal(1, 1, 32, 2 * 64)
     _, k, v = ttnn.experimental.nlp_create_qkv_heads(
         on_tiles(device, query),
         on_tiles(device, shared),
@@ -68,9 +69,9 @@ def test_tied_values_are_the_keys(device):
     assert torch.equal(ttnn.to_torch(v).float(), expected)
 
 
-@pytest.mark.parametrize("batch, sequence, heads, kv_heads, width", SPLITS)
+@pytest.mark.parametrize(("batch", "sequence", "heads", "kv_heads", "width"), SPLITS)
 def test_joining_undoes_splitting(device, batch, sequence, heads, kv_heads, width):
-    fused = bf16(batch, 1, sequence, (heads + 2 * kv_heads) * width)
+    fused = bf16_normal(batch, 1, sequence, (heads + 2 * kv_heads) * width)
     q, _, _ = ttnn.experimental.nlp_create_qkv_heads(
         on_tiles(device, fused), num_heads=heads, num_kv_heads=kv_heads
     )
@@ -80,7 +81,7 @@ def test_joining_undoes_splitting(device, batch, sequence, heads, kv_heads, widt
 
 
 def test_padding_rows_are_carried_along(device):
-    fused = padded_with(7.0, on_tiles(device, bf16(1, 1, 37, 6 * 64)))
+    fused = fill_padding(7.0, on_tiles(device, bf16_normal(1, 1, 37, 6 * 64)))
     q, k, v = ttnn.experimental.nlp_create_qkv_heads(
         fused, num_heads=2, num_kv_heads=2, transpose_k_heads=False
     )
@@ -90,7 +91,7 @@ def test_padding_rows_are_carried_along(device):
 
 @pytest.mark.parametrize("users", [1, 4, 32])
 def test_decode_heads_of_every_user_fill_a_tile_of_their_own(device, users):
-    fused = bf16(1, 1, users, 3 * 4 * 96)
+    fused = bf16_normal(1, 1, users, 3 * 4 * 96)
     got = ttnn.experimental.nlp_create_qkv_heads_decode(
         on_tiles(device, fused), num_heads=4, num_kv_heads=4
     )
@@ -100,7 +101,7 @@ def test_decode_heads_of_every_user_fill_a_tile_of_their_own(device, users):
 
 
 def test_joined_decode_heads_have_32_rows_and_only_the_users_are_written(device):
-    values = bf16(1, 4, 8, 64)
+    values = bf16_normal(1, 4, 8, 64)
     out = ttnn.experimental.nlp_concat_heads_decode(on_cores(device, values), num_heads=8)
     rows = ttnn.to_torch(out).float()[0, 0]
     assert torch.equal(rows[:4], values[0].flatten(1))
@@ -108,6 +109,6 @@ def test_joined_decode_heads_have_32_rows_and_only_the_users_are_written(device)
 
 
 def test_heads_that_end_within_a_tile_are_refused(device):
-    fused = on_tiles(device, bf16(1, 1, 32, 3 * 2 * 80))
+    fused = on_tiles(device, bf16_normal(1, 1, 32, 3 * 2 * 80))
     with pytest.raises(NotEmulated, match="80 columns"):
         ttnn.experimental.nlp_create_qkv_heads(fused, num_heads=2)

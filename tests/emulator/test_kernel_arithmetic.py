@@ -7,11 +7,11 @@ import torch
 import ttnn
 
 import ttnn_emulator
+from tests.support.emulated import contents, fill_padding
+from tests.support.tensors import on_cores, on_tiles
 from ttnn_emulator.arithmetic.exact import exact
 from ttnn_emulator.arithmetic.rounded import rounded
 from ttnn_emulator.ops.common import padding
-
-from .placing import contents, on_cores, on_tiles, padded_with
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_both_arithmetics_have_the_same_functions():
 
 def test_an_unknown_arithmetic_is_refused(device):
     with (
-        pytest.raises(ValueError, match="'exact'.*kernel, rounded"),
+        pytest.raises(ValueError, match=r"'exact'.*kernel, rounded"),
         ttnn_emulator.reckoning("exact"),
     ):
         pass
@@ -148,11 +148,12 @@ def test_the_silu_of_a_linear_sees_rounded_sums(x, w):
 )
 def test_padding_is_what_the_kernel_makes_of_zeros(operation, left, device):
     y = contents(operation(on_tiles(device, torch.randn(1, 1, 37, 80))))
-    assert (y[..., 37:, :] == left).all() and (y[..., 80:] == left).all()
+    assert (y[..., 37:, :] == left).all()
+    assert (y[..., 80:] == left).all()
 
 
 def test_padding_rows_are_computed_where_they_hold_something(w, device):
-    x = padded_with(7.0, on_tiles(device, torch.randn(1, 1, 37, 1024)))
+    x = fill_padding(7.0, on_tiles(device, torch.randn(1, 1, 37, 1024)))
     y = contents(ttnn.linear(x, w))
     clean = contents(ttnn.linear(on_tiles(device, torch.full((1, 1, 64, 1024), 7.0)), w))
     assert torch.equal(y[0, 0, 37:], clean[0, 0, :27])
@@ -185,7 +186,7 @@ def test_rows_that_nothing_wrote_stay_recognisable(w, device):
 def test_attention_reads_padding_of_k_that_is_infinite(device):
     q, k, v = (on_tiles(device, torch.randn(1, 1, 37, 64)) for _ in range(3))
     clean = ttnn.transformer.scaled_dot_product_attention(q, k, v, is_causal=True)
-    padded_with(float("inf"), k)
+    fill_padding(float("inf"), k)
     dirty = ttnn.transformer.scaled_dot_product_attention(q, k, v, is_causal=True)
     assert not torch.equal(ttnn.to_torch(clean), ttnn.to_torch(dirty))
 

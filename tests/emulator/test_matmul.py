@@ -5,8 +5,9 @@ import torch
 import ttnn
 from torch.nn import functional
 
-from tests.emulator.placing import contents, on_tiles, padded_with
-from tests.emulator.rounding import assert_rounded_once
+from tests.support.checks import assert_rounded_once
+from tests.support.emulated import contents, fill_padding
+from tests.support.tensors import on_tiles
 from ttnn_emulator.arithmetic.exact.matrix.matrix_plan import Product
 from ttnn_emulator.arithmetic.rounded import rounded
 
@@ -173,8 +174,8 @@ def test_given_output_and_configs(device):
 def test_padding_of_operands_is_not_read(device):
     a, b = normal(1, 1, 37, 80), normal(80, 50)
     ta, tb = on_tiles(device, a), on_tiles(device, b)
-    padded_with(float("nan"), ta)
-    padded_with(float("nan"), tb)
+    fill_padding(float("nan"), ta)
+    fill_padding(float("nan"), tb)
     y = ttnn.matmul(ta, tb)
     assert_rounded_once(y, *exact(a, b))
     assert (contents(y)[..., 50:] == 0).all()
@@ -183,7 +184,7 @@ def test_padding_of_operands_is_not_read(device):
 @pytest.mark.parametrize("padding", [0.0, 7.0])
 def test_padding_rows_of_the_left_operand_give_rows(padding, device):
     a, b = normal(1, 1, 37, 96), normal(96, 64)
-    y = ttnn.matmul(padded_with(padding, on_tiles(device, a)), on_tiles(device, b))
+    y = ttnn.matmul(fill_padding(padding, on_tiles(device, a)), on_tiles(device, b))
     due = torch.full((27, 96), padding).double() @ b.double()
     got = contents(y)[0, 0, 37:].double()
     assert ((got - due).abs() <= due.abs() * 2.0**-8 + 1e-4).all()

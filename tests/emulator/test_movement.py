@@ -5,7 +5,8 @@ import torch
 import ttnn
 from torch.nn import functional
 
-from tests.emulator.placing import contents, on_tiles, padded_with
+from tests.support.emulated import contents, fill_padding
+from tests.support.tensors import on_tiles
 
 SHAPE = (2, 3, 37, 80)
 TILE, ROWS = ttnn.TILE_LAYOUT, ttnn.ROW_MAJOR_LAYOUT
@@ -92,7 +93,7 @@ def read(tensor, dtype):
     return host.view(torch.int32) if dtype == ttnn.uint32 else host
 
 
-@pytest.mark.parametrize("layout, dtype", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize(("layout", "dtype"), KINDS, ids=lambda kind: kind.name)
 @pytest.mark.parametrize("name", MOVES)
 def test_move_is_exact(name, layout, dtype, device):
     ours, theirs = MOVES[name]
@@ -107,7 +108,7 @@ def test_padding_never_reaches_the_values(name, device):
     ours, theirs = MOVES[name]
     x = values(ttnn.bfloat16)
     tensor = on_tiles(device, x)
-    padded_with(float("nan"), tensor)
+    fill_padding(float("nan"), tensor)
     assert torch.equal(ttnn.to_torch(ours(tensor)), theirs(x))
 
 
@@ -177,7 +178,8 @@ def test_tile_padding_holds_the_value_asked_for(name, device):
 def test_untilize_with_unpadding_keeps_up_to_the_end_it_is_given(device):
     x = torch.randn(1, 1, 37, 80).bfloat16()
     rows = ttnn.untilize_with_unpadding(on_tiles(device, x), (0, 0, 30, 63))
-    assert rows.layout == ROWS and torch.equal(ttnn.to_torch(rows), x[:, :, :31, :64])
+    assert rows.layout == ROWS
+    assert torch.equal(ttnn.to_torch(rows), x[:, :, :31, :64])
 
 
 HEIGHT = ((1, 8, 32, 96), ttnn.CoreGrid(x=8, y=1), ttnn.ShardStrategy.HEIGHT)

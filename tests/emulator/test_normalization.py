@@ -5,8 +5,9 @@ import torch
 import ttnn
 from torch.nn import functional
 
-from tests.emulator.placing import contents, in_rows, on_tiles, padded_with
-from tests.emulator.rounding import assert_rounded_once
+from tests.support.checks import assert_rounded_once
+from tests.support.emulated import contents, fill_padding
+from tests.support.tensors import in_rows, on_tiles
 
 WIDTH = 96
 
@@ -73,14 +74,15 @@ def test_default_epsilon_is_ttnns(name, device):
 
 def test_norm_does_not_read_padding(x, device):
     tensor = on_tiles(device, x[..., :80])
-    padded_with(float("nan"), tensor)
+    fill_padding(float("nan"), tensor)
     y = ttnn.rms_norm(tensor, epsilon=1e-5)
     assert_rounded_once(y, rms(x[..., :80].double()))
 
 
 def test_zero_padding_stays_zero_in_a_norm(x, device):
     y = ttnn.rms_norm(on_tiles(device, x[..., :80]), epsilon=1e-5)
-    assert (contents(y)[..., 37:, :] == 0).all() and (contents(y)[..., 80:] == 0).all()
+    assert (contents(y)[..., 37:, :] == 0).all()
+    assert (contents(y)[..., 80:] == 0).all()
 
 
 @pytest.mark.parametrize("dim", [-1, -2, 1])
@@ -94,7 +96,7 @@ def test_softmax_in_place(x, device):
     assert_rounded_once(tensor, x.double().softmax(-1))
 
 
-@pytest.mark.parametrize("numeric_stable, finite", [(True, True), (False, False)])
+@pytest.mark.parametrize(("numeric_stable", "finite"), [(True, True), (False, False)])
 def test_only_the_stable_softmax_takes_large_values(numeric_stable, finite, device):
     x = torch.full((1, 1, 32, 32), 200.0)  # exp(200) is beyond float32
     y = ttnn.to_torch(ttnn.softmax(on_tiles(device, x), -1, numeric_stable=numeric_stable))

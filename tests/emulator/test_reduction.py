@@ -4,8 +4,9 @@ import pytest
 import torch
 import ttnn
 
-from tests.emulator.placing import in_rows, on_tiles, padded_with
-from tests.emulator.rounding import assert_rounded_once
+from tests.support.checks import assert_rounded_once
+from tests.support.emulated import fill_padding
+from tests.support.tensors import in_rows, on_tiles
 
 REFERENCES = {
     "sum": torch.sum,
@@ -48,7 +49,7 @@ def test_scalar_multiplies_the_result(x, device):
 @pytest.mark.parametrize("padding", [7.0, float("nan")])
 def test_padding_is_not_read(name, padding, x, device):
     tensor = on_tiles(device, x)
-    padded_with(padding, tensor)
+    fill_padding(padding, tensor)
     y = getattr(ttnn, name)(tensor, dim=-1, keepdim=True)
     due = REFERENCES[name](x.double(), -1, keepdim=True)
     assert_rounded_once(y, due, x.double().abs().sum(-1, keepdim=True))
@@ -59,7 +60,8 @@ def test_argmax_is_the_first_of_equals(place, device):
     x = torch.zeros(1, 1, 32, 64)
     x[..., 5] = x[..., 40] = 1
     found = ttnn.argmax(place(device, x, ttnn.bfloat16), dim=-1)
-    assert found.dtype == ttnn.uint32 and (ttnn.to_torch(found).long() == 5).all()
+    assert found.dtype == ttnn.uint32
+    assert (ttnn.to_torch(found).long() == 5).all()
 
 
 def test_argmax_of_everything_counts_flat(x, device):

@@ -112,7 +112,7 @@ def test_rounded_arithmetic_moves_the_same_values(device, case):
 
 
 def rounds_once(case):
-    """Whether float32 rounded once must be nearer to exact: not what padding or infinities decide."""
+    """Whether float32 rounded once must be nearer to exact: not if padding or infinities decide."""
     return (
         exact(case) is not None
         and case.tensors["out0"]["dtype"] in ("bfloat16", "float32")
@@ -170,12 +170,12 @@ def case():
 
 
 def test_an_unknown_op_is_refused(case, device):
-    with pytest.raises(NotReplayable, match="no call is known for 'ttnn.hyperbole'"):
+    with pytest.raises(NotReplayable, match=r"no call is known for 'ttnn\.hyperbole'"):
         replay(dataclasses.replace(case, op="ttnn.hyperbole"), device)
 
 
 def test_an_unknown_attribute_is_refused(case, device):
-    with pytest.raises(NotReplayable, match="does not know the attributes {'mood': 'sad'}"):
+    with pytest.raises(NotReplayable, match=r"does not know the attributes \{'mood': 'sad'\}"):
         replay(dataclasses.replace(case, attributes={"mood": "sad"}), device)
 
 

@@ -5,7 +5,14 @@ import torch
 import ttnn
 from transformers.models.phi3.modeling_phi3 import apply_rotary_pos_emb
 
-from tests.emulator.placing import bf16, on_cores, on_tiles
+from tests.support.tensors import (
+    bf16_normal,
+    on_cores,
+    on_tiles,
+    pair_matrix,
+    pairs_together,
+    rotary_tables,
+)
 from ttnn_emulator.dispatch import NotEmulated
 from ttnn_verify.numerics.metrics import relative_l2
 from ttnn_verify.numerics.tolerance import bf16_relative_l2
@@ -14,20 +21,9 @@ from ttnn_verify.numerics.tolerance import bf16_relative_l2
 ROUNDED_ONCE = bf16_relative_l2(1)
 
 
-def tables(length, width, interleaved=False):
+def tables(length, width, pairs=False):
     """cos and sin [1, 1, C, D], as bf16 holds them, of halves or of pairs that lie together."""
-    frequencies = 10000.0 ** (-torch.arange(0, width, 2) / width)
-    angles = torch.arange(length)[:, None] * frequencies
-    angles = angles.repeat_interleave(2, -1) if interleaved else torch.cat((angles, angles), -1)
-    return [t.bfloat16().float()[None, None] for t in (angles.cos(), angles.sin())]
-
-
-def pair_matrix():
-    """[1, 1, 32, 32]: (x0, x1) -> (-x1, x0) for each pair of columns, applied from the right."""
-    turn = torch.zeros(32, 32)
-    even = torch.arange(0, 32, 2)
-    turn[even + 1, even], turn[even, even + 1] = -1.0, 1.0
-    return turn[None, None]
+    return [table.bfloat16().float() for table in rotary_tables(length, width, pairs)]
 
 
 def huggingface(x, cos, sin):
@@ -35,14 +31,8 @@ def huggingface(x, cos, sin):
     return apply_rotary_pos_emb(x, x, cos, sin)[0]
 
 
-def pairs_together(x):
-    """The columns of two halves, brought together as pairs."""
-    first, second = x.chunk(2, -1)
-    return torch.stack((first, second), -1).flatten(-2)
-
-
 @pytest.mark.parametrize(
-    "op, shape",
+    ("op", "shape"),
     [
         ("rotary_embedding", (1, 4, 37, 64)),
         ("rotary_embedding", (2, 2, 32, 128)),
@@ -52,7 +42,7 @@ def pairs_together(x):
     ],
 )
 def test_halves_are_hugging_faces(device, op, shape):
-    x, (cos, sin) = bf16(*shape), tables(128, shape[-1])
+    x, (cos, sin) = bf16_normal(*shape), tables(128, shape[-1])
     out = getattr(ttnn.experimental, op)(*(on_tiles(device, t) for t in (x, cos, sin)))
     sequence = shape[-2]
     expected = huggingface(x, cos[0, :, :sequence], sin[0, :, :sequence])
@@ -60,14 +50,14 @@ def test_halves_are_hugging_faces(device, op, shape):
 
 
 def test_a_token_index_rotates_all_rows_by_one_position(device):
-    x, (cos, sin) = bf16(1, 1, 32, 64), tables(128, 64)
+    x, (cos, sin) = bf16_normal(1, 1, 32, 64), tables(128, 64)
     out = ttnn.experimental.rotary_embedding(*(on_tiles(device, t) for t in (x, cos, sin)), 77)
     expected = huggingface(x, cos[0, :, 77:78], sin[0, :, 77:78])
     assert relative_l2(expected, ttnn.to_torch(out).float()) <= ROUNDED_ONCE
 
 
 def test_the_result_has_the_padded_sequence_as_its_logical_shape(device):
-    x, (cos, sin) = bf16(1, 2, 37, 64), tables(64, 64)
+    x, (cos, sin) = bf16_normal(1, 2, 37, 64), tables(64, 64)
     out = ttnn.experimental.rotary_embedding(*(on_tiles(device, t) for t in (x, cos, sin)))
     assert tuple(out.shape) == (1, 2, 64, 64)
     assert not ttnn.to_torch(out)[:, :, 37:].any(), "the input's padding was zero"
@@ -76,8 +66,8 @@ def test_the_result_has_the_padded_sequence_as_its_logical_shape(device):
 @pytest.mark.parametrize("width", [64, 96, 128])
 @pytest.mark.parametrize("sequence", [37, 64])
 def test_pairs_are_hugging_faces_with_columns_brought_together(device, sequence, width):
-    x, halves = bf16(1, 4, sequence, width), tables(128, width)
-    cos, sin = tables(128, width, interleaved=True)
+    x, halves = bf16_normal(1, 4, sequence, width), tables(128, width)
+    cos, sin = tables(128, width, pairs=True)
     out = ttnn.experimental.rotary_embedding_llama(
         *(on_tiles(device, t) for t in (pairs_together(x), cos, sin, pair_matrix()))
     )
@@ -86,22 +76,23 @@ def test_pairs_are_hugging_faces_with_columns_brought_together(device, sequence,
 
 
 def test_tiles_beyond_the_tables_become_zero(device):
-    x, (cos, sin) = bf16(1, 2, 96, 64), tables(64, 64, interleaved=True)
+    x, (cos, sin) = bf16_normal(1, 2, 96, 64), tables(64, 64, pairs=True)
     out = ttnn.experimental.rotary_embedding_llama(
         *(on_tiles(device, t) for t in (x, cos, sin, pair_matrix()))
     )
-    assert ttnn.to_torch(out)[:, :, :64].any() and not ttnn.to_torch(out)[:, :, 64:].any()
+    assert ttnn.to_torch(out)[:, :, :64].any()
+    assert not ttnn.to_torch(out)[:, :, 64:].any()
 
 
 def of_users(positions, width):
-    """cos and sin [1, B, 1, D] of users at different positions, and the same for halves [1, B, D]."""
-    pairs = [t[:, 0, positions, None] for t in tables(128, width, interleaved=True)]
+    """cos and sin [1, B, 1, D] of users at several positions, and the same for halves [1, B, D]."""
+    pairs = [t[:, 0, positions, None] for t in tables(128, width, pairs=True)]
     return pairs, [t[0, :, positions] for t in tables(128, width)]
 
 
 @pytest.mark.parametrize("width", [64, 96])
 def test_decode_rotates_every_user_by_its_own_position(device, width):
-    x = bf16(1, 3, 4, width)
+    x = bf16_normal(1, 3, 4, width)
     (cos, sin), halves = of_users([0, 17, 100], width)
     turn = pair_matrix().repeat(1, 1, 3, 1)
     out = ttnn.experimental.rotary_embedding_llama(
@@ -112,7 +103,7 @@ def test_decode_rotates_every_user_by_its_own_position(device, width):
 
 
 def test_decode_by_halves_rotates_every_user_by_its_own_position(device):
-    x = bf16(1, 3, 4, 64)
+    x = bf16_normal(1, 3, 4, 64)
     halves = [t[0, :, [0, 17, 100]] for t in tables(128, 64)]
     out = ttnn.experimental.rotary_embedding_hf(
         *(on_cores(device, t) for t in (x, *(h[:, :, None] for h in halves))), is_decode_mode=True
@@ -122,7 +113,7 @@ def test_decode_by_halves_rotates_every_user_by_its_own_position(device):
 
 
 def test_queries_and_keys_rotate_at_once(device):
-    queries, keys = bf16(1, 2, 8, 64), bf16(1, 2, 2, 64)
+    queries, keys = bf16_normal(1, 2, 8, 64), bf16_normal(1, 2, 2, 64)
     (cos, sin), _ = of_users([5, 90], 64)
     turn = pair_matrix().repeat(1, 1, 2, 1)
     got = ttnn.experimental.rotary_embedding_llama_fused_qk(
@@ -139,7 +130,7 @@ def test_queries_and_keys_rotate_at_once(device):
 
 
 def on_cores_of_both(device, values):
-    """What the fused op reads: 32 rows each on two cores of the first row, then on two of the second."""
+    """What the fused op reads: 32 rows each on two cores of the first row, then of the second."""
     cores = ttnn.CoreRangeSet({ttnn.CoreRange(ttnn.CoreCoord(0, 0), ttnn.CoreCoord(1, 1))})
     shard = ttnn.ShardSpec(cores, [32, values.shape[-1]], ttnn.ShardOrientation.ROW_MAJOR)
     return ttnn.from_torch(
@@ -154,7 +145,7 @@ def on_cores_of_both(device, values):
 
 
 def test_transformation_matrices_that_differ_between_cores_are_refused(device):
-    x, ((cos, sin), _) = bf16(1, 2, 4, 64), of_users([5, 90], 64)
+    x, ((cos, sin), _) = bf16_normal(1, 2, 4, 64), of_users([5, 90], 64)
     turn = torch.cat((pair_matrix(), -pair_matrix()), 2)
     with pytest.raises(NotEmulated, match="differ"):
         ttnn.experimental.rotary_embedding_llama(
@@ -163,6 +154,6 @@ def test_transformation_matrices_that_differ_between_cores_are_refused(device):
 
 
 def test_half_rotation_only_moves_and_negates(device):
-    x = bf16(1, 2, 37, 64)
+    x = bf16_normal(1, 2, 37, 64)
     out = ttnn.to_torch(ttnn.experimental.rotate_half(on_tiles(device, x))).float()
     assert torch.equal(out, torch.cat((-x[..., 32:], x[..., :32]), -1))

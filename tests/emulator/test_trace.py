@@ -78,7 +78,7 @@ def test_what_lies_where_a_trace_writes_is_overwritten(device, capture):
 
 
 @pytest.mark.parametrize(
-    "call, sentence",
+    ("call", "sentence"),
     [
         (lambda x: ttnn.to_torch(x), "Reads are not supported"),
         (lambda x: x.to_torch_with_padded_shape(), "Reads are not supported"),

@@ -1,6 +1,6 @@
 """Faults of the device's kernels: norms, elementwise functions, moving data.
 
-The op tier is due for every one of them.
+The op tier must catch every one of them.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """Faults of the device's kernels: heads, rotary embeddings, attention, caches.
 
-The op tier is due for every one of them. B batch, S sequence, N heads, K kv heads, D head_dim,
+The op tier must catch every one of them. B batch, S sequence, N heads, K kv heads, D head_dim,
 C cache length.
 """
 
@@ -102,7 +102,7 @@ def cos_for_sin(rotary):
 
 
 def neighbours_paired(rotary):
-    """Columns 2 i and 2 i + 1 are turned together, as Meta's weights want it, not i and i + D / 2."""
+    """Columns 2 i and 2 i + 1 are rotated together, as in Meta's weights, not i and i + D / 2."""
 
     def faulty(x, cos, sin):
         x = x.float()

@@ -86,7 +86,7 @@ def arithmetic(function, change):
 
 
 def argument(name, change):
-    """A change of a function: its keyword argument `name` becomes `change(value)`, None if unset."""
+    """A change of a function: its keyword `name` becomes `change(value)`; value None if unset."""
 
     def of(function):
         def faulty(*args, **kwargs):

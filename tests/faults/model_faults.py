@@ -1,6 +1,6 @@
 """Faults in how the model is put together of layers that are right by themselves.
 
-The whole model is due. S sequence, H hidden, V vocabulary.
+Only the whole model shows them. S sequence, H hidden, V vocabulary.
 """
 
 import contextlib

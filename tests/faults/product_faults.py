@@ -1,4 +1,4 @@
-"""Faults of the device's matrix products. The op tier is due for every one of them.
+"""Faults of the device's matrix products. The op tier must catch every one of them.
 
 M, K, N sides of a product [M, K] by [K, N].
 """

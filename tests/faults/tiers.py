@@ -12,12 +12,13 @@ from model.config import ModelConfig
 from model.phi3 import RMSNorm
 from model.rope import RotaryEmbedding
 from model.weights import DeviceWeights
-from tests.checking import check
-from tests.layers import test_layers
-from tests.layers.parts import place, rotated
-from tests.ops import test_ops
-from tests.ops.checking import check as check_op
+from tests.layers import layer_checks
+from tests.layers.parts import rotated
+from tests.ops.op_checks import check as check_op
+from tests.ops.op_checks import check_repeats
 from tests.ops.table import OPS
+from tests.support.checks import check
+from tests.support.tensors import on_tiles
 from ttnn_verify.huggingface import module_floors
 from ttnn_verify.numerics import metrics, tolerance
 
@@ -50,7 +51,7 @@ def fails(run, request):
 
 
 def op_checks(fault):
-    """All calls of the fault's ops, the likely one first; a single one if a higher tier is due."""
+    """All calls of the fault's ops, the likely one first; one alone if a higher tier must."""
     checks = [check for name in fault.ops for check in _checks_of(OPS[name])]
     checks.sort(key=lambda check: fault.sample not in check[0])
     return checks if fault.tier == "ops" else checks[:1]
@@ -58,7 +59,7 @@ def op_checks(fault):
 
 def _checks_of(op):
     calls = [(f"{op.name}-{s.id}", _of_op(check_op, op, s)) for s in op.samples + op.references]
-    twice = _of_op(test_ops.test_same_call_gives_same_bits, op, op.samples[0])
+    twice = _of_op(check_repeats, op, op.samples[0])
     return [*calls, (f"{op.name}-twice", twice)]
 
 
@@ -69,16 +70,15 @@ def _of_op(function, op, sample):
 # --- layers --------------------------------------------------------------------------------------
 
 
-def _test(function, **parameters):
-    """A test of another module, called with its parameters and fixtures; it records nothing."""
-    parameters["record_property"] = None
+def _of_first_layer(layer_check, at):
+    """(name, run) of a layer check, for a prompt of `at` rows or the row at position `at`."""
 
     def run(request):
-        names = function.__code__.co_varnames[: function.__code__.co_argcount]
-        fixtures = {n: request.getfixturevalue(n) for n in names if n not in parameters}
-        function(**parameters, **fixtures)
+        layer_check(
+            0, at, request.getfixturevalue("parts"), request.getfixturevalue("hf_reference")
+        )
 
-    return function.__name__.removeprefix("test_"), run
+    return layer_check.__name__, run
 
 
 def long_rope(request):
@@ -90,29 +90,29 @@ def long_rope(request):
     tables = hf_model.model.rotary_emb(x, torch.arange(longest)[None])
     cos, sin = (table[:, :rows] for table in tables)
     expected, _ = apply_rotary_pos_emb(x, x, cos, sin)
-    noisy, _ = module_floors.rope(x, x, cos, sin)
+    rounded, _ = module_floors.rope(x, x, cos, sin)
     rope = RotaryEmbedding(config.rope, config.head_dim, 1, longest, device)
     actual = rotated(rope, x, device, long=rope.is_long(longest))
-    check("layers.rotation", "long", expected, noisy, actual)
+    check("layers.rotation", "long", expected, rounded, actual)
 
 
 def small_rms_norm(request):
-    """Rows whose mean of squares is as small as epsilon, as padding's and a first layer's can be."""
+    """Rows whose mean of squares is as small as epsilon, as in padding or a first layer."""
     hf_model, device = (request.getfixturevalue(name) for name in ("hf_model", "device"))
     hidden, eps = hf_model.config.hidden_size, hf_model.config.rms_norm_eps
     x = (torch.randn(1, 32, hidden) * eps**0.5).bfloat16().float()
     weights = DeviceWeights({"ones": torch.ones(hidden)}, device)
     theirs, ours = Phi3RMSNorm(hidden, eps), RMSNorm(weights, "ones", eps)
-    actual = ttnn.to_torch(ours(place(x[None], device)))[0].float()
+    actual = ttnn.to_torch(ours(on_tiles(device, x[None])))[0].float()
     check("layers.rms_norm", "small", theirs(x).detach(), module_floors.run(theirs, x), actual)
 
 
 LAYER_CHECKS = [
-    _test(test_layers.test_rms_norm, i=0, seq_len=33),
-    _test(test_layers.test_mlp, i=0, seq_len=33),
-    _test(test_layers.test_attention_prefill, i=0, seq_len=33),
-    _test(test_layers.test_attention_decode, i=0, position=33),
-    _test(test_layers.test_decoder_layer, i=0, seq_len=33),
+    _of_first_layer(layer_checks.rms_norm, 33),
+    _of_first_layer(layer_checks.mlp, 33),
+    _of_first_layer(layer_checks.attention_prefill, 33),
+    _of_first_layer(layer_checks.attention_decode, 33),
+    _of_first_layer(layer_checks.decoder_layer, 33),
     ("long_rope", long_rope),
     ("small_rms_norm", small_rms_norm),
 ]

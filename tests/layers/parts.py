@@ -14,8 +14,8 @@ from model.phi3 import Chunk, DecoderLayer, Phi3, Step, ints
 from model.precision import PRECISIONS
 from model.rope import RotaryEmbedding, pairs
 from model.weights import DeviceWeights
-
-from ..conftest import CACHE_LENGTH
+from tests.support.checkpoint import CACHE_LENGTH
+from tests.support.tensors import on_tiles
 
 
 class Parts:
@@ -57,13 +57,13 @@ class Parts:
 
     def attention_at(self, i, x, position):
         """Of x's row at `position` alone, `[1, 1, H]`, after the rows before it."""
-        attention, before = self.layer(i).attention, misled(x, position)
+        attention, before = self.layer(i).attention, with_stale_rows(x, position)
         attention.prefill(self._prompt(before), self._chunk(before))
         return self._host(attention.decode(self._token(x, position), self._step(position)), 1)
 
     def output_at(self, i, x, position):
         """As `attention_at`, of the whole layer."""
-        layer, before = self.layer(i), misled(x, position)
+        layer, before = self.layer(i), with_stale_rows(x, position)
         layer.prefill(self._prompt(before), self._chunk(before))
         return self._host(layer.decode(self._token(x, position), self._step(position)), 1)
 
@@ -120,10 +120,10 @@ class Parts:
     def _token(self, x, position):
         """The row of x at a position as a decode step's input, [1, 1, 1, H] in L1."""
         token = x[None, :, position : position + 1]
-        return place(token, self.device, memory_config=ttnn.L1_MEMORY_CONFIG)
+        return on_tiles(self.device, token, memory_config=ttnn.L1_MEMORY_CONFIG)
 
     def _place(self, x, **where):
-        return place(x, self.device, **where)
+        return on_tiles(self.device, x, **where)
 
     def _chunk(self, x):
         """Where the rows of x [1, S, H] stand: at the beginning, in the only row of the batch."""
@@ -138,10 +138,6 @@ class Parts:
     def _host(self, y, seq_len):
         """[1, 1, S padded, H] on the device -> [1, S, H] float32."""
         return ttnn.to_torch(y)[0, :, :seq_len].float()
-
-
-def place(x, device, **where):
-    return ttnn.from_torch(x, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=device, **where)
 
 
 def one_core(width):
@@ -160,12 +156,12 @@ def rotated(rope, x, device, long=False):
     filled = torch.nn.functional.pad(x[..., order], (0, 0, 0, -x.shape[2] % TILE))
     rows = [rope.row(position, long) for position in range(filled.shape[2])]
     cos_sin = rope.prefill_rows(ints([rows], ttnn.uint32, device))
-    y = ttnn.to_torch(rope.prefill(place(filled, device), cos_sin))[:, :, : x.shape[2]]
+    y = ttnn.to_torch(rope.prefill(on_tiles(device, filled), cos_sin))[:, :, : x.shape[2]]
     return y[..., order.argsort()].float()
 
 
-def misled(x, position):
-    """The rows of x `[1, S, H]` before `position`, then others: what a cache may hold from before.
+def with_stale_rows(x, position):
+    """The rows of x `[1, S, H]` before `position`, then others: what an earlier text may have left.
 
     A decode step must write its own row over one of them and look at none. They end with the tile
     after the position's, or with the cache.

@@ -1,15 +1,13 @@
-"""Each part of the model, fed with Hugging Face's own input, against Hugging Face's own output.
-
-Attention is causal: the golden of a short prompt is the beginning of a long one's, and that of a
-token decoded at a position is the row at that position.
-"""
+"""Each part of the model by itself against Hugging Face: see `layer_checks`."""
 
 import pytest
 import torch
 
 from model.rope import cos_sin, pairs
+from tests.support.checks import check, check_equal, check_row
 
-from ..checking import check, check_equal, check_row
+from . import layer_checks
+from .layer_checks import compare_rows
 
 LENGTHS = [1, 5, 31, 32, 33, 64, 97, 127, 128, 155, 256]
 POSITIONS = [0, 1, 31, 32, 33, 127, 254, 255]
@@ -23,95 +21,98 @@ some_layers = pytest.mark.parametrize("i", LAYERS)
 
 
 @every_length
-def test_embedding(seq_len, parts, due, record_property):
-    actual = parts.embedding(due.golden.tokens[:, :seq_len])
+def test_embedding(seq_len, parts, hf_reference, record_property):
+    actual = parts.embedding(hf_reference.golden.tokens[:, :seq_len])
     check_equal(
-        "layers.embedding", f"S{seq_len}", due["embedding"][:, :seq_len], actual, record_property
+        "layers.embedding",
+        f"S{seq_len}",
+        hf_reference["embedding"][:, :seq_len],
+        actual,
+        record_property,
     )
 
 
 @every_length
 @some_layers
-def test_rms_norm(i, seq_len, parts, due, record_property):
-    actual = parts.input_norm(i, due[f"layers.{i}.input"][:, :seq_len])
-    compare_rows(
-        "layers.input_norm", f"layers.{i}.input_norm", seq_len, due, actual, record_property
-    )
+def test_rms_norm(i, seq_len, parts, hf_reference, record_property):
+    layer_checks.rms_norm(i, seq_len, parts, hf_reference, record_property)
 
 
 @every_length
 @some_layers
-def test_mlp(i, seq_len, parts, due, record_property):
-    actual = parts.mlp(i, due[f"layers.{i}.post_norm"][:, :seq_len])
-    compare_rows("layers.mlp", f"layers.{i}.down", seq_len, due, actual, record_property)
+def test_mlp(i, seq_len, parts, hf_reference, record_property):
+    layer_checks.mlp(i, seq_len, parts, hf_reference, record_property)
 
 
 @every_length
 @some_layers
-def test_attention_prefill(i, seq_len, parts, due, record_property):
-    actual = parts.attention(i, due[f"layers.{i}.input_norm"][:, :seq_len])
-    compare_rows("layers.attention", f"layers.{i}.o_proj", seq_len, due, actual, record_property)
+def test_attention_prefill(i, seq_len, parts, hf_reference, record_property):
+    layer_checks.attention_prefill(i, seq_len, parts, hf_reference, record_property)
 
 
 @every_position
 @some_layers
-def test_attention_decode(i, position, parts, due, record_property):
-    actual = parts.attention_at(i, due[f"layers.{i}.input_norm"], position)
-    compare_row("layers.attention", f"layers.{i}.o_proj", position, due, actual, record_property)
+def test_attention_decode(i, position, parts, hf_reference, record_property):
+    layer_checks.attention_decode(i, position, parts, hf_reference, record_property)
 
 
 @every_length
 @some_layers
-def test_decoder_layer(i, seq_len, parts, due, record_property):
-    actual = parts.output(i, due[f"layers.{i}.input"][:, :seq_len])
-    compare_rows(
-        "layers.decoder_layer", f"layers.{i}.output", seq_len, due, actual, record_property
-    )
+def test_decoder_layer(i, seq_len, parts, hf_reference, record_property):
+    layer_checks.decoder_layer(i, seq_len, parts, hf_reference, record_property)
 
 
 @every_position
 @some_layers
-def test_decoder_layer_decode(i, position, parts, due, record_property):
-    actual = parts.output_at(i, due[f"layers.{i}.input"], position)
-    compare_row(
-        "layers.decoder_layer", f"layers.{i}.output", position, due, actual, record_property
-    )
+def test_decoder_layer_decode(i, position, parts, hf_reference, record_property):
+    layer_checks.decoder_layer_decode(i, position, parts, hf_reference, record_property)
 
 
 @every_length
-def test_norm_and_head(seq_len, parts, due, record_property):
-    actual = parts.norm_and_head(due["layers.3.output"][:, :seq_len])
-    compare_rows("layers.norm_and_head", "logits", seq_len, due, actual, record_property)
+def test_norm_and_head(seq_len, parts, hf_reference, record_property):
+    actual = parts.norm_and_head(hf_reference["layers.3.output"][:, :seq_len])
+    compare_rows("layers.norm_and_head", "logits", seq_len, hf_reference, actual, record_property)
 
 
 @every_length
 @pytest.mark.parametrize("of", ["q", "k"])
-def test_rotation(of, seq_len, parts, due, record_property):
+def test_rotation(of, seq_len, parts, hf_reference, record_property):
     name = f"layers.0.{of}"
-    actual = parts.rotated(due[name + "_unrotated"][:, :, :seq_len])
-    expected, noisy = due[name][:, :, :seq_len], due.noisy(name)[:, :, :seq_len]
-    check("layers.rotation", f"prefill-{name}-S{seq_len}", expected, noisy, actual, record_property)
+    actual = parts.rotated(hf_reference[name + "_unrotated"][:, :, :seq_len])
+    expected, rounded = (
+        hf_reference[name][:, :, :seq_len],
+        hf_reference.rounded(name)[:, :, :seq_len],
+    )
+    check(
+        "layers.rotation", f"prefill-{name}-S{seq_len}", expected, rounded, actual, record_property
+    )
 
 
 @every_position
-def test_rotation_of_a_token(position, parts, due, record_property):
+def test_rotation_of_a_token(position, parts, hf_reference, record_property):
     names = "layers.0.q", "layers.0.k"
-    heads = [due[name + "_unrotated"][:, :, position] for name in names]
+    heads = [hf_reference[name + "_unrotated"][:, :, position] for name in names]
     for name, actual in zip(names, parts.rotated_at(*heads, position), strict=True):
         case, actual = f"decode-{name}-P{position}", actual[:, :, None]
         check_row(
-            "layers.rotation", case, due[name], due.noisy(name), position, actual, record_property
+            "layers.rotation",
+            case,
+            hf_reference[name],
+            hf_reference.rounded(name),
+            position,
+            actual,
+            record_property,
         )
 
 
 @pytest.mark.parametrize("length", [1, 31, 32, 33, 255, 256, 257, 1024])
-def test_rope_tables(length, parts, due):
+def test_rope_tables(length, parts, hf_reference):
     """Computed on the host in float32, by the same steps as Hugging Face's: the same bits.
 
     Hugging Face takes the long factors from the first position beyond original_max_position.
     """
     rope, head_dim = parts.config.rope, parts.config.head_dim
-    theirs = due.hf_model.model.rotary_emb(torch.zeros(1), torch.arange(length)[None])
+    theirs = hf_reference.hf_model.model.rotary_emb(torch.zeros(1), torch.arange(length)[None])
     ours = cos_sin(rope, head_dim, length > rope.original_max_position, length)
     for name, expected, actual in zip(("cos", "sin"), theirs, ours, strict=True):
         expected = expected[0][:, pairs(head_dim)]
@@ -120,24 +121,29 @@ def test_rope_tables(length, parts, due):
 
 @pytest.mark.parametrize("layers", [1, 2, 3, 4])
 def test_error_grows_through_a_stack_as_its_roundings_do(
-    layers, stack_outputs, due, record_property
+    layers, stack_outputs, hf_reference, record_property
 ):
-    """A layer amplifies the error it is handed; as much as in Hugging Face's own modules, rounded."""
+    """A layer amplifies the error it is given: as much as Hugging Face's own modules, rounded."""
     name = f"layers.{layers - 1}.output"
-    expected, noisy = due[name], due.noisy_stack(name)
+    expected, rounded = hf_reference[name], hf_reference.rounded_stack(name)
     check(
-        "layers.stack", f"of-{layers}", expected, noisy, stack_outputs[layers - 1], record_property
+        "layers.stack",
+        f"of-{layers}",
+        expected,
+        rounded,
+        stack_outputs[layers - 1],
+        record_property,
     )
 
 
 @pytest.fixture(scope="module")
-def stack_outputs(parts, due):
-    return parts.stack(due["layers.0.input"])
+def stack_outputs(parts, hf_reference):
+    return parts.stack(hf_reference["layers.0.input"])
 
 
 @pytest.mark.parametrize("seq_len", [33, 155])
-def test_filling_rows_never_reach_a_result(seq_len, parts, due):
-    x = due["layers.0.input_norm"][:, :seq_len]
+def test_filling_rows_never_reach_a_result(seq_len, parts, hf_reference):
+    x = hf_reference["layers.0.input_norm"][:, :seq_len]
     filled = torch.nn.functional.pad(x, (0, 0, 0, -seq_len % 32), value=100.0)
     dirty = parts.attention(0, filled)[:, :seq_len]
     assert torch.equal(parts.attention(0, x), dirty)
@@ -147,51 +153,30 @@ def test_filling_rows_never_reach_a_result(seq_len, parts, due):
 
 
 @pytest.mark.parametrize("seq_len", WIDE_LENGTHS)
-def test_wide_decoder_layer(seq_len, wide_parts, wide_due, record_property):
-    actual = wide_parts.output(0, wide_due["layers.0.input"][:, :seq_len])
-    compare_rows(
-        "layers.decoder_layer", "layers.0.output", seq_len, wide_due, actual, record_property
-    )
+def test_wide_decoder_layer(seq_len, wide_parts, wide_reference, record_property):
+    layer_checks.decoder_layer(0, seq_len, wide_parts, wide_reference, record_property)
 
 
 @pytest.mark.parametrize("position", WIDE_POSITIONS)
-def test_wide_attention_decode(position, wide_parts, wide_due, record_property):
-    actual = wide_parts.attention_at(0, wide_due["layers.0.input_norm"], position)
-    compare_row("layers.attention", "layers.0.o_proj", position, wide_due, actual, record_property)
+def test_wide_attention_decode(position, wide_parts, wide_reference, record_property):
+    layer_checks.attention_decode(0, position, wide_parts, wide_reference, record_property)
 
 
-def test_wide_parts(wide_parts, wide_due, record_property):
+def test_wide_parts(wide_parts, wide_reference, record_property):
     """The residual adds hide an update's error in a layer's output; each part by itself."""
-    for part, run, fed, name in (
+    for part, run, input_name, name in (
         ("input_norm", wide_parts.input_norm, "input", "input_norm"),
         ("attention", wide_parts.attention, "input_norm", "o_proj"),
         ("mlp", wide_parts.mlp, "post_norm", "down"),
     ):
-        actual = run(0, wide_due[f"layers.0.{fed}"][:, :33])
-        compare_rows(f"layers.{part}", f"layers.0.{name}", 33, wide_due, actual, record_property)
+        actual = run(0, wide_reference[f"layers.0.{input_name}"][:, :33])
+        compare_rows(
+            f"layers.{part}", f"layers.0.{name}", 33, wide_reference, actual, record_property
+        )
 
 
-def test_wide_norm_and_head(wide_parts, wide_due, record_property):
-    actual = wide_parts.norm_and_head(wide_due["layers.0.output"][:, :33])
+def test_wide_norm_and_head(wide_parts, wide_reference, record_property):
+    actual = wide_parts.norm_and_head(wide_reference["layers.0.output"][:, :33])
     compare_rows(
-        "layers.norm_and_head", "logits", actual.shape[1], wide_due, actual, record_property
+        "layers.norm_and_head", "logits", actual.shape[1], wide_reference, actual, record_property
     )
-
-
-def compare_rows(part, name, seq_len, due, actual, record):
-    """The first rows of a name, as a prefill of that length computes them."""
-    expected, noisy = due[name][:, :seq_len], due.noisy(name)[:, :seq_len]
-    check(
-        part,
-        f"{due.hf_model.config.hidden_size}-{name}-S{seq_len}",
-        expected,
-        noisy,
-        actual,
-        record,
-    )
-
-
-def compare_row(part, name, position, due, actual, record):
-    """One row of a name, as a decode step computes it."""
-    case = f"{due.hf_model.config.hidden_size}-{name}-P{position}"
-    check_row(part, case, due[name], due.noisy(name), position, actual, record)

@@ -1,12 +1,13 @@
 """Weights on their way to the device: what is kept of them, on disk and in memory."""
 
 import multiprocessing
+import pathlib
+import re
 
 import pytest
 import torch
 import ttnn
 
-from benchmarks.loading import own_memory
 from model.weights import DeviceWeights
 from ttnn_emulator import toolchain
 
@@ -19,23 +20,23 @@ def weight():
 
 
 def conversions(monkeypatch):
-    """A list that grows with each conversion of a host tensor."""
-    made, from_torch = [], ttnn.from_torch
+    """A list that grows with the shape of each host tensor that is converted."""
+    shapes, from_torch = [], ttnn.from_torch
 
     def counted(tensor, *args, **kwargs):
-        made.append(tuple(tensor.shape))
+        shapes.append(tuple(tensor.shape))
         return from_torch(tensor, *args, **kwargs)
 
     monkeypatch.setattr(ttnn, "from_torch", counted)
-    return made
+    return shapes
 
 
 @pytest.mark.parametrize("dtype", [ttnn.bfloat16, ttnn.bfloat8_b])
 def test_a_second_start_converts_nothing(dtype, weight, device, tmp_path, monkeypatch):
     first = DeviceWeights({}, device, tmp_path).linear(weight, dtype)
-    made = conversions(monkeypatch)
+    converted = conversions(monkeypatch)
     second = DeviceWeights({}, device, tmp_path).linear(weight.clone(), dtype)
-    assert made == []
+    assert converted == []
     assert torch.equal(ttnn.to_torch(second), ttnn.to_torch(first))
 
 
@@ -55,28 +56,35 @@ def test_without_a_folder_nothing_is_kept(weight, device, tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == []
 
 
-def _held_after_each_layer(results):
-    """Own host memory, in MB, after the two projections of three of Phi-3-mini's layers."""
+def own_memory():
+    """MB of this process's own pages."""
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(re.search(r"^RssAnon:\s*(\d+) kB", status, re.MULTILINE)[1]) * 1024 / 1e6
+
+
+def _own_memory_after_each_layer(results):
+    """Sends `own_memory()` after the two projections of each of three of Phi-3-mini's layers."""
     toolchain.prepare()
     device = ttnn.open_device(device_id=0)
-    weights, held = DeviceWeights({}, device), []
+    weights, memory = DeviceWeights({}, device), []
     for _ in range(3):
         for rows in (9216, 3072):
             weights.linear(
                 torch.zeros(1, 1, dtype=torch.bfloat16).expand(rows, 3072), ttnn.bfloat16
             )
-        held.append(own_memory() * 1e3)
-    results.put(held)
+        memory.append(own_memory())
+    results.send(memory)
 
 
 def test_the_host_keeps_nothing_of_a_weight(backend_name):
-    """On TTNN's mock device alone, in a process of its own: the emulation holds what buffers hold."""
+    """On TTNN's mock device without the emulation, which holds on the host what buffers hold."""
     if backend_name != "emulated":
         pytest.skip("this process's device is a real one")
     context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    process = context.Process(target=_held_after_each_layer, args=(results,))
+    results, sent = context.Pipe(duplex=False)
+    process = context.Process(target=_own_memory_after_each_layer, args=(sent,))
     process.start()
-    first, *_, last = results.get(timeout=300)
+    sent.close()  # so that the end of the process is the end of its results
+    first, *_, last = results.recv()
     process.join()
     assert last - first < 10

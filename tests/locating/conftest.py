@@ -2,8 +2,8 @@
 
 import pathlib
 
-from tests.faults.conftest import emulated_alone
+from tests.support.emulated import deselect_elsewhere
 
 
 def pytest_collection_modifyitems(config, items):
-    emulated_alone(pathlib.Path(__file__).parent, config, items)
+    deselect_elsewhere(pathlib.Path(__file__).parent, config, items)

@@ -11,8 +11,8 @@ from transformers.models.phi3.modeling_phi3 import eager_attention_forward
 
 from ttnn_verify.numerics import op_floors
 
+from .operands import on
 from .opinfo import PLAIN, Op, Operand, Refused, Sample, massive, plain
-from .placing import on
 
 BF16, BFP8 = ttnn.bfloat16, ttnn.bfloat8_b
 ROWS = ttnn.ROW_MAJOR_LAYOUT
@@ -310,7 +310,7 @@ PAGED_DECODE = Op(
 
 
 def chunk(heads, kv_heads, pages, width, start, length, values=plain):
-    """q [1, N, S, D], positions start to start + S - 1, over pages [2 P, K, 32, D], half of them used."""
+    """q [1, N, S, D], positions start to start + S - 1, over pages [2 P, K, 32, D], half in use."""
     shape = (1, heads, length, width)
 
     def make():

@@ -6,8 +6,8 @@ from transformers.activations import ACT2FN
 
 from ttnn_verify.numerics import op_floors
 
+from .operands import memory_config, on
 from .opinfo import PLAIN, Op, Operand, Refused, Sample, extreme, massive, plain
-from .placing import memory_config, on
 
 BF16, FP32, BFP8 = ttnn.bfloat16, ttnn.float32, ttnn.bfloat8_b
 INTERMEDIATE = (1, 1, 32, 8192)  # Phi-3-mini's MLP
@@ -81,7 +81,7 @@ def unary(name, golden, floor, domain=lambda x: x, low=-100, high=100, errors=()
 
 
 def by_function(function):
-    """The floor of a function of the vector unit, whose published bound ttnn_verify.numerics.op_floors knows."""
+    """The floor of a function of the vector unit, by its published bound (op_floors.vector)."""
 
     def floor(golden, x, dtype):
         return op_floors.vector(golden, dtype.name.lower(), function)

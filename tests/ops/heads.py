@@ -5,8 +5,8 @@ B batch, S sequence, N heads, K kv heads, D head_dim.
 
 import ttnn
 
+from .operands import on
 from .opinfo import PLAIN, Op, Operand, Refused, Sample, extreme, massive, plain
-from .placing import on
 
 BF16, FP32, BFP8 = ttnn.bfloat16, ttnn.float32, ttnn.bfloat8_b
 

@@ -7,8 +7,8 @@ import torch
 import ttnn
 
 from .attention import BLOCK, ROWS, table_of
+from .operands import on
 from .opinfo import Op, Operand, Refused, Sample, extreme, plain
-from .placing import on
 
 BF16 = ttnn.bfloat16
 SKIP = -1  # as a position: the user's cache stays as it is

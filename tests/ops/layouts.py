@@ -8,8 +8,8 @@ import ttnn
 from ttnn_verify.numerics import op_floors, tolerance
 
 from .movement import BF16, BFP8, FP32, HEADS, HIDDEN, I32, ODD, ROWS, TILE, U32, moved
+from .operands import memory_config, on
 from .opinfo import SHORT, Op, Operand, Refused, Sample, extreme, massive, plain
-from .placing import memory_config, on
 
 BFP4, U16 = ttnn.bfloat4_b, ttnn.uint16
 
@@ -46,7 +46,11 @@ def cast_golden(x, *, source, target):
 
 
 def cast_floor(golden, x, *, source, target):
-    if target not in FLOATS or (source, target) in WIDER or source not in FLOATS and target == FP32:
+    if (
+        target not in FLOATS
+        or (source, target) in WIDER
+        or (source not in FLOATS and target == FP32)
+    ):
         return tolerance.MOVEMENT
     return op_floors.typecast(golden.double(), target.name.lower())
 

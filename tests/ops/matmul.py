@@ -6,8 +6,8 @@ from torch.nn import functional
 
 from ttnn_verify.numerics import op_floors
 
+from .operands import on
 from .opinfo import Op, Operand, Refused, Sample, massive, plain
-from .placing import on
 
 BF16, FP32, BFP8, BFP4 = ttnn.bfloat16, ttnn.float32, ttnn.bfloat8_b, ttnn.bfloat4_b
 
@@ -59,9 +59,7 @@ def linear_floor(golden, x, weight, bias=None, *, compute=None, activation=None,
 
 
 def sample(
-    m,
-    k,
-    n,
+    mkn,
     weight=BF16,
     memory="dram",
     compute=None,
@@ -71,6 +69,7 @@ def sample(
     note="",
 ):
     """x [1, 1, M, K] by a weight [K, N], scaled so that the results have the size of x."""
+    m, k, n = mkn
 
     def make():
         operands = [
@@ -89,7 +88,7 @@ def sample(
         note,
     ]
     kwargs = {"compute": compute, "activation": activation, "weight_dtype": weight}
-    return Sample((m, k, n), make, weight, memory, "-".join(filter(None, marks)), kwargs, BF16)
+    return Sample(mkn, make, weight, memory, "-".join(filter(None, marks)), kwargs, BF16)
 
 
 LINEAR = Op(
@@ -99,26 +98,26 @@ LINEAR = Op(
     floor=linear_floor,
     samples=(
         *(
-            sample(*mkn, weight)
+            sample(mkn, weight)
             for mkn in [(1, 96, 64), (37, 80, 48), (64, 1024, 96)]
             for weight in (BF16, BFP8, BFP4)
         ),
-        *(sample(33, 192, 160, weight, compute=ACCURATE) for weight in (BF16, BFP8, BFP4, FP32)),
-        sample(32, 96, 96, memory="l1"),
-        sample(64, 64, 96, bias=True),
-        sample(5, 64, 96, compute=ACCURATE, bias=True),
-        sample(37, 64, 96, activation="relu"),
-        sample(37, 64, 96, activation="silu"),
+        *(sample((33, 192, 160), weight, compute=ACCURATE) for weight in (BF16, BFP8, BFP4, FP32)),
+        sample((32, 96, 96), memory="l1"),
+        sample((64, 64, 96), bias=True),
+        sample((5, 64, 96), compute=ACCURATE, bias=True),
+        sample((37, 64, 96), activation="relu"),
+        sample((37, 64, 96), activation="silu"),
     ),
     references=(
-        sample(1, 3072, 9216),  # qkv_proj of a token
-        sample(32, 3072, 9216, compute=ACCURATE, values=massive),
-        sample(1, 3072, 3072, compute=ACCURATE),  # o_proj of a token
-        sample(32, 3072, 3072, values=massive),
-        sample(32, 3072, 16384, BFP8, compute=ACCURATE),  # gate_up_proj
-        sample(32, 8192, 3072, BFP8, compute=ACCURATE),  # down_proj
-        sample(1, 8192, 3072, BFP4),  # down_proj of a token
-        sample(1, 3072, 32064, compute=ACCURATE),  # lm_head
+        sample((1, 3072, 9216)),  # qkv_proj of a token
+        sample((32, 3072, 9216), compute=ACCURATE, values=massive),
+        sample((1, 3072, 3072), compute=ACCURATE),  # o_proj of a token
+        sample((32, 3072, 3072), values=massive),
+        sample((32, 3072, 16384), BFP8, compute=ACCURATE),  # gate_up_proj
+        sample((32, 8192, 3072), BFP8, compute=ACCURATE),  # down_proj
+        sample((1, 8192, 3072), BFP4),  # down_proj of a token
+        sample((1, 3072, 32064), compute=ACCURATE),  # lm_head
     ),
     errors=(
         Refused(

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 import ttnn
 
+from .operands import on
 from .opinfo import PLAIN, Op, Operand, Refused, Sample, extreme, massive, plain
-from .placing import on
 
 BF16, FP32, BFP8, U32, I32 = (
     ttnn.bfloat16,

@@ -7,8 +7,8 @@ from transformers.models.phi3.modeling_phi3 import Phi3RMSNorm
 from ttnn_verify.numerics import op_floors
 
 from .matmul import ACCURATE, compute_config
+from .operands import on
 from .opinfo import PLAIN, Op, Operand, Refused, Sample, extreme, massive, plain
-from .placing import on
 
 BF16, FP32, BFP8 = ttnn.bfloat16, ttnn.float32, ttnn.bfloat8_b
 EPSILON = 1e-5  # Phi-3's

@@ -29,7 +29,7 @@ class Operand:
 
     Attributes:
         values: any shape; `dtype` rounds them.
-        memory: a name of `placing.MEMORY`.
+        memory: a name of `operands.MEMORY`.
     """
 
     values: torch.Tensor
@@ -82,9 +82,9 @@ class Op:
         call: `call(*tensors, **kwargs)`, the operands on the device; returns what is compared, a
             tensor or several. An op that works in place returns the tensor it wrote.
         golden: `golden(*operands, **kwargs)`, the operands as the device holds them, integers in
-            int64, floats in float64 unless the op moves them; returns what is due, as `call` does.
-        floor: `floor(golden, *operands, **kwargs)`, the noise floor of the result (ttnn_verify.numerics.op_floors), or
-            None for movement, which is exact.
+            int64, floats in float64 unless the op moves them; returns what is expected of `call`.
+        floor: `floor(golden, *operands, **kwargs)`, the noise floor of the result
+            (ttnn_verify.numerics.op_floors), or None for movement, which is exact.
         samples: small calls, odd shapes, all dtypes and memory configurations.
         references: real shapes of Phi-3-mini, massive channels, extreme values.
         errors: calls it refuses.

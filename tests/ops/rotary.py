@@ -7,37 +7,22 @@ import torch
 import ttnn
 from transformers.models.phi3.modeling_phi3 import apply_rotary_pos_emb
 
+from tests.support.tensors import pair_matrix, pairs_together, rotary_tables
 from ttnn_verify.numerics import op_floors
 
+from .operands import on
 from .opinfo import PLAIN, Op, Operand, Refused, Sample, extreme, massive, plain
-from .placing import on
 
 LENGTH = 256  # C
 
 
 def halves(width):
     """cos and sin float32 [1, 1, C, D] for columns i and i + D / 2, as Hugging Face has them."""
-    frequencies = 10000.0 ** (-torch.arange(0, width, 2) / width)
-    angles = torch.arange(LENGTH)[:, None] * frequencies
-    angles = torch.cat((angles, angles), -1)
-    return [table[None, None] for table in (angles.cos(), angles.sin())]
-
-
-def paired(x):
-    """Columns i and i + D / 2 brought together: the order that rotary_embedding_llama rotates."""
-    return torch.stack(x.chunk(2, -1), -1).flatten(-2)
+    return rotary_tables(LENGTH, width)
 
 
 def unpaired(x):
     return torch.cat((x[..., 0::2], x[..., 1::2]), -1)
-
-
-def pair_matrix(copies=1):
-    """[1, 1, 32 copies, 32]: each maps a pair of columns (x0, x1) to (-x1, x0) from the right."""
-    matrix = torch.zeros(32, 32)
-    even = torch.arange(0, 32, 2)
-    matrix[even + 1, even], matrix[even, even + 1] = -1.0, 1.0
-    return matrix.repeat(copies, 1)[None, None]
 
 
 def rotated(x, cos, sin):
@@ -173,8 +158,8 @@ ROTARY_TOKEN = Op(
 
 def pairs_prompt(shape, values=plain, memory="dram"):
     def make():
-        tables = [paired(table) for table in halves(shape[-1])]
-        operands = (paired(values(*shape)), *tables, pair_matrix())
+        tables = [pairs_together(table) for table in halves(shape[-1])]
+        operands = (pairs_together(values(*shape)), *tables, pair_matrix())
         return tuple(Operand(operand, memory=memory) for operand in operands)
 
     return marked(shape, values, make, memory=memory)
@@ -182,7 +167,7 @@ def pairs_prompt(shape, values=plain, memory="dram"):
 
 def pairs_golden(x, cos, sin, matrix):
     rows = x.shape[-2]
-    return paired(rotated(*(unpaired(t) for t in (x, cos[:, :, :rows], sin[:, :, :rows]))))
+    return pairs_together(rotated(*(unpaired(t) for t in (x, cos[:, :, :rows], sin[:, :, :rows]))))
 
 
 def pairs_floor(golden, x, cos, sin, matrix):
@@ -263,8 +248,8 @@ def pairs_users(shape, values=plain):
 
     def make():
         users, width = shape[1], shape[-1]
-        tables = [paired(table) for table in users_rows(width, users)]
-        operands = (paired(values(*shape)), *tables, pair_matrix(users))
+        tables = [pairs_together(table) for table in users_rows(width, users)]
+        operands = (pairs_together(values(*shape)), *tables, pair_matrix(users))
         return tuple(Operand(operand, memory="height") for operand in operands)
 
     return marked(shape, values, make, memory="height")
@@ -273,7 +258,9 @@ def pairs_users(shape, values=plain):
 LLAMA_DECODE = Op(
     "rotary_embedding_llama_decode",
     call=lambda *operands: llama(*operands, is_decode_mode=True),
-    golden=lambda x, cos, sin, matrix: paired(users_rotated(*(unpaired(t) for t in (x, cos, sin)))),
+    golden=lambda x, cos, sin, matrix: pairs_together(
+        users_rotated(*(unpaired(t) for t in (x, cos, sin)))
+    ),
     floor=lambda golden, x, cos, sin, matrix: op_floors.rotary(
         *(unpaired(t) for t in (x, cos, sin))
     ),
@@ -310,15 +297,15 @@ LLAMA_DECODE = Op(
 
 
 def pairs_fused(users, heads, kv_heads, width, values=plain):
-    """q [1, B, N, D] on the first B cores, k [1, B, K, D] on others; the tables' rows for q, then k."""
+    """q [1, B, N, D] on the first B cores, k [1, B, K, D] on others; rows for q, then for k."""
     shape = (1, users, heads, width)
 
     def make():
         q, k = values(*shape), values(1, users, kv_heads, width)
-        tables = [paired(torch.cat((t, t), 1)) for t in users_rows(width, users)]
+        tables = [pairs_together(torch.cat((t, t), 1)) for t in users_rows(width, users)]
         return (
-            Operand(paired(q), memory="height"),
-            Operand(paired(k), memory="lower"),
+            Operand(pairs_together(q), memory="height"),
+            Operand(pairs_together(k), memory="lower"),
             *(Operand(table, memory="both") for table in tables),
             Operand(pair_matrix(2 * users), memory="both"),
         )
@@ -336,7 +323,7 @@ def fused_floor(golden, q, k, cos, sin, matrix):
 def fused_golden(q, k, cos, sin, matrix):
     users = q.shape[1]
     return [
-        paired(users_rotated(*(unpaired(t) for t in (x, cos[:, half], sin[:, half]))))
+        pairs_together(users_rotated(*(unpaired(t) for t in (x, cos[:, half], sin[:, half]))))
         for x, half in ((q, slice(0, users)), (k, slice(users, None)))
     ]
 

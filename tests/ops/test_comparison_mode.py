@@ -13,7 +13,7 @@ from loguru import logger
 from model import build_model
 from ttnn_verify.ops import comparison
 
-from .checking import outputs
+from .op_checks import outputs
 from .table import OPS
 
 # The ops' names in the table; some stand there twice, for a prompt and for a token.
@@ -38,7 +38,8 @@ ATTACHED = [
     "plus_one",
 ]
 
-# Attention's exponential costs 0.0003 (ttnn_verify.numerics.op_floors); the whole model's error is bounded elsewhere.
+# Attention's exponential costs 0.0003 (ttnn_verify.numerics.op_floors); the whole model's error is
+# bounded elsewhere.
 LOCAL_PCC, GLOBAL_PCC = 0.9995, 0.995
 
 # Ops whose results are no tensors, or are there before anything is computed.

@@ -9,9 +9,8 @@ from collections.abc import Callable
 import ttnn
 from hypothesis import strategies as st
 
-from tests import strategies
-
-from .placing import ACCURATE, on_cores, read
+from tests.support import strategies
+from tests.support.tensors import ACCURATE, moved_to_cores, read
 
 TALL, WIDE = -2, -1
 BOTH = (TALL, WIDE)
@@ -132,7 +131,7 @@ def decode_attention(query, keys, values):
 
 def updated(rows, cache):
     """The cache, after a row of every user was written into it."""
-    ttnn.experimental.paged_update_cache(cache, on_cores(rows), update_idxs=positions(rows))
+    ttnn.experimental.paged_update_cache(cache, moved_to_cores(rows), update_idxs=positions(rows))
     return cache
 
 
@@ -152,7 +151,7 @@ def create_heads_decode(x):
 
 
 def concat_heads_decode(x):
-    return ttnn.experimental.nlp_concat_heads_decode(on_cores(x), num_heads=x.shape[2])
+    return ttnn.experimental.nlp_concat_heads_decode(moved_to_cores(x), num_heads=x.shape[2])
 
 
 def silu_times(gate, up):

@@ -9,10 +9,11 @@ import torch
 import ttnn
 from hypothesis import given
 
-from tests import strategies
-from tests.strategies import FACE
+from tests.support import strategies
+from tests.support.checks import assert_same
+from tests.support.strategies import FACE
+from tests.support.tensors import on_tiles, read
 
-from .placing import assert_same, on_tiles, read
 from .profiles import many
 
 pytestmark = pytest.mark.usefixtures("device")
@@ -93,7 +94,7 @@ def test_the_device_errs_by_less_than_a_step_and_never_twice(device, shape, dtyp
     values = strategies.wide(seed, *shape, exponents=EXPONENTS)
     once = on_device(device, values, dtype)
     # Two roundings to seven bits, half a step each at most, and their result cut off at three. The
-    # first of them may lift the greatest element to the next power of two, and the exponent with it.
+    # first may lift the greatest element to the next power of two, and the exponent with it.
     lifted = values.double() * (1 + 2.0**-7)
     allowed = step_of_blocks(lifted, ttnn.bfloat8_b)
     if dtype == ttnn.bfloat4_b:

@@ -9,11 +9,12 @@ import ttnn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import strategies
-from tests.strategies import FACE, TILE
+from tests.support import strategies
+from tests.support.checks import assert_same
+from tests.support.strategies import FACE, TILE
+from tests.support.tensors import on_tiles, padded_with, read
 
 from .cases import CASES, attended
-from .placing import assert_same, on_tiles, padded_with, read
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -116,7 +117,7 @@ def test_keys_in_padding_are_hidden_while_their_scores_are_finite(device, shapes
 def test_infinite_keys_in_padding_are_seen_by_the_queries_of_their_tile(
     device, length, width, seed
 ):
-    """An infinite score and the mask's infinity of the other sign make a number that is not hidden."""
+    """An infinite score plus the mask's infinity of the other sign is a NaN; nothing hides it."""
     q = strategies.positive(seed, 1, 2, length, width)
     k, v = (strategies.normal(seed + i, 1, 2, length, width) for i in (1, 2))
     clean = causal_attention(*(on_tiles(device, t) for t in (q, k, v)))

@@ -10,9 +10,9 @@ import ttnn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import strategies
-
-from .placing import ACCURATE, assert_same, on_tiles, read
+from tests.support import strategies
+from tests.support.checks import assert_same
+from tests.support.tensors import ACCURATE, on_tiles, read
 
 # The parts of a product are kept while their exponents are positive; the lowest bits of two
 # numbers stand 20 below the highest, and so do those of tiny numbers.

@@ -6,9 +6,10 @@ import ttnn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import strategies
+from tests.support import strategies
+from tests.support.checks import assert_same, assert_same_bits
+from tests.support.tensors import on_tiles, read
 
-from .placing import assert_same, bits, on_tiles, read
 from .profiles import many
 
 pytestmark = pytest.mark.usefixtures("device")  # TTNN's host tensors ask the device for alignments
@@ -20,7 +21,7 @@ def test_a_host_tensor_keeps_every_bit(shape, dtype, layout, seed):
     values = strategies.any_bits(seed, *shape, dtype=strategies.EXACT_DTYPES[dtype])
     tensor = ttnn.from_torch(values, dtype=dtype, layout=layout)
     assert tuple(tensor.shape) == shape
-    assert torch.equal(bits(read(tensor)), bits(values))
+    assert_same_bits(read(tensor), values)
 
 
 @many()
@@ -66,9 +67,9 @@ def test_a_device_tensor_keeps_every_bit(device, shape, dtype, layout, memory, s
     tensor = ttnn.from_torch(
         values, dtype=dtype, layout=layout, device=device, memory_config=memory
     )
-    assert torch.equal(bits(read(tensor)), bits(values))
+    assert_same_bits(read(tensor), values)
     there_and_back = ttnn.from_device(ttnn.to_device(ttnn.from_device(tensor), device))
-    assert torch.equal(bits(read(there_and_back)), bits(values))
+    assert_same_bits(read(there_and_back), values)
 
 
 @given(st.data(), strategies.shapes(2, 4, leading=2), strategies.float_dtypes, strategies.seeds)

@@ -7,10 +7,10 @@ import ttnn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import strategies
-from tests.strategies import FACE, TILE
+from tests.support import strategies
+from tests.support.checks import bits
+from tests.support.strategies import FACE, TILE
 
-from .placing import bits
 from .profiles import many
 
 pytestmark = pytest.mark.usefixtures("device")
@@ -57,7 +57,7 @@ def test_tiles_are_four_faces_of_16_by_16(shape, dtype, seed):
 @many()
 @given(strategies.shapes(2, 3), strategies.block_formats, strategies.seeds)
 def test_a_tile_of_a_block_format_is_its_exponents_then_its_magnitudes(shape, dtype, seed):
-    """64 exponents, one for each row of each face, then the elements: a byte each, or half of one."""
+    """64 exponents, one for each row of each face, then the elements: a byte, or half, each."""
     tensor = ttnn.from_torch(strategies.normal(seed, *shape), dtype=dtype, layout=ttnn.TILE_LAYOUT)
     magnitude_bits = strategies.BLOCK_FORMATS[dtype]
     codes_of_tile = TILE * TILE * (magnitude_bits + 1) // 8

@@ -7,7 +7,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import time
 
 import pytest
 import torch  # noqa: F401  a suite that imports it first would take it away again
@@ -60,13 +59,25 @@ def test_threads():
     assert torch.get_num_threads() == numba.get_num_threads() == 1
 """
 
-# stands for a call that a device never answers: it keeps the interpreter's lock
+# Stands for a call that a device never answers: it keeps the interpreter's lock. The watchdog that the
+# plugin sets is started by the call itself, so that nothing before it has to be done within a second.
+# Only where the watchdog does not end the process, the alarm does, and the test fails.
 HANGING = """
 import ctypes
+import faulthandler
+import signal
 from ttnn_verify.pytest_plugins import hang
 
+watchdogs = []
+start = faulthandler.dump_traceback_later
+faulthandler.dump_traceback_later = lambda *args, **kwargs: watchdogs.append((args, kwargs))
+
 def hanging():
-    ctypes.PyDLL(None).usleep(30_000_000)
+    args, kwargs = watchdogs[-1]
+    start(*args, **kwargs)
+    signal.alarm(600)
+    while True:
+        ctypes.PyDLL(None).pause()
 
 def test_hangs(device):
     queued = []
@@ -245,9 +256,7 @@ def test_waiting_for_a_card_ends(holder, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["alone", "worker"])
 def test_a_hung_call_ends_with_the_stack_and_the_operations_name(suite, workers):
-    began = time.monotonic()
     result, _ = suite("--device-timeout", "1", *workers, tests=HANGING, process=True)
-    assert time.monotonic() - began < 25, "the call would have returned by itself"
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stderr.fnmatch_lines(
         ["Timeout (0:00:01)!", "* in hanging", "* in ttnn.to_torch behind ttnn.linear"]

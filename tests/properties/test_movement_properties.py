@@ -5,9 +5,9 @@ import ttnn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import strategies
-
-from .placing import assert_same, bits, in_rows, on_cores, on_tiles, read
+from tests.support import strategies
+from tests.support.checks import assert_same, assert_same_bits
+from tests.support.tensors import in_rows, moved_to_cores, on_tiles, read
 
 SHAPES = strategies.shapes(4, 4, leading=2)
 DTYPES = strategies.float_dtypes
@@ -147,7 +147,7 @@ def test_heads_that_are_created_and_joined_are_the_projection(device, shape, see
     )
     assert tuple(q.shape) == (batch, heads, rows, width)
     joined = [read(ttnn.experimental.nlp_concat_heads(t)) for t in (q, k, v)]
-    assert torch.equal(bits(torch.cat(joined, -1)), bits(fused))
+    assert_same_bits(torch.cat(joined, -1), fused)
 
 
 @given(strategies.head_shapes(largest=65), strategies.seeds)
@@ -180,7 +180,9 @@ def test_decode_heads_that_are_created_and_joined_are_the_projection(
     )
     assert tuple(k.shape) == (1, users, kv_heads, width)
     joined = [
-        read(ttnn.experimental.nlp_concat_heads_decode(on_cores(t), num_heads=n))[:, :, :users]
+        read(ttnn.experimental.nlp_concat_heads_decode(moved_to_cores(t), num_heads=n))[
+            :, :, :users
+        ]
         for t, n in ((q, heads), (k, kv_heads), (v, kv_heads))
     ]
     assert_same(torch.cat(joined, -1), fused)
@@ -188,7 +190,7 @@ def test_decode_heads_that_are_created_and_joined_are_the_projection(
 
 @given(strategies.head_shapes(largest=65), strategies.seeds)
 def test_repeated_kv_heads_lie_beside_each_other(device, shape, seed):
-    """Grouped queries: head n belongs to kv head n // (N / K), as repeat_interleave repeats them."""
+    """Grouped queries: head n belongs to kv head n // (N / K), as with repeat_interleave."""
     batch, rows, heads, kv_heads, width = shape
     values = strategies.wide(seed, batch, kv_heads, rows, width)
     repeated = ttnn.repeat_interleave(on_tiles(device, values), heads // kv_heads, 1)

@@ -1,7 +1,7 @@
 """The table of faults: what it says of a fault that is caught, that escapes, that was not run."""
 
+from .fault_table import lines, row, totals
 from .inject import Fault
-from .summary import lines, row, totals
 
 
 def rows(*caught):

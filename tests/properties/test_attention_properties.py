@@ -11,9 +11,9 @@ import ttnn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import strategies
-
-from .placing import ACCURATE, assert_same, on_cores, on_tiles, read
+from tests.support import strategies
+from tests.support.checks import assert_same
+from tests.support.tensors import ACCURATE, moved_to_cores, on_tiles, read
 
 CONFIGS = pytest.mark.parametrize("config", [None, ACCURATE], ids=["default", "accurate"])
 
@@ -172,5 +172,6 @@ def test_queries_may_lie_on_cores_or_in_dram(device, data, heads, width, seed):
     ]
     op = ttnn.transformer.scaled_dot_product_attention_decode
     assert_same(
-        read(op(on_cores(q), *caches, cur_pos=positions)), read(op(q, *caches, cur_pos=positions))
+        read(op(moved_to_cores(q), *caches, cur_pos=positions)),
+        read(op(q, *caches, cur_pos=positions)),
     )

@@ -1,4 +1,4 @@
-"""What Hugging Face computed, and each part of it once more with a device's roundings."""
+"""What Hugging Face computes of a text, exactly and with a device's roundings."""
 
 import dataclasses
 
@@ -9,28 +9,33 @@ from ttnn_verify.huggingface import golden, module_floors
 
 
 @dataclasses.dataclass(frozen=True)
-class Due:
-    """A golden of a model, and its noise: of all its rows, computed when it is first asked for."""
+class HfReference:
+    """A golden of a model, and each of its values once more, rounded as a device rounds.
+
+    The rounded values are computed, of all rows, when they are first asked for.
+    """
 
     hf_model: transformers.PreTrainedModel
     golden: golden.Golden
-    _noisy: dict = dataclasses.field(default_factory=dict)
+    _rounded: dict[str, torch.Tensor | dict[str, torch.Tensor]] = dataclasses.field(
+        default_factory=dict
+    )
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> torch.Tensor:
         """Hugging Face's values, by `ttnn_verify.huggingface.submodules`' names."""
         return self.golden.values[name]
 
-    def noisy(self, name):
-        """The values of a name, of its part fed with Hugging Face's own input."""
-        if name not in self._noisy:
-            self._noisy[name] = self._run(name)
-        return self._noisy[name]
+    def rounded(self, name: str) -> torch.Tensor:
+        """The values of a name, of its submodule run with roundings on Hugging Face's own input."""
+        if name not in self._rounded:
+            self._rounded[name] = self._run(name)
+        return self._rounded[name]
 
-    def noisy_stack(self, name):
-        """The same, of the whole model that hands its noise on."""
-        if "stack" not in self._noisy:
-            self._noisy["stack"] = module_floors.values(self.hf_model, self.golden.tokens)
-        return self._noisy["stack"][name]
+    def rounded_stack(self, name: str) -> torch.Tensor:
+        """The same, of the whole model with roundings: a layer inherits the noise before it."""
+        if "stack" not in self._rounded:
+            self._rounded["stack"] = module_floors.values(self.hf_model, self.golden.tokens)
+        return self._rounded["stack"][name]
 
     def _run(self, name):
         if name == "logits":
@@ -42,17 +47,17 @@ class Due:
         if part in ("q", "k"):
             x = module_floors.to_bf16(self[name + "_unrotated"])
             return module_floors.rope(x, x, self["cos"], self["sin"])[0]
-        module, fed, seen = {
+        module, input_name, more_inputs = {
             "input_norm": (layer.input_layernorm, "input", {}),
             "post_norm": (layer.post_attention_layernorm, "residual", {}),
             "o_proj": (layer.self_attn, "input_norm", self._positions()),
             "down": (layer.mlp, "post_norm", {}),
             "output": (layer, "input", self._positions()),
         }[part]
-        return module_floors.run(module, self[f"{at}.{fed}"], **seen)
+        return module_floors.run(module, self[f"{at}.{input_name}"], **more_inputs)
 
     def _positions(self):
-        """What an attention wants beside its input: cos and sin, and the causal mask."""
+        """An attention's inputs beside its hidden states: cos and sin, and the causal mask."""
         seq_len = self.golden.tokens.shape[1]
         mask = torch.full((seq_len, seq_len), -torch.inf).triu(1)[None, None]
         return {"position_embeddings": (self["cos"], self["sin"]), "attention_mask": mask}

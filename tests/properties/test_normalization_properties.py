@@ -5,9 +5,9 @@ import ttnn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import strategies
-
-from .placing import ACCURATE, assert_same, on_tiles, read
+from tests.support import strategies
+from tests.support.checks import assert_same
+from tests.support.tensors import ACCURATE, on_tiles, read
 
 SHAPES = strategies.shapes(4, 4, leading=2)
 

@@ -1,4 +1,4 @@
-"""Rotary position embeddings are rotations: of nothing at position 0, and of a pair's plane else."""
+"""Rotary position embeddings are rotations of each pair's plane, by nothing at position 0."""
 
 import math
 
@@ -7,38 +7,28 @@ import ttnn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import strategies
-
-from .placing import assert_same, on_cores, on_tiles, read
+from tests.support import strategies
+from tests.support.checks import assert_same
+from tests.support.tensors import moved_to_cores, on_tiles, pair_matrix, read, rotary_tables
 
 LENGTH = 128  # of the tables
 POSITIONS = st.integers(0, LENGTH - 1)
 
-# ttnn.experimental.rotary_embedding takes 32 and multiples of 64 (rotary_embedding_device_operation),
-# rotary_embedding_llama whole tiles.
+# ttnn.experimental.rotary_embedding takes 32 and multiples of 64
+# (rotary_embedding_device_operation), rotary_embedding_llama whole tiles.
 HALVES = st.sampled_from([32, 64, 128])
 PAIRS = st.sampled_from([32, 64, 96, 128])
 
 ULP = 2.0**-7  # of bfloat16, relative to the smallest number of an exponent
-# Products x * cos and y * sin are rounded after each of four phases, 1.57 units at most on all pairs
-# of significands, and their sum once more, 0.62 units (matrix unit, bfloat16 destination). The two
-# products together are at most sqrt(2) of the pair; cos and sin themselves are off by half a unit.
+# Products x * cos and y * sin are rounded after each of four phases, 1.57 units at most on all
+# pairs of significands, and their sum once more, 0.62 units (matrix unit, bfloat16 destination).
+# The two products together are at most sqrt(2) of the pair; cos and sin are off by half a unit.
 NORM_ERROR = (1.57 + 0.5) * math.sqrt(2) * ULP + 0.62 * ULP
 
 
-def tables(width, of_pairs=False):
+def tables(width, pairs=False):
     """cos and sin [1, 1, C, D], bfloat16, for halves of a row or for columns that lie together."""
-    frequencies = 10000.0 ** (-torch.arange(0, width, 2) / width)
-    angles = torch.arange(LENGTH)[:, None] * frequencies
-    angles = angles.repeat_interleave(2, -1) if of_pairs else torch.cat((angles, angles), -1)
-    return [table.bfloat16()[None, None] for table in (angles.cos(), angles.sin())]
-
-
-def turn():
-    """[1, 1, 32, 32]: (x0, x1) -> (-x1, x0) for every pair of columns, applied from the right."""
-    matrix, even = torch.zeros(32, 32), torch.arange(0, 32, 2)
-    matrix[even + 1, even], matrix[even, even + 1] = -1.0, 1.0
-    return matrix[None, None]
+    return [table.bfloat16() for table in rotary_tables(LENGTH, width, pairs)]
 
 
 def rotated(device, x, position=None):
@@ -50,19 +40,19 @@ def rotated(device, x, position=None):
 
 def rotated_pairs(device, x):
     """Rotation of neighbouring columns: row s of [B, N, S, D] by position s."""
-    tensors = [on_tiles(device, t) for t in (x, *tables(x.shape[-1], of_pairs=True), turn())]
+    tensors = [on_tiles(device, t) for t in (x, *tables(x.shape[-1], pairs=True), pair_matrix())]
     return read(ttnn.experimental.rotary_embedding_llama(*tensors))
 
 
 def rotated_pairs_of_users(device, x, positions):
     """Rotation of neighbouring columns for decode: user b of [1, B, N, D] by its position."""
     users = x.shape[1]
-    rows = [t[:, 0, positions, None] for t in tables(x.shape[-1], of_pairs=True)]
-    tensors = (x, *rows, turn().repeat(1, 1, users, 1))
+    rows = [t[:, 0, positions, None] for t in tables(x.shape[-1], pairs=True)]
+    tensors = (x, *rows, pair_matrix(users))
     placed = [on_tiles(device, t) for t in tensors[:-1]]
     return read(
         ttnn.experimental.rotary_embedding_llama(
-            *(on_cores(t) for t in placed),
+            *(moved_to_cores(t) for t in placed),
             ttnn.to_memory_config(on_tiles(device, tensors[-1]), one_tile_each(device, users)),
             is_decode_mode=True,
         )

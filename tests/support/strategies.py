@@ -46,7 +46,7 @@ def padded_shapes(rank=4, **limits):
 
 
 def tile_ceiling(shape):
-    """The padded shape in tile layout: the last two dimensions in whole tiles, at least one each."""
+    """The padded shape in tile layout: the last two dimensions in whole tiles, one at least."""
     whole = (1,) * (2 - len(shape)) + tuple(shape)
     return (*whole[:-2], *(-(-n // TILE) * TILE for n in whole[-2:]))
 
@@ -181,8 +181,8 @@ SPECIAL = {
         *(0x7F800000, 0xFF800000, 0x7FC00000, 0x3F808000, 0x3F80FFFF),
     ),
 }
-"""Bits of zeros of both signs, subnormals, the smallest normal number, the greatest ones, infinities,
-NaN; in float32 also of numbers that a rounding to bfloat16 would lose."""
+"""Bits of zeros of both signs, subnormals, the smallest normal number, the greatest ones,
+infinities, NaN; in float32 also of numbers that a rounding to bfloat16 would lose."""
 
 
 def any_bits(seed, *shape, dtype):

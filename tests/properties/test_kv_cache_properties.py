@@ -14,10 +14,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests import strategies
-from tests.strategies import TILE
+from tests.support import strategies
+from tests.support.checks import assert_same
+from tests.support.strategies import TILE
+from tests.support.tensors import in_rows, moved_to_cores, on_tiles, read
 
-from .placing import assert_same, in_rows, on_cores, on_tiles, read
 from .profiles import of_machines
 
 USERS = st.sampled_from([1, 2, 3, 4])
@@ -75,7 +76,7 @@ class Cache(RuleBasedStateMachine):
         if as_tensor:
             where = {"update_idxs_tensor": in_rows(self.device, torch.tensor(positions))}
         ttnn.experimental.paged_update_cache(
-            self.cache, on_cores(on_tiles(self.device, rows)), **where
+            self.cache, moved_to_cores(on_tiles(self.device, rows)), **where
         )
         for user, position in enumerate(positions):
             if position != SKIP:
@@ -96,7 +97,7 @@ class Cache(RuleBasedStateMachine):
             q, self.cache, self.cache, cur_pos=[0] * users
         )
         row = self.model[:, :, 0].double()
-        # one weight, see test_attention.py
+        # one weight, see test_attention_properties.py
         assert ((read(made)[0].double() - row).abs() <= 4 * 2.0**-7 * row.abs()).all()
 
     @invariant()
@@ -159,7 +160,7 @@ class PagedCache(RuleBasedStateMachine):
         rows = strategies.wide(seed, 1, users, heads, width)
         ttnn.experimental.paged_update_cache(
             self.cache,
-            on_cores(on_tiles(self.device, rows)),
+            moved_to_cores(on_tiles(self.device, rows)),
             update_idxs_tensor=in_rows(self.device, torch.tensor(positions)),
             page_table=self.table_on_device,
         )

@@ -1,0 +1,143 @@
+"""How tests compare: bit for bit, up to one rounding, up to the noise of a model's roundings."""
+
+from collections.abc import Callable
+
+import torch
+import ttnn
+
+from ttnn_verify.huggingface import module_floors
+from ttnn_verify.numerics import metrics, tolerance
+from ttnn_verify.numerics.floors import Floor
+from ttnn_verify.pytest_plugins import comparisons
+
+Record = Callable[[str, object], None]  # pytest's record_property
+
+# --- bits ----------------------------------------------------------------------------------------
+
+
+def bits(values: torch.Tensor) -> torch.Tensor:
+    """The bits of a torch tensor as integers, which compare where NaN does not."""
+    as_integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return values.contiguous().view(as_integers[values.element_size()])
+
+
+def assert_same_bits(actual: torch.Tensor, expected: torch.Tensor) -> None:
+    """Two torch tensors of one shape and dtype; NaN, infinities and the sign of zero count."""
+    assert actual.dtype == expected.dtype
+    assert tuple(actual.shape) == tuple(expected.shape)
+    _assert_nowhere(bits(actual) != bits(expected), actual, expected)
+
+
+def assert_same(actual: torch.Tensor, expected: torch.Tensor) -> None:
+    """Two torch tensors of one shape whose elements are equal numbers, or both NaN."""
+    assert tuple(actual.shape) == tuple(expected.shape)
+    actual, expected = actual.double(), expected.double()
+    differ = (actual != expected) & ~(actual.isnan() & expected.isnan())
+    _assert_nowhere(differ, actual, expected)
+
+
+def _assert_nowhere(differ, actual, expected):
+    if differ.any():
+        first = tuple(torch.nonzero(differ)[0].tolist())
+        raise AssertionError(
+            f"{int(differ.sum())} of {differ.numel()} elements differ, the first at {first}: "
+            f"{actual[first].item()!r}, expected {expected[first].item()!r}"
+        )
+
+
+# --- one rounding --------------------------------------------------------------------------------
+
+HALF_ULP = {ttnn.bfloat16: 2.0**-8, ttnn.float32: 2.0**-24}  # relative to the value
+FLOAT32_STEPS = 2.0**-20  # rounding of the float32 steps before, relative to the terms of a sum
+
+
+def assert_rounded_once(
+    actual: ttnn.Tensor, expected: torch.Tensor, terms: torch.Tensor | None = None
+) -> None:
+    """A ttnn tensor is float64 `expected`, rounded once to the tensor's dtype.
+
+    Args:
+        terms: size of what was summed up where that may be larger than the sum, default `expected`.
+    """
+    assert tuple(actual.shape) == tuple(expected.shape)
+    error = (ttnn.to_torch(actual).double() - expected).abs()
+    terms = expected.abs() if terms is None else terms
+    allowed = expected.abs() * HALF_ULP[actual.dtype] + terms * FLOAT32_STEPS
+    worst = (error - allowed).argmax()
+    assert (error <= allowed).all(), (
+        f"element {worst}: {expected.flatten()[worst]:.9g} is off by {error.flatten()[worst]:.3g}, "
+        f"one rounding allows {allowed.flatten()[worst]:.3g}"
+    )
+
+
+# --- a model's parts -----------------------------------------------------------------------------
+
+
+def check(
+    part: str,
+    case: str,
+    expected: torch.Tensor,
+    rounded: torch.Tensor,
+    actual: torch.Tensor,
+    record: Record | None = None,
+) -> None:
+    """Fail, in one line, unless `actual` is `expected` up to `tolerance.K` times the noise floor.
+
+    Args:
+        part: tier and part of the model, its line in the run's table: "layers.attention".
+        case: which model, layer, length: with the part's name the comparison's own name.
+        expected, rounded: Hugging Face's result `[..., S, W]`, in float32 and with a device's
+            roundings; their distance is the floor.
+        record: pytest's record_property, by which the run's summary learns of the figures.
+    """
+    judge(part, case, expected, actual, module_floors.floor(expected, rounded), record)
+
+
+def check_row(
+    part: str,
+    case: str,
+    expected: torch.Tensor,
+    rounded: torch.Tensor,
+    row: int,
+    actual: torch.Tensor,
+    record: Record | None = None,
+) -> None:
+    """`check` of one row, dimension -2, of what is expected.
+
+    A row's noise has few causes, the query's rounding say, and may by luck be small. So it counts
+    as no smaller than that of all rows together.
+    """
+    expected_row, rounded_row = (x[..., row : row + 1, :] for x in (expected, rounded))
+    usual = module_floors.floor(expected, rounded).relative_l2
+    floor = module_floors.larger(
+        module_floors.floor(expected_row, rounded_row), Floor(usual, usual)
+    )
+    judge(part, case, expected_row, actual, floor, record)
+
+
+def check_equal(
+    part: str,
+    case: str,
+    expected: torch.Tensor,
+    actual: torch.Tensor,
+    record: Record | None = None,
+) -> None:
+    """Fail unless nothing but the place of the numbers has changed."""
+    judge(part, case, expected, actual, tolerance.MOVEMENT, record)
+
+
+def judge(
+    part: str,
+    case: str,
+    expected: torch.Tensor,
+    actual: torch.Tensor,
+    floor: Floor,
+    record: Record | None = None,
+) -> None:
+    """Fail, in one line, unless `actual` is `expected` up to `tolerance.K` times a floor."""
+    comparison = metrics.compare(expected, actual)
+    verdict = tolerance.judge(comparison, floor)
+    if record:
+        is_movement = floor == tolerance.MOVEMENT
+        record(*comparisons.entry(part, f"{part}-{case}", comparison, verdict, is_movement))
+    assert verdict.passed, f"{part}-{case}: {verdict.line}; {comparison}"

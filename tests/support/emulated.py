@@ -1,0 +1,35 @@
+"""For tests that need the emulated device: selecting them, and looking into its buffers."""
+
+import pathlib
+
+import pytest
+import torch
+import ttnn
+
+import ttnn_emulator.device
+from ttnn_verify.pytest_plugins.device import BACKEND
+
+
+def deselect_elsewhere(
+    folder: pathlib.Path, config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Deselect a folder's tests on any other backend than the emulated one."""
+    if config.stash[BACKEND] == "emulated":
+        return
+    config.hook.pytest_deselected(items=[item for item in items if folder in item.path.parents])
+    items[:] = [item for item in items if folder not in item.path.parents]
+
+
+def contents(tensor: ttnn.Tensor) -> torch.Tensor:
+    """What the emulation holds in a tensor's buffer, padding included: writing to it is poking."""
+    return ttnn_emulator.device._installation.memory.read(tensor).data
+
+
+def fill_padding(padding: float, tensor: ttnn.Tensor) -> ttnn.Tensor:
+    """The same tensor, its tile padding overwritten: no packer changes `padding`."""
+    data = contents(tensor)
+    logical_part = tuple(slice(0, n) for n in tensor.shape)
+    logical = data[logical_part].clone()
+    data.fill_(padding)
+    data[logical_part] = logical
+    return tensor

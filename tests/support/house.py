@@ -1,0 +1,283 @@
+"""Rules about where code stands and what it may import, as functions of a tree of sources.
+
+Each returns the violations as sentences, none where the rule holds. `root` is the repository's, or
+that of a small tree made to violate the rule.
+"""
+
+import ast
+import collections
+import dataclasses
+import fnmatch
+import functools
+import pathlib
+from collections.abc import Iterator
+
+# Every top-level folder or module with code of ours -> what else of ours it may import.
+MAY_IMPORT = {
+    "ttnn_emulator": set(),
+    "ttnn_verify": {"ttnn_emulator"},
+    "model": set(),
+    "models": {"model"},
+    "eval": {"ttnn_emulator", "ttnn_verify"},
+    "scripts": {"eval", "ttnn_emulator", "ttnn_verify"},
+    "benchmarks": {"eval", "model", "models", "ttnn_emulator", "ttnn_verify"},
+    "tests": {"eval", "model", "models", "scripts", "ttnn_emulator", "ttnn_verify"},
+    "conftest": {"tests", "ttnn_verify"},
+}
+WITHOUT_CODE = {"assets", "baselines"}
+
+# Folder -> packages that nothing in it may import beside those that MAY_IMPORT leaves out.
+FOREIGN = {"ttnn_emulator/arithmetic": {"ttnn", "transformers"}}
+# Folders that import nothing of their own package but themselves.
+APART = ("ttnn_emulator/arithmetic",)
+
+SOURCE = ("ttnn_emulator", "ttnn_verify", "model")  # packages, each a namespace of file names
+MOST_MODULES = 12  # of a folder of source
+
+
+@dataclasses.dataclass(frozen=True)
+class Import:
+    """A file, relative to the root, imports `name`, dotted and absolute."""
+
+    file: pathlib.Path
+    name: str
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.file} imports {self.name}"
+
+    def is_of(self, package: str) -> bool:
+        return self.name == package or self.name.startswith(f"{package}.")
+
+
+def sources(root: pathlib.Path, *folders: str) -> list[pathlib.Path]:
+    """The Python files of the folders, all files where none is named; none that git ignores."""
+    roots = [root / folder for folder in folders] if folders else _top_level(root)
+    files = [file for one in roots for file in ([one] if one.is_file() else one.rglob("*.py"))]
+    return sorted(file for file in files if file.suffix == ".py")
+
+
+def _top_level(root):
+    ignore = root / ".gitignore"
+    patterns = ignore.read_text().split() if ignore.exists() else []
+    patterns = [pattern.strip("/") for pattern in patterns]
+    return sorted(
+        path
+        for path in root.iterdir()
+        if not path.name.startswith((".", "__"))
+        and not any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns)
+    )
+
+
+@functools.cache
+def _tree(file):
+    return ast.parse(file.read_text())
+
+
+def imports(root: pathlib.Path, file: pathlib.Path) -> Iterator[Import]:
+    """What a file imports; relative imports resolved, pytest's plugins and import_module too."""
+    relative = file.relative_to(root)
+    for node in ast.walk(_tree(file)):
+        for name in _names(node, relative.parent.parts):
+            yield Import(relative, name)
+
+
+def _names(node, package):
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        base = package[: len(package) - node.level + 1] if node.level else ()
+        base = ".".join((*base, *filter(None, [node.module])))
+        yield from (f"{base}.{alias.name}" for alias in node.names)
+    elif isinstance(node, ast.Call):
+        called = getattr(node.func, "attr", _id(node.func))
+        if called in ("import_module", "__import__"):
+            yield from _strings(node.args)
+    elif isinstance(node, ast.Assign) and "pytest_plugins" in map(_id, node.targets):
+        yield from _strings(getattr(node.value, "elts", [node.value]))
+
+
+def _id(node):
+    return getattr(node, "id", None)
+
+
+def _strings(nodes):
+    return [node.value for node in nodes if isinstance(getattr(node, "value", None), str)]
+
+
+def write_tree(root: pathlib.Path, files: dict[str, str]) -> pathlib.Path:
+    """A tree of sources {path: text} to try the rules on; returns its root."""
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+# --- who may import whom -------------------------------------------------------------------------
+
+
+def unknown_folders(root: pathlib.Path) -> list[str]:
+    """Top-level folders, and modules, that no rule is made for."""
+    known = MAY_IMPORT.keys() | WITHOUT_CODE
+    entries = [path for path in _top_level(root) if path.is_dir() or path.suffix == ".py"]
+    wrong = [f"{path.name}: who may import it?" for path in entries if path.stem not in known]
+    return wrong + [f"{file.relative_to(root)}: code" for file in sources(root, *WITHOUT_CODE)]
+
+
+def wrong_arrows(root: pathlib.Path) -> list[str]:
+    """Imports between top-level folders that `MAY_IMPORT` does not name."""
+    return [
+        one.sentence
+        for owner, allowed in MAY_IMPORT.items()
+        for file in sources(root, *_existing(root, owner))
+        for one in imports(root, file)
+        if any(one.is_of(other) for other in MAY_IMPORT.keys() - allowed - {owner})
+    ]
+
+
+def _existing(root, owner):
+    return [name for name in (owner, f"{owner}.py") if (root / name).exists()] or [f"no {owner}"]
+
+
+def foreign_imports(root: pathlib.Path) -> list[str]:
+    """Imports of libraries that a folder has to do without, as a sentence each."""
+    return [
+        one.sentence
+        for folder, libraries in FOREIGN.items()
+        for file in sources(root, folder)
+        for one in imports(root, file)
+        if any(one.is_of(library) for library in libraries)
+    ]
+
+
+def imports_of_neighbours(root: pathlib.Path) -> list[str]:
+    """Imports of a folder that stands apart from the rest of its package."""
+    return [
+        one.sentence
+        for folder in APART
+        for file in sources(root, folder)
+        for one in imports(root, file)
+        if one.is_of(folder.split("/")[0]) and not one.is_of(folder.replace("/", "."))
+    ]
+
+
+def data_of_tests(root: pathlib.Path) -> list[str]:
+    """Strings of a package that name a path in tests/; docstrings may."""
+    return [
+        f"{file.relative_to(root)}:{line} names {text!r}"
+        for file in sources(root, *(name for name in SOURCE if (root / name).exists()))
+        for line, text in _literals(_tree(file))
+        if "tests" in text.split("/")
+    ]
+
+
+def _literals(tree):
+    """(line, text) of the strings of a module that are not docstrings or other bare statements."""
+    bare = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in bare:
+            yield node.lineno, node.value
+
+
+def imports_of_tests(root: pathlib.Path) -> list[str]:
+    """Imports of a test module or a conftest by a module of tests/: both are pytest's alone."""
+    return [
+        one.sentence
+        for file in sources(root, "tests")
+        for one in imports(root, file)
+        if one.name.startswith("tests.")
+        if any(part == "conftest" or part.startswith("test_") for part in _modules(root, one.name))
+    ]
+
+
+def _modules(root, name):
+    """The parts of a dotted name that are folders or files; what follows is defined in them."""
+    parts = name.split(".")
+    for i, part in enumerate(parts):
+        path = root.joinpath(*parts[: i + 1])
+        if path.is_dir() or path.with_suffix(".py").exists():
+            yield part
+
+
+# --- names ---------------------------------------------------------------------------------------
+
+MAY_REPEAT = {"__init__.py", "__main__.py", "conftest.py"}
+
+
+def repeated_file_names(root: pathlib.Path) -> list[str]:
+    """File names that occur twice within a package of source or within tests/."""
+    wrong = []
+    for folder in (*SOURCE, "tests"):
+        places = collections.defaultdict(list)
+        for file in sources(root, folder):
+            if file.name not in MAY_REPEAT:
+                places[file.name].append(str(file.relative_to(root)))
+        wrong += [" and ".join(files) for files in places.values() if len(files) > 1]
+    return wrong
+
+
+def repeated_class_names(root: pathlib.Path) -> list[str]:
+    """Public class names that occur twice over the packages of source."""
+    places = collections.defaultdict(list)
+    for file in sources(root, *SOURCE):
+        for node in _tree(file).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(str(file.relative_to(root)))
+    return [f"{name}: {', '.join(at)}" for name, at in sorted(places.items()) if len(at) > 1]
+
+
+# --- sizes ---------------------------------------------------------------------------------------
+
+
+def crowded_folders(root: pathlib.Path) -> list[str]:
+    """Folders of source with more than `MOST_MODULES` modules, `__init__` and `__main__` aside."""
+    modules = [file for file in sources(root, *SOURCE) if file.name not in MAY_REPEAT]
+    counts = collections.Counter(str(file.parent.relative_to(root)) for file in modules)
+    return [f"{folder}: {n} modules" for folder, n in counts.items() if n > MOST_MODULES]
+
+
+def complex_functions(root: pathlib.Path, folder: str, most: int) -> list[str]:
+    """Functions of a folder above a cyclomatic complexity of `most`."""
+    found = [(at, complexity(function)) for at, function in _functions(root, folder)]
+    return [f"{at}: complexity {n}" for at, n in found if n > most]
+
+
+def complexity(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Independent paths through a function: 1, and 1 more for each decision in it.
+
+    As McCabe counted, compound conditions included: an `and` or `or`, a conditional expression and
+    a loop or condition of a comprehension are decisions as an `if` is.
+    """
+    decisions = ast.If | ast.For | ast.While | ast.ExceptHandler | ast.IfExp | ast.match_case
+    count = 1
+    for node in ast.walk(function):
+        if isinstance(node, decisions):
+            count += 1
+        elif isinstance(node, ast.BoolOp):
+            count += len(node.values) - 1
+        elif isinstance(node, ast.comprehension):
+            count += 1 + len(node.ifs)
+    return count
+
+
+def functions_of_many_arguments(
+    root: pathlib.Path, most: int, excluded: tuple[str, ...] = ()
+) -> list[str]:
+    """Functions with more than `most` arguments, `self` aside, but in the excluded folders."""
+    found = [(at, arguments(function)) for at, function in _functions(root)]
+    return [f"{at}: {n} arguments" for at, n in found if n > most and not at.startswith(excluded)]
+
+
+def arguments(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """How many arguments a function has by name, `self` and `cls` aside."""
+    given = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+    return sum(argument.arg not in ("self", "cls") for argument in given)
+
+
+def _functions(root, *folders):
+    """(place, function) of all functions and methods of the folders."""
+    for file in sources(root, *folders):
+        for node in ast.walk(_tree(file)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield f"{file.relative_to(root)}:{node.lineno} {node.name}", node
