@@ -1,4 +1,4 @@
-"""What all tests share: the pytest plugins, for devices, figures and reports."""
+"""The pytest plugins that every test of this repository shares: devices, figures and reports."""
 
 pytest_plugins = [
     "ttnn_verify.pytest_plugins.device",

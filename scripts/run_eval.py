@@ -8,40 +8,54 @@ which shows what the measure gives for a perfect one. stdout has one line, YT_ME
 else goes to stderr. The exit status is as eval.py's.
 """
 
+import argparse
 import json
 import pathlib
 import sys
+from collections.abc import Sequence
 
 import torch
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import eval as evaluation
-from ttnn_verify import backend
+from ttnn_verify import backend, cli, evaluation, jobs
 from ttnn_verify.huggingface import accuracy, inputs
+from ttnn_verify.report import score_text
 
 PHI3 = "microsoft/Phi-3-mini-128k-instruct"
 
 
-def parse(argv):
-    parser = inputs.CommandLine(
-        prog="run_eval.py", description=__doc__.splitlines()[0], allow_abbrev=False
-    )
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = cli.CommandLine("run_eval.py", __doc__.splitlines()[0])
     add = parser.add_argument
     add("--mode", required=True, choices=("hf", "tt"), help="whose model is scored")
-    add("--hf-model", required=True, metavar="ID", help="hub id, names the model's folder too")
-    add("--model-path", metavar="FOLDER", help="checkpoint folder, instead of the hub's")
+    add(
+        *cli.spellings("--hf-model"),
+        required=True,
+        metavar="ID",
+        help="hub id, names the model's folder too",
+    )
+    add(
+        *cli.spellings("--model-path"),
+        metavar="FOLDER",
+        help="checkpoint folder, instead of the hub's",
+    )
     add("--system", default="n150", metavar="NAME", help="default n150")
-    add("--prefill-len", type=inputs.positive, default=128, metavar="N", help="default 128")
-    add("--decode-len", type=inputs.positive, default=100, metavar="N", help="default 100")
-    add("--max-seq-len", type=inputs.positive, default=256, metavar="N", help="default 256")
+    cli.add_count(add, "--prefill-len", 128)
+    cli.add_count(add, "--decode-len", 100)
+    cli.add_max_seq_len(add)
     add("--batch", type=int, default=1, metavar="N", help="only 1 is supported")
     add("--trace", type=int, default=0, metavar="N", help="only 0 is supported")
-    add("--prefill-decode", action="store_true", help="feed the prompt by decode, token by token")
-    add("--backend", choices=backend.BACKENDS, help="default: the first of these that is there")
-    add("--arithmetic", choices=backend.ARITHMETICS, help="of the emulated device; default kernel")
-    add("--cache-dir", metavar="FOLDER", help="Hugging Face cache")
+    add(
+        *cli.spellings("--prefill-decode"),
+        action="store_true",
+        help="feed the prompt by decode, token by token",
+    )
+    cli.add_backend(add)
+    cli.add_cache(add)
+    # the prompt is held-out text
+    parser.set_defaults(device_id=0, prompt=None, prompt_file=None, prompt_ids_file=None)
     args = parser.parse_args(argv)
     if args.batch != 1:
         parser.error(f"--batch {args.batch}: only 1 is supported.")
@@ -50,7 +64,7 @@ def parse(argv):
     return args
 
 
-def find_model_file(hf_model, system, model_type):
+def find_model_file(hf_model: str, system: str, model_type: str | None) -> str:
     """Path in the repository of the bring-up: by the hub id, else the Phi-3 one for a Phi-3.
 
     Raises:
@@ -65,61 +79,31 @@ def find_model_file(hf_model, system, model_type):
     raise inputs.BadInput(f"no model file {own!r}; there is {', '.join(there)}.")
 
 
-def model_file(hf_model, system):
+def model_file(hf_model: str, system: str) -> str:
     return f"models/{hf_model}/{system}/functional/model.py"
 
 
-def prepare(args):
-    """The job that the arguments ask for, all of it checked. Raises BadInput or BackendError."""
+def prepare(args: argparse.Namespace) -> tuple[evaluation.Plan, jobs.Bringup | None]:
+    """What the arguments ask for, all of it checked; no bring-up of mode hf.
+
+    Raises BadInput or BackendError.
+    """
     checkpoint = inputs.find_checkpoint(args.model_path or args.hf_model, args.cache_dir)
-    module, picked = None, None
+    bringup = None
     if args.mode == "tt":
-        picked = backend.pick(args.backend)
-        backend.check_arithmetic(picked, args.arithmetic)
         model_type = checkpoint.config_dict().get("model_type")
         path = find_model_file(args.hf_model, args.system, model_type)
-        module = inputs.load_model_file(ROOT / path)
-        print(f"{path} on {backend.described(picked, args.arithmetic)}", file=sys.stderr)
-    config = inputs.check_config(checkpoint, module)
-    inputs.check_positions(args.max_seq_len, config)
+        bringup = jobs.find_bringup(args, str(ROOT / path))
+        print(f"{path} on {bringup.described}", file=sys.stderr)
+    prompt = jobs.find_prompt(args, checkpoint, args.prefill_len, bringup and bringup.model_file)
     inputs.check_length(args.prefill_len, args.decode_len, args.max_seq_len, "--max-seq-len")
-    prompt_ids = inputs.encode_to_length(
-        inputs.heldout_text(), checkpoint.tokenizer(), args.prefill_len
-    )
-    inputs.check_prompt(prompt_ids, config.vocab_size)
-    return evaluation.Job(
-        backend=picked,
-        arithmetic=args.arithmetic,
-        device_id=0,
-        model_file=module,
-        checkpoint=checkpoint,
-        prompt_ids=prompt_ids,
-        new_tokens=args.decode_len,
-        min_new_tokens=args.decode_len,
-        max_seq_len=args.max_seq_len,
-        prefill_decode=args.prefill_decode,
-    )
+    plan = evaluation.Plan(prompt, args.decode_len, args.decode_len, args.prefill_decode)
+    return plan, bringup
 
 
-def run_hf(job):
-    """Hugging Face's model led along its own continuation: an accuracy.Score."""
-    hf_model = job.checkpoint.hf_model()
-    reference = evaluation.write_reference(job, hf_model)
-    with evaluation.progress("Again", job.prompt_ids.shape[1] + job.new_tokens - 1) as bar:
-        return accuracy.score(hf_model, reference, job.prefill_decode, bar.update)
-
-
-def main(argv=None):
-    args = parse(argv)
-    backend.quiet()
-    inputs.quiet_transformers()
-    torch.manual_seed(0)
-    try:
-        job = prepare(args)
-        score = evaluation.run(job) if args.mode == "tt" else run_hf(job)
-    except (inputs.BadInput, backend.BackendError) as error:
-        return inputs.report_bad_input(error)
-    metrics = {
+def metrics(args: argparse.Namespace, score: accuracy.Score) -> str:
+    """The line that others read."""
+    figures = {
         "mode": args.mode,
         "trace": args.trace,
         "top1": score.top1,
@@ -129,12 +113,25 @@ def main(argv=None):
         "batch": args.batch,
         "total": len(score.logits),  # steps that were scored
     }
-    print("YT_METRICS=" + json.dumps(metrics, separators=(",", ":")))
-    if args.mode == "tt":
-        print(*evaluation.evidence(job), sep="\n", file=sys.stderr)
+    return "YT_METRICS=" + json.dumps(figures, separators=(",", ":"))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse(argv)
+    backend.quiet()
+    inputs.quiet_transformers()
+    torch.manual_seed(0)
+    try:
+        plan, bringup = prepare(args)
+        score = evaluation.run(plan, bringup) if bringup else evaluation.run_hf(plan)
+    except (inputs.BadInput, backend.BackendError) as error:
+        return cli.refuse(error)
+    print(metrics(args, score))
+    if bringup:
+        print(*score_text.evidence(bringup), sep="\n", file=sys.stderr)
     if score.nonfinite:
         print(f"logits are not finite: {score.nonfinite}", file=sys.stderr)
-    return 1 if score.nonfinite else 0
+    return cli.SO if score.nonfinite else cli.FINE
 
 
 if __name__ == "__main__":

@@ -1,22 +1,30 @@
-"""Where the model runs: a card, the vendor's simulator or the emulated n150. Picks one, opens it."""
+"""Where the model runs: a card, the vendor's simulator or the emulated n150. Picks and opens it."""
 
 import contextlib
 import os
 import pathlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ttnn
 
 CARDS = pathlib.Path("/dev/tenstorrent")  # the kernel driver's device files, one per card
 
+# The variable by which TTNN is told, before it opens the first device, which cards it may see.
+VISIBLE = "TT_VISIBLE_DEVICES"
+
 BACKENDS = ("silicon", "simulator", "emulated")
 
-# How the emulated n150 computes; the names of emulator.ARITHMETICS, which is slow to import.
+# How the emulated n150 computes, the default first.
 ARITHMETICS = ("kernel", "rounded")
 
 
 class BackendError(ValueError):
-    """The backend that was asked for does not exist or is not there; the message says what would."""
+    """The backend that was asked for does not exist or is not there, and what would be right."""
 
 
-def pick(backend=None):
+def pick(backend: str | None = None) -> str:
     """The backend's name: the one asked for, or the first of `BACKENDS` that is there.
 
     Raises:
@@ -32,7 +40,7 @@ def pick(backend=None):
     return backend
 
 
-def check_arithmetic(backend, arithmetic):
+def check_arithmetic(backend: str, arithmetic: str | None) -> None:
     """Raises BackendError where an arithmetic was asked for that the backend does not choose."""
     if arithmetic is None:
         return
@@ -44,19 +52,27 @@ def check_arithmetic(backend, arithmetic):
         )
 
 
-def described(backend, arithmetic=None):
+def described(backend: str, arithmetic: str | None = None) -> str:
     """The backend as reports name it: the emulated one with its arithmetic."""
     if backend != "emulated":
         return backend
     return f"emulated, {arithmetic or ARITHMETICS[0]} arithmetic"
 
 
-def cards():
+def cards() -> list[pathlib.Path]:
     """The device files of this machine's cards."""
     return sorted(CARDS.iterdir()) if CARDS.is_dir() else []
 
 
-def _missing(backend):
+def visible_cards() -> list[str]:
+    """The names of the cards that this process may use: all, or those that `VISIBLE` names."""
+    named = os.environ.get(VISIBLE, "")
+    if named.strip():
+        return [name.strip() for name in named.split(",")]
+    return [path.name for path in cards()]
+
+
+def _missing(backend: str) -> str | None:
     """What stands between this machine and the backend, None for nothing."""
     simulator = os.environ.get("TT_METAL_SIMULATOR")
     if backend == "silicon":
@@ -73,7 +89,9 @@ def _missing(backend):
 
 
 @contextlib.contextmanager
-def open_device(backend, device_id=0, arithmetic=None):
+def open_device(
+    backend: str, device_id: int = 0, arithmetic: str | None = None
+) -> "Iterator[ttnn.Device]":
     """The backend's device as a ttnn device, closed when the block ends, however it ends.
 
     A device that is there and does not open raises TTNN's own error.
@@ -106,7 +124,7 @@ def open_device(backend, device_id=0, arithmetic=None):
         ttnn.close_device(device)
 
 
-def quiet():
+def quiet() -> None:
     """Keep TTNN's logs to errors, unless the environment says otherwise. Before `import ttnn`."""
     os.environ.setdefault("TT_METAL_LOGGER_LEVEL", "error")
     os.environ.setdefault("LOGURU_LEVEL", "ERROR")

@@ -1,4 +1,4 @@
-"""What eval.py prints of a score: lines that others read by pattern, and what explains them."""
+"""What is printed of a score: lines that others read by pattern, and what explains them."""
 
 import re
 import types
@@ -6,9 +6,10 @@ import types
 import pytest
 import torch
 
-import eval as evaluation
 from ttnn_emulator.evidence import Evidence
+from ttnn_verify import evaluation, jobs
 from ttnn_verify.huggingface import accuracy
+from ttnn_verify.report import score_text
 
 from ..verify.test_accuracy import Along
 from ..verify.test_golden import IDS, small_model
@@ -23,14 +24,12 @@ def printed(reference, tokens):
     """The lines for a model that chooses the given tokens."""
     score = accuracy.score(Along(reference, tokens), reference)
     checkpoint = types.SimpleNamespace(name="small", config=lambda: small_model().config)
-    job = types.SimpleNamespace(
-        checkpoint=checkpoint,
-        backend="emulated",
-        arithmetic=None,
-        prompt_ids=reference.prompt_ids,
-        prefill_decode=False,
-    )
-    return evaluation.report(job, score)
+    plan = evaluation.Plan(jobs.Prompt(checkpoint, reference.prompt_ids), 20, 20)
+    return score_text.lines(plan, bringup("emulated"), score)
+
+
+def bringup(backend, arithmetic=None):
+    return jobs.Bringup(types.ModuleType("model"), backend, arithmetic, 0, 256)
 
 
 def choices(reference, wrong):
@@ -61,31 +60,31 @@ def test_the_interval_and_the_other_top5_stand_below(reference):
 def test_differences_are_judged_and_the_first_five_shown(reference):
     lines = printed(reference, choices(reference, 8))
     shown = [line for line in lines if line.startswith("Differs in")]
-    assert len(shown) == 5 and all("(a defect)" in line for line in shown)
+    assert len(shown) == 5
+    assert all("(a defect)" in line for line in shown)
     assert any("8 steps in all, 8 of them defects" in line for line in lines)
     assert not any(line.startswith("Differs") for line in printed(reference, reference.tokens))
 
 
 def test_evidence_counts_what_is_recorded_and_names_the_rest():
-    found = (
+    settings = (
         Evidence("ttnn.add", "bf16, bf16 -> bf16", "recorded", ("first/add",)),
         Evidence("ttnn.add", "bfp8, bfp8 -> bfp8", "recorded", ("first/add_bf8",)),
         Evidence("ttnn.add", "bf16, bf16 -> fp32", "derived"),
         Evidence("ttnn.exp", "fp32 -> fp32", "derived", (), ("first/a", "second/b")),
         Evidence("ttnn.erf", "bf16 -> bf16; erf in float32", "approximate"),
     )
-    assert evaluation.evidence_lines(found) == [
+    assert score_text.evidence_lines(settings) == [
         "Evidence:       1 operation recorded, in 2 settings; "
         + "2 operations derived, in 2 settings; 1 operation approximate, in 1 setting",
         "  derived       add (bf16, bf16 -> fp32)",
         "  derived       exp (fp32 -> fp32), 2 recordings not equalled",
         "  approximate   erf (bf16 -> bf16; erf in float32)",
     ]
-    assert evaluation.evidence_lines(()) == []
+    assert score_text.evidence_lines(()) == []
 
 
 def test_another_device_than_the_emulated_one_has_no_evidence(monkeypatch):
     monkeypatch.setattr("ttnn_emulator.found_evidence", lambda: pytest.fail("asked the emulation"))
     for backend, arithmetic in (("silicon", None), ("simulator", None), ("emulated", "rounded")):
-        job = types.SimpleNamespace(backend=backend, arithmetic=arithmetic)
-        assert evaluation.evidence(job) == []
+        assert score_text.evidence(bringup(backend, arithmetic)) == []

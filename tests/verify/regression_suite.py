@@ -1,4 +1,4 @@
-"""A suite of its own whose tests record the figures that a file names: for tests of what reports do."""
+"""A suite whose tests record the figures that a file names: for tests of what reports do."""
 
 import json
 import pathlib
@@ -7,7 +7,11 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 CONFTEST = """
 pytest_plugins = [
-    "ttnn_verify.pytest_plugins.device", "ttnn_verify.pytest_plugins.comparisons", "ttnn_verify.pytest_plugins.outcomes", "ttnn_verify.pytest_plugins.regression", "ttnn_verify.pytest_plugins.report_page",
+    "ttnn_verify.pytest_plugins.device",
+    "ttnn_verify.pytest_plugins.comparisons",
+    "ttnn_verify.pytest_plugins.outcomes",
+    "ttnn_verify.pytest_plugins.regression",
+    "ttnn_verify.pytest_plugins.report_page",
 ]
 """
 

@@ -1,7 +1,10 @@
 """Which backend is picked, what is refused, and that a device never stays open."""
 
+import contextlib
+
 import pytest
 
+import ttnn_emulator
 from ttnn_verify import backend
 
 
@@ -35,12 +38,13 @@ def test_silicon_where_a_card_is(card):
 def test_a_card_is_not_claimed_while_ttnn_would_open_the_simulator(card, monkeypatch):
     monkeypatch.setenv("TT_METAL_SIMULATOR", "libttsim_wh.so")
     assert backend.pick() == "simulator"
-    with pytest.raises(backend.BackendError, match="libttsim_wh.so.*unset"):
+    with pytest.raises(backend.BackendError, match=r"libttsim_wh\.so.*unset"):
         backend.pick("silicon")
 
 
 @pytest.mark.parametrize(
-    "name, says", [("silicon", "no card"), ("simulator", "not set"), ("gpu", "silicon, simulator")]
+    ("name", "says"),
+    [("silicon", "no card"), ("simulator", "not set"), ("gpu", "silicon, simulator")],
 )
 def test_what_is_not_there_is_refused(no_card, name, says):
     with pytest.raises(backend.BackendError, match=f"{name}.*{says}"):
@@ -57,20 +61,18 @@ def test_an_n150_has_one_device(no_card, number):
 
 
 @pytest.mark.parametrize("name", ["silicon", "simulator"])
-@pytest.mark.parametrize("error", [None, RuntimeError("in the block")])
-def test_the_device_is_closed_however_the_block_ends(card, monkeypatch, name, error):
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_device_is_closed_however_the_block_ends(card, monkeypatch, name, fails):
     if name == "simulator":
         monkeypatch.setenv("TT_METAL_SIMULATOR", "libttsim_wh.so")
     calls = []
     monkeypatch.setattr("ttnn.open_device", lambda device_id: calls.append("open") or "device")
     monkeypatch.setattr("ttnn.close_device", lambda device: calls.append(f"close {device}"))
-    try:
-        with backend.open_device(name) as device:
-            assert device == "device"
-            if error:
-                raise error
-    except RuntimeError as raised:
-        assert raised is error
+    ends = pytest.raises(RuntimeError, match="in the block")
+    with ends if fails else contextlib.nullcontext(), backend.open_device(name) as device:
+        assert device == "device"
+        if fails:
+            raise RuntimeError("in the block")
     assert calls == ["open", "close device"]
 
 
@@ -81,3 +83,8 @@ def test_a_card_that_does_not_open_is_ttnns_error(card, monkeypatch):
     monkeypatch.setattr("ttnn.open_device", broken)
     with pytest.raises(RuntimeError, match="does not answer"), backend.open_device("silicon"):
         pass
+
+
+def test_the_arithmetics_are_the_emulators_the_default_first():
+    assert set(backend.ARITHMETICS) == set(ttnn_emulator.ARITHMETICS)
+    assert backend.ARITHMETICS[0] == ttnn_emulator.DEFAULT_ARITHMETIC

@@ -5,6 +5,7 @@ A device that hangs and cards that are taken are played by fakes.
 
 import os
 import pathlib
+import runpy
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ import pytest
 import torch  # noqa: F401  a suite that imports it first would take it away again
 
 from ttnn_verify import backend
-from ttnn_verify.pytest_plugins import cards, hang
+from ttnn_verify.pytest_plugins import card_lock, device, hang
 
 pytest_plugins = ["pytester"]
 
@@ -32,7 +33,7 @@ def test_on_host():
 OPENED = """
 import contextlib, os, pathlib
 from ttnn_verify import backend
-from ttnn_verify.pytest_plugins import cards, hang
+from ttnn_verify.pytest_plugins import card_lock, hang
 
 pytest_plugins = ["ttnn_verify.pytest_plugins.device"]
 
@@ -40,7 +41,7 @@ pytest_plugins = ["ttnn_verify.pytest_plugins.device"]
 def open_device(name, device_id=0, arithmetic=None):
     {before}
     log = pathlib.Path({log!r})
-    card = os.environ.get(cards.VISIBLE, "no card")
+    card = os.environ.get(backend.VISIBLE, "no card")
     with log.open("a") as file: print("open", name, device_id, card, file=file)
     yield "opened"
     with log.open("a") as file: print("close", file=file)
@@ -48,8 +49,10 @@ def open_device(name, device_id=0, arithmetic=None):
 backend.open_device = open_device
 hang.named_operations = contextlib.nullcontext  # a suite's own device has none
 backend.CARDS = pathlib.Path({cards!r})
-cards.LOCKS = pathlib.Path({locks!r})
+card_lock.LOCKS = pathlib.Path({locks!r})
 """
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 THREADS = """
 import numba
@@ -92,13 +95,13 @@ def test_after(device):
 @pytest.fixture
 def suite(pytester, monkeypatch):
     """Run a suite on a machine with so many cards. Returns pytest's result and the device's log."""
-    for name in ("TT_METAL_SIMULATOR", "PYTEST_XDIST_WORKER", cards.VISIBLE):
+    for name in ("TT_METAL_SIMULATOR", "PYTEST_XDIST_WORKER", backend.VISIBLE):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     for owner, name in (
         (backend, "open_device"),
         (backend, "CARDS"),
-        (cards, "LOCKS"),
+        (card_lock, "LOCKS"),
         (hang, "named_operations"),
     ):
         monkeypatch.setattr(owner, name, getattr(owner, name))  # put back after the suite's own
@@ -143,13 +146,23 @@ def test_workers_open_a_device_each(suite):
 
 
 def test_workers_share_the_cores(suite, pytester, monkeypatch):
-    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    for name in (*THREAD_VARIABLES, "PYTEST_XDIST_WORKER_COUNT"):
         monkeypatch.delenv(name, raising=False)
     folder = pytester.mkdir("suite")
     (folder / "conftest.py").write_text("import torch")
     (folder / "test_threads.py").write_text(THREADS)
     result, _ = suite("-n", str(max(2, os.cpu_count())), "suite", tests="")
     result.assert_outcomes(passed=1)
+
+
+def test_importing_the_plugin_sets_no_threads(monkeypatch):
+    for name in THREAD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "2")
+    runpy.run_path(device.__file__)
+    assert not set(THREAD_VARIABLES) & set(os.environ)
+    device.share_cores()
+    assert set(THREAD_VARIABLES) <= set(os.environ)
 
 
 def test_more_workers_than_cards_are_refused(suite):
@@ -166,7 +179,7 @@ def test_a_device_that_does_not_open_is_an_error_and_no_skip(suite):
 
 
 @pytest.mark.parametrize(
-    "args, says",
+    ("args", "says"),
     [
         (["--require-silicon"], "*--require-silicon*'emulated'*"),
         (["--backend", "silicon"], "*no card*"),
@@ -187,7 +200,7 @@ def test_a_process_without_workers_has_one_card(suite):
 
 
 def test_only_visible_cards_are_used(suite, monkeypatch):
-    monkeypatch.setenv(cards.VISIBLE, "1")
+    monkeypatch.setenv(backend.VISIBLE, "1")
     result, log = suite(on=2)
     result.assert_outcomes(passed=2)
     assert log == ["open silicon 0 1", "close"]
@@ -195,8 +208,8 @@ def test_only_visible_cards_are_used(suite, monkeypatch):
 
 HOLDER = """
 import sys
-from ttnn_verify.pytest_plugins import cards
-with cards.claimed(0, locks=__import__("pathlib").Path(sys.argv[1])) as name:
+from ttnn_verify.pytest_plugins import card_lock
+with card_lock.claimed(0, locks=__import__("pathlib").Path(sys.argv[1])) as name:
     print(name, flush=True)
     sys.stdin.readline()
 """
@@ -204,8 +217,8 @@ with cards.claimed(0, locks=__import__("pathlib").Path(sys.argv[1])) as name:
 
 @pytest.fixture
 def holder(tmp_path, monkeypatch):
-    """Start another process that holds the first free of two cards. Returns it and the locks' folder."""
-    monkeypatch.setenv(cards.VISIBLE, "0,1")
+    """Start another process that holds the first free of two cards. Returns it and the card."""
+    monkeypatch.setenv(backend.VISIBLE, "0,1")
     started = []
 
     def start():
@@ -227,20 +240,20 @@ def holder(tmp_path, monkeypatch):
 
 def test_a_card_of_another_process_is_left_alone(holder, tmp_path):
     _, first = holder()
-    with cards.claimed(0, locks=tmp_path) as second:
+    with card_lock.claimed(0, locks=tmp_path) as second:
         assert {first, second} == {"0", "1"}
 
 
 def test_a_card_is_waited_for_and_its_holder_named(holder, tmp_path, monkeypatch):
     process, _ = holder()
-    monkeypatch.setenv(cards.VISIBLE, "0")
+    monkeypatch.setenv(backend.VISIBLE, "0")
     said = []
 
     def say(sentence):
         said.append(sentence)
         process.kill()  # a lock ends with its process
 
-    with cards.claimed(0, say, locks=tmp_path) as name:
+    with card_lock.claimed(0, say, locks=tmp_path) as name:
         assert name == "0"
     (sentence,) = said
     assert f"card 0 is taken by process {process.pid}" in sentence
@@ -248,9 +261,9 @@ def test_a_card_is_waited_for_and_its_holder_named(holder, tmp_path, monkeypatch
 
 def test_waiting_for_a_card_ends(holder, tmp_path, monkeypatch):
     holder()
-    monkeypatch.setenv(cards.VISIBLE, "0")
-    claim = cards.claimed(0, lambda sentence: None, patience=0.1, locks=tmp_path)
-    with pytest.raises(backend.BackendError, match="no card became free in 0.1 s: card 0"), claim:
+    monkeypatch.setenv(backend.VISIBLE, "0")
+    claim = card_lock.claimed(0, lambda sentence: None, patience=0.1, locks=tmp_path)
+    with pytest.raises(backend.BackendError, match=r"no card became free in 0\.1 s: card 0"), claim:
         pass
 
 
@@ -271,7 +284,8 @@ def test_every_operation_of_ttnn_gets_its_name_and_loses_it():
 
     genuine = ttnn.add.function
     with hang.named_operations():
-        assert ttnn.add.function is not genuine and ttnn.add.function.__wrapped__ is genuine
+        assert ttnn.add.function is not genuine
+        assert ttnn.add.function.__wrapped__ is genuine
     assert ttnn.add.function is genuine
 
 

@@ -1,13 +1,20 @@
 """The report: what its page holds, and that a browser shows it."""
 
-import json
+import dataclasses
 import math
 import re
 import shutil
 
 import pytest
 
-from ttnn_verify.report import content, page
+from ttnn_verify.pytest_plugins.outcomes import NodeResult
+from ttnn_verify.report import content, drift_page, drift_record, templating
+from ttnn_verify.report.drift_record import (
+    DepthRecord,
+    DriftRecord,
+    FindingRecord,
+    ShareRecord,
+)
 
 pytest_plugins = ["pytester"]
 
@@ -27,46 +34,61 @@ FIGURES = {
     "<b>exp</b>": {"ulp": math.inf, "used": 0.2},
 }
 
-DRIFT = {
-    "line": "first bad op: layer 1, attention",
-    "findings": [{"status": "drift", "layer": i, "error": 9.0} for i in range(2)],
-    "table": [{"name": "embedding", "prompt": 0.5}]
-    + [
-        {
-            "name": f"layer {i}",
-            "prompt": 0.01 * (i + 1),
-            "pcc": 0.9,
-            "gain": 1.1,
-            "update": math.nan,
-        }
-        for i in range(3)
-    ],
-}
+DRIFT = DriftRecord(
+    checkpoint="phi3-<tiny>",
+    backend="emulated, kernel arithmetic",
+    tokens=36,
+    decoded=3,
+    status=1,
+    verdict="first bad op: layer 1, attention",
+    counts={"ok": 40, "wrong": 1},
+    allowed_logits=0.03,
+    depth=(
+        DepthRecord("embedding", prompt=0.0, tokens=0.0, pcc=1.0),
+        *(
+            DepthRecord(f"layer {i}", prompt=0.01 * (i + 1), pcc=0.9, gain=1.1, isolated=0.01)
+            for i in range(3)
+        ),
+        DepthRecord("logits", prompt=0.2, pcc=0.8),
+    ),
+    attribution=(ShareRecord("norm", 0.1, 0.75),),
+    findings=(
+        FindingRecord("ok", "prompt", 3, "ttnn.add", 0, "attention", "x", 0.01, 0.99, 0.4),
+        FindingRecord("ok", "prompt", 4, "ttnn.mul", 0, "attention", "y", 0.01, 0.99, 0.8),
+        FindingRecord("wrong", "prompt", 9, "ttnn.linear", 1, "attention", "q", 0.4, 0.7, 9.0),
+    ),
+)
 
 
 def written(suite):
     """The page of a run with a failed test, a baseline and a drift report."""
     was = {name: {} for name in FIGURES if name != "add-2"} | {"gone-1": {}}
     suite.run(was, "--pcc-record", "was.json")
-    (suite.path / "drift.json").write_text(json.dumps(DRIFT))
+    (suite.path / "drift.json").write_text(DRIFT.to_json())
     arguments = ("--pcc-check", "was.json", "--report-drift", "drift.json")
     result = suite.run(FIGURES, "--report", "report.html", *arguments)
     result.stdout.fnmatch_lines(["report: report.html"])
     return suite.path / "report.html"
 
 
+def loaded(text):
+    """The addresses that a page loads from; the names of XML's vocabularies are none."""
+    return re.findall(r'(?:src|href|url)\s*[=(]\s*"?(?!#|data:)([^")\s>]+)', text)
+
+
 def test_the_page_has_all_its_parts_and_needs_no_network(suite):
     text = written(suite).read_text()
     for part in ("summary", "failures", "pyramid", "depth", "baseline", "cases", "histograms"):
         assert f'id="{part}"' in text
-    assert "emulated, kernel arithmetic" in text and "<dt>ttnn</dt>" in text
+    assert "emulated, kernel arithmetic" in text
+    assert "<dt>ttnn</dt>" in text
     assert "first bad op: layer 1, attention" in text
     assert "mul-1 is off" in text, "why the test failed"
-    assert "1 vanished" in text and "test_op[gone-1]" in text
-    # names of XML's vocabularies are no addresses to load from
-    loaded = re.findall(r'(?:src|href|url)\s*[=(]\s*"?(?!#|data:)([^")\s>]+)', text)
-    assert loaded == []
-    assert "&lt;b&gt;exp&lt;/b&gt;" in text and "<b>exp" not in text
+    assert "1 vanished" in text
+    assert "test_op[gone-1]" in text
+    assert loaded(text) == []
+    assert "&lt;b&gt;exp&lt;/b&gt;" in text
+    assert "<b>exp" not in text
 
 
 def test_failed_comparisons_come_first_then_those_that_used_most(suite):
@@ -123,26 +145,48 @@ def test_a_drift_report_that_is_none_stops_the_run(suite):
     assert not (suite.path / "r.html").exists()
 
 
-@pytest.mark.parametrize(
-    "row",
-    [{"layer": 2}, {"name": "layer 2"}, {"name": "layers.2"}],
-    ids=lambda row: next(iter(row)),
-)
-def test_a_drift_reports_table_over_depth_is_found_and_only_errors_are_drawn(tmp_path, row):
+def test_a_drift_record_comes_back_from_its_file(tmp_path):
     path = tmp_path / "drift.json"
-    path.write_text(json.dumps(DRIFT | {"table": [*DRIFT["table"][:3], row | {"prompt": 0.03}]}))
-    assert content.drift(path).series == {"prompt": [(0, 0.01), (1, 0.02), (2, 0.03)]}
+    path.write_text(DRIFT.to_json())
+    assert drift_record.load(path) == DRIFT
+    assert [row.layer for row in DRIFT.depth] == [None, 0, 1, 2, None]
 
 
-def test_a_drift_report_without_layers_has_no_picture(tmp_path):
+@pytest.mark.parametrize("text", ["[]", "{}", '{"depth": []}', '{"depth": [{"layer": 1}]}'])
+def test_a_file_that_is_no_drift_record_is_refused(tmp_path, text):
     path = tmp_path / "drift.json"
-    path.write_text('{"verdict": "no drift", "layers": [], "layer": "none"}')
-    assert content.drift(path) == content.Drift("no drift", {})
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"write one with `python -m ttnn_verify\.drift --json`"):
+        drift_record.load(path)
+
+
+def test_the_drift_page_has_all_its_parts_the_worst_operations_first():
+    text = drift_page.render(DRIFT)
+    for part in ("summary", "depth", "attribution", "operations"):
+        assert f'id="{part}"' in text
+    assert "<title>drift: drift of phi3-&lt;tiny&gt;</title>" in text
+    assert re.findall(r'<td class="mono">(.+?)</td>', text) == [
+        "ttnn.linear (q)",
+        "ttnn.mul (y)",
+        "ttnn.add (x)",
+    ]
+    assert loaded(text) == []
+
+
+def test_the_picture_has_a_line_for_each_error_that_there_is():
+    picture = drift_page.picture(DRIFT)
+    assert "own results, prompt" in picture
+    assert "isolated (fed with HF" in picture
+    assert "own results, tokens" not in picture
+    assert all(f">{name}<" in picture for name in ("embedding", "0", "2", "logits"))
+    assert drift_page.picture(dataclasses.replace(DRIFT, depth=())) is None
 
 
 def test_errors_over_depth_are_the_greatest_of_each_layer(tmp_path):
     rows = [
-        content.Row("", "layers", {"op": "layers.mlp", "case": case, "relative_l2": error}, None)
+        content.CaseRow(
+            "", "layers", {"op": "layers.mlp", "case": case, "relative_l2": error}, None
+        )
         for case, error in [
             ("layers.0.down-S1", 0.1),
             ("layers.0.down-S2", 0.3),
@@ -154,19 +198,34 @@ def test_errors_over_depth_are_the_greatest_of_each_layer(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "nodeid, tier",
+    ("nodeid", "tier"),
     [
         ("tests/ops/test_ops.py::test", "ops"),
         ("tests/emulator/arithmetic/test_x.py::test", "emulator"),
+        ("tests/locating/test_locating.py::test", "locating"),
+        ("my/tests/anything/deeper/test_x.py::test", "anything"),
+        ("my/ops/tests/test_x.py::test", "other"),
+        ("ops/test_x.py::test", "ops"),
         ("tests/test_architecture.py::test", "other"),
+        ("test_x.py::test", "other"),
     ],
 )
 def test_a_tests_folder_is_its_tier(nodeid, tier):
     assert content.tier_of(nodeid) == tier
 
 
+def test_tiers_are_the_pyramid_from_the_top_down_then_the_tools():
+    folders = ["verify", "ops", "emulator", "e2e"]
+    tiers = content.tiers([NodeResult(f"tests/{name}/test_x.py::test") for name in folders])
+    assert [(tier.name, tier.compares) for tier in tiers] == [
+        ("e2e", True),
+        ("ops", True),
+        *[("emulator", False), ("verify", False)],
+    ]
+
+
 def test_figures_that_sort_last_are_empty():
-    assert [page.sortable(value) for value in (None, math.nan, math.inf, 0.5)] == [
+    assert [templating.sortable(value) for value in (None, math.nan, math.inf, 0.5)] == [
         *["", ""],
         "1e999",
         "0.5",

@@ -19,26 +19,27 @@ def entry(op="add", used=0.5, pcc=0.999, ulp=1.0, passed=True):
 
 
 def test_a_line_has_the_worst_of_its_cases():
-    (line,) = comparisons.lines(
+    (line,) = comparisons.summaries(
         [entry(used=0.3, pcc=0.9, ulp=2.0), entry(used=0.6, pcc=0.99, ulp=7.0, passed=False)]
     )
     assert (line.cases, line.failed, line.pcc, line.ulp, line.used) == (2, 1, 0.9, 7.0, 0.6)
 
 
 def test_figures_that_a_case_does_not_have_are_left_out():
-    first, second = comparisons.lines(
+    first, second = comparisons.summaries(
         [
             entry("slice", used=None, pcc=None, ulp=None),
             entry("exp", pcc=None),
             entry("exp", pcc=0.7),
         ]
     )
-    assert (first.pcc, first.ulp, first.used) == (None, None, None) and "exact" in str(first)
+    assert (first.pcc, first.ulp, first.used) == (None, None, None)
+    assert "exact" in str(first)
     assert second.pcc == 0.7
 
 
 @pytest.mark.parametrize(
-    "used, told", [(0.0, True), (0.019, True), (0.02, False), (0.9, False), (0.901, True)]
+    ("used", "told"), [(0.0, True), (0.019, True), (0.02, False), (0.9, False), (0.901, True)]
 )
 def test_cases_at_an_end_of_their_tolerance_are_told(used, told):
     assert (comparisons.at_an_end([entry(used=used)]) != []) is told
@@ -54,8 +55,10 @@ def test_an_entry_carries_what_was_judged():
     verdict = tolerance.judge(comparison, op_floors.output(exact))
     name, value = comparisons.entry("add", "add-bf16", comparison, verdict, movement=False)
     assert name == comparisons.PROPERTY
-    assert value["pcc"] == comparison.pcc and value["ulp"] == comparison.ulps.max
-    assert value["used"] == verdict.used and value["passed"]
+    assert value["pcc"] == comparison.pcc
+    assert value["ulp"] == comparison.ulps.max
+    assert value["used"] == verdict.used
+    assert value["passed"]
 
 
 def test_what_was_allowed_follows_from_the_verdict():
@@ -90,8 +93,8 @@ from ttnn_verify.pytest_plugins import comparisons
 
 def test_two(record_property):
     for case in ("a", "b"):
-        record_property(comparisons.PROPERTY, {"op": "add", "case": case, "passed": True, "pcc": 0.5,
-                                           "ulp": None, "used": None})
+        value = {"op": "add", "case": case, "passed": True, "pcc": 0.5, "ulp": None, "used": None}
+        record_property(comparisons.PROPERTY, value)
     record_property("other", {"kept": 1})
 """
 
@@ -103,7 +106,8 @@ def test_junit_has_each_comparisons_figures_by_name(pytester, monkeypatch):
     text = (pytester.path / "junit.xml").read_text()
     for case in "ab":
         assert f'<property name="{case}: PCC" value="0.500000000" />' in text
-    assert f'name="{comparisons.PROPERTY}"' not in text and "kept" in text
+    assert f'name="{comparisons.PROPERTY}"' not in text
+    assert "kept" in text
 
 
 TESTS = """

@@ -2,51 +2,42 @@
 
     python -m ttnn_verify.drift MODEL_PY --model HF_ID_OR_FOLDER [--prompt TEXT] [--json FILE] ...
 
-The exit status is 0 for no drift, 1 for drift and 2 when it cannot be told, so that `git bisect run`
-works on it.
+The exit status is 0 for no drift, 1 for drift and 2 when it cannot be told, so that
+`git bisect run` works on it.
 """
 
-import json
+import argparse
 import pathlib
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
-from ttnn_verify import backend
+from ttnn_verify import backend, cli, jobs
 from ttnn_verify.huggingface import inputs
+
+if TYPE_CHECKING:
+    from ttnn_verify.drift import Drift
+    from ttnn_verify.drift.attribution import Share
 
 DEFAULT_PROMPT_LENGTH = 33  # one row more than a tile
 DEFAULT_DECODED = 3
 
 
-def parse(argv):
-    parser = inputs.CommandLine(
-        prog="python -m ttnn_verify.drift", description=__doc__.splitlines()[0], allow_abbrev=False
-    )
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = cli.CommandLine("python -m ttnn_verify.drift", __doc__.splitlines()[0])
     add = parser.add_argument
-    add("model_py", metavar="MODEL_PY", help="Python file that defines build_model")
-    add("--model", required=True, metavar="ID_OR_FOLDER", help="checkpoint: hub id or folder")
-    prompt = parser.add_mutually_exclusive_group()
-    prompt.add_argument("--prompt", metavar="TEXT", help="default: 33 tokens of held-out text")
-    prompt.add_argument("--prompt_file", metavar="FILE", help="UTF-8 text")
-    add(
-        "--prompt_tokens",
-        type=inputs.positive,
-        metavar="N",
-        help="use so many tokens of the prompt at most",
-    )
-    add(
-        "--decoded",
-        type=inputs.positive,
-        default=DEFAULT_DECODED,
-        metavar="N",
-        help=f"the last tokens, given one at a time, default {DEFAULT_DECODED}",
-    )
-    add("--max_seq_len", type=inputs.positive, default=256, metavar="N", help="default 256")
+    cli.add_model_file(parser)
+    cli.add_prompt(parser, f"{DEFAULT_PROMPT_LENGTH} tokens of held-out text")
+    cli.add_count(add, "--prompt_tokens", say="use so many tokens of the prompt at most")
+    cli.add_count(add, "--decoded", DEFAULT_DECODED, "the last tokens, given one at a time")
+    cli.add_max_seq_len(add)
     add(
         "--accurate",
         action="store_true",
-        help="judge products and norms by the most accurate arithmetic, whatever they are called with",
+        help="judge products and norms by the most accurate arithmetic, whatever they are called "
+        "with",
     )
     quick = parser.add_mutually_exclusive_group()
     quick.add_argument(
@@ -55,103 +46,99 @@ def parse(argv):
     quick.add_argument(
         "--frugal",
         action="store_true",
-        help="halve over layers, then over operations, reading one value per run of the model: for a "
-        "slow device; it sees what is plainly wrong",
+        help="halve over layers, then over operations, reading one value per run of the model: for "
+        "a slow device; it sees what is plainly wrong",
     )
     add(
         "--attribution", action="store_true", help="add each op family's share of the logits' error"
     )
     add("--json", metavar="FILE", help="write the result there, too")
     add("--html", metavar="FILE", help="write a page with the table and a picture there")
-    add("--backend", choices=backend.BACKENDS, help="default: the first of these that is there")
-    add("--arithmetic", choices=backend.ARITHMETICS, help="of the emulated device")
-    add("--device_id", type=int, default=0, metavar="N", help="default 0")
-    add("--cache_dir", metavar="FOLDER", help="Hugging Face cache")
+    cli.add_backend(add)
+    cli.add_device_id(add)
+    cli.add_cache(add)
     return parser.parse_args(argv)
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     backend.quiet()
     inputs.quiet_transformers()
     from ttnn_verify.drift import Untold  # ttnn, which it imports, is slow
 
     try:
-        return run(args)
+        return run(args, *prepare(args))
     except (inputs.BadInput, backend.BackendError) as error:
-        return inputs.report_bad_input(error)
+        return cli.refuse(error)
     except Untold as error:
         print("could not tell:", error, file=sys.stderr)
-        return 2
+        return cli.WRONG_USE
 
 
-def run(args):
-    from ttnn_verify.drift import attribute, halve, locate, measure
-    from ttnn_verify.report import drift_page, drift_text
-
-    picked = backend.pick(args.backend)
-    backend.check_arithmetic(picked, args.arithmetic)
+def prepare(args: argparse.Namespace) -> tuple[jobs.Bringup, jobs.Prompt]:
+    """The bring-up and its tokens, prompt and those after it; all that is asked for is checked."""
     for file in filter(None, (args.json, args.html)):
         if not pathlib.Path(file).absolute().parent.is_dir():
             raise inputs.BadInput(f"{file!r}: there is no such folder to write to.")
-    model_file = inputs.load_model_file(args.model_py)
-    checkpoint = inputs.find_checkpoint(args.model, args.cache_dir)
-    config = inputs.check_config(checkpoint, model_file)
-    inputs.check_positions(args.max_seq_len, config)
-    ids = read_prompt(args, checkpoint)
-    inputs.check_prompt(ids, config.vocab_size)
-    if ids.shape[1] <= args.decoded:
+    length = args.prompt_tokens or DEFAULT_PROMPT_LENGTH + args.decoded
+    bringup, prompt = jobs.prepare(args, length)
+    prompt = jobs.Prompt(prompt.checkpoint, prompt.ids[:, : args.prompt_tokens])
+    if prompt.length <= args.decoded:
         raise inputs.BadInput(
-            f"a prompt of {ids.shape[1]} tokens, of which {args.decoded} are given one at a time: "
+            f"a prompt of {prompt.length} tokens, of which {args.decoded} are given one at a time: "
             "it needs at least one more."
         )
-    inputs.check_length(
-        ids.shape[1] - args.decoded, args.decoded, args.max_seq_len, "--max_seq_len"
-    )
-    hf_model = checkpoint.hf_model(torch.float32)
+    before = prompt.length - args.decoded
+    inputs.check_length(before, args.decoded, args.max_seq_len, "--max_seq_len")
+    return bringup, prompt
+
+
+def run(args: argparse.Namespace, bringup: jobs.Bringup, prompt: jobs.Prompt) -> int:
+    """Print what was asked for. Returns the exit status."""
+    from ttnn_verify.drift import attribute, halve, locate, measure
+
+    hf_model = prompt.checkpoint.hf_model(torch.float32)
     hf_model.set_attn_implementation("eager")
-    with backend.open_device(picked, args.device_id, args.arithmetic) as device:
-        try:
-            model = model_file.build_model(hf_model, device, args.max_seq_len)
-        except ValueError as error:
-            raise inputs.BadInput(str(error)) from error
+    with bringup.open_device() as device:
+        model = bringup.build(hf_model, device)
+        measured = model, hf_model, prompt.ids, args.decoded
         if args.first:
-            found = locate(model, hf_model, ids, args.decoded, args.accurate)
-            print(f"first bad op: {found.line}" if found else "no drift")
-            return 1 if found else 0
+            finding = locate(*measured, args.accurate)
+            print(f"first bad op: {finding.line}" if finding else "no drift")
+            return cli.SO if finding else cli.FINE
         if args.frugal:
-            found = halve(model, hf_model, ids, args.decoded)
-            print(found.line)
-            return 1 if found.step else 0
-        drift = measure(model, hf_model, ids, args.decoded, args.accurate)
-        shares = attribute(model, hf_model, ids, args.decoded) if args.attribution else ()
-    for line in drift_text.lines(drift):
-        print(line)
-    for line in drift_text.shares(shares):
-        print(line)
-    print(drift.line)
-    about = {
-        "checkpoint": checkpoint.name,
-        "backend": backend.described(picked, args.arithmetic),
-        "tokens": ids.shape[1],
-        "decoded": args.decoded,
-    }
-    record = drift_text.record(drift, shares, **about)
+            bad = halve(*measured)
+            print(bad.line)
+            return cli.SO if bad.step else cli.FINE
+        drift = measure(*measured, args.accurate)
+        shares = attribute(*measured) if args.attribution else ()
+    return report(args, bringup, prompt, drift, shares)
+
+
+def report(
+    args: argparse.Namespace,
+    bringup: jobs.Bringup,
+    prompt: jobs.Prompt,
+    drift: "Drift",
+    shares: "Sequence[Share]",
+) -> int:
+    """Print the table and what else was found, and write the files. Returns the exit status."""
+    from ttnn_verify.report import drift_page, drift_text
+
+    print(*drift_text.lines(drift), *drift_text.shares(shares), drift.line, sep="\n")
+    record = drift_text.record(
+        drift,
+        shares,
+        checkpoint=prompt.checkpoint.name,
+        backend=bringup.described,
+        tokens=prompt.length,
+        decoded=args.decoded,
+    )
     if args.json:
-        pathlib.Path(args.json).write_text(json.dumps(record, indent=1) + "\n")
+        pathlib.Path(args.json).write_text(record.to_json())
     if args.html:
-        pathlib.Path(args.html).write_text(drift_page.html(record))
+        pathlib.Path(args.html).write_text(drift_page.render(record))
     return drift.status
-
-
-def read_prompt(args, checkpoint):
-    """The tokens `[1, S]`, prompt and those after it."""
-    tokenizer = checkpoint.tokenizer()
-    if args.prompt is None and args.prompt_file is None:
-        length = args.prompt_tokens or DEFAULT_PROMPT_LENGTH + args.decoded
-        return inputs.encode_to_length(inputs.heldout_text(), tokenizer, length)
-    words = args.prompt if args.prompt_file is None else inputs.read_text(args.prompt_file)
-    return inputs.encode(words, tokenizer)[:, : args.prompt_tokens]
 
 
 if __name__ == "__main__":

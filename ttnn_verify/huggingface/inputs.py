@@ -1,6 +1,5 @@
 """What a command line is given: a model file, a checkpoint, a prompt. Each is checked before use."""
 
-import argparse
 import dataclasses
 import importlib.machinery
 import importlib.util
@@ -27,26 +26,6 @@ PROMPTS = pathlib.Path(__file__).parents[2] / "assets" / "prompts"
 
 class BadInput(ValueError):
     """Something on the command line cannot be used; the message says what would be right."""
-
-
-class CommandLine(argparse.ArgumentParser):
-    """An argument parser that refuses in one line, as every other error of a command line."""
-
-    def error(self, message):
-        self.exit(2, f"error: {message}\n")
-
-
-def report_bad_input(error):
-    """Print a refusal as one line on stderr. Returns the exit status, 2."""
-    print("error:", " ".join(str(error).split()), file=sys.stderr)
-    return 2
-
-
-def positive(text):
-    """An argument that counts something: an integer of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1.")
-    return int(text)
 
 
 def quiet_transformers():

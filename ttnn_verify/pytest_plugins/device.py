@@ -1,22 +1,26 @@
 """The pytest plugin: the `device` fixture, the backend it runs on, its options, marker and header.
 
 One process has one device, opened when the first test asks for it and closed at the end: of several
-cards one that no other process has. A device that does not open fails every test that wants it; nothing
-is skipped. One that hangs ends the process, with the stack and the operation's name. Each test starts
-from the same random state, whatever ran before it and on whichever worker.
+cards one that no other process has. A device that does not open fails every test that wants it;
+nothing is skipped. One that hangs ends the process, with the stack and the operation's name. Each
+test starts from the same random state, whatever ran before it and on whichever worker.
 """
 
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ttnn_verify import backend
-from ttnn_verify.pytest_plugins import cards, hang
+from ttnn_verify import backend, cli
+from ttnn_verify.pytest_plugins import card_lock, hang
+from ttnn_verify.pytest_plugins.keys import ARITHMETIC, BACKEND
 
-BACKEND = pytest.StashKey[str]()
-ARITHMETIC = pytest.StashKey[str | None]()
+if TYPE_CHECKING:
+    import ttnn
+
 TIMEOUT = pytest.StashKey[float]()  # seconds that a test may use a device, 0 for no limit
 STDERR = pytest.StashKey[int]()  # a file descriptor that no test's capture takes away
 
@@ -24,7 +28,7 @@ STDERR = pytest.StashKey[int]()  # a file descriptor that no test's capture take
 CARD_TIMEOUT = 900
 
 
-def share_cores():
+def share_cores() -> None:
     """Give each worker its share of the cores: threads that outnumber them wait for each other.
 
     torch and numba read it when they are imported, here and in the subprocesses of a test.
@@ -36,30 +40,20 @@ def share_cores():
             os.environ.setdefault(name, threads)
 
 
-share_cores()  # now: the next plugin may import torch
-
-
-def pytest_addoption(parser):
+def pytest_addoption(parser: pytest.Parser) -> None:
+    # the first hook of a plugin that a conftest names: the next plugin, or the conftest of a folder
+    # below, may import torch (pytest_load_initial_conftests is under way by then, and not called)
+    share_cores()
     group = parser.getgroup("ttnn")
-    group.addoption(
-        "--backend",
-        choices=backend.BACKENDS,
-        help="where TTNN runs; default: the first of these that is there",
-    )
-    group.addoption(
-        "--arithmetic",
-        choices=backend.ARITHMETICS,
-        help="how the emulated device computes: as the kernels do (the default), or in float32 and "
-        "rounded once",
-    )
+    cli.add_backend(group.addoption)
     group.addoption(
         "--require-silicon",
         action="store_true",
         help="an error unless the tests run on a card",
     )
     timeout = (
-        "seconds after which a test that uses a device ends the process, with the stack and the name of "
-        f"the TTNN operation; 0 for no limit; default: {CARD_TIMEOUT} on a card, else none"
+        "seconds after which a test that uses a device ends the process, with the stack and the "
+        f"name of the TTNN operation; 0 for no limit; default: {CARD_TIMEOUT} on a card, else none"
     )
     group.addoption("--device-timeout", metavar="SECONDS", type=float, help=timeout)
     parser.addini("device_timeout", timeout)
@@ -71,7 +65,7 @@ def pytest_addoption(parser):
     )
 
 
-def pytest_configure(config):
+def pytest_configure(config: pytest.Config) -> None:
     backend.quiet()
     config.addinivalue_line(
         "markers", "device: opens a TTNN device (set by the plugin on users of the fixture)"
@@ -84,18 +78,19 @@ def pytest_configure(config):
     if config.getoption("--require-silicon") and picked != "silicon":
         raise pytest.UsageError(f"--require-silicon, but the tests would run on {picked!r}.")
     workers = len(getattr(config.option, "tx", None) or ())
-    if picked == "silicon" and workers > len(cards.visible()):
+    cards = len(backend.visible_cards())
+    if picked == "silicon" and workers > cards:
         raise pytest.UsageError(
-            f"{workers} workers, {len(cards.visible())} card(s): each worker opens a card of its own."
+            f"{workers} workers, {cards} card(s): each worker opens a card of its own."
         )
     config.stash[BACKEND] = picked
     config.stash[ARITHMETIC] = config.getoption("--arithmetic")
     config.stash[TIMEOUT] = timeout(config, picked)
-    config.stash[STDERR] = os.dup(sys.__stderr__.fileno())
+    config.stash[STDERR] = os.dup(2)
     config.add_cleanup(lambda: os.close(config.stash[STDERR]))
 
 
-def timeout(config, picked):
+def timeout(config: pytest.Config, picked: str) -> float:
     """Seconds that a test may use the device: by the option, the ini file or the backend."""
     given = config.getoption("--device-timeout")
     if given is None:
@@ -111,26 +106,26 @@ def timeout(config, picked):
     return seconds
 
 
-def pytest_report_header(config):
+def pytest_report_header(config: pytest.Config) -> str:
     return f"backend: {backend.described(config.stash[BACKEND], config.stash[ARITHMETIC])}"
 
 
-def pytest_itemcollected(item):
+def pytest_itemcollected(item: pytest.Item) -> None:
     if "device" in getattr(item, "fixturenames", ()):
         item.add_marker("device")
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item):
+def pytest_runtest_setup(item: pytest.Item) -> None:
     torch = sys.modules.get("torch")  # a test that uses it has imported it by now
     if torch:
         torch.manual_seed(item.config.getoption("--seed"))
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item):
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
     seconds = item.config.stash[TIMEOUT]
-    watch = contextlib.nullcontext()
+    watch: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if seconds and item.get_closest_marker("device"):
         watch = hang.watched(seconds, item.config.stash[STDERR])
     with watch:
@@ -138,26 +133,27 @@ def pytest_runtest_protocol(item):
 
 
 @pytest.fixture(scope="session")
-def backend_name(request):
+def backend_name(request: pytest.FixtureRequest) -> str:
     """The name of the backend that the tests run on."""
     return request.config.stash[BACKEND]
 
 
 @pytest.fixture(scope="session")
-def device(backend_name, request):
+def device(backend_name: str, request: pytest.FixtureRequest) -> "Iterator[ttnn.Device]":
     """A ttnn device, the same for all tests of this process."""
     config = request.config
 
-    def say(sentence):
+    def say(sentence: str) -> None:
         os.write(config.stash[STDERR], f"{worker}: {sentence}\n".encode())
 
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
     with contextlib.ExitStack() as stack:
         if backend_name == "silicon":
             # a process has an emulated or simulated device for itself, cards are shared out
-            stack.enter_context(cards.claimed(int(worker.removeprefix("gw")), say))
+            stack.enter_context(card_lock.claimed(int(worker.removeprefix("gw")), say))
         if config.stash[TIMEOUT]:
-            # before it opens: the emulation replaces the operations, and calls these for the host side
+            # before it opens: the emulation replaces the operations, and calls these for the
+            # host side
             stack.enter_context(hang.named_operations())
         arithmetic = config.stash[ARITHMETIC]
         yield stack.enter_context(backend.open_device(backend_name, 0, arithmetic))

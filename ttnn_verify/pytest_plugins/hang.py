@@ -1,16 +1,19 @@
-"""A device call that hangs: the process ends with the stack, and the stack names the TTNN operation.
+"""A device call that hangs: the process ends with the stack, and the stack names the operation.
 
-A call that waits for a card does so in TTNN's C++, where Python neither runs a signal's handler nor, if
-the call keeps the interpreter's lock, another thread: what can still speak is the watchdog of Python's
-faulthandler, a thread without the lock that prints every frame's function name and ends the process.
-So each TTNN operation is called from a frame that bears its name, as `in ttnn.linear`. Operations are
-queued, and the call that hangs is often a read that waits for one of them; its frame names the latest.
+A call that waits for a card does so in TTNN's C++, where Python neither runs a signal's handler
+nor, if the call keeps the interpreter's lock, another thread: what can still speak is the watchdog
+of Python's faulthandler, a thread without the lock that prints every frame's function name and ends
+the process. So each TTNN operation is called from a frame that bears its name, as `in ttnn.linear`.
+Operations are queued, and the call that hangs is often a read that waits for one of them; its frame
+names the latest.
 """
 
 import collections
 import contextlib
 import faulthandler
 import functools
+from collections.abc import Callable, Iterator, MutableSequence
+from typing import Any
 
 # Calls that return when the device has done what was queued before them.
 WAITING = ("ttnn.to_torch", "ttnn.from_device", "ttnn.synchronize_device")
@@ -19,8 +22,12 @@ QUEUED = 6  # of the operations queued since, so many latest are named
 
 
 @contextlib.contextmanager
-def watched(seconds, file):
-    """End the process, with the stacks of all threads in `file`, unless the block ends in `seconds`."""
+def watched(seconds: float, file: int) -> Iterator[None]:
+    """End the process unless the block ends in `seconds`.
+
+    Args:
+        file: descriptor of the file that the stacks of all threads are written to.
+    """
     faulthandler.dump_traceback_later(seconds, exit=True, file=file)
     try:
         yield
@@ -29,11 +36,11 @@ def watched(seconds, file):
 
 
 @contextlib.contextmanager
-def named_operations():
-    """Inside the block each TTNN operation runs in a frame of its own name. Not from within another."""
+def named_operations() -> Iterator[None]:
+    """Each TTNN operation runs in a frame of its own name in the block. Blocks do not nest."""
     import ttnn  # slow, and only wanted on a device
 
-    queued = collections.deque(maxlen=QUEUED)
+    queued: collections.deque[str] = collections.deque(maxlen=QUEUED)
     with contextlib.ExitStack() as undo:
         for operation in ttnn.query_registered_operations(include_experimental=True):
             undo.callback(setattr, operation, "function", operation.function)
@@ -47,12 +54,14 @@ def named_operations():
         yield
 
 
-def queueing(function, name, queued):
-    """`function`, called from a frame that is named `name`; the name joins `queued` when it is done."""
+def queueing(
+    function: Callable[..., Any], name: str, queued: MutableSequence[str]
+) -> Callable[..., Any]:
+    """`function`, called from a frame that is named `name`, which joins `queued` afterwards."""
     inside = _in_frame(function, name)
 
     @functools.wraps(function)
-    def call(*args, **kwargs):
+    def call(*args: Any, **kwargs: Any) -> Any:
         result = inside(*args, **kwargs)
         queued.append(name)
         return result
@@ -60,11 +69,13 @@ def queueing(function, name, queued):
     return call
 
 
-def waiting(function, name, queued):
-    """`function`, called from a frame named `name` and what it waits for; nothing is queued after it."""
+def waiting(
+    function: Callable[..., Any], name: str, queued: MutableSequence[str]
+) -> Callable[..., Any]:
+    """`function`, called from a frame named `name` and what it waits for; empties `queued`."""
 
     @functools.wraps(function)
-    def call(*args, **kwargs):
+    def call(*args: Any, **kwargs: Any) -> Any:
         behind = f" behind {', '.join(reversed(queued))}" if queued else ""
         result = _in_frame(function, name + behind)(*args, **kwargs)
         queued.clear()
@@ -73,14 +84,14 @@ def waiting(function, name, queued):
     return call
 
 
-def _in_frame(function, name):
+def _in_frame(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     """A function that calls `function` and whose code bears `name`, which faulthandler prints."""
 
-    def frame(*args, **kwargs):
+    def frame(*args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)
 
     code = frame.__code__
-    named = {"co_name": name}
+    named: dict[str, Any] = {"co_name": name}
     if hasattr(code, "co_qualname"):  # Python 3.11 and later
         named["co_qualname"] = name
     frame.__code__ = code.replace(**named)

@@ -1,4 +1,4 @@
-"""What a pytest run was asked for and what came of it: outcomes, times and comparisons of its tests.
+"""The pytest plugin that keeps what a run was asked for and what came of it, test by test.
 
 Kept in the process that reports, so under xdist in the controller: results come with the tests'
 reports, the workers' selections with their end.
@@ -7,18 +7,19 @@ reports, the workers' selections with their end.
 import dataclasses
 import pathlib
 import time
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pytest
 
 from ttnn_verify.pytest_plugins import comparisons
-
-RUN = pytest.StashKey["Run"]()
+from ttnn_verify.pytest_plugins.keys import RUN
 
 DESELECTED = "deselected"  # the name under which a worker hands on what it left out
 
 
 @dataclasses.dataclass
-class Result:
+class NodeResult:
     """A test that ran: its outcome, seconds, first line of its failure, and its comparisons.
 
     outcome is one of pytest's words: passed, failed, error, skipped, xfailed, xpassed.
@@ -29,36 +30,31 @@ class Result:
     outcome: str = "passed"
     seconds: float = 0.0
     message: str = ""
-    entries: list = dataclasses.field(default_factory=list)
+    entries: list[comparisons.ComparisonEntry] = dataclasses.field(default_factory=list)
     reproducible: bool = True
 
     @property
-    def file(self):
+    def file(self) -> str:
         return self.nodeid.partition("::")[0]
 
 
-class Run:
-    """A pytest plugin that keeps the run.
+class RunRecord:
+    """The run, registered with pytest to see its reports.
 
     Attributes:
-        tests: node id -> `Result` of every test that ran.
+        tests: node id -> `NodeResult` of every test that ran.
         collected: the node ids that were selected to run.
         started: when, in seconds since the epoch.
     """
 
-    def __init__(self, config):
-        self.tests = {}
+    def __init__(self, config: pytest.Config) -> None:
+        self.tests: dict[str, NodeResult] = {}
         self.started = time.time()
+        self.collected: set[str] = set()
         self._config = config
-        self.collected = set()
-        self._deselected = set()
+        self._deselected: set[str] = set()
 
-    @property
-    def comparisons(self):
-        """(test, entry) of every comparison."""
-        return [(test, entry) for test in self.tests.values() for entry in test.entries]
-
-    def meant(self, nodeid):
+    def meant(self, nodeid: str) -> bool:
         """Whether the run was to hold the test, had it been there: not if it was left out."""
         option = self._config.option
         if nodeid in self.collected:
@@ -69,32 +65,32 @@ class Run:
             return False
         return any(_within(nodeid, self._place(arg)) for arg in self._config.args)
 
-    def _place(self, arg):
+    def _place(self, arg: object) -> str:
         """An argument of the command line, a path with or without `::name`, as node ids begin."""
-        path, *names = str(arg).split("::")
-        path = (self._config.invocation_params.dir / path).resolve()
+        file, *names = str(arg).split("::")
+        path = (self._config.invocation_params.dir / file).resolve()
         root = self._config.rootpath.resolve()
         inside = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
         if root.is_relative_to(path):
             inside = ""
         return "::".join([inside, *names])
 
-    def pytest_collection_finish(self, session):
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.collected.update(item.nodeid for item in session.items)
 
-    def pytest_deselected(self, items):
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
         self._deselected.update(item.nodeid for item in items)
 
     @pytest.hookimpl(optionalhook=True)
-    def pytest_xdist_node_collection_finished(self, ids):
+    def pytest_xdist_node_collection_finished(self, ids: Iterable[str]) -> None:
         self.collected.update(ids)
 
     @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node):
+    def pytest_testnodedown(self, node: Any) -> None:  # xdist's controller of a worker
         self._deselected.update((getattr(node, "workeroutput", None) or {}).get(DESELECTED, ()))
 
-    def pytest_runtest_logreport(self, report):
-        test = self.tests.setdefault(report.nodeid, Result(report.nodeid))
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        test = self.tests.setdefault(report.nodeid, NodeResult(report.nodeid))
         test.seconds += report.duration
         outcome = _outcome(report)
         if outcome:
@@ -105,7 +101,7 @@ class Run:
             test.reproducible = "hypothesis" not in report.keywords
 
 
-def _outcome(report):
+def _outcome(report: pytest.TestReport) -> str | None:
     """What a report makes of its test, None if it says nothing new."""
     if hasattr(report, "wasxfail"):
         return {"skipped": "xfailed", "passed": "xpassed"}.get(report.outcome)
@@ -114,7 +110,7 @@ def _outcome(report):
     return "skipped" if report.outcome == "skipped" else None
 
 
-def _message(report):
+def _message(report: pytest.TestReport) -> str:
     """The first line that says why."""
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash:
@@ -126,7 +122,7 @@ def _message(report):
     return text.strip().partition("\n")[0]
 
 
-def _within(nodeid, place):
+def _within(nodeid: str, place: str) -> bool:
     """Whether a node id is the place's own or lies below it."""
     return (
         nodeid == place or not place or nodeid.startswith((f"{place}/", f"{place}::", f"{place}["))
@@ -136,25 +132,25 @@ def _within(nodeid, place):
 class _Worker:
     """In an xdist worker: hands on what was left out, which the controller does not see."""
 
-    def __init__(self):
-        self._deselected = []
+    def __init__(self) -> None:
+        self._deselected: list[str] = []
 
-    def pytest_deselected(self, items):
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
         self._deselected += [item.nodeid for item in items]
 
-    def pytest_sessionfinish(self, session):
+    def pytest_sessionfinish(self, session: Any) -> None:  # xdist adds to its config
         session.config.workeroutput[DESELECTED] = self._deselected
 
 
-def pytest_configure(config):
+def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         config.pluginmanager.register(_Worker(), "verify-worker")
         return
-    config.stash[RUN] = Run(config)
+    config.stash[RUN] = RunRecord(config)
     config.pluginmanager.register(config.stash[RUN], "verify-run")
 
 
-def relative(path, config):
+def relative(path: str | pathlib.Path, config: pytest.Config) -> str:
     """A path as messages name it: from the folder of the tests if it is below it."""
     path, root = pathlib.Path(path).resolve(), config.rootpath.resolve()
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

@@ -1,49 +1,53 @@
-"""The pytest plugin of PCC regression: --pcc-record, --pcc-check, --pcc-update, and what they report.
+"""The pytest plugin of PCC regression: --pcc-record, --pcc-check, --pcc-update.
 
 A test whose comparison passed its tolerance and lost against its baseline fails there and then, on
 whichever worker; the run's end lists what rose, is new, has vanished or is relaxed.
 """
 
+import dataclasses
 import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
 from ttnn_verify import baseline
-from ttnn_verify.pytest_plugins import comparisons, device, outcomes
-
-CHECKED = pytest.StashKey["Check"]()
+from ttnn_verify.pytest_plugins import comparisons, outcomes
+from ttnn_verify.pytest_plugins.keys import ARITHMETIC, BACKEND, CHECKED, RUN
 
 LISTED = 20  # lines of a kind that a run's end prints
 
 
-class Check:
+@dataclasses.dataclass(frozen=True)
+class BaselineCheck:
     """A baseline that a run is checked against, and where it stands."""
 
-    def __init__(self, path, limits, kept):
-        self.path = path
-        self.limits = limits
-        self.baseline = kept
+    path: pathlib.Path
+    limits: baseline.Limits
+    accepted: baseline.Baseline
 
-    def findings(self, nodeid, entries):
-        """A `baseline.Finding` for each of a test's passed comparisons that has one."""
+    def changes(
+        self, nodeid: str, entries: Sequence[comparisons.ComparisonEntry]
+    ) -> Iterator[baseline.CaseChange]:
+        """What changed in those of a test's comparisons that passed and that the baseline has."""
         for case, entry in zip(baseline.names(nodeid, entries), entries, strict=True):
-            was = self.baseline.cases.get(case)
+            was = self.accepted.cases.get(case)
             if was and entry["passed"]:
-                relaxation = self.baseline.relaxed.get(case)
-                now = baseline.Figures.of(entry)
-                found = baseline.judge(case, was, now, self.limits, relaxation)
-                if found:
-                    yield found
+                relaxation = self.accepted.relaxed.get(case)
+                now = baseline.CaseFigures.of(entry)
+                change = baseline.judge(case, was, now, self.limits, relaxation)
+                if change:
+                    yield change
 
 
-def pytest_addoption(parser):
+def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("pcc", "PCC regression")
     group.addoption("--pcc-record", metavar="FILE", help="write the figures of all comparisons")
     group.addoption(
         "--pcc-check",
         metavar="FILE",
-        help="fail a test whose figures are worse than in this file of --pcc-record; of a folder, than "
-        "in its file of the run's backend and arithmetic, if it has one",
+        help="fail a test whose figures are worse than in this file of --pcc-record; of a folder, "
+        "than in its file of the run's backend and arithmetic, if it has one",
     )
     group.addoption(
         "--pcc-update",
@@ -62,13 +66,13 @@ def pytest_addoption(parser):
         metavar="SHARE",
         type=float,
         default=baseline.ERROR_SLACK,
-        help="share by which relative L2 may rise, of the whole and of the worst row, since PCC near 1 "
-        "hides much (default %(default)s)",
+        help="share by which relative L2 may rise, of the whole and of the worst row, since PCC "
+        "near 1 hides much (default %(default)s)",
     )
 
 
 @pytest.hookimpl(trylast=True)  # the backend is picked by then
-def pytest_configure(config):
+def pytest_configure(config: pytest.Config) -> None:
     config.stash[CHECKED] = None
     option = config.option
     if option.pcc_update and not option.pcc_check:
@@ -84,97 +88,103 @@ def pytest_configure(config):
         if not path.exists():
             return
     try:
-        kept = baseline.load(path)
-        baseline.check_platform(kept, path, platform)
+        accepted = baseline.load(path)
+        baseline.check_platform(accepted, path, platform)
     except baseline.BaselineError as error:
         raise pytest.UsageError(str(error)) from error
     limits = baseline.Limits(option.pcc_slack, option.pcc_error_slack)
-    config.stash[CHECKED] = Check(path, limits, kept)
+    config.stash[CHECKED] = BaselineCheck(path, limits, accepted)
 
 
-def platform_of(config):
-    return baseline.Platform.of(config.stash[device.BACKEND], config.stash[device.ARITHMETIC])
+def platform_of(config: pytest.Config) -> baseline.Platform:
+    return baseline.Platform.of(config.stash[BACKEND], config.stash[ARITHMETIC])
 
 
-def pytest_report_header(config):
+def pytest_report_header(config: pytest.Config) -> str | None:
     check = config.stash[CHECKED]
     if check:
         named = outcomes.relative(check.path, config)
-        return f"PCC baseline: {named}, {len(check.baseline.cases)} cases"
+        return f"PCC baseline: {named}, {len(check.accepted.cases)} cases"
     if config.option.pcc_check:
         return (
-            f"PCC baseline: none, {config.option.pcc_check} has no {platform_of(config).file_name}; "
-            "nothing is checked"
+            f"PCC baseline: none, {config.option.pcc_check} has no "
+            f"{platform_of(config).file_name}; nothing is checked"
         )
     return None
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item):
+def pytest_runtest_call(item: pytest.Item) -> Iterator[Any]:
     result = yield
     check = item.config.stash[CHECKED]
     if check and not item.get_closest_marker("hypothesis"):
-        entries = [value for name, value in item.user_properties if name == comparisons.PROPERTY]
-        failed = [found for found in check.findings(item.nodeid, entries) if found.failed]
+        entries = comparisons.entries(item.user_properties)
+        failed = [change for change in check.changes(item.nodeid, entries) if change.failed]
         if failed:
-            lines = [f"{found.line} (PCC regression, {found.case})" for found in failed]
+            lines = [f"{change.line} (PCC regression, {change.case})" for change in failed]
             pytest.fail("\n".join(lines), pytrace=False)
     return result
 
 
-class Outcome:
+class BaselineOutcome:
     """What a run came to beside its baseline; without one only its figures.
 
     Attributes:
-        figures: case -> `baseline.Figures` of the comparisons that passed and that repeat.
+        figures: those of the comparisons that passed and that repeat, by case.
         failed: how many comparisons did not pass their tolerance.
-        found: the findings by kind.
+        changes: what changed in its cases, by kind.
         new: cases that the baseline lacks.
         vanished: its cases that the run was to hold and did not.
         checked: how many cases both have.
     """
 
-    def __init__(self, done, check):
-        self.figures, self.failed = {}, 0
-        self.found = {kind: [] for kind in baseline.KINDS}
-        self.new, self.vanished, self.checked = [], [], 0
+    def __init__(self, run: outcomes.RunRecord, check: BaselineCheck | None) -> None:
+        self.figures: dict[str, baseline.CaseFigures] = {}
+        self.failed = 0
+        self.changes: dict[str, list[baseline.CaseChange]] = {kind: [] for kind in baseline.KINDS}
+        self.new: list[str] = []
+        self.vanished: list[str] = []
+        self.checked = 0
         seen = set()
-        for result in done.tests.values():
-            if not result.reproducible:
-                continue
-            cases = baseline.names(result.nodeid, result.entries)
-            for case, entry in zip(cases, result.entries, strict=True):
-                seen.add(case)
-                if entry["passed"]:
-                    self.figures[case] = baseline.Figures.of(entry)
-                else:
-                    self.failed += 1
-            if check:
-                for finding in check.findings(result.nodeid, result.entries):
-                    self.found[finding.kind].append(finding)
-        if not check:
-            return
-        known = check.baseline.cases.keys()
-        self.new = sorted(self.figures.keys() - known)
-        self.checked = len(self.figures.keys() & known)
-        self.vanished = sorted(case for case in known - seen if gone(done, baseline.node(case)))
+        for result in run.tests.values():
+            if result.reproducible:
+                seen.update(self._add(result, check))
+        if check:
+            known = check.accepted.cases.keys()
+            self.new = sorted(self.figures.keys() - known)
+            self.checked = len(self.figures.keys() & known)
+            self.vanished = sorted(case for case in known - seen if _gone(run, baseline.node(case)))
+
+    def _add(self, result: outcomes.NodeResult, check: BaselineCheck | None) -> list[str]:
+        """Count a test's comparisons in. Returns their cases."""
+        cases = baseline.names(result.nodeid, result.entries)
+        for case, entry in zip(cases, result.entries, strict=True):
+            if entry["passed"]:
+                self.figures[case] = baseline.CaseFigures.of(entry)
+            else:
+                self.failed += 1
+        for change in check.changes(result.nodeid, result.entries) if check else ():
+            self.changes[change.kind].append(change)
+        return cases
 
 
-def gone(done, nodeid):
-    """Whether a test that recorded a case has gone: it does not exist, passed without it, or skipped."""
-    result = done.tests.get(nodeid)
+def _gone(run: outcomes.RunRecord, nodeid: str) -> bool:
+    """Whether the test of a case has gone: it does not exist, passed without it, or skipped."""
+    result = run.tests.get(nodeid)
     if result:
         return result.outcome in ("passed", "skipped")
-    return done.meant(nodeid) and nodeid not in done.collected
+    return run.meant(nodeid) and nodeid not in run.collected
 
 
-def outcome(config):
-    """The `Outcome` of the run, in the process that reports."""
-    return Outcome(config.stash[outcomes.RUN], config.stash[CHECKED])
+def outcome(config: pytest.Config) -> BaselineOutcome:
+    """The outcome of the run, in the process that reports."""
+    return BaselineOutcome(config.stash[RUN], config.stash[CHECKED])
 
 
 @pytest.hookimpl(trylast=True)  # below the table of comparisons, which is long
-def pytest_terminal_summary(terminalreporter, config):
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     check, record = config.stash[CHECKED], config.option.pcc_record
     if not check and not record:
         return
@@ -183,10 +193,10 @@ def pytest_terminal_summary(terminalreporter, config):
     if check:
         report(terminalreporter, done, outcomes.relative(check.path, config))
         if config.option.pcc_update:
-            after = baseline.updated(check.baseline, done.figures, set(done.vanished), check.limits)
-            if after != check.baseline:
+            after = baseline.updated(check.accepted, done.figures, set(done.vanished), check.limits)
+            if after != check.accepted:
                 baseline.save(check.path, after)
-            rose = len(done.found["rose"])
+            rose = len(done.changes["rose"])
             terminalreporter.line(
                 f"written: {rose} that rose, {len(done.new)} new; taken out: {len(done.vanished)}"
             )
@@ -197,9 +207,13 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.line(f"{len(done.figures)} cases recorded in {record}{left_out}")
 
 
-def report(terminalreporter, done, path):
+def report(terminalreporter: pytest.TerminalReporter, done: BaselineOutcome, path: str) -> None:
     """Print what became of the baseline's cases: counts, and the first of each kind."""
-    lists = {**done.found, "new": done.new, "vanished": done.vanished}
+    lists: dict[str, Sequence[object]] = {
+        **done.changes,
+        "new": done.new,
+        "vanished": done.vanished,
+    }
     counts = ", ".join(f"{len(cases)} {kind}" for kind, cases in lists.items() if cases)
     terminalreporter.line(f"{path}: {done.checked} cases checked" + (counts and f"; {counts}"))
     for kind, cases in lists.items():

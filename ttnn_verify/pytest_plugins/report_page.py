@@ -4,11 +4,13 @@ import pathlib
 
 import pytest
 
-from ttnn_verify import atomic
-from ttnn_verify.report import content
+from ttnn_verify import atomic, backend
+from ttnn_verify.pytest_plugins import outcomes, regression
+from ttnn_verify.pytest_plugins.keys import ARITHMETIC, BACKEND, CHECKED, RUN
+from ttnn_verify.report import drift_record
 
 
-def pytest_addoption(parser):
+def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("report", "the run as a page")
     group.addoption("--report", metavar="FILE.html", help="write the run as one HTML page")
     group.addoption(
@@ -18,7 +20,7 @@ def pytest_addoption(parser):
     )
 
 
-def pytest_configure(config):
+def pytest_configure(config: pytest.Config) -> None:
     option = config.option
     if option.report_drift and not option.report:
         raise pytest.UsageError("--report-drift adds to the page of --report; name it.")
@@ -28,18 +30,41 @@ def pytest_configure(config):
         raise pytest.UsageError(str(error)) from error
 
 
-def drift(config):
-    """The `content.Drift` of --report-drift, None without."""
+def drift(config: pytest.Config) -> drift_record.DriftRecord | None:
+    """The record of --report-drift, None without."""
     path = config.option.report_drift
-    return path and content.drift(pathlib.Path(config.invocation_params.dir) / path)
+    if not path:
+        return None
+    return drift_record.load(pathlib.Path(config.invocation_params.dir) / path)
 
 
 @pytest.hookimpl(trylast=True)  # --pcc-update has written by then
-def pytest_terminal_summary(terminalreporter, exitstatus, config):
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
+) -> None:
     if not config.option.report:
         return
-    from ttnn_verify.report import page  # matplotlib is slow to import
+    from ttnn_verify.report import run_page  # matplotlib is slow to import
 
+    run, check = config.stash[RUN], config.stash[CHECKED]
+    checked = None
+    if check:
+        checked = run_page.CheckedBaseline(
+            outcomes.relative(check.path, config),
+            check.accepted,
+            check.limits,
+            regression.outcome(config),
+        )
+    summary = run_page.RunSummary(
+        passed=exitstatus == 0,
+        backend=backend.described(config.stash[BACKEND], config.stash[ARITHMETIC]),
+        command=" ".join(["pytest", *map(str, config.invocation_params.args)]),
+        root=config.rootpath,
+        started=run.started,
+        results=tuple(run.tests.values()),
+        checked=checked,
+        drift=drift(config),
+    )
     path = pathlib.Path(config.invocation_params.dir) / config.option.report
-    atomic.write_text(path, page.render(config, int(exitstatus), drift(config)))
+    atomic.write_text(path, run_page.render(summary))
     terminalreporter.line(f"report: {config.option.report}")

@@ -1,27 +1,40 @@
-"""What was found of a model as lines of text and as JSON."""
+"""What drift found of a model as lines of text, and as the record of JSON and pages."""
 
 import dataclasses
 import math
+from collections.abc import Iterator, Sequence
 
-from ttnn_verify.drift import finding
+from ttnn_verify.drift import Drift, Finding, cumulative, finding
+from ttnn_verify.drift.attribution import Share
+from ttnn_verify.report.drift_record import (
+    DepthRecord,
+    DriftRecord,
+    FindingRecord,
+    ShareRecord,
+    finite,
+)
 
 HEADER = (
     f"{'':12}{'prompt':>10}{'tokens':>10}{'PCC':>10}{'update':>10}{'gain':>7}{'isolated':>10}"
     f"{'ops':>5}{'bad':>5}  worst op of the layer (share of its tolerance)"
 )
 
+SHOWN_BAD = 12  # bad operations that are shown one by one
 
-def lines(drift):
+
+def lines(drift: Drift) -> Iterator[str]:
     """The table over depth, the bad operations, the verdicts counted."""
-    yield "relative L2 error of each output: on the model's own results, and isolated (fed with HF's)"
+    yield (
+        "relative L2 error of each output: on the model's own results, and isolated (fed with HF's)"
+    )
     yield HEADER
     for row in drift.table:
         yield _row(row, [one for one in drift.findings if place(one) == row.name])
     bad = [one for one in drift.findings if one.bad]
-    for one in bad[:MOST]:
+    for one in bad[:SHOWN_BAD]:
         yield f"{one.status:10}{one.line}"
-    if len(bad) > MOST:
-        yield f"... and {len(bad) - MOST} more"
+    if len(bad) > SHOWN_BAD:
+        yield f"... and {len(bad) - SHOWN_BAD} more"
     for status in (finding.NO_GOLDEN, finding.TOOL_ERROR):
         for text in sorted(
             {f"{o.operation}: {o.note}" for o in drift.findings if o.status == status}
@@ -34,20 +47,17 @@ def lines(drift):
     )
 
 
-MOST = 12  # bad operations that are shown
-
-
-def place(one):
+def place(one: Finding) -> str:
     """The row of the table that a finding belongs to."""
     if one.layer is not None:
         return f"layer {one.layer}"
     return one.value if one.value in ("norm", "logits") else "embedding"
 
 
-def _row(row, findings):
-    judged = [one for one in findings if one.step is not None]
-    worst = max(judged, key=lambda one: one.step.used, default=None)
-    said = "" if worst is None else f"{worst.operation} ({worst.value}) {worst.step.used:.0%}"
+def _row(row: cumulative.Row, findings: Sequence[Finding]) -> str:
+    steps = [(one, one.step) for one in findings if one.step is not None]
+    worst = max(steps, key=lambda pair: pair[1].used, default=None)
+    said = "" if worst is None else f"{worst[0].operation} ({worst[0].value}) {worst[1].used:.0%}"
     bad = sum(one.bad for one in findings)
     figures = "".join(
         f"{_number(value, spec):>{width}}"
@@ -63,54 +73,62 @@ def _row(row, findings):
     return f"{row.name:12}{figures}{len(findings):5}{bad or '':>5}  {said}"
 
 
-def _number(value, spec):
+def _number(value: float, spec: str) -> str:
     return "-" if math.isnan(value) else format(value, spec)
 
 
-def shares(found):
+def shares(families: Sequence[Share]) -> Iterator[str]:
     """The families' shares of the logits' error, if they were asked for."""
-    if found:
-        yield "relative L2 error of the logits with one family of operations made exact, and its share"
-    for one in found:
+    if families:
+        yield (
+            "relative L2 error of the logits with one family of operations made exact, "
+            "and its share"
+        )
+    for one in families:
         yield f"  {one.family:12}{one.error:10.2e}{one.share:8.0%}"
 
 
-def record(drift, shares=(), **about):
-    """The same as JSON: plain dicts, NaN as null."""
-    return {
-        **about,
-        "status": drift.status,
-        "verdict": drift.line,
-        "counts": drift.counts,
-        "allowed_logits": drift.allowed,
-        "depth": [_plain(dataclasses.asdict(row)) for row in drift.table],
-        "attribution": [dataclasses.asdict(one) for one in shares],
-        "findings": [_finding(one) for one in drift.findings if one.bad or one.step is not None],
-    }
-
-
-def _finding(one):
-    verdict = one.verdict
-    return _plain(
-        {
-            "status": one.status,
-            "piece": str(one.piece),
-            "call": one.index,
-            "operation": one.operation,
-            "layer": one.layer,
-            "part": one.part,
-            "value": one.value,
-            "relative_l2": verdict and verdict.comparison.relative_l2,
-            "pcc": verdict and verdict.comparison.pcc,
-            "used": verdict and verdict.used,
-            "inputs_pcc": one.inputs,
-            "note": one.note,
-        }
+def record(
+    drift: Drift,
+    families: Sequence[Share],
+    *,
+    checkpoint: str,
+    backend: str,
+    tokens: int,
+    decoded: int,
+) -> DriftRecord:
+    """The same as plain values."""
+    return DriftRecord(
+        checkpoint=checkpoint,
+        backend=backend,
+        tokens=tokens,
+        decoded=decoded,
+        status=drift.status,
+        verdict=drift.line,
+        counts=drift.counts,
+        allowed_logits=drift.allowed,
+        depth=tuple(DepthRecord(**finite(dataclasses.asdict(row))) for row in drift.table),
+        attribution=tuple(ShareRecord(**finite(dataclasses.asdict(one))) for one in families),
+        findings=tuple(_finding(one) for one in drift.findings if one.bad or one.step is not None),
     )
 
 
-def _plain(values):
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in values.items()
+def _finding(one: Finding) -> FindingRecord:
+    verdict = one.verdict
+    figures = {
+        "relative_l2": verdict and verdict.comparison.relative_l2,
+        "pcc": verdict and verdict.comparison.pcc,
+        "used": verdict and verdict.used,
+        "inputs_pcc": one.inputs,
     }
+    return FindingRecord(
+        status=one.status,
+        piece=str(one.piece),
+        call=one.index,
+        operation=one.operation,
+        layer=one.layer,
+        part=one.part,
+        value=one.value,
+        note=one.note,
+        **finite(figures),
+    )

@@ -1,10 +1,14 @@
 """The page's pictures, as SVG that takes the page's fonts and colours, light or dark."""
 
 import io
+import itertools
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import matplotlib.figure
+import matplotlib.ticker
 
 from ttnn_verify.numerics import metrics
 
@@ -13,7 +17,7 @@ _PAGE = {"#010101": "--ink", "#020202": "--muted", "#030303": "--accent", "#0404
 INK, MUTED, ACCENT, BAD = _PAGE
 _SERIES = {f"#0505{i:02x}": f"--series-{i}" for i in range(6)}
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {  # matplotlib has a type of all its names
     "svg.fonttype": "none",  # text stays text, in the page's font
     "font.size": 9,
     "text.color": INK,
@@ -30,7 +34,10 @@ _STYLE = {
 }
 
 
-def error_histogram(counts, relative_l2, allowed=None):
+NAMED_PLACES = 40  # below a picture over depth, at most
+
+
+def error_histogram(counts: Sequence[int], relative_l2: float, allowed: float | None = None) -> str:
     """How often which error occurs in a tensor, in shares of the reference's root mean square.
 
     Args:
@@ -49,23 +56,26 @@ def error_histogram(counts, relative_l2, allowed=None):
         axes.set_ylim(0, max(counts) * 1.6)
         axes.minorticks_off()
         axes.axvline(0, color=MUTED, linewidth=0.6)
-        for side in (-1, 1) if allowed and allowed < reach else ():
-            axes.axvline(side * allowed, color=BAD, linewidth=0.9, linestyle=(0, (3, 2)))
+        for line in (-allowed, allowed) if allowed and allowed < reach else ():
+            axes.axvline(line, color=BAD, linewidth=0.9, linestyle=(0, (3, 2)))
         axes.set_xlim(-reach, reach)
         axes.set_xticks([-reach, 0, reach], [f"{-reach:.2g}", "0", f"{reach:.2g}"])
         return _svg(figure, "Histogram of the errors of one comparison")
 
 
-def over_depth(series):
+def over_depth(
+    series: Mapping[str, Sequence[tuple[int, float]]], names: Sequence[str] | None = None
+) -> str:
     """Relative L2 error over the layers, a line for each series, on a logarithmic scale.
 
     Args:
         series: name -> list of (layer, relative L2).
+        names: what stands below the axis at 0, 1, ..., where not the numbers themselves.
     """
     with matplotlib.rc_context(_STYLE):
         figure = matplotlib.figure.Figure(figsize=(12, 3.2))
         axes = figure.add_subplot()
-        for colour, (name, points) in zip(_repeated(_SERIES), series.items(), strict=False):
+        for colour, (name, points) in zip(itertools.cycle(_SERIES), series.items(), strict=False):
             layers, errors = zip(*sorted(points), strict=True)
             axes.plot(layers, errors, color=colour, label=name, marker="o", markersize=3.5, lw=1.4)
         if any(error > 0 for points in series.values() for _, error in points):
@@ -73,18 +83,24 @@ def over_depth(series):
         axes.grid(axis="y", color=MUTED, alpha=0.25, linewidth=0.5)
         axes.set_xlabel("layer")
         axes.set_ylabel("relative L2 error")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        if names is None:
+            axes.xaxis.set_major_locator(
+                matplotlib.ticker.MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True)
+            )
+        else:
+            places = range(0, len(names), -(-len(names) // NAMED_PLACES))
+            axes.set_xticks(places, [names[place] for place in places])
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         return _svg(figure, "Relative L2 error over the layers")
 
 
-def shares(values):
+def shares(values: Sequence[float]) -> str:
     """How much of their tolerance the comparisons used: a histogram over shares in percent."""
     with matplotlib.rc_context(_STYLE):
         figure = matplotlib.figure.Figure(figsize=(12, 2))
         axes = figure.add_subplot()
         step = 0.05
-        counts = {}
+        counts: dict[int, int] = {}
         for value in values:
             place = min(math.floor(value / step), 22)  # beyond 110 % all alike
             counts[place] = counts.get(place, 0) + 1
@@ -96,16 +112,13 @@ def shares(values):
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
         axes.set_xlabel("share of the tolerance")
         axes.set_ylabel("comparisons")
-        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.yaxis.set_major_locator(
+            matplotlib.ticker.MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True)
+        )
         return _svg(figure, "How much of their tolerance the comparisons used")
 
 
-def _repeated(colours):
-    while True:
-        yield from colours
-
-
-def _svg(figure, title):
+def _svg(figure: matplotlib.figure.Figure, title: str) -> str:
     """The figure as an <svg> element that fills its place."""
     file = io.StringIO()
     figure.savefig(

@@ -28,12 +28,12 @@ if (table) {
   };
 
   const filter = () => {
-    const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const searched = words.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
     for (const row of rows) {
       const text = row.textContent.toLowerCase();
       row.hidden =
-        (tier.value && row.dataset.tier !== tier.value) || !wanted.every((w) => text.includes(w));
+        (tier.value && row.dataset.tier !== tier.value) || !searched.every((w) => text.includes(w));
       shown += row.hidden ? 0 : 1;
     }
     count.textContent = `${shown} of ${rows.length}`;

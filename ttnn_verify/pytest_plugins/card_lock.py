@@ -1,36 +1,34 @@
-"""A card for each process: claimed by a lock that all processes of the machine respect, or waited for."""
+"""A card for each process, claimed by a lock that all processes of the machine respect.
+
+Which cards there are is said in `ttnn_verify.backend`.
+"""
 
 import contextlib
 import os
 import pathlib
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Sequence
 
 import filelock
 
 from ttnn_verify import backend
 
-# The variable by which TTNN is told, before it opens the first device, which cards it may see.
-VISIBLE = "TT_VISIBLE_DEVICES"
-
 LOCKS = pathlib.Path(tempfile.gettempdir()) / "ttnn-cards"
 
-# Seconds that a process waits for a card: longer than any test session that holds one ought to take.
+# Seconds that a process waits for a card: longer than any test session that holds one should take.
 PATIENCE = 3600
 
 _POLL = 0.2  # seconds between two looks
 
 
-def visible():
-    """The names of the cards that this process may use: of all, or those that `VISIBLE` names."""
-    named = os.environ.get(VISIBLE, "")
-    if named.strip():
-        return [name.strip() for name in named.split(",")]
-    return [path.name for path in backend.cards()]
-
-
 @contextlib.contextmanager
-def claimed(first=0, say=print, patience=None, locks=None):
+def claimed(
+    first: int = 0,
+    say: Callable[[str], object] = print,
+    patience: float | None = None,
+    locks: pathlib.Path | None = None,
+) -> Iterator[str]:
     """A card that no other process has, its name; only it is visible to TTNN in this process.
 
     The lock ends with the process, however that ends.
@@ -44,7 +42,7 @@ def claimed(first=0, say=print, patience=None, locks=None):
     Raises:
         backend.BackendError: there is no card, or none became free in time.
     """
-    names = visible()
+    names = backend.visible_cards()
     if not names:
         raise backend.BackendError(f"no card here, nothing in {backend.CARDS}.")
     names = names[first % len(names) :] + names[: first % len(names)]
@@ -52,20 +50,22 @@ def claimed(first=0, say=print, patience=None, locks=None):
     folder = locks or LOCKS
     folder.mkdir(parents=True, exist_ok=True)
     name, lock = _first_free(names, folder, say, patience)
-    before = os.environ.get(VISIBLE)
-    os.environ[VISIBLE] = name
+    before = os.environ.get(backend.VISIBLE)
+    os.environ[backend.VISIBLE] = name
     try:
-        _note(folder, name).write_text(str(os.getpid()))
+        _holder_file(folder, name).write_text(str(os.getpid()))
         yield name
     finally:
         if before is None:
-            del os.environ[VISIBLE]
+            del os.environ[backend.VISIBLE]
         else:
-            os.environ[VISIBLE] = before
+            os.environ[backend.VISIBLE] = before
         lock.release()
 
 
-def _first_free(names, folder, say, patience):
+def _first_free(
+    names: Sequence[str], folder: pathlib.Path, say: Callable[[str], object], patience: float
+) -> tuple[str, filelock.BaseFileLock]:
     """(name, its acquired lock) of the first card that is free, now or once one becomes so."""
     began = time.monotonic()
     said = False
@@ -85,19 +85,19 @@ def _first_free(names, folder, say, patience):
         time.sleep(_POLL)
 
 
-def _holders(names, folder):
+def _holders(names: Sequence[str], folder: pathlib.Path) -> str:
     return ", ".join(f"card {name} is taken by process {_holder(folder, name)}" for name in names)
 
 
-def _holder(folder, name):
+def _holder(folder: pathlib.Path, name: str) -> str:
     with contextlib.suppress(OSError):
-        return _note(folder, name).read_text() or "unknown"
+        return _holder_file(folder, name).read_text() or "unknown"
     return "unknown"
 
 
-def _note(folder, name):
+def _holder_file(folder: pathlib.Path, name: str) -> pathlib.Path:
     return folder / f"{_safe(name)}.holder"
 
 
-def _safe(name):
+def _safe(name: str) -> str:
     return name.replace("/", "-").replace(":", "-")

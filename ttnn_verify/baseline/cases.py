@@ -1,0 +1,287 @@
+"""The figures of every comparison of a run, and what changed in them since an earlier one."""
+
+import dataclasses
+import datetime
+import importlib.metadata
+import math
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ttnn_verify import backend
+
+if TYPE_CHECKING:  # pytest, which it is a plugin of, need not be there
+    from ttnn_verify.pytest_plugins.comparisons import ComparisonEntry
+
+# The PCC that a case may lose.
+PCC_SLACK = 0.0005
+
+# The share by which relative L2 may rise, as a whole and in the worst row. PCC near 1 hides nearly
+# everything: an error that grows from 0.3 % to 3 % of the tensor costs 0.00045 of PCC. On the
+# emulated device figures repeat but for the reference's float32 sums, which another processor adds
+# in another order, so that a few elements round to the other side. Independent errors add as
+# squares: a whole that has grown by 10 % hides an error of 46 % of the honest one.
+ERROR_SLACK = 0.10
+
+# Relative L2 errors closer than this are alike: the resolution of the reference in float32 (2^-24
+# an element), with room for sums of some hundred of them.
+RESOLUTION = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class Platform:
+    """What figures depend on: the backend, how it computes (None: its own way), TTNN's version."""
+
+    backend: str
+    arithmetic: str | None
+    ttnn: str
+
+    @classmethod
+    def of(cls, picked: str, arithmetic: str | None) -> "Platform":
+        """The platform of a run on a backend that `backend.pick` returned."""
+        own = arithmetic or backend.ARITHMETICS[0] if picked == "emulated" else None
+        return cls(picked, own, importlib.metadata.version("ttnn"))
+
+    @property
+    def file_name(self) -> str:
+        """What a folder of baselines calls this platform's."""
+        return "-".join(filter(None, (self.backend, self.arithmetic))) + ".json"
+
+    def __str__(self) -> str:
+        return f"{backend.described(self.backend, self.arithmetic)}, ttnn {self.ttnn}"
+
+
+@dataclasses.dataclass(frozen=True)
+class CaseFigures:
+    """What a baseline has of a comparison; None for figures that there are not.
+
+    Attributes:
+        pcc, relative_l2, worst_row: these are checked; `worst_row` is a relative L2.
+        ulp, used: the greatest error in ULPs and the share of the tolerance, to be read.
+    """
+
+    pcc: float | None
+    relative_l2: float | None
+    worst_row: float | None
+    ulp: float | None
+    used: float | None
+
+    @classmethod
+    def of(cls, entry: "ComparisonEntry") -> "CaseFigures":
+        """From an entry, rounded to what is worth keeping."""
+        return cls(
+            pcc=None if entry["pcc"] is None else _finite(round(entry["pcc"], 9)),
+            relative_l2=_digits(entry.get("relative_l2")),
+            worst_row=_digits(entry.get("worst_row")),
+            ulp=_digits(entry.get("ulp")),
+            used=_digits(entry.get("used")),
+        )
+
+
+def _digits(value: float | None, digits: int = 4) -> float | None:
+    return None if value is None else _finite(float(f"{value:.{digits}g}"))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+# The figures that are checked, and that a relaxation may allow to be worse.
+CHECKED_FIGURES = ("pcc", "relative_l2", "worst_row")
+
+
+@dataclasses.dataclass(frozen=True)
+class Relaxation:
+    """Figures worse than its own that a case may have until a day, that one included."""
+
+    reason: str
+    until: datetime.date
+    pcc: float | None = None
+    relative_l2: float | None = None
+    worst_row: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseline:
+    """The figures of a run by case, and the relaxations that people have written into the file."""
+
+    platform: Platform
+    cases: dict[str, CaseFigures]
+    relaxed: dict[str, Relaxation] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """How much worse than its baseline a case may be, and from where on it is better."""
+
+    pcc: float = PCC_SLACK
+    error: float = ERROR_SLACK
+
+
+# Lost more than the slack; relaxed, until a day that is past; lost and relaxed; better by more than
+# the slack, which wants an explanation too; the same error under a wider tolerance.
+KINDS = ("lost", "expired", "relaxed", "rose", "widened")
+
+
+@dataclasses.dataclass(frozen=True)
+class CaseChange:
+    """What became of a case, one of `KINDS`, and the figures in a line."""
+
+    kind: str
+    case: str
+    line: str
+
+    @property
+    def failed(self) -> bool:
+        return self.kind in ("lost", "expired")
+
+    def __str__(self) -> str:
+        return f"{self.case}: {self.line}"
+
+
+def names(nodeid: str, entries: "Sequence[ComparisonEntry]") -> list[str]:
+    """The case of each of a test's entries: its node id, and its own name if that says more.
+
+    A name that comes again is numbered.
+    """
+    parameters = nodeid.partition("[")[2].removesuffix("]")
+    cases: list[str] = []
+    for entry in entries:
+        own = entry["case"].removeprefix(parameters).strip()
+        case = f"{nodeid} | {own}" if own else nodeid
+        times = sum(name == case or name.startswith(f"{case} #") for name in cases)
+        cases.append(f"{case} #{times + 1}" if times else case)
+    return cases
+
+
+def node(case: str) -> str:
+    """The node id of a case that `names` named."""
+    return re.sub(r" #\d+$", "", case.partition(" | ")[0])
+
+
+def judge(
+    case: str,
+    was: CaseFigures,
+    now: CaseFigures,
+    limits: Limits = Limits(),
+    relaxation: Relaxation | None = None,
+    today: datetime.date | None = None,
+) -> CaseChange | None:
+    """What became of a case since its baseline; None if nothing did.
+
+    Args:
+        relaxation: the case's.
+        today: the day that relaxations are held against, by default this one.
+    """
+    if relaxation and (today or datetime.date.today()) > relaxation.until:
+        line = (
+            f"relaxed until {relaxation.until} ({relaxation.reason}), which has passed; "
+            f"{both(was, now)}"
+        )
+        return CaseChange("expired", case, line)
+    if _worse(was, now, limits):
+        if relaxation and not _worse(_relaxed(was, relaxation), now, limits):
+            line = f"{both(was, now)}; relaxed until {relaxation.until}: {relaxation.reason}"
+            return CaseChange("relaxed", case, line)
+        return CaseChange("lost", case, both(was, now))
+    if _worse(now, was, limits):
+        return CaseChange("rose", case, both(was, now))
+    if _widened(was, now, limits):
+        used = f"{_figure(now.used)} of its tolerance, the baseline {_figure(was.used)}"
+        return CaseChange("widened", case, f"used {used}; its error did not fall with it")
+    return None
+
+
+def _relaxed(was: CaseFigures, relaxation: Relaxation) -> CaseFigures:
+    """A case's figures with those that the relaxation allows in their place."""
+    return dataclasses.replace(
+        was,
+        **{
+            name: getattr(relaxation, name)
+            for name in CHECKED_FIGURES
+            if getattr(relaxation, name) is not None
+        },
+    )
+
+
+def _worse(was: CaseFigures, now: CaseFigures, limits: Limits) -> bool:
+    """Whether `now` lost more than the slack in one of the figures that are checked."""
+    if was.pcc is not None and now.pcc is not None and now.pcc < was.pcc - limits.pcc:
+        return True
+    return any(
+        before is not None
+        and error is not None
+        and error > before * (1 + limits.error) + RESOLUTION
+        for before, error in _errors(was, now)
+    )
+
+
+def _errors(
+    was: CaseFigures, now: CaseFigures
+) -> tuple[tuple[float | None, float | None], tuple[float | None, float | None]]:
+    """The relative L2 errors (before, now) of the whole and of the worst row."""
+    return (was.relative_l2, now.relative_l2), (was.worst_row, now.worst_row)
+
+
+def _widened(was: CaseFigures, now: CaseFigures, limits: Limits) -> bool:
+    """Whether the tolerance has grown: a smaller share of it holds the same error."""
+    if was.used is None or now.used is None:
+        return was.used != now.used and now.used is not None  # equal bits are no longer asked for
+    return all(
+        before is not None
+        and error is not None
+        and error > RESOLUTION
+        and was.used * error > now.used * before * (1 + limits.error)
+        for before, error in _errors(was, now)
+    )
+
+
+def both(was: CaseFigures, now: CaseFigures) -> str:
+    """Each checked figure that differs, now and in the baseline, in a line."""
+    shown = {"pcc": "PCC", "relative_l2": "relative L2", "worst_row": "worst row"}
+    parts = [
+        f"{name} {_figure(getattr(now, field))}, the baseline has {_figure(getattr(was, field))}"
+        for field, name in shown.items()
+        if getattr(now, field) != getattr(was, field)
+    ]
+    return "; ".join(parts) or "the same figures"
+
+
+def _figure(value: float | None) -> str:
+    return "none" if value is None else f"{value:.9g}"
+
+
+def updated(
+    baseline: Baseline, now: Mapping[str, CaseFigures], gone: Collection[str], limits: Limits
+) -> Baseline:
+    """The baseline with what rose and what is new, without what vanished; nothing gets worse.
+
+    Args:
+        now: the figures of the run's passed cases.
+        gone: the cases that have vanished.
+    """
+    cases = {case: figures for case, figures in baseline.cases.items() if case not in gone}
+    for case, figures in now.items():
+        was = cases.get(case)
+        change = judge(case, was, figures, limits) if was else None
+        if was is None or (change and change.kind in ("rose", "widened")):
+            cases[case] = figures
+    relaxed = {case: one for case, one in baseline.relaxed.items() if case not in gone}
+    return dataclasses.replace(baseline, cases=cases, relaxed=relaxed)
+
+
+def diff(
+    a: Baseline,
+    b: Baseline,
+    limits: Limits = Limits(),
+) -> Iterator[tuple[str, str]]:
+    """(kind, line) of what differs from baseline `a` to `b`: lost, rose, new, vanished."""
+    for case in sorted(a.cases.keys() | b.cases.keys()):
+        if case not in b.cases:
+            yield "vanished", case
+        elif case not in a.cases:
+            yield "new", case
+        else:
+            change = judge(case, a.cases[case], b.cases[case], limits)
+            if change:
+                yield change.kind, str(change)

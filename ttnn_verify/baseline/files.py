@@ -1,0 +1,98 @@
+"""The file of a baseline: JSON, a line per case, which people read and add relaxations to."""
+
+import dataclasses
+import datetime
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from ttnn_verify import atomic
+from ttnn_verify.baseline.cases import (
+    CHECKED_FIGURES,
+    Baseline,
+    CaseFigures,
+    Platform,
+    Relaxation,
+)
+
+
+class BaselineError(ValueError):
+    """A baseline that cannot be read, or is not one for this run; the message says why."""
+
+
+def load(path: str | pathlib.Path) -> Baseline:
+    """The baseline in a file.
+
+    Raises:
+        BaselineError: there is none, or it does not hold what a baseline holds.
+    """
+    try:
+        data = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        platform = Platform(**data.pop("platform"))
+        cases = {case: _figures(line) for case, line in data.pop("cases").items()}
+        relaxed = {case: _relaxation(case, line) for case, line in data.pop("relaxed").items()}
+    except OSError as error:
+        raise BaselineError(f"baseline {path}: {error.strerror}.") from error
+    except BaselineError as error:
+        raise BaselineError(f"baseline {path}: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BaselineError(
+            f"baseline {path}: {type(error).__name__}: {error}; write one with --pcc-record."
+        ) from error
+    unknown = sorted(relaxed.keys() - cases.keys())
+    if unknown:
+        raise BaselineError(f"baseline {path} relaxes {unknown[0]!r}, which is none of its cases.")
+    return Baseline(platform, cases, relaxed)
+
+
+def _figures(line: dict[str, Any]) -> CaseFigures:
+    fields = {field.name: line.pop(field.name, None) for field in dataclasses.fields(CaseFigures)}
+    wrong = [*line, *(n for n, v in fields.items() if not isinstance(v, (int, float, type(None))))]
+    if wrong:
+        raise BaselineError(f"a case's {wrong[0]!r} is no figure of a comparison.")
+    return CaseFigures(**fields)
+
+
+def _relaxation(case: str, line: Mapping[str, Any]) -> Relaxation:
+    if not str(line.get("reason") or "").strip() or "until" not in line:
+        raise BaselineError(
+            f'the relaxation of {case!r} needs a "reason" and the last day it holds, "until".'
+        )
+    if not any(line.get(name) for name in CHECKED_FIGURES):
+        raise BaselineError(
+            f'the relaxation of {case!r} says no figure that is allowed: "pcc", "relative_l2" or '
+            '"worst_row".'
+        )
+    return Relaxation(**{**line, "until": datetime.date.fromisoformat(line["until"])})
+
+
+def check_platform(baseline: Baseline, path: str | pathlib.Path, platform: Platform) -> None:
+    """Raises BaselineError unless the baseline was recorded on such a platform."""
+    if baseline.platform != platform:
+        raise BaselineError(
+            f"baseline {path} is of {baseline.platform}; this run is on {platform}: record one for "
+            "it with --pcc-record."
+        )
+
+
+def save(path: str | pathlib.Path, baseline: Baseline) -> None:
+    """Write the file in one step: sorted, a line per case."""
+    relaxed = {
+        case: {**_present(one), "until": one.until.isoformat()}
+        for case, one in baseline.relaxed.items()
+    }
+    cases = {case: _present(figures) for case, figures in baseline.cases.items()}
+    platform = json.dumps(dataclasses.asdict(baseline.platform))
+    parts = {"platform": platform, "cases": _by_line(cases), "relaxed": _by_line(relaxed)}
+    text = ",\n".join(f'"{name}": {part}' for name, part in parts.items())
+    atomic.write_text(path, f"{{\n{text}\n}}\n")
+
+
+def _present(one: CaseFigures | Relaxation) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(one).items() if value is not None}
+
+
+def _by_line(cases: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = [f"{json.dumps(case)}: {json.dumps(cases[case])}" for case in sorted(cases)]
+    return "{\n" + ",\n".join(lines) + "\n}" if lines else "{}"

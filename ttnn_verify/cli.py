@@ -1,0 +1,107 @@
+"""The options that the command lines of this project share, and how all of them refuse.
+
+Each option takes both spellings, `--max_seq_len` and `--max-seq-len`. Nothing here is slow to
+import, so that pytest can offer the same options; what they ask for is looked up in `jobs`.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from ttnn_verify import backend
+
+# Exit statuses: all is well, what the command was asked about is so, it was used wrongly.
+FINE, SO, WRONG_USE = 0, 1, 2
+
+
+class CommandLine(argparse.ArgumentParser):
+    """A parser that refuses in one line, as every other error of a command line."""
+
+    def __init__(self, prog: str, description: str) -> None:
+        super().__init__(prog=prog, description=description, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(WRONG_USE, f"error: {message}\n")
+
+
+def refuse(error: Exception) -> int:
+    """Print a refusal as one line on stderr. Returns the exit status."""
+    print("error:", " ".join(str(error).split()), file=sys.stderr)
+    return WRONG_USE
+
+
+def positive(text: str) -> int:
+    """The type of an option that counts something: an integer of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1.")
+    return int(text)
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """An option's spellings, the one given first: `--a_b`, `--a-b`."""
+    words = name.removeprefix("--")
+    both = (name, "--" + words.replace("_", "-"), "--" + words.replace("-", "_"))
+    return tuple(dict.fromkeys(both))
+
+
+# `add_argument` of a parser or of one of its groups, or `addoption` of a group of pytest's.
+Add = Callable[..., Any]
+
+
+def add_count(add: Add, name: str, default: int | None = None, say: str = "") -> None:
+    """An option that takes a whole number of at least 1.
+
+    Args:
+        say: its help; the default is added to it where there is one.
+    """
+    shown = None if default is None else f"default {default}"
+    said = ", ".join(part for part in (say, shown) if part)
+    add(*spellings(name), type=positive, default=default, metavar="N", help=said)
+
+
+def add_model_file(parser: argparse.ArgumentParser) -> None:
+    """The model that is asked about: MODEL_PY and --model."""
+    parser.add_argument("model_py", metavar="MODEL_PY", help="Python file that defines build_model")
+    parser.add_argument(
+        "--model", required=True, metavar="ID_OR_FOLDER", help="checkpoint: hub id or folder"
+    )
+
+
+def add_cache(add: Add) -> None:
+    add(*spellings("--cache_dir"), metavar="FOLDER", help="Hugging Face cache")
+
+
+def add_max_seq_len(add: Add) -> None:
+    add_count(add, "--max_seq_len", 256, "positions the model is built for")
+
+
+def add_prompt(parser: argparse.ArgumentParser, default: str) -> None:
+    """One of --prompt, --prompt_file and --prompt_ids_file, which `jobs.read_prompt` reads.
+
+    Args:
+        default: what is taken where none of them is given, for the help.
+    """
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--prompt", metavar="TEXT", help=f"default: {default}")
+    group.add_argument(*spellings("--prompt_file"), metavar="FILE", help="UTF-8 text")
+    group.add_argument(*spellings("--prompt_ids_file"), metavar="FILE", help="token ids")
+
+
+def add_backend(add: Add) -> None:
+    """Where TTNN runs and how an emulated device computes: --backend, --arithmetic."""
+    add(
+        "--backend",
+        choices=backend.BACKENDS,
+        help="where TTNN runs; default: the first of these that is there",
+    )
+    add(
+        "--arithmetic",
+        choices=backend.ARITHMETICS,
+        help="how the emulated device computes: as the kernels do, the default, or in float32 and "
+        "rounded once",
+    )
+
+
+def add_device_id(add: Add) -> None:
+    add(*spellings("--device_id"), type=int, default=0, metavar="N", help="default 0")

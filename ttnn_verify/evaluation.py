@@ -1,0 +1,72 @@
+"""Teacher forcing of a whole model: Hugging Face writes, the model is led along and scored."""
+
+import dataclasses
+from typing import Any
+
+import tqdm
+import transformers
+
+from ttnn_verify import jobs
+from ttnn_verify.huggingface import accuracy, inputs
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A prompt, and how it is continued.
+
+    Attributes:
+        new_tokens: how many tokens Hugging Face writes at most.
+        min_new_tokens: it does not end the text before so many.
+        prefill_decode: give the model the prompt token by token, by decode.
+        reference_dtype: of `inputs.DTYPES`, what Hugging Face computes in.
+    """
+
+    prompt: jobs.Prompt
+    new_tokens: int
+    min_new_tokens: int
+    prefill_decode: bool = False
+    reference_dtype: str = "auto"
+
+
+def run(plan: Plan, bringup: jobs.Bringup) -> accuracy.Score:
+    """The score of a bring-up.
+
+    Raises:
+        inputs.BadInput: the model file refuses the checkpoint, or its cache is too short.
+    """
+    hf_model = _hf_model(plan)
+    with bringup.open_device() as device:
+        model = bringup.build(hf_model, device)
+        cache = getattr(model, "max_length", bringup.max_seq_len)
+        inputs.check_length(plan.prompt.length, plan.new_tokens, cache, "the model's cache")
+        reference = _write(plan, hf_model)
+        del hf_model  # the host need not hold its weights any longer
+        return _score(plan, model, reference, "TTNN")
+
+
+def run_hf(plan: Plan) -> accuracy.Score:
+    """The score of Hugging Face's model, led along its own continuation."""
+    hf_model = _hf_model(plan)
+    return _score(plan, hf_model, _write(plan, hf_model), "Again")
+
+
+def _hf_model(plan: Plan) -> transformers.PreTrainedModel:
+    return plan.prompt.checkpoint.hf_model(inputs.DTYPES[plan.reference_dtype])
+
+
+def _write(plan: Plan, hf_model: transformers.PreTrainedModel) -> accuracy.Reference:
+    """What Hugging Face writes after the prompt."""
+    with _progress("Hugging Face", plan.new_tokens) as bar:
+        return accuracy.reference(
+            hf_model, plan.prompt.ids, plan.new_tokens, plan.min_new_tokens, bar.update
+        )
+
+
+def _score(plan: Plan, model: Any, reference: accuracy.Reference, name: str) -> accuracy.Score:
+    with _progress(name, plan.prompt.length + len(reference.tokens) - 1) as bar:
+        return accuracy.score(model, reference, plan.prefill_decode, bar.update)
+
+
+def _progress(name: str, tokens: int) -> tqdm.tqdm:
+    """A bar on stderr, counting tokens; none when stderr is not a terminal."""
+    return tqdm.tqdm(desc=f"{name:12}", total=tokens, unit="tok", disable=None, leave=False)

@@ -1,0 +1,112 @@
+"""A bring-up and a prompt, as a command line names them: checked before anything large loads."""
+
+import argparse
+import contextlib
+import dataclasses
+import types
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers
+
+from ttnn_verify import backend
+from ttnn_verify.huggingface import inputs
+
+if TYPE_CHECKING:  # ttnn is slow to import, and a command that only refuses need not wait
+    import ttnn
+
+
+@dataclasses.dataclass(frozen=True)
+class Bringup:
+    """A model file, and the device that its model is to run on."""
+
+    model_file: types.ModuleType
+    backend: str
+    arithmetic: str | None
+    device_id: int
+    max_seq_len: int
+
+    @property
+    def described(self) -> str:
+        """The backend as reports name it."""
+        return backend.described(self.backend, self.arithmetic)
+
+    def open_device(self) -> "contextlib.AbstractContextManager[ttnn.Device]":
+        return backend.open_device(self.backend, self.device_id, self.arithmetic)
+
+    def build(self, hf_model: transformers.PreTrainedModel, device: "ttnn.Device") -> Any:
+        """The model on the device: of any class, called as Hugging Face models are.
+
+        Raises:
+            inputs.BadInput: the model file refuses the checkpoint.
+        """
+        try:
+            return self.model_file.build_model(hf_model, device, self.max_seq_len)
+        except ValueError as error:
+            raise inputs.BadInput(str(error)) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompt:
+    """A checkpoint and the token ids `[1, S]` that it is given."""
+
+    checkpoint: inputs.Checkpoint
+    ids: torch.Tensor
+
+    @property
+    def length(self) -> int:
+        return self.ids.shape[1]
+
+
+def prepare(args: argparse.Namespace, length: int) -> tuple[Bringup, Prompt]:
+    """The bring-up and the prompt that the arguments ask for.
+
+    Args:
+        args: of a parser with all options of `cli`.
+        length: how many tokens of held-out text are the prompt where none is given.
+
+    Raises:
+        inputs.BadInput: something that they name cannot be used.
+        backend.BackendError: the backend is not there.
+    """
+    bringup = find_bringup(args, args.model_py)
+    checkpoint = inputs.find_checkpoint(args.model, args.cache_dir)
+    return bringup, find_prompt(args, checkpoint, length, bringup.model_file)
+
+
+def find_bringup(args: argparse.Namespace, path: str) -> Bringup:
+    """The model file at `path` on the device that the arguments name. Raises as `prepare`."""
+    picked = backend.pick(args.backend)
+    backend.check_arithmetic(picked, args.arithmetic)
+    model_file = inputs.load_model_file(path)
+    return Bringup(model_file, picked, args.arithmetic, args.device_id, args.max_seq_len)
+
+
+def find_prompt(
+    args: argparse.Namespace,
+    checkpoint: inputs.Checkpoint,
+    length: int,
+    model_file: types.ModuleType | None = None,
+) -> Prompt:
+    """The prompt for a checkpoint that the model file, where there is one, does not refuse.
+
+    Raises as `prepare`.
+    """
+    config = inputs.check_config(checkpoint, model_file)
+    inputs.check_positions(args.max_seq_len, config)
+    ids = read_prompt(args, checkpoint, length)
+    inputs.check_prompt(ids, config.vocab_size)
+    return Prompt(checkpoint, ids)
+
+
+def read_prompt(
+    args: argparse.Namespace, checkpoint: inputs.Checkpoint, length: int
+) -> torch.Tensor:
+    """The prompt's token ids `[1, S]`; `length` ids of held-out text where none is given."""
+    if args.prompt_ids_file is not None:
+        return inputs.read_ids(args.prompt_ids_file)
+    if args.prompt_file is not None:
+        return inputs.encode(inputs.read_text(args.prompt_file), checkpoint.tokenizer())
+    if args.prompt is not None:
+        return inputs.encode(args.prompt, checkpoint.tokenizer())
+    return inputs.encode_to_length(inputs.heldout_text(), checkpoint.tokenizer(), length)

@@ -1,0 +1,140 @@
+"""What drift found of a model as plain values: what `--json` writes, and what pages show.
+
+Figures are None where there is none; relative L2 errors and PCC are of floats, None for NaN.
+"""
+
+import dataclasses
+import json
+import math
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class DepthRecord:
+    """A row of the table over depth; see `ttnn_verify.drift.cumulative`.
+
+    Attributes:
+        name: "embedding", "layer 0", ..., "norm", "logits".
+        prompt, tokens: relative L2 error of the output on the model's own results, of the prompt's
+            rows and of those given one at a time.
+        pcc: of all rows of the output.
+        update: relative L2 error of output minus input.
+        gain: the error of the output over that of the row before.
+        isolated: relative L2 error of the output when the layer is given Hugging Face's input.
+    """
+
+    name: str
+    prompt: float | None = None
+    tokens: float | None = None
+    pcc: float | None = None
+    update: float | None = None
+    gain: float | None = None
+    isolated: float | None = None
+
+    @property
+    def layer(self) -> int | None:
+        """The layer's number, None outside the layers."""
+        numbered = re.fullmatch(r"layer (\d+)", self.name)
+        return int(numbered[1]) if numbered else None
+
+
+@dataclasses.dataclass(frozen=True)
+class ShareRecord:
+    """An op family's share of the logits' error: `error` is left when it is computed exactly."""
+
+    family: str
+    error: float | None
+    share: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class FindingRecord:
+    """The verdict of one call of an operation; see `ttnn_verify.drift.finding`.
+
+    Attributes:
+        status: "ok", "wrong", ...
+        piece, call: in which call of the model, which operation of it.
+        operation, layer, part, value: the operation and where it is in the model.
+        relative_l2, pcc, used: of its result; `used` is a share of the tolerance.
+        inputs_pcc: the least PCC of its inputs with Hugging Face's.
+        note: in words.
+    """
+
+    status: str
+    piece: str
+    call: int
+    operation: str
+    layer: int | None = None
+    part: str | None = None
+    value: str | None = None
+    relative_l2: float | None = None
+    pcc: float | None = None
+    used: float | None = None
+    inputs_pcc: float | None = None
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class DriftRecord:
+    """A report of drift.
+
+    Attributes:
+        checkpoint, backend: what ran, and where.
+        tokens, decoded: how many tokens in all, and how many of them one at a time.
+        status: the command's exit status.
+        verdict: in a line.
+        counts: status of a call -> how many calls.
+        allowed_logits: relative L2 error of the logits that the model's roundings explain.
+        depth: the table over depth.
+        attribution: the op families' shares, where they were asked for.
+        findings: of the calls that are bad or that a step of Hugging Face's was compared with.
+    """
+
+    checkpoint: str
+    backend: str
+    tokens: int
+    decoded: int
+    status: int
+    verdict: str
+    counts: Mapping[str, int]
+    allowed_logits: float | None
+    depth: tuple[DepthRecord, ...]
+    attribution: tuple[ShareRecord, ...]
+    findings: tuple[FindingRecord, ...]
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
+
+
+def load(path: pathlib.Path) -> DriftRecord:
+    """The record in a file of `python -m ttnn_verify.drift --json`.
+
+    Raises:
+        ValueError: the file cannot be read, or is no such record.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return DriftRecord(
+            depth=tuple(DepthRecord(**row) for row in data.pop("depth")),
+            attribution=tuple(ShareRecord(**row) for row in data.pop("attribution")),
+            findings=tuple(FindingRecord(**row) for row in data.pop("findings")),
+            **data,
+        )
+    except (OSError, ValueError) as error:
+        raise ValueError(f"drift report {path}: {error}") from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"drift report {path}: {type(error).__name__}: {error}; write one with "
+            "`python -m ttnn_verify.drift --json`."
+        ) from error
+
+
+def finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, with None for each float that is NaN or infinite: JSON has neither."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }

@@ -1,0 +1,49 @@
+"""What a run ran on: versions, processor, commit."""
+
+import importlib.metadata
+import os
+import pathlib
+import platform
+import re
+import subprocess
+
+PACKAGES = ("ttnn", "torch", "transformers", "numpy", "pytest")
+
+
+def versions() -> dict[str, str]:
+    """name -> version of Python and of what the figures depend on."""
+    names = {"Python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            names[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            names[name] = "not installed"
+    return names
+
+
+def processor() -> str:
+    """The processor's name and how many there are of it."""
+    name = platform.processor() or platform.machine()
+    try:
+        text = pathlib.Path("/proc/cpuinfo").read_text()
+        told = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+        name = told[1] if told else name
+    except OSError:
+        pass
+    return f"{os.cpu_count()} x {name}"
+
+
+def commit(folder: pathlib.Path) -> str:
+    """The folder's git commit, with a + if its files have changed since; empty without git."""
+    try:
+        ran = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=10", "--dirty=+", "--exclude=*"],
+            cwd=folder,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return ran.stdout.strip() if ran.returncode == 0 else ""

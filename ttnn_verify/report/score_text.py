@@ -1,0 +1,100 @@
+"""What teacher forcing came to as lines of text: figures, differences, evidence, speed."""
+
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
+
+from ttnn_verify import evaluation, jobs
+from ttnn_verify.huggingface import accuracy
+from ttnn_verify.numerics import tolerance
+
+if TYPE_CHECKING:  # ttnn, which the emulator imports, is slow
+    from ttnn_emulator.evidence import Evidence
+
+SHOWN_DIFFERENCES = 5  # steps of another choice that are shown one by one
+
+
+def lines(plan: evaluation.Plan, bringup: jobs.Bringup, score: accuracy.Score) -> list[str]:
+    """The score of a bring-up. Others read the figures of this text by pattern."""
+    reference, prompt = score.reference, plan.prompt
+    way = ", token by token" if plan.prefill_decode else ""
+    return [
+        f"Checkpoint:     {prompt.checkpoint.name}",
+        f"Backend:        {bringup.described}",
+        f"Tokens:         {prompt.length} of prompt{way}, then {len(reference.tokens)}",
+        f"Top-1 accuracy: {score.top1:.2%} ({score.top1:.4f})",
+        f"Top-5 accuracy: {score.top5:.2%} ({score.top5:.4f})",
+        f"95 % intervals: top-1 {interval(score.top1, score)}, top-5 {interval(score.top5, score)}",
+        f"In HF's top-5:  {score.reference_top5:.2%}; beyond its first {accuracy.PLAUSIBLE}: "
+        + f"{len(score.implausible)} tokens",
+        *_logits(plan, score),
+        *evidence(bringup),
+        "Tokens/s:           prefill      decode",
+        f"  Hugging Face {reference.prefill_rate:12.1f}{reference.decode_rate:12.1f}",
+        f"  TTNN         {score.prefill_rate:12.1f}{score.decode_rate:12.1f}",
+    ]
+
+
+def _logits(plan: evaluation.Plan, score: accuracy.Score) -> list[str]:
+    if score.nonfinite:
+        return [f"Logits:         not finite, {score.nonfinite}"]
+    pcc, kl = score.pcc_steps, score.kl_steps
+    return [
+        f"Logits PCC:     {score.pcc:.6f} (least {pcc.min():.6f}, step {int(pcc.argmin())})",
+        f"Logits KL:      {kl.mean():.6f} nats (most {kl.max():.6f}, step {int(kl.argmax())})",
+        f"Perplexity:     {score.perplexity:.4f}, "
+        + f"Hugging Face's {score.reference.perplexity:.4f}",
+        *differences(plan, score),
+    ]
+
+
+def differences(plan: evaluation.Plan, score: accuracy.Score) -> list[str]:
+    """A line for each of the first few steps of another choice: a near-tie, or a defect."""
+    limit = tolerance.logits_relative_l2(plan.prompt.checkpoint.config().num_hidden_layers)
+    steps, defects = score.disagreements, score.defects(limit)
+    shown = [
+        f"Differs in      {one} ({'a defect' if one in defects else 'a near-tie'})"
+        for one in steps[:SHOWN_DIFFERENCES]
+    ]
+    if len(steps) > SHOWN_DIFFERENCES:
+        shown.append(f"                {len(steps)} steps in all, {len(defects)} of them defects")
+    return shown
+
+
+def interval(share: float, score: accuracy.Score) -> str:
+    """The 95 % interval of a share of the steps."""
+    low, high = accuracy.wilson(share, len(score.logits))
+    return f"{low:.1%} to {high:.1%}"
+
+
+def evidence(bringup: jobs.Bringup) -> list[str]:
+    """What the emulated device's results rest on, by operation and setting; no lines of others."""
+    if bringup.backend != "emulated" or bringup.arithmetic == "rounded":
+        return []
+    import ttnn_emulator  # slow
+
+    return evidence_lines(ttnn_emulator.found_evidence())
+
+
+def evidence_lines(settings: Iterable["Evidence"]) -> list[str]:
+    """A line of counts, and one for each operation and setting that no recording covers."""
+    by_status: dict[str, list[Evidence]] = {"recorded": [], "derived": [], "approximate": []}
+    for one in settings:
+        by_status[one.status].append(one)
+    counts = [
+        f"{_counted({one.operation for one in those}, 'operation')} {status}, "
+        f"in {_counted(those, 'setting')}"
+        for status, those in by_status.items()
+        if those
+    ]
+    if not counts:
+        return []
+    shown = [f"Evidence:       {'; '.join(counts)}"]
+    for status in ("derived", "approximate"):
+        for one in by_status[status]:
+            missed = f", {len(one.unequal)} recordings not equalled" if one.unequal else ""
+            shown.append(f"  {status:14}{one}{missed}")
+    return shown
+
+
+def _counted(things: Collection[object], word: str) -> str:
+    return f"{len(things)} {word}{'' if len(things) == 1 else 's'}"
