@@ -74,13 +74,13 @@ def main(argv=None):
     args = parse(argv)
     backend.quiet()
     inputs.quiet_transformers()
-    from ttnn_verify.drift import Untold  # ttnn, which it imports, is slow
+    from ttnn_verify.drift import DriftUndetermined  # ttnn, which it imports, is slow
 
     try:
         return run(args)
     except (inputs.BadInput, backend.BackendError) as error:
         return inputs.report_bad_input(error)
-    except Untold as error:
+    except DriftUndetermined as error:
         print("could not tell:", error, file=sys.stderr)
         return 2
 

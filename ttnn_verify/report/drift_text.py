@@ -94,7 +94,7 @@ def _finding(one):
     return _plain(
         {
             "status": one.status,
-            "piece": str(one.piece),
+            "piece": str(one.model_call),
             "call": one.index,
             "operation": one.operation,
             "layer": one.layer,
