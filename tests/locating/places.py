@@ -86,7 +86,7 @@ class Located:
     `changed` is whether the fault changes any logit of the walk; None where that was not asked.
     """
 
-    found: drift.Finding | None
+    found: drift.OpFinding | None
     right: bool
     changed: bool | None
 

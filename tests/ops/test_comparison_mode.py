@@ -11,7 +11,7 @@ import ttnn
 from loguru import logger
 
 from model import build_model
-from ttnn_verify.ops import comparison
+from ttnn_verify.ops import comparison_mode
 
 from .op_checks import outputs
 from .table import OPS
@@ -66,7 +66,6 @@ class Recorder:
 @pytest.fixture
 def recorder(monkeypatch, tmp_path):
     """Comparison mode with a report, so with accumulated goldens too, and a record of it."""
-    comparison.attach()
     record = Recorder()
     compare = ttnn.decorators.compare_tensors_using_pcc
 
@@ -89,6 +88,7 @@ def recorder(monkeypatch, tmp_path):
         "report_name": "comparison",
     }
     with contextlib.ExitStack() as stack:
+        stack.enter_context(comparison_mode.attached())
         for name, value in settings.items():
             stack.enter_context(ttnn.manage_config(name, value))
         stack.enter_context(ttnn.register_post_operation_hook(called))
@@ -128,6 +128,6 @@ def test_attached_golden_is_what_the_op_computes(name, device, recorder):
 
 
 def test_every_op_without_a_golden_got_one():
-    comparison.attach()
-    for operation, golden in comparison.GOLDENS.items():
-        assert operation.golden_function is golden
+    with comparison_mode.attached() as goldens:
+        for operation, golden in goldens.items():
+            assert operation.golden_function is golden

@@ -15,7 +15,7 @@ from ttnn_verify import backend, drift
 from ttnn_verify.drift import __main__ as command
 from ttnn_verify.drift import attribution, search
 from ttnn_verify.drift.observation import hf_values, taps, walk
-from ttnn_verify.ops import semantics
+from ttnn_verify.ops import table
 from ttnn_verify.pytest_plugins.device import BACKEND
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -93,7 +93,7 @@ def test_a_faulty_family_has_the_share_of_the_error(hf_model, device, ids):
     with ttnn_emulator.reckoning("rounded"), ttnn_emulator.kernel_replaced(ROTATES, turned_back):
         shares = attribution.run(build_model(hf_model, device, 96), sequences)
     names = [one.family for one in shares]
-    assert names == ["none", *semantics.FAMILIES, "all of them"]
+    assert names == ["none", *table.FAMILIES, "all of them"]
     by_share = sorted(shares[1:-1], key=lambda one: -one.share)
     assert by_share[0].family == "rotary" and by_share[0].share > 0.9
     assert by_share[1].share < 0.5
@@ -108,7 +108,7 @@ def test_taps_see_every_call_and_leave_nothing_behind(device):
         seen.append(call.name)
         return run()
 
-    with taps.tapped(observe):
+    with taps.intercept(observe):
         add(x, x)
         ttnn.unsqueeze_to_4D(x)  # calls others within
     add(x, x)
@@ -139,5 +139,5 @@ def test_bad_input_is_one_line(args, says, capsys, monkeypatch, tmp_path):
 
 
 def test_a_model_without_calls_cannot_be_told(hf_model, ids):
-    with pytest.raises(drift.Untold, match="no operation of TTNN"):
+    with pytest.raises(drift.DriftUndetermined, match="no operation of TTNN"):
         drift.locate(hf_model, hf_model, ids)

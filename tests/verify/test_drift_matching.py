@@ -121,7 +121,8 @@ def test_caches_are_written_keys_first():
 def test_a_prompt_in_pieces_is_several_passes():
     pieces = calls([LAYER] * LAYERS)
     again = [
-        Traced(len(pieces) + c.index, c.name, c.outputs, c.made, c.used, c.written) for c in pieces
+        Traced(len(pieces) + c.index, c.name, c.shapes, c.outputs, c.operands, c.written)
+        for c in pieces
     ]
     assert [one.rows for one in matched(pieces + again, 5, 40)] == [range(5, 37), range(37, 45)]
 

@@ -1,7 +1,7 @@
 """Where a model on the device goes wrong first, and how its error grows from layer to layer.
 
-`measure` leads a model along a prompt, tokens after it and a second sequence, with taps on TTNN's calls
-and none on the model, and compares what the calls make with a Hugging Face Phi-3's submodules:
+`measure` leads a model along a prompt, tokens after it and a second sequence. It intercepts TTNN's
+calls, not the model's, and compares their results with those of a Hugging Face Phi-3's submodules:
 *cumulative*, on the model's own results; *isolated*, each layer and each operation on Hugging Face's.
 `python -m ttnn_verify.drift` is the command.
 """
@@ -9,6 +9,10 @@ and none on the model, and compares what the calls make with a Hugging Face Phi-
 import collections
 import dataclasses
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
 
 from ttnn_verify import backend
 from ttnn_verify.numerics import tolerance
@@ -16,53 +20,63 @@ from ttnn_verify.numerics import tolerance
 backend.quiet()  # before ttnn, which the modules below import
 
 from ttnn_verify.drift import attribution, cumulative, isolated, search
-from ttnn_verify.drift.finding import Finding
+from ttnn_verify.drift.finding import OpFinding
 from ttnn_verify.drift.observation import hf_values, tracing, walk
-from ttnn_verify.drift.observation.tracing import Untold
+from ttnn_verify.drift.observation.tracing import DriftUndetermined
 
-__all__ = ["Drift", "Finding", "Untold", "attribute", "halve", "locate", "measure"]
+__all__ = [
+    "DriftResult",
+    "DriftUndetermined",
+    "OpFinding",
+    "attribute",
+    "halve",
+    "locate",
+    "measure",
+]
+
+Model = Callable[..., Any]  # called as Hugging Face models are
 
 
 @dataclasses.dataclass(frozen=True)
-class Drift:
-    """What was found of a model.
+class DriftResult:
+    """How far a model drifts, and where it begins.
 
     Attributes:
-        table: `cumulative.Row` of the embedding, each layer, the norm and the logits.
-        findings: `Finding` of each operation, in their order.
+        table: rows of the embedding, each layer, the norm and the logits.
+        findings: of each operation, in their order.
         allowed: relative L2 error of the logits that the roundings of all layers explain.
     """
 
-    table: tuple[cumulative.Row, ...]
-    findings: tuple[Finding, ...]
+    table: tuple[cumulative.DepthRow, ...]
+    findings: tuple[OpFinding, ...]
     allowed: float
 
     @property
-    def first(self):
+    def first(self) -> OpFinding | None:
         """The first bad operation, None if there is none."""
         return next((one for one in self.findings if one.bad), None)
 
     @property
-    def counts(self):
+    def counts(self) -> dict[str, int]:
         """status -> how many calls."""
         return dict(collections.Counter(one.status for one in self.findings))
 
     @property
-    def logits_off(self):
+    def logits_off(self) -> bool:
         """Whether the logits are farther off than all layers' roundings explain."""
         last = self.table[-1]
         error = max((x for x in (last.prompt, last.tokens) if not math.isnan(x)), default=math.nan)
         return not error <= self.allowed
 
     @property
-    def status(self):
+    def status(self) -> int:
         """As an exit status: 0 no drift, 1 drift, 2 could not tell."""
         if self.first or self.logits_off:
             return 1
         return 2 if not any(one.step is not None for one in self.findings) else 0
 
     @property
-    def line(self):
+    def line(self) -> str:
         """The verdict in a line."""
         if self.first:
             return f"first bad op: {self.first.line}"
@@ -71,59 +85,69 @@ class Drift:
         if self.logits_off:
             last = self.table[-1]
             return (
-                f"drift, and no operation is to blame: the logits' relative L2 error is {last.prompt:.2g} "
-                f"and {last.tokens:.2g}, {self.allowed:.2g} is explained."
+                "drift, and no operation is to blame: the logits' relative L2 error is "
+                f"{last.prompt:.2g} and {last.tokens:.2g}, {self.allowed:.2g} is explained."
             )
         return "no drift: every operation is as far off as its arithmetic explains."
 
 
-def measure(model, hf_model, ids, decoded=3, accurate=False):
-    """The `Drift` of a model, in four runs of it.
+def measure(
+    model: Model, hf_model: Any, ids: torch.Tensor, decoded: int = 3, accurate: bool = False
+) -> DriftResult:
+    """How far a model drifts, in four runs of it.
 
     Args:
         model: called as Hugging Face models are, its calls are TTNN's.
         hf_model: a transformers Phi3ForCausalLM in float32, attn_implementation="eager".
         ids: `[1, S]`; the last `decoded` tokens are given one at a time, the rest as a prompt.
-        accurate: judge products and norms as if they had been asked for the most accurate arithmetic, and
-            not by the compute configuration they were called with.
+        accurate: judge products and norms as if they had been asked for the most accurate
+            arithmetic, and not by the compute configuration they were called with.
 
     Raises:
-        Untold: the model makes no calls of TTNN, or other ones in each run.
+        DriftUndetermined: the model makes no calls of TTNN, or other ones in each run.
     """
     steps, sequences, traced = _prepared(model, hf_model, ids, decoded)
     alone = cumulative.run(model, sequences, traced, steps, isolate=True)
     table = cumulative.run(model, sequences, traced, steps)
     findings = isolated.run(model, sequences, traced, steps, accurate)
     allowed = tolerance.logits_relative_l2(hf_model.config.num_hidden_layers)
-    return Drift(tuple(cumulative.with_isolated(table, alone)), tuple(findings), allowed)
+    return DriftResult(tuple(cumulative.with_isolated(table, alone)), tuple(findings), allowed)
 
 
-def locate(model, hf_model, ids, decoded=3, accurate=False):
-    """The first bad operation as a `Finding`, None if there is none; in two runs, the second cut short."""
+def locate(
+    model: Model, hf_model: Any, ids: torch.Tensor, decoded: int = 3, accurate: bool = False
+) -> OpFinding | None:
+    """The first bad operation, None if there is none; in two runs, the second cut short."""
     steps, sequences, traced = _prepared(model, hf_model, ids, decoded)
     findings = isolated.run(model, sequences, traced, steps, accurate, first=True)
     return next((one for one in findings if one.bad), None)
 
 
-def halve(model, hf_model, ids, decoded=3):
-    """A `search.Found`: the first bad operation by halving, in few runs that read a value each."""
+def halve(model: Model, hf_model: Any, ids: torch.Tensor, decoded: int = 3) -> search.SearchResult:
+    """The first bad operation by halving, in few runs that read a value each."""
     steps = hf_values.steps(hf_model)
     return search.search(model, _sequences(hf_model, steps, ids, decoded), steps)
 
 
-def attribute(model, hf_model, ids, decoded=3):
-    """An `attribution.Share` of the logits' error for each family of operations."""
+def attribute(
+    model: Model, hf_model: Any, ids: torch.Tensor, decoded: int = 3
+) -> list[attribution.Share]:
+    """The share of the logits' error for each family of operations."""
     steps = hf_values.steps(hf_model)
     return attribution.run(model, _sequences(hf_model, steps, ids, decoded))
 
 
-def _prepared(model, hf_model, ids, decoded):
+def _prepared(
+    model: Model, hf_model: Any, ids: torch.Tensor, decoded: int
+) -> tuple[list[hf_values.HfValue], list[walk.TokenSequence], list[tracing.TracedCall]]:
     steps = hf_values.steps(hf_model)
     sequences = _sequences(hf_model, steps, ids, decoded)
     return steps, sequences, tracing.trace(model, sequences, steps)
 
 
-def _sequences(hf_model, steps, ids, decoded):
+def _sequences(
+    hf_model: Any, steps: Sequence[hf_values.HfValue], ids: torch.Tensor, decoded: int
+) -> list[walk.TokenSequence]:
     if not 0 <= decoded < ids.shape[1]:
         raise ValueError(
             f"{decoded} tokens of {ids.shape[1]} after the prompt: at least one is the prompt's."

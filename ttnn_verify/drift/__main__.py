@@ -64,13 +64,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     backend.quiet()
     inputs.quiet_transformers()
-    from ttnn_verify.drift import Untold  # ttnn, which it imports, is slow
+    from ttnn_verify.drift import DriftUndetermined  # ttnn, which it imports, is slow
 
     try:
         return run(args, *prepare(args))
     except (inputs.BadInput, backend.BackendError) as error:
         return cli.refuse(error)
-    except Untold as error:
+    except DriftUndetermined as error:
         print("could not tell:", error, file=sys.stderr)
         return cli.WRONG_USE
 

@@ -1,24 +1,27 @@
 """Which operations the error of the logits comes from: one family of them is made exact at a time.
 
-Exact means: the results are replaced by what the operation makes of its operands in float64, rounded once
+Exact means: the results are replaced by what is expected from the operands in float64, rounded once
 to the format in which they are kept. That is done from outside, on whatever device.
 """
 
 import dataclasses
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import torch
 
 from ttnn_verify.drift.observation import reading, taps, tracing, walk
 from ttnn_verify.numerics import metrics
-from ttnn_verify.ops import expected as dues
-from ttnn_verify.ops import semantics
+from ttnn_verify.ops import table
+from ttnn_verify.ops.expected import CallContext, NoGolden
 
 
 @dataclasses.dataclass(frozen=True)
 class Share:
     """A family of operations: the logits' relative L2 error without its own, and the share that goes.
 
-    Shares are of squares, as independent errors add; they need not add up to 1.
+    Shares are of squares, as independent errors add; they need not add up to 1. A call that has no
+    golden stays as it is.
     """
 
     family: str
@@ -26,15 +29,14 @@ class Share:
     share: float
 
 
-def run(model, sequences):
-    """A `Share` per family, and of all of them together; what then is left is the formats' own.
+def run(model: Callable[..., Any], sequences: Sequence[walk.TokenSequence]) -> list[Share]:
+    """A share per family, and one of all of them together; what then is left is the formats' own.
 
     Args:
         sequences: of `walk.sequences`; the first one is taken.
     """
-    whole = _error(model, sequences[:1], set())
-    families = dict(semantics.FAMILIES)
-    families["all of them"] = set().union(*families.values())
+    whole = _error(model, sequences[:1], frozenset())
+    families = table.FAMILIES | {"all of them": frozenset().union(*table.FAMILIES.values())}
     shares = []
     for family, names in families.items():
         error = _error(model, sequences[:1], names)
@@ -42,32 +44,49 @@ def run(model, sequences):
     return [Share("none", whole, 0.0), *shares]
 
 
-def _error(model, sequences, exact):
+def _error(
+    model: Callable[..., Any], sequences: Sequence[walk.TokenSequence], exact: Collection[str]
+) -> float:
     """Relative L2 error of the logits with some operations made exact."""
-    reader, rows = reading.Reader(), []
+    reader = reading.Reader()
+    rows: list[torch.Tensor] = []
 
-    def observe(call, run):
-        if call.name.rpartition(".")[2] not in exact:
-            result = run()
-            caches = [cache for cache, _ in tracing.written_pairs(call)]
-            made = taps.device_tensors([result])
-            for tensor in (*made, *caches, *tracing.rewritten(call)):
-                reader.written(tensor)
-            return result
-        args = reader.held(call.args)
-        kwargs = {name: reader.held(value) for name, value in call.kwargs.items()}
+    def observe(call: taps.TtnnCall, run: Callable[[], Any]) -> Any:
+        if table.short_name(call.name) in exact:
+            return _exact(call, run, reader)
         result = run()
-        made = taps.device_tensors([result])
-        names = tuple(reading.dtype_name(tensor) for tensor in made)
-        shapes = tuple(tuple(tensor.shape) for tensor in made)
-        found = semantics.due(call.name, call.operation, dues.Made(names, shapes), args, kwargs)
-        for due, tensor in zip(found, made, strict=True):
-            reader.written(tensor)
-            values = reader.read(tensor).clone()
-            values[due.region] = due.value.float()
-            reader.put(tensor, values)
+        caches = [cache for cache, _ in tracing.written_pairs(call)]
+        outputs = taps.device_tensors([result])
+        for tensor in (*outputs, *caches, *tracing.rewritten(call)):
+            reader.note_write(tensor)
         return result
 
-    with taps.tapped(observe):
-        walk.lead(model, sequences, end=lambda piece, logits: rows.append(logits[0].float()))
+    def end(model_call: walk.ModelCall, logits: torch.Tensor) -> None:
+        rows.append(logits[0].float())
+
+    with taps.intercept(observe):
+        walk.lead(model, sequences, end=end)
     return metrics.relative_l2(sequences[0].values.golden["logits"], torch.cat(rows))
+
+
+def _exact(call: taps.TtnnCall, run: Callable[[], Any], reader: reading.Reader) -> Any:
+    """Run a call and replace its results by the exact ones."""
+    args = reader.in_torch(call.args)
+    kwargs = {name: reader.in_torch(value) for name, value in call.kwargs.items()}
+    result = run()
+    outputs = taps.device_tensors([result])
+    for tensor in outputs:
+        reader.note_write(tensor)
+    context = CallContext(
+        tuple(reading.dtype_name(tensor) for tensor in outputs),
+        tuple(tuple(tensor.shape) for tensor in outputs),
+    )
+    try:
+        expected = table.expected_results(call.name, call.operation, context, args, kwargs)
+    except NoGolden:
+        return result
+    for one, tensor in zip(expected, outputs, strict=True):
+        values = reader.read(tensor).clone()
+        values[one.region] = one.value.float()
+        reader.put(tensor, values)
+    return result

@@ -1,21 +1,24 @@
 """A model on its own results: how far each layer's output is off, and each layer's own part of it.
 
 The residual stream hides what a layer adds: its *update*, output minus input, is compared as well. The
-*gain* is the error of a layer's output over that of its input: a wrong layer and one that amplifies what
-it is given look different in it, and so does the error of the layer fed with Hugging Face's input.
+*gain* is the error of a layer's output over that of its input. A wrong layer and one that amplifies
+what it is given differ in the gain, and in the error of the layer given Hugging Face's input.
 """
 
 import dataclasses
 import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 
 from ttnn_verify.drift.observation import layouts, reading, taps, tracing, walk
+from ttnn_verify.drift.observation.hf_values import HfValue
 from ttnn_verify.numerics import metrics
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class DepthRow:
     """A line of the table over depth; relative L2 errors and PCC, NaN where nothing was read.
 
     Attributes:
@@ -28,133 +31,163 @@ class Row:
     """
 
     name: str
-    prompt: float
-    tokens: float
-    pcc: float
-    update: float
-    gain: float
+    prompt: float = math.nan
+    tokens: float = math.nan
+    pcc: float = math.nan
+    update: float = math.nan
+    gain: float = math.nan
     isolated: float = math.nan
 
 
-def run(model, sequences, traced, steps, isolate=False):
-    """Lead the model once: a list of `Row`.
+class ReadRows(NamedTuple):
+    """Rows of a value as the model computed them: which sequence, which positions, `[R, ...]`."""
+
+    sequence: int
+    rows: range
+    values: torch.Tensor
+
+
+def run(
+    model: Callable[..., Any],
+    sequences: Sequence[walk.TokenSequence],
+    traced: Sequence[tracing.TracedCall],
+    steps: Sequence[HfValue],
+    isolate: bool = False,
+) -> list[DepthRow]:
+    """Lead the model once: the table over depth.
 
     Args:
         isolate: hand on Hugging Face's value after each output that is read, so that each layer is
-            fed with Hugging Face's.
+            given Hugging Face's input.
 
     Raises:
-        tracing.Untold: the model makes other calls than in the traced run.
+        DriftUndetermined: the model makes other calls than in the traced run.
     """
     places = [step for step in steps if on_the_way(step)]
-    read = outputs(model, sequences, traced, places, isolate)
-    return _rows(sequences, places, read)
+    read = outputs(model, sequences, traced, {step.name for step in places}, isolate)
+    return _table(sequences, places, read)
 
 
-def on_the_way(step):
+def on_the_way(step: HfValue) -> bool:
     """Whether a step's value is one of the residual stream between layers, or of the head."""
     return step.short == "output" or step.layer is None
 
 
-def outputs(model, sequences, traced, places, isolate=False):
-    """name -> [(sequence, rows, [R, ...] value of the model)], of one run.
+def outputs(
+    model: Callable[..., Any],
+    sequences: Sequence[walk.TokenSequence],
+    traced: Sequence[tracing.TracedCall],
+    names: Collection[str],
+    isolate: bool = False,
+) -> dict[str, list[ReadRows]]:
+    """The model's values of these names, from one run.
 
     Args:
-        places: the steps whose values are read.
+        isolate: see `run`.
     """
-    wanted = {step.name for step in places}
-    read = {name: [] for name in wanted}
-    reader, state = reading.Reader(), {}
+    read: dict[str, list[ReadRows]] = {name: [] for name in names}
+    reader = reading.Reader()
+    model_call, index = walk.model_calls(sequences)[0], 0
 
-    def begin(piece):
-        state.update(piece=piece, index=0)
+    def begin(call: walk.ModelCall) -> None:
+        nonlocal model_call, index
+        model_call, index = call, 0
 
-    def observe(call, run):
-        index, piece = state["index"], state["piece"]
-        state["index"] += 1
-        calls, passes = traced[piece.number]
-        if index >= len(calls) or calls[index].name != call.name:
-            raise tracing.Untold(f"{piece}: call {index} is {call.name}; another run had another.")
+    def observe(call: taps.TtnnCall, run: Callable[[], Any]) -> Any:
+        nonlocal index
+        at, index = index, index + 1
+        now = traced[model_call.number]
+        now.check(model_call, at, call.name)
         result = run()
-        made = taps.device_tensors([result])
-        for tensor in (*made, *tracing.rewritten(call)):
-            reader.written(tensor)
-        for one in passes:
-            for output, tensor in enumerate(made):
-                step = one.steps.get((index, output))
-                if step is None or step.name not in wanted:
+        tensors = taps.device_tensors([result])
+        for tensor in (*tensors, *tracing.rewritten(call)):
+            reader.note_write(tensor)
+        values = sequences[model_call.sequence].values
+        for one in now.passes:
+            for output, tensor in enumerate(tensors):
+                step = one.steps.get((at, output))
+                if step is None or step.name not in read:
                     continue
-                values = sequences[piece.sequence].values
-                at = slice(one.rows.start, one.rows.stop)
-                golden = values.golden[step.name][at]
-                found = layouts.candidates(tuple(tensor.shape), len(one.rows), step.shape)
-                if not found:
+                rows = slice(one.rows.start, one.rows.stop)
+                candidates = layouts.candidates(tuple(tensor.shape), len(one.rows), step.shape)
+                if not candidates:
                     continue
                 actual = reader.read(tensor)
-                layout, _ = layouts.nearest(found, actual, golden)
-                read[step.name].append((piece.sequence, one.rows, layout.read(actual)))
+                layout, _ = layouts.nearest(candidates, actual, values.golden[step.name][rows])
+                read[step.name].append(ReadRows(model_call.sequence, one.rows, layout.read(actual)))
                 if isolate:
-                    reader.put(tensor, layout.write(actual, values.given[step.name][at]))
+                    reader.put(tensor, layout.write(actual, values.given[step.name][rows]))
         return result
 
-    with taps.tapped(observe):
+    with taps.intercept(observe):
         walk.lead(model, sequences, begin)
     return read
 
 
-def _rows(sequences, places, read):
-    table, before, input_name = [], math.nan, None
+def _table(
+    sequences: Sequence[walk.TokenSequence],
+    places: Sequence[HfValue],
+    read: Mapping[str, Sequence[ReadRows]],
+) -> list[DepthRow]:
+    def expected(name: str) -> list[torch.Tensor]:
+        return [
+            sequences[one.sequence].values.golden[name][one.rows.start : one.rows.stop]
+            for one in read[name]
+        ]
+
+    table: list[DepthRow] = []
+    before, input_name = math.nan, ""
     for step in places:
-        found = read[step.name]
-        if not found:
-            table.append(Row(label(step), *[math.nan] * 5))
+        rows = read[step.name]
+        if not rows:
+            table.append(DepthRow(label(step)))
             continue
-        golden = [sequences[s].values.golden[step.name][r.start : r.stop] for s, r, _ in found]
-        mine = [value for _, _, value in found]
-        many = [i for i, (_, rows, _) in enumerate(found) if len(rows) > 1]
-        single = [i for i, (_, rows, _) in enumerate(found) if len(rows) == 1]
-        error = _error(golden, mine, range(len(found)))
+        golden, actual = expected(step.name), [one.values for one in rows]
+        many = [i for i, one in enumerate(rows) if len(one.rows) > 1]
+        single = [i for i, one in enumerate(rows) if len(one.rows) == 1]
+        error = _error(golden, actual, range(len(rows)))
         update = math.nan
-        if step.short == "output" and len(read[input_name]) == len(found):
-            inputs = [(sequences[s].values.golden[input_name][r.start : r.stop], value)
-                      for s, r, value in read[input_name]]  # fmt: skip
+        if step.short == "output" and len(read[input_name]) == len(rows):
+            inputs = zip(expected(input_name), read[input_name], strict=True)
+            pairs = list(zip(golden, actual, inputs, strict=True))
             update = _error(
-                [g - x for g, (x, _) in zip(golden, inputs, strict=True)],
-                [v - x for v, (_, x) in zip(mine, inputs, strict=True)],
-                range(len(found)),
+                [g - x for g, _, (x, _) in pairs],
+                [v - x.values for _, v, (_, x) in pairs],
+                range(len(pairs)),
             )
-        pcc = metrics.pcc(torch.cat(golden), torch.cat(mine))
-        gain = error / before if before else math.nan
         table.append(
-            Row(
+            DepthRow(
                 label(step),
-                _error(golden, mine, many),
-                _error(golden, mine, single),
-                pcc,
-                update,
-                gain,
+                prompt=_error(golden, actual, many),
+                tokens=_error(golden, actual, single),
+                pcc=metrics.pcc(torch.cat(golden), torch.cat(actual)),
+                update=update,
+                gain=error / before if before else math.nan,
             )
         )
         before, input_name = error, step.name
     return table
 
 
-def label(step):
+def label(step: HfValue) -> str:
+    """The name of a step's row."""
     return step.short if step.layer is None else f"layer {step.layer}"
 
 
-def _error(golden, mine, which):
+def _error(
+    golden: Sequence[torch.Tensor], actual: Sequence[torch.Tensor], which: Sequence[int]
+) -> float:
     if not len(which):
         return math.nan
     return metrics.relative_l2(
-        torch.cat([golden[i] for i in which]), torch.cat([mine[i] for i in which])
+        torch.cat([golden[i] for i in which]), torch.cat([actual[i] for i in which])
     )
 
 
-def with_isolated(table, isolated):
-    """The table with the errors of another one, in which each layer was fed with Hugging Face's values."""
+def with_isolated(table: Sequence[DepthRow], isolated: Sequence[DepthRow]) -> list[DepthRow]:
+    """The table with the errors of another, in which each layer was given Hugging Face's values."""
 
-    def error(row):
+    def error(row: DepthRow) -> float:
         return max((x for x in (row.prompt, row.tokens) if not math.isnan(x)), default=math.nan)
 
     return [

@@ -1,16 +1,17 @@
-"""What is said of each call of a model that was fed with Hugging Face's values."""
+"""The verdict on a call of a model that is given Hugging Face's values."""
 
 import dataclasses
 
+from ttnn_verify.drift.observation.walk import ModelCall
 from ttnn_verify.numerics import tolerance
 
 # Statuses of a call; those of `BAD` are drift.
 OK = "ok"  # as far off as its arithmetic explains
 WRONG = "wrong"  # does not compute from its operands what its name and arguments say
-MISUSED = "misused"  # computes it, and it is not what Hugging Face's step makes
-MISSING = "missing"  # a step that no call makes, before the call at which it is missed
-UNEQUAL = "output"  # what the model returns is not what its last call made
-NO_GOLDEN = "no-golden"
+MISUSED = "misused"  # computes it, and it is not what Hugging Face's step computes
+MISSING = "missing"  # a step that no call computes, before the call at which it is missed
+UNEQUAL = "output"  # what the model returns is not what its last call computed
+NO_GOLDEN = "no-golden"  # nothing is known of the call, or of what it is given
 TOOL_ERROR = "tool-error"
 BAD = (WRONG, MISUSED, MISSING, UNEQUAL)
 
@@ -24,22 +25,22 @@ class Brief:
 
 
 @dataclasses.dataclass(frozen=True)
-class Finding:
-    """What is said of a call.
+class OpFinding:
+    """The verdict on a call of an operation.
 
     Attributes:
         status: one of the above.
-        piece, index: which call of the model, which operation in it.
-        operation: full name; of a missing step, the kind of operation that would make it.
-        layer, part, value: where it is in the model, and which value it makes, as far as known.
-        own: the `tolerance.Verdict` of its result against what its operands make.
-        step: of its result against what Hugging Face's step makes of Hugging Face's values.
+        model_call, index: which call of the model, which operation in it.
+        operation: full name; of a missing step, the kind of operation that would compute it.
+        layer, part, value: where it is in the model, and which value it computes, as far as known.
+        own: the verdict on its result against what is expected from its operands.
+        step: on its result against what Hugging Face's step computes from Hugging Face's values.
         inputs: the worst PCC of its inputs with Hugging Face's; None if none was compared.
         note: in words.
     """
 
     status: str
-    piece: object
+    model_call: ModelCall
     index: int
     operation: str
     layer: int | None = None
@@ -51,53 +52,58 @@ class Finding:
     note: str = ""
 
     @property
-    def bad(self):
+    def bad(self) -> bool:
+        """Whether it is drift."""
         return self.status in BAD
 
     @property
-    def place(self):
+    def place(self) -> tuple[int, int]:
         """The order of findings: of calls of the model, then of operations."""
-        return self.piece.number, self.index
+        return self.model_call.number, self.index
 
     @property
-    def verdict(self):
+    def verdict(self) -> tolerance.Verdict | None:
         """The verdict that decides: of a wrong operation its own, else the step's."""
         return self.own if self.status == WRONG or self.step is None else self.step
 
     @property
-    def where(self):
+    def where(self) -> str:
+        """The layer and the part of it in words."""
         layer = None if self.layer is None else f"layer {self.layer}"
         return ", ".join(part for part in (layer, self.part) if part) or "between the layers"
 
     @property
-    def line(self):
-        """`layer 2, attention, ttnn.linear (o_proj): PCC 0.71 where 0.9998 is due; ...`"""
+    def line(self) -> str:
+        """`layer 2, attention, ttnn.linear (o_proj): PCC 0.71 where 0.9998 is expected; ...`"""
         value = f" ({self.value})" if self.value else ""
         text = f"{self.where}, {self.operation}{value}"
         if self.verdict is not None:
-            text += f": {said(self.verdict)}"
+            text += f": {described(self.verdict)}"
         if self.inputs is not None:
             text += f"; inputs matched to {self.inputs:.5f}"
         if self.note:
             text += f"; {self.note}"
-        return f"{text} [{self.piece}]"
+        return f"{text} [{self.model_call}]"
 
 
-def said(verdict):
-    """A failed verdict in a few words, the figure first that shows the failure."""
+def described(verdict: tolerance.Verdict) -> str:
+    """A verdict in a few words, the figure first that shows the failure."""
     comparison, least = verdict.comparison, verdict.pcc_floor
     if verdict.passed:
         return f"relative L2 {comparison.relative_l2:.2g}, which its arithmetic explains"
     if comparison.pcc is not None and least is not None and comparison.pcc < least:
-        return f"PCC {comparison.pcc:.{_places(comparison.pcc)}f} where {least:.6g} is due"
+        return f"PCC {comparison.pcc:.{_decimals(comparison.pcc)}f} where {least:.6g} is expected"
     if verdict.status == "drift":
         allowed = comparison.relative_l2 / verdict.used if verdict.used else 0.0
         row = comparison.worst_row
         if row and comparison.relative_l2 and row.value / comparison.relative_l2 > 5:
-            return f"row {row.index} is off by {row.value:.2g} of itself, {verdict.used:.1f} x what is due"
-        return f"relative L2 {comparison.relative_l2:.2g} where {allowed:.2g} is due"
+            return (
+                f"row {row.index} is off by {row.value:.2g} of itself, "
+                f"{verdict.used:.1f} x what is allowed"
+            )
+        return f"relative L2 {comparison.relative_l2:.2g} where {allowed:.2g} is allowed"
     return verdict.line
 
 
-def _places(pcc):
+def _decimals(pcc: float) -> int:
     return 2 if pcc < 0.99 else 6

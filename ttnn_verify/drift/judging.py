@@ -1,29 +1,173 @@
-"""The verdict of a result: in brief where one rounding explains it, in full where not."""
+"""Verdicts: of a result on its own operands, and of a result that is one of Hugging Face's values."""
+
+import dataclasses
+import math
+from collections.abc import Callable
 
 import torch
 
 from ttnn_verify.drift import finding
+from ttnn_verify.drift.observation import layouts
+from ttnn_verify.drift.observation.hf_values import HfValue
+from ttnn_verify.drift.observed import Memory, Observed, Plan
 from ttnn_verify.numerics import metrics, op_floors, tolerance
+from ttnn_verify.ops import table
+from ttnn_verify.ops.expected import CallContext, Expected, NoGolden
+
+# A tensor whose relative L2 error is below this is the value it is compared with, and not another.
+SAME = 0.1
+
+FloorMaker = Callable[[], op_floors.Floor]  # floors are expensive, and seldom needed
 
 
-def judged(expected, actual, dtype, floor):
-    """A `tolerance.Verdict`; of what one rounding explains in brief, since a walk has many of these.
+@dataclasses.dataclass(frozen=True)
+class OwnVerdicts:
+    """A call's results against what is expected from its operands.
+
+    Attributes:
+        verdicts, floors: per result; empty if nothing is known.
+        unknown: `finding.NO_GOLDEN` or `finding.TOOL_ERROR`, None if everything is known.
+        note: why nothing is known.
+    """
+
+    verdicts: tuple[tolerance.Verdict, ...] = ()
+    floors: tuple[FloorMaker | None, ...] = ()
+    unknown: str | None = None
+    note: str = ""
+
+    @property
+    def worst(self) -> tolerance.Verdict | None:
+        """The first verdict that failed, or the first one."""
+        failed = [one for one in self.verdicts if not one.passed]
+        return next(iter([*failed, *self.verdicts]), None)
+
+    @property
+    def wrong(self) -> bool:
+        """Whether a result is not what is expected from the operands."""
+        return any(not one.passed for one in self.verdicts)
+
+    @property
+    def status(self) -> str:
+        """Of a finding, as far as the call's own results decide it."""
+        return finding.WRONG if self.wrong else self.unknown or finding.OK
+
+    def noise(self, output: int) -> float:
+        """Relative L2 error of a result; infinite if nothing is known of it."""
+        if self.unknown:
+            return math.inf
+        return self.verdicts[output].comparison.relative_l2
+
+
+def own_verdicts(seen: Observed, accurate: bool) -> OwnVerdicts:
+    """Compare a call's results with what is expected from its very operands."""
+    dtypes = tuple(one.dtype for one in seen.results)
+    context = CallContext(dtypes, tuple(one.shape for one in seen.results), accurate)
+    operands = seen.operands
+    try:
+        expected = table.expected_results(
+            seen.name, seen.call.operation, context, operands.args, operands.kwargs
+        )
+        if len(expected) != len(dtypes):
+            raise ValueError(f"{len(dtypes)} results, the golden function has {len(expected)}.")
+        verdicts = tuple(
+            _own(one, result.values, result.dtype)
+            for one, result in zip(expected, seen.results, strict=True)
+        )
+        return OwnVerdicts(verdicts, tuple(one.floor for one in expected))
+    except NoGolden as error:
+        return OwnVerdicts(unknown=finding.NO_GOLDEN, note=str(error))
+    except Exception as error:
+        # a golden function's failure says nothing about the model
+        return OwnVerdicts(unknown=finding.TOOL_ERROR, note=f"{type(error).__name__}: {error}")
+
+
+def _own(expected: Expected, values: torch.Tensor, dtype: str) -> tolerance.Verdict:
+    return judged(expected.value, values[expected.region], dtype, expected.floor)
+
+
+@dataclasses.dataclass(frozen=True)
+class StepVerdict:
+    """A result against what Hugging Face's step computes from Hugging Face's values.
+
+    Attributes:
+        layout: where the value lies in the result; None if there is no room for it.
+        verdict: None if there is no room for it, or if too little is known to judge.
+    """
+
+    layout: layouts.Layout | None
+    verdict: tolerance.Verdict | None
+
+
+def step_verdict(
+    plan: Plan, memory: Memory, seen: Observed, output: int, own: OwnVerdicts
+) -> StepVerdict:
+    """Compare a result with the step whose value it is."""
+    step, result = seen.steps[output], seen.results[output]
+    rows = seen.rows
+    expected = plan.values(seen.model_call).isolated[step.name][rows.start : rows.stop]
+    candidates = plan.layouts(step, result.shape, len(rows))
+    if not candidates:
+        return StepVerdict(None, None)
+    layout, error = layouts.nearest(candidates, result.values, expected)
+    if error > SAME:
+        layout = _usual_layout(plan, memory, step, candidates)
+    else:
+        memory.columns[step.short] = layout.name
+    if own.unknown or math.isinf(seen.operands.noise):
+        return StepVerdict(layout, None)
+    floor = _step_floor(own.floors[output], seen)
+    return StepVerdict(layout, judged(expected, layout.read(result.values), result.dtype, floor))
+
+
+def _usual_layout(
+    plan: Plan, memory: Memory, step: HfValue, candidates: list[layouts.Layout]
+) -> layouts.Layout:
+    """Fallback when no layout matches: the one this kind of value had elsewhere, or rope's."""
+    name = memory.columns.get(step.short, "pairs" if plan.pairs else "")
+    return next((layout for layout in candidates if layout.name == name), candidates[0])
+
+
+def _step_floor(own: FloorMaker | None, seen: Observed) -> FloorMaker | None:
+    """The noise floor of a step: that of its call, and of what lies before; None for none.
 
     Args:
-        floor: makes the noise floor, None for data that only moves.
+        own: makes the call's floor, None for data that only moves.
+    """
+    blocks = [
+        op_floors.block_float(one.values, one.dtype).relative_l2
+        for one in seen.operands.tensors
+        if one.dtype in metrics.BLOCK_BITS
+    ]
+    before = math.hypot(seen.operands.noise, *blocks)
+    if own is None and not before:
+        return None
+    inherited = op_floors.Floor(before, before)
+    return lambda: op_floors.chain(own() if own else op_floors.EXACT, inherited)
+
+
+def judged(
+    expected: torch.Tensor, actual: torch.Tensor, dtype: str, floor: FloorMaker | None
+) -> tolerance.Verdict:
+    """The verdict on a result; in brief if one rounding explains it, since a walk has many of these.
+
+    Args:
+        dtype: of the result on the device.
+        floor: None for data that only moves.
     """
     if expected.shape == actual.shape:
         brief = _brief(expected, actual, dtype, floor)
         if brief is not None:
             return brief
-    floor = tolerance.MOVEMENT if floor is None else floor()
-    return tolerance.judge(metrics.compare(expected, actual), floor)
+    allowed = tolerance.MOVEMENT if floor is None else floor()
+    return tolerance.judge(metrics.compare(expected, actual), allowed)
 
 
-def _brief(expected, actual, dtype, floor):
-    """The verdict of equal values, or of values that are one rounding apart; None of others."""
+def _brief(
+    expected: torch.Tensor, actual: torch.Tensor, dtype: str, floor: FloorMaker | None
+) -> tolerance.Verdict | None:
+    """The verdict on equal values, or on values that are one rounding apart; None on others."""
     if torch.equal(expected.to(actual.dtype), actual):
-        return tolerance.Verdict("ok", 0.0, 0.0, None, "equal", finding.Brief(0.0, 1.0))
+        return _passed(0.0, "equal", finding.Brief(0.0, 1.0))
     if floor is None:
         return None
     x, y = metrics.rows(expected), metrics.rows(actual)
@@ -33,5 +177,9 @@ def _brief(expected, actual, dtype, floor):
     if not (whole <= allowed[0] and bool((error <= allowed[1] * size).all())):
         return None
     used = max(whole / allowed[0], float((error / size).nan_to_num(0).max()) / allowed[1])
-    pcc = metrics.pcc(expected, actual)
-    return tolerance.Verdict("ok", used, used * tolerance.K, None, "", finding.Brief(whole, pcc))
+    return _passed(used, "", finding.Brief(whole, metrics.pcc(expected, actual)))
+
+
+def _passed(used: float, line: str, brief: finding.Brief) -> tolerance.Verdict:
+    # of a verdict that passed only the figures are read that `Brief` has
+    return tolerance.Verdict("ok", used, used * tolerance.K, None, line, brief)  # type: ignore[arg-type]

@@ -6,8 +6,15 @@ this finds what is plainly wrong, `isolated` finds the rest.
 """
 
 import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import ttnn
 
 from ttnn_verify.drift.observation import layouts, reading, taps, tracing, walk
+from ttnn_verify.drift.observation.hf_values import HfValue
+from ttnn_verify.drift.observation.matching import Matched
 from ttnn_verify.numerics import metrics, tolerance
 
 # Roundings that a value has behind it since the input of its layer, at most: those of a layer.
@@ -15,57 +22,71 @@ LAYER = tolerance.bf16_relative_l2(tolerance.ROUNDINGS_DECODER_LAYER)
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
-    """The first bad step and the operation that makes it; None if none is. How many evaluations it took."""
+class SearchResult:
+    """The first bad step and the operation that computes it, None if there is none.
 
-    step: object
+    Attributes:
+        error, allowed: relative L2 of the step's value.
+        evaluations: how many runs of the model it took.
+    """
+
+    step: HfValue | None
     operation: str | None
     error: float
     allowed: float
     evaluations: int
 
     @property
-    def line(self):
+    def line(self) -> str:
+        """The result in a line."""
         if self.step is None:
-            return f"no drift beyond what the layers' roundings explain ({self.evaluations} evaluations)"
+            return (
+                "no drift beyond what the layers' roundings explain "
+                f"({self.evaluations} evaluations)"
+            )
         layer = "" if self.step.layer is None else f"layer {self.step.layer}, "
         return (
-            f"first bad op: {layer}{self.step.part}, {self.operation} ({self.step.short}): relative L2 "
-            f"{self.error:.2g} where {self.allowed:.2g} is explained ({self.evaluations} evaluations)"
+            f"first bad op: {layer}{self.step.part}, {self.operation} ({self.step.short}): "
+            f"relative L2 {self.error:.2g} where {self.allowed:.2g} is explained "
+            f"({self.evaluations} evaluations)"
         )
 
 
-def search(model, sequences, steps):
-    """Halve the layers, then the steps of the first bad one: a `Found`.
+def search(
+    model: Callable[..., Any],
+    sequences: Sequence[walk.TokenSequence],
+    steps: Sequence[HfValue],
+) -> SearchResult:
+    """Halve the layers, then the steps of the first bad one.
 
-    At most 1 + log2(layers) + log2(steps of a layer) evaluations; the embedding counts to the first layer,
-    the norm and the logits to the last.
+    At most 1 + log2(layers) + log2(steps of a layer) evaluations; the embedding counts to the first
+    layer, the norm and the logits to the last.
     """
-    logits = []
+    logits: list[tuple[walk.ModelCall, torch.Tensor]] = []
     traced = tracing.trace(
-        model, sequences, steps, lambda piece, found: logits.append((piece, found[0].float()))
+        model, sequences, steps, lambda call, values: logits.append((call, values[0].float()))
     )
     state = _Search(model, sequences, traced, steps)
     layers = max((step.layer for step in steps if step.layer is not None), default=0) + 1
     if not state.logits_off(logits, layers):
-        return Found(None, None, 0.0, 0.0, state.evaluations)
+        return SearchResult(None, None, 0.0, 0.0, state.evaluations)
     ends = [step for step in steps if step.short == "output"]
     bad = _first(layers, lambda i: state.off(ends[i], None, i + 1))
     before = ends[bad - 1] if bad else None
     inside = [step for step in steps if _group(step, layers) == bad and step.kind != "heads"]
-    inside = [step for step in inside if state.made(step)]
-    return state.found(inside[_first(len(inside), lambda i: state.off(inside[i], before, 2))])
+    inside = [step for step in inside if state.computed(step)]
+    return state.result(inside[_first(len(inside), lambda i: state.off(inside[i], before, 2))])
 
 
-def _group(step, layers):
+def _group(step: HfValue, layers: int) -> int:
     """The layer that a step counts to."""
     if step.layer is not None:
         return step.layer
     return 0 if step.part == "embedding" else layers - 1
 
 
-def _first(count, off):
-    """The first of `count` places that is off, if all after it are, and the last one without asking."""
+def _first(count: int, off: Callable[[int], bool]) -> int:
+    """The first of `count` places that is off, if all after it are; the last one without asking."""
     low, high = 0, count - 1
     while low < high:
         middle = (low + high) // 2
@@ -77,28 +98,37 @@ def _first(count, off):
 
 
 class _Search:
-    def __init__(self, model, sequences, traced, steps):
+    """Evaluations of the model, each of which reads one value."""
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        sequences: Sequence[walk.TokenSequence],
+        traced: Sequence[tracing.TracedCall],
+        steps: Sequence[HfValue],
+    ) -> None:
         self.model, self.sequences, self.traced, self.steps = model, sequences, traced, steps
         self.pairs = tracing.paired_heads(traced, steps)
         self.evaluations = 1  # the traced run
-        self.errors = {}
+        self.errors: dict[str, tuple[float, float]] = {}  # name -> error, allowed
 
-    def made(self, step):
-        return any(one.call_of(step.name) for _, passes in self.traced for one in passes)
+    def computed(self, step: HfValue) -> bool:
+        return any(one.call_of(step.name) for call in self.traced for one in call.passes)
 
-    def logits_off(self, logits, layers):
-        """Whether any logits `[(piece, [S, V])]` of the traced run are off."""
+    def logits_off(
+        self, logits: Sequence[tuple[walk.ModelCall, torch.Tensor]], layers: int
+    ) -> bool:
+        """Whether any logits [S, V] of the traced run are off."""
         last, errors = self.steps[-1], []
-        for piece, found in logits:
-            golden = self.sequences[piece.sequence].values.golden[last.name]
-            errors.append(
-                metrics.relative_l2(golden[piece.start : piece.start + len(found)], found)
-            )
+        for call, values in logits:
+            golden = self.sequences[call.sequence].values.golden[last.name]
+            golden = golden[call.start : call.start + len(values)]
+            errors.append(metrics.relative_l2(golden, values))
         allowed = tolerance.logits_relative_l2(layers)
         self.errors[last.name] = max(errors), allowed
         return not max(errors) <= allowed
 
-    def off(self, step, given, layers):
+    def off(self, step: HfValue, given: HfValue | None, layers: int) -> bool:
         """Whether a step's value is farther off than the roundings of `layers` layers explain.
 
         Args:
@@ -110,52 +140,90 @@ class _Search:
         self.errors[step.name] = error, allowed
         return not error <= allowed
 
-    def found(self, step):
-        names = {
-            calls[one.call_of(step.name)[0]].name
-            for calls, passes in self.traced
-            for one in passes
-            if one.call_of(step.name)
-        }
+    def result(self, step: HfValue) -> SearchResult:
+        names = set()
+        for traced in self.traced:
+            for one in traced.passes:
+                place = one.call_of(step.name)
+                if place:
+                    names.add(traced.calls[place[0]].name)
         error, allowed = self.errors.get(step.name, (float("nan"), float("nan")))
-        return Found(step, " or ".join(sorted(names)) or None, error, allowed, self.evaluations)
+        return SearchResult(
+            step, " or ".join(sorted(names)) or None, error, allowed, self.evaluations
+        )
 
-    def _error(self, wanted, given):
-        """The greatest relative L2 error of a value in the pieces of one walk, infinite where it is missing."""
-        reader, errors, state = reading.Reader(), [], {}
+    def _error(self, read: HfValue, given: HfValue | None) -> float:
+        """The greatest relative L2 error of a value in one walk, infinite where it is missing."""
+        reader = reading.Reader()
+        errors: list[float] = []
+        model_call, index = walk.model_calls(self.sequences)[0], 0
 
-        def begin(piece):
-            state.update(piece=piece, index=0)
-            if not any(one.call_of(wanted.name) for one in self.traced[piece.number][1]):
+        def begin(call: walk.ModelCall) -> None:
+            nonlocal model_call, index
+            model_call, index = call, 0
+            if not any(one.call_of(read.name) for one in self.traced[call.number].passes):
                 errors.append(float("inf"))
 
-        def observe(call, run):
-            index, piece = state["index"], state["piece"]
-            state["index"] += 1
+        def observe(call: taps.TtnnCall, run: Callable[[], Any]) -> Any:
+            nonlocal index
+            at, index = index, index + 1
             result = run()
-            made = taps.device_tensors([result])
-            for one in self.traced[piece.number][1]:
-                for step in (wanted, given):
-                    place = step and one.call_of(step.name)
-                    if place and place[0] == index and place[1] < len(made):
-                        errors.extend(
-                            self._at(reader, piece, one, step, made[place[1]], step is given)
-                        )
+            outputs = taps.device_tensors([result])
+            for one in self.traced[model_call.number].passes:
+                tensor = _output(one, read, at, outputs)
+                if tensor is not None:
+                    errors.append(self._error_at(reader, model_call, one, read, tensor))
+                tensor = given and _output(one, given, at, outputs)
+                if given is not None and tensor is not None:
+                    errors.extend(self._give(reader, model_call, one, given, tensor))
             return result
 
-        with taps.tapped(observe):
+        with taps.intercept(observe):
             walk.lead(self.model, self.sequences, begin)
         return max(errors, default=float("inf"))
 
-    def _at(self, reader, piece, one, step, tensor, give):
-        values = self.sequences[piece.sequence].values
-        at = slice(one.rows.start, one.rows.stop)
-        found = layouts.of_step(step, tuple(tensor.shape), len(one.rows), self.pairs)
-        if not found:
+    def _error_at(
+        self,
+        reader: reading.Reader,
+        model_call: walk.ModelCall,
+        one: Matched,
+        step: HfValue,
+        tensor: ttnn.Tensor,
+    ) -> float:
+        """The relative L2 error of a step's value in a tensor."""
+        candidates = layouts.of_step(step, tuple(tensor.shape), len(one.rows), self.pairs)
+        if not candidates:
+            return float("inf")
+        golden = self.sequences[model_call.sequence].values.golden[step.name]
+        reader.note_write(tensor)
+        return layouts.nearest(
+            candidates, reader.read(tensor), golden[one.rows.start : one.rows.stop]
+        )[1]
+
+    def _give(
+        self,
+        reader: reading.Reader,
+        model_call: walk.ModelCall,
+        one: Matched,
+        step: HfValue,
+        tensor: ttnn.Tensor,
+    ) -> list[float]:
+        """Put Hugging Face's value into a tensor; an infinite error where it has no room."""
+        candidates = layouts.of_step(step, tuple(tensor.shape), len(one.rows), self.pairs)
+        if not candidates:
             return [float("inf")]
-        reader.written(tensor)
-        actual, golden = reader.read(tensor), values.golden[step.name][at]
-        if give:
-            reader.put(tensor, found[0].write(actual, values.given[step.name][at]))
-            return []
-        return [layouts.nearest(found, actual, golden)[1]]
+        given = self.sequences[model_call.sequence].values.given[step.name]
+        reader.note_write(tensor)
+        values = candidates[0].write(reader.read(tensor), given[one.rows.start : one.rows.stop])
+        reader.put(tensor, values)
+        return []
+
+
+def _output(
+    one: Matched, step: HfValue, index: int, outputs: Sequence[ttnn.Tensor]
+) -> ttnn.Tensor | None:
+    """The result of call `index` that is a step's value, None if none is."""
+    place = one.call_of(step.name)
+    if place is None or place[0] != index or place[1] >= len(outputs):
+        return None
+    return outputs[place[1]]

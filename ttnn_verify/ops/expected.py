@@ -1,52 +1,70 @@
-"""What is due of an operation's result: the value, how far off it may be, and how a call computes."""
+"""What an operation's result is expected to be: the value, the allowed error, the call's context."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from types import EllipsisType
+from typing import Any
 
 import torch
 
-WHOLE = Ellipsis
+from ttnn_verify.numerics import op_floors
+
+# How the compared part of a result is indexed: all of it, slices, or a mask.
+Region = EllipsisType | tuple | torch.Tensor
 
 
 class NoGolden(NotImplementedError):
-    """Nothing says what an operation, or an argument of one, makes of its operands."""
+    """Nothing is known of an operation, of an argument of one, or of an argument's value."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Made:
-    """How a call's results are kept, and how strictly it is judged.
+class CallContext:
+    """What a golden is told beside the operation's own arguments.
 
     Attributes:
-        dtypes, shapes: of the results, by their names in `ttnn_verify.numerics.metrics`.
+        dtypes, shapes: of the results; dtypes by their names in `ttnn_verify.numerics.metrics`.
         accurate: judge norms and products as if they had asked for the most accurate arithmetic.
+        compute_kernel_config, program_config: as the call was given them, None without one.
+            Floors read them; no expected value depends on them (but a fused activation).
     """
 
     dtypes: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     accurate: bool = False
+    compute_kernel_config: Any = None  # TTNN's own types, a class per operation and architecture
+    program_config: Any = None
 
     @property
-    def out(self):
+    def out(self) -> str:
+        """The dtype of the first result."""
         return self.dtypes[0]
+
+    @property
+    def precision(self) -> dict[str, Any]:
+        """fidelity and fp32_dest_acc by which the call is judged; empty for TTNN's defaults."""
+        return ACCURATE if self.accurate else compute_of(self.compute_kernel_config)
 
 
 @dataclasses.dataclass(frozen=True)
-class Due:
-    """A result that is due.
+class Expected:
+    """The expected value of a result.
 
     Attributes:
-        value: float64; of data that only moves as it was.
-        floor: makes the noise floor; None for data that only moves.
-        region: an index of the part of the result that is compared, all else may be anything.
+        value: float64; data that only moves keeps the dtype of its operand.
+        floor: makes the noise floor; None for data that only moves, which must be equal.
+        region: index of the part of the result that is compared; the rest may hold anything.
     """
 
     value: torch.Tensor
-    floor: Callable | None = None
-    region: object = WHOLE
+    floor: Callable[[], op_floors.Floor] | None = None
+    region: Region = Ellipsis
 
 
-def compute_of(config):
-    """fidelity and fp32_dest_acc of a compute kernel config, nothing if there is none."""
+ACCURATE = {"fidelity": "HiFi4", "fp32_dest_acc": True}
+
+
+def compute_of(config: Any) -> dict[str, Any]:
+    """fidelity and fp32_dest_acc of a compute kernel config, empty if there is none."""
     if config is None:
         return {}
     fidelity = config.math_fidelity.name
@@ -57,9 +75,7 @@ def compute_of(config):
     }
 
 
-ACCURATE = {"fidelity": "HiFi4", "fp32_dest_acc": True}
-
-FUNCTIONS = {
+FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "silu": torch.nn.functional.silu,
     "gelu": torch.nn.functional.gelu,
     "relu": torch.relu,
@@ -69,8 +85,12 @@ FUNCTIONS = {
 }
 
 
-def functions_of(activations):
-    """Names in `FUNCTIONS` of fused activations: UnaryOpType, UnaryWithParam or strings."""
+def functions_of(activations: Iterable[Any] | None) -> list[str]:
+    """Names in `FUNCTIONS` of fused activations: UnaryOpType, UnaryWithParam or strings.
+
+    Raises:
+        NoGolden: an activation that `FUNCTIONS` does not have.
+    """
     names = []
     for one in activations or ():
         name = one if isinstance(one, str) else getattr(one, "op_type", one).name
@@ -80,7 +100,8 @@ def functions_of(activations):
     return names
 
 
-def applied(x, names):
+def applied(x: torch.Tensor, names: Sequence[str]) -> torch.Tensor:
+    """The functions of these names applied to x, one after the other."""
     for name in names:
         x = FUNCTIONS[name](x)
     return x

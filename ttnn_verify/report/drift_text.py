@@ -123,7 +123,7 @@ def _finding(one: Finding) -> FindingRecord:
     }
     return FindingRecord(
         status=one.status,
-        piece=str(one.piece),
+        piece=str(one.model_call),
         call=one.index,
         operation=one.operation,
         layer=one.layer,

@@ -1,27 +1,30 @@
-"""What each step of a Hugging Face Phi-3 makes of Hugging Face's own values: the steps a model takes.
+"""The values that a Hugging Face Phi-3 computes on its way, and how each comes from those before.
 
 S sequence, H hidden, N heads, K kv heads, D head_dim, I intermediate, V vocabulary. Values here have a
 row per position, `[S, W]`, or `[S, heads, D]` where a step works on heads.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from transformers.models.phi3 import modeling_phi3
 
+from ttnn_verify.huggingface.golden import Golden
+
 
 @dataclasses.dataclass(frozen=True)
-class Step:
-    """A step of the model, and the value it makes.
+class HfValue:
+    """A value that Hugging Face's model computes on its way, and the step that computes it.
 
     Attributes:
-        name: of the value, as `ttnn_verify.huggingface.submodules.shapes` has it; "layers.2.q", say.
-        kind: of the operation that makes it: "embedding", "norm", "product", "heads", "rope",
+        name: as `ttnn_verify.huggingface.submodules.shapes` has it; "layers.2.q", say.
+        kind: of the operation that computes it: "embedding", "norm", "product", "heads", "rope",
             "attention", "add", "multiply".
-        inputs: names of the values it is made of.
+        inputs: names of the values it is computed from.
         shape: (W,) or (heads, D) of a row.
-        due: `due(*inputs)` is its value, all of all positions.
+        compute: `compute(*inputs)` is the value, all of all positions; None where it is looked up.
         layer: number, None outside of the layers.
         part: "embedding", "attention", "MLP" or "head".
     """
@@ -30,24 +33,24 @@ class Step:
     kind: str
     inputs: tuple[str, ...]
     shape: tuple[int, ...]
-    due: Callable
+    compute: Callable[..., torch.Tensor] | None
     layer: int | None
     part: str
 
     @property
-    def short(self):
+    def short(self) -> str:
         """The name within its layer."""
         return self.name.rpartition(".")[2]
 
 
 @dataclasses.dataclass(frozen=True)
-class Values:
-    """What is due of one sequence of tokens.
+class SequenceValues:
+    """Hugging Face's values of one sequence of tokens.
 
     Attributes:
         golden: name -> Hugging Face's own values, float32.
         given: the same in bfloat16, which is what a model on the device hands on.
-        isolated: name -> what Hugging Face's step makes of `given`, float32.
+        isolated: name -> what Hugging Face's step computes from `given`, float32.
     """
 
     tokens: torch.Tensor  # [1, S]
@@ -56,57 +59,73 @@ class Values:
     isolated: dict[str, torch.Tensor]
 
 
-def steps(hf_model):
-    """The steps of a pass, in Hugging Face's order: a list of `Step`."""
+def steps(hf_model: Any) -> list[HfValue]:
+    """The values of a pass, in the order in which Hugging Face computes them.
+
+    Args:
+        hf_model: a transformers Phi3ForCausalLM.
+    """
     config, body = hf_model.config, hf_model.model
-    hidden, inner = config.hidden_size, config.intermediate_size
-    heads = config.num_attention_heads
+    hidden, size = config.hidden_size, config.vocab_size
+    result = [HfValue("embedding", "embedding", (), (hidden,), None, None, "embedding")]
+    for number, layer in enumerate(body.layers):
+        result += _layer_steps(layer, number, result[-1].name, config)
+    last = result[-1].name
+    result.append(HfValue("norm", "norm", (last,), (hidden,), body.norm, None, "head"))
+    result.append(HfValue("logits", "product", ("norm",), (size,), hf_model.lm_head, None, "head"))
+    return result
+
+
+def _layer_steps(layer: Any, number: int, before: str, config: Any) -> list[HfValue]:
+    """The values of a layer whose input is the value named `before`."""
+    hidden, inner, heads = (
+        config.hidden_size,
+        config.intermediate_size,
+        config.num_attention_heads,
+    )
     kv_heads = config.num_key_value_heads or heads
     head_dim = getattr(config, "head_dim", None) or hidden // heads
-    made = [
-        Step("embedding", "embedding", (), (hidden,), None, None, "embedding"),
-    ]
-    before = "embedding"
-    for i, layer in enumerate(body.layers):
-        at = f"layers.{i}."
+    at, result = f"layers.{number}.", []
 
-        def step(name, kind, inputs, shape, due, part, at=at, i=i, before=before):
-            names = tuple(x if x == before or "." in x else at + x for x in inputs)
-            made.append(Step(at + name, kind, names, shape, due, i, part))
+    def step(
+        name: str,
+        kind: str,
+        inputs: tuple[str, ...],
+        shape: tuple[int, ...],
+        compute: Callable[..., torch.Tensor],
+        part: str,
+    ) -> None:
+        names = tuple(x if x == before or "." in x else at + x for x in inputs)
+        result.append(HfValue(at + name, kind, names, shape, compute, number, part))
 
-        attention, mlp = layer.self_attn, layer.mlp
-        split = _splitting(heads, kv_heads, head_dim)
-        step("input_norm", "norm", (before,), (hidden,), layer.input_layernorm, "attention")
-        width = (heads + 2 * kv_heads) * head_dim
-        step("qkv", "product", ("input_norm",), (width,), attention.qkv_proj, "attention")
-        for number, name in enumerate(("q_unrotated", "k_unrotated", "v")):
-            shape = (heads if number == 0 else kv_heads, head_dim)
-            step(name, "heads", ("qkv",), shape, _one(split, number), "attention")
-        for name, count in (("q", heads), ("k", kv_heads)):
-            inputs = (f"{name}_unrotated", "model.cos", "model.sin")
-            step(name, "rope", inputs, (count, head_dim), _rotated, "attention")
-        due = _attending(attention)
-        step("attention", "attention", ("q", "k", "v"), (heads, head_dim), due, "attention")
-        step("o_proj", "product", ("attention",), (hidden,), _joined(attention.o_proj), "attention")
-        step("residual", "add", (before, "o_proj"), (hidden,), torch.add, "attention")
-        step("post_norm", "norm", ("residual",), (hidden,), layer.post_attention_layernorm, "MLP")
-        step("gate_up", "product", ("post_norm",), (2 * inner,), mlp.gate_up_proj, "MLP")
-        for number, name in enumerate(("gate", "up")):  # of a model that has two products
-            due = _half(mlp.gate_up_proj, number)
-            step(name, "product", ("post_norm",), (inner,), due, "MLP")
-        step("product", "multiply", ("gate_up",), (inner,), _gated(mlp.activation_fn), "MLP")
-        step("down", "product", ("product",), (hidden,), mlp.down_proj, "MLP")
-        step("output", "add", ("residual", "down"), (hidden,), torch.add, "MLP")
-        before = at + "output"
-    made.append(Step("norm", "norm", (before,), (hidden,), body.norm, None, "head"))
-    size = config.vocab_size
-    made.append(Step("logits", "product", ("norm",), (size,), hf_model.lm_head, None, "head"))
-    return made
+    attention, mlp = layer.self_attn, layer.mlp
+    split = _splitting(heads, kv_heads, head_dim)
+    step("input_norm", "norm", (before,), (hidden,), layer.input_layernorm, "attention")
+    width = (heads + 2 * kv_heads) * head_dim
+    step("qkv", "product", ("input_norm",), (width,), attention.qkv_proj, "attention")
+    for i, name in enumerate(("q_unrotated", "k_unrotated", "v")):
+        shape = (heads if i == 0 else kv_heads, head_dim)
+        step(name, "heads", ("qkv",), shape, _one(split, i), "attention")
+    for name, count in (("q", heads), ("k", kv_heads)):
+        inputs = (f"{name}_unrotated", "model.cos", "model.sin")
+        step(name, "rope", inputs, (count, head_dim), _rotated, "attention")
+    attend = _attending(attention)
+    step("attention", "attention", ("q", "k", "v"), (heads, head_dim), attend, "attention")
+    step("o_proj", "product", ("attention",), (hidden,), _joined(attention.o_proj), "attention")
+    step("residual", "add", (before, "o_proj"), (hidden,), torch.add, "attention")
+    step("post_norm", "norm", ("residual",), (hidden,), layer.post_attention_layernorm, "MLP")
+    step("gate_up", "product", ("post_norm",), (2 * inner,), mlp.gate_up_proj, "MLP")
+    for i, name in enumerate(("gate", "up")):  # of a model that has two products
+        step(name, "product", ("post_norm",), (inner,), _half(mlp.gate_up_proj, i), "MLP")
+    step("product", "multiply", ("gate_up",), (inner,), _gated(mlp.activation_fn), "MLP")
+    step("down", "product", ("product",), (hidden,), mlp.down_proj, "MLP")
+    step("output", "add", ("residual", "down"), (hidden,), torch.add, "MLP")
+    return result
 
 
 @torch.no_grad()
-def values(steps, golden):
-    """The `Values` of a `ttnn_verify.huggingface.golden.Golden` for all steps."""
+def values(steps: Sequence[HfValue], golden: Golden) -> SequenceValues:
+    """All values of the sequence of tokens that the golden is of."""
     rows = {"model.cos": golden.values["cos"][0], "model.sin": golden.values["sin"][0]}
     for step in steps:
         if step.short in ("gate", "up"):
@@ -122,9 +141,9 @@ def values(steps, golden):
     given = {name: value.bfloat16().float() for name, value in rows.items()}
     isolated = {"embedding": given["embedding"]}
     for step in steps:
-        if step.due:
-            isolated[step.name] = step.due(*(given[name] for name in step.inputs))
-    return Values(golden.tokens, rows, given, isolated)
+        if step.compute:
+            isolated[step.name] = step.compute(*(given[name] for name in step.inputs))
+    return SequenceValues(golden.tokens, rows, given, isolated)
 
 
 def _splitting(heads, kv_heads, head_dim):

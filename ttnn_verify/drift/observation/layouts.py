@@ -11,10 +11,16 @@ rotary_embedding_llama wants them.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import torch
 
+from ttnn_verify.drift.observation.hf_values import HfValue
 from ttnn_verify.numerics import metrics
+
+Shape = tuple[int, ...]
+# How many heads have their columns in pairs; (heads, D) of a merged row, whose first ones they are.
+Permuted = int | tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,46 +30,44 @@ class Layout:
     index: torch.Tensor
     name: str = ""
 
-    def read(self, tensor):
+    def read(self, tensor: torch.Tensor) -> torch.Tensor:
         """The value in a torch tensor."""
         return tensor.flatten()[self.index]
 
-    def write(self, tensor, value):
+    def write(self, tensor: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         """The tensor with the value in its place."""
         flat = tensor.flatten().clone()
         flat[self.index] = value.to(flat.dtype)
         return flat.reshape(tensor.shape)
 
 
-def candidates(shape, rows, row_shape, permuted=0):
+def candidates(shape: Shape, rows: int, row_shape: Shape, permuted: Permuted = 0) -> list[Layout]:
     """All layouts of a value `[rows, *row_shape]` in a tensor of `shape`; the likeliest first.
 
     Args:
         row_shape: (W,) or (heads, D).
-        permuted: how many heads of the row may have their columns in pairs, the first ones;
-            of a (W,) row they are given as (count, D).
+        permuted: the heads that may have their columns in pairs.
     """
     places = torch.arange(torch.Size(shape).numel()).reshape(tuple(shape))
-    found = []
     if len(row_shape) == 1:
-        found += _wide(places, rows, row_shape[0])
+        indices = _wide(places, rows, row_shape[0])
     else:
-        found += _by_head(places, rows, *row_shape)
-        merged = _wide(places, rows, row_shape[0] * row_shape[1])
-        found += [index.unflatten(-1, row_shape) for index in merged]
-    layouts = [Layout(index) for index in found]
-    if permuted:
-        layouts += [Layout(_pairs(index, permuted), "pairs") for index in found]
-    return layouts
+        heads, width = row_shape
+        merged = _wide(places, rows, heads * width)
+        indices = _by_head(places, rows, heads, width)
+        indices += [index.unflatten(-1, row_shape) for index in merged]
+    return _also_in_pairs(indices, permuted)
 
 
-def of_step(step, shape, rows, heads=None):
+def of_step(
+    step: HfValue, shape: Shape, rows: int, heads: tuple[int, int] | None = None
+) -> list[Layout]:
     """`candidates` of a step's value.
 
     Args:
         heads: (N + K, D) of a model whose queries and keys are rotated in pairs of columns, else None.
     """
-    permuted = 0
+    permuted: Permuted = 0
     if heads and step.short == "qkv":
         permuted = heads
     elif heads and step.short in ("q", "k", "q_unrotated", "k_unrotated"):
@@ -71,7 +75,13 @@ def of_step(step, shape, rows, heads=None):
     return candidates(shape, rows, step.shape, permuted)
 
 
-def in_cache(shape, rows, row_shape, permuted=0, pages=None):
+def in_cache(
+    shape: Shape,
+    rows: int,
+    row_shape: Shape,
+    permuted: int = 0,
+    pages: torch.Tensor | None = None,
+) -> list[Layout]:
     """Layouts of the first rows of slot 0 of a cache `[slots, K, C, D]`.
 
     Args:
@@ -86,14 +96,13 @@ def in_cache(shape, rows, row_shape, permuted=0, pages=None):
         shape = tuple(places.shape)
     if len(shape) != 4 or shape[1] != heads or shape[2] < rows or shape[3] < width:
         return []
-    found = [columns.transpose(0, 1) for columns in _columns(places[0, :, :rows], width)]
-    layouts = [Layout(index) for index in found]
-    if permuted:
-        layouts += [Layout(_pairs(index, permuted), "pairs") for index in found]
-    return layouts
+    indices = [columns.transpose(0, 1) for columns in _columns(places[0, :, :rows], width)]
+    return _also_in_pairs(indices, permuted)
 
 
-def nearest(layouts, tensor, expected):
+def nearest(
+    layouts: Sequence[Layout], tensor: torch.Tensor, expected: torch.Tensor
+) -> tuple[Layout, float]:
     """(layout, relative L2 error) of the one in which the tensor is nearest to the value."""
     errors = [metrics.relative_l2(expected, layout.read(tensor)) for layout in layouts]
     errors = [torch.inf if math.isnan(error) else error for error in errors]  # NaN is far away
@@ -101,29 +110,36 @@ def nearest(layouts, tensor, expected):
     return layouts[least], errors[least]
 
 
-def _wide(places, rows, width):
+def _also_in_pairs(indices: list[torch.Tensor], permuted: Permuted) -> list[Layout]:
+    layouts = [Layout(index) for index in indices]
+    if permuted:
+        layouts += [Layout(_pairs(index, permuted), "pairs") for index in indices]
+    return layouts
+
+
+def _wide(places: torch.Tensor, rows: int, width: int) -> list[torch.Tensor]:
     if places.ndim < 2 or places.shape[-1] < width:
         return []
     flat = places.reshape(-1, places.shape[-1])
     return [flat[:rows, :width]] if len(flat) >= rows else []
 
 
-def _by_head(places, rows, heads, width):
+def _by_head(places: torch.Tensor, rows: int, heads: int, width: int) -> list[torch.Tensor]:
     """Indices [rows, heads, D] in a tensor of four dimensions."""
-    found = []
+    indices: list[torch.Tensor] = []
     if places.ndim != 4:
-        return found
+        return indices
     _, second, third, last = places.shape
     if rows == 1 and third >= heads and last >= width:
-        found += [columns[None] for columns in _columns(places[0, 0, :heads], width)]
+        indices += [columns[None] for columns in _columns(places[0, 0, :heads], width)]
     if second == heads and third >= rows and last >= width:
-        found += [columns.transpose(0, 1) for columns in _columns(places[0, :, :rows], width)]
+        indices += [columns.transpose(0, 1) for columns in _columns(places[0, :, :rows], width)]
     if second == heads and third == width and last >= rows and third != last:  # keys transposed
-        found.append(places[0, :, :, :rows].permute(2, 0, 1))
-    return found
+        indices.append(places[0, :, :, :rows].permute(2, 0, 1))
+    return indices
 
 
-def _columns(places, width):
+def _columns(places: torch.Tensor, width: int) -> list[torch.Tensor]:
     """The D columns of a head among more of them, `[..., D]` each."""
     wide = places.shape[-1]
     if wide == width:
@@ -133,8 +149,8 @@ def _columns(places, width):
     return [by_halves, places[..., :width]]
 
 
-def _pairs(index, permuted):
-    """The same with the columns of heads taken from pairs: column i from 2 i, i + D / 2 from 2 i + 1."""
+def _pairs(index: torch.Tensor, permuted: Permuted) -> torch.Tensor:
+    """The index with heads taken from pairs: column i from 2 i, i + D / 2 from 2 i + 1."""
     if isinstance(permuted, tuple):  # heads of a merged row
         count, width = permuted
         heads = index[:, : count * width].unflatten(-1, (count, width))
@@ -142,5 +158,5 @@ def _pairs(index, permuted):
     return _unpaired(index)
 
 
-def _unpaired(heads):
+def _unpaired(heads: torch.Tensor) -> torch.Tensor:
     return torch.cat((heads[..., 0::2], heads[..., 1::2]), -1)

@@ -1,52 +1,21 @@
-"""Which call makes which of Hugging Face's values: by order, kind of operation and width.
+"""Which call computes which of Hugging Face's values: by order, kind of operation and width.
 
-Values decide nothing here, for those of a faulty operation are like no other. A model's calls and
-Hugging Face's steps are two sequences; matched are the most of them that keep both orders, the early
-ones first. Calls that match nothing lie between (moving data, splitting a product), steps that nothing
-matches are missing.
+The values themselves decide nothing here, for those of a faulty operation are like no other. A
+model's calls and Hugging Face's steps are two sequences; the longest common subsequence is matched,
+of several the earliest. Calls that match nothing lie between (they move data or split a product),
+steps that no call matches are missing.
 """
 
 import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
-KINDS = {
-    "embedding": "embedding",
-    "rms_norm": "norm",
-    "layer_norm": "norm",
-    "linear": "product",
-    "matmul": "product",
-    "minimal_matmul": "product",
-    "nlp_create_qkv_heads": "heads",
-    "nlp_create_qkv_heads_decode": "heads",
-    "split_query_key_value_and_split_heads": "heads",
-    "rotary_embedding": "rope",
-    "rotary_embedding_hf": "rope",
-    "rotary_embedding_llama": "rope",
-    "rotary_embedding_llama_fused_qk": "rope",
-    "scaled_dot_product_attention": "attention",
-    "scaled_dot_product_attention_decode": "attention",
-    "paged_scaled_dot_product_attention_decode": "attention",
-    "chunked_scaled_dot_product_attention": "attention",
-    "add": "add",
-    "add_": "add",
-    "multiply": "multiply",
-    "multiply_": "multiply",
-    "mul": "multiply",
-    "swiglu": "multiply",
-}
+from ttnn_verify.drift.observation.hf_values import HfValue
+from ttnn_verify.ops import table
 
-# Operations that write into caches: position or names of the caches and of what is written.
-WRITES = {
-    "fill_cache": ((0, "cache_tensor", 1, "input_tensor"),),
-    "update_cache": ((0, "cache", 1, "input"),),
-    "fill_cache_for_user_": ((0, "cache", 1, "input"),),
-    "update_cache_for_token_": ((0, "cache", 1, "input"),),
-    "paged_update_cache": ((0, "cache_tensor", 1, "input_tensor"),),
-    "paged_fill_cache": ((0, "cache_tensor", 1, "input_tensor"),),
-    "paged_fused_update_cache": (
-        (0, "cache_tensor1", 1, "input_tensor1"),
-        (2, "cache_tensor2", 3, "input_tensor2"),
-    ),
-}
+E = TypeVar("E")
+S = TypeVar("S")
 
 HEADS = ("q_unrotated", "k_unrotated", "v")  # in the order in which they are split off
 
@@ -58,107 +27,106 @@ class Traced:
     Attributes:
         index: of the call in its run.
         name: the operation's full name.
-        outputs: shapes of the results.
-        made: ids of the results' buffers; used: of the operands'.
+        shapes: of the results.
+        outputs: ids of the results' buffers; operands: of the operands'.
         written: (cache, what is written), ids, for each cache that the call writes.
     """
 
     index: int
     name: str
-    outputs: tuple[tuple[int, ...], ...]
-    made: tuple[int, ...]
-    used: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    outputs: tuple[int, ...]
+    operands: tuple[int, ...]
     written: tuple[tuple[int, int], ...] = ()
 
     @property
-    def short(self):
-        return self.name.rpartition(".")[2]
+    def short(self) -> str:
+        """The operation's name without TTNN's modules."""
+        return table.short_name(self.name)
 
     @property
-    def kind(self):
-        return KINDS.get(self.short)
+    def kind(self) -> str | None:
+        """The kind of Hugging Face's step that the operation computes."""
+        return table.spec_of(self.name).kind
+
+
+Place = tuple[int, str]  # a cache: its layer, "k" or "v"
+# A result of a call: the call, the number of the result, its shape.
+Output = tuple[Traced, int, tuple[int, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Matched:
-    """What is known of a pass through the layers.
+    """A pass through the layers: which of its calls computes which step.
 
     Attributes:
         rows: the positions it computes, a range.
         first, last: indices of its calls, the last one not included.
         steps: (call, output) -> the step whose value it is.
-        writes: (call, number of its cache) -> (layer, "k" or "v").
+        writes: (call, number of its cache) -> the `Place` that is written.
         missing: steps that no call matches.
     """
 
     rows: range
     first: int
     last: int
-    steps: dict
-    writes: dict
-    missing: tuple
+    steps: Mapping[tuple[int, int], HfValue]
+    writes: Mapping[tuple[int, int], Place]
+    missing: tuple[HfValue, ...]
 
-    def call_of(self, name):
+    def call_of(self, name: str) -> tuple[int, int] | None:
         """The (call, output) of a value, None if it is missing."""
         return next((place for place, step in self.steps.items() if step.name == name), None)
 
 
-def passes(calls, steps, start, count):
-    """Match the calls of one call of the model, which is given `count` tokens from position `start` on.
+def passes(
+    calls: Sequence[Traced], steps: Sequence[HfValue], start: int, count: int
+) -> list[Matched]:
+    """Match the calls of one call of the model, which is given `count` tokens from `start` on.
 
-    It is cut before each embedding of tokens: a model may take them in pieces.
+    Its calls are cut before each embedding of tokens: a model may take a prompt in pieces.
 
     Args:
-        calls: `Traced` in their order.
-        steps: `reference.steps`.
-
-    Returns:
-        A list of `Matched`.
+        calls: in their order.
+        steps: of `hf_values.steps`.
     """
+    if not calls:
+        return []
     embedding = steps[0]
     begins = [
         i
         for i, call in enumerate(calls)
-        if call.kind == "embedding" and fits((call, 0, call.outputs[0]), embedding)
+        if call.kind == "embedding" and fits((call, 0, call.shapes[0]), embedding)
     ]
-    sizes = [_rows(calls[i].outputs[0]) for i in begins]
-    if not calls:
-        return []
+    sizes = [math.prod(calls[i].shapes[0][:-1]) for i in begins]
     if not begins:
         begins, sizes = [0], [count]
     begins[0] = 0  # what comes before the first embedding belongs to it
-    found, position = [], start
-    for begin, end, size in zip(begins, [*begins[1:], len(calls)], sizes):
+    result, position = [], start
+    for begin, end, size in zip(begins, [*begins[1:], len(calls)], sizes, strict=True):
         rows = range(position, min(position + size, start + count))
         position = rows.stop
         if rows:
-            found.append(_matched(calls[begin:end], steps, rows))
-    return found
+            result.append(_matched(calls[begin:end], steps, rows))
+    return result
 
 
-def _rows(shape):
-    product = 1
-    for size in shape[:-1]:
-        product *= size
-    return product
-
-
-def _matched(calls, steps, rows):
-    elements = [
+def _matched(calls: Sequence[Traced], steps: Sequence[HfValue], rows: range) -> Matched:
+    outputs = [
         (call, output, shape)
         for call in calls
         if call.kind
-        for output, shape in enumerate(call.outputs)
+        for output, shape in enumerate(call.shapes)
     ]
-    pairs = aligned(elements, steps, fits)
-    places = {(elements[i][0].index, elements[i][1]): steps[j] for i, j in pairs}
-    found = {steps[j].name for _, j in pairs}
-    missing = tuple(step for step in steps if step.name not in found)
+    pairs = aligned(outputs, steps, fits)
+    places = {(outputs[i][0].index, outputs[i][1]): steps[j] for i, j in pairs}
+    names = {steps[j].name for _, j in pairs}
+    missing = tuple(step for step in steps if step.name not in names)
     writes = _writes(calls, places)
     return Matched(rows, calls[0].index, calls[-1].index + 1, places, writes, missing)
 
 
-def fits(element, step):
+def fits(element: Output, step: HfValue) -> bool:
     """Whether a call's result may be a step's value, by kind and width."""
     call, output, shape = element
     if call.kind != step.kind:
@@ -170,7 +138,9 @@ def fits(element, step):
     return shape[-1] == step.shape[0]
 
 
-def aligned(elements, steps, fits):
+def aligned(
+    elements: Sequence[E], steps: Sequence[S], fits: Callable[[E, S], bool]
+) -> list[tuple[int, int]]:
     """Pairs (i, j) of a longest common subsequence, of the longest ones the earliest."""
     n, m = len(elements), len(steps)
     best = [[0] * (m + 1) for _ in range(n + 1)]
@@ -191,37 +161,40 @@ def aligned(elements, steps, fits):
     return pairs
 
 
-def _writes(calls, places):
-    """(call, number) -> (layer, "k" or "v") of the caches that are written.
+def _writes(
+    calls: Sequence[Traced], places: Mapping[tuple[int, int], HfValue]
+) -> dict[tuple[int, int], Place]:
+    """(call, number) -> the cache that is written.
 
     The layer is that of the step before. Keys come before values, unless what is written stems from
     the values first and from the keys then.
     """
-    layer, by_layer = 0, {}
+    layer = 0
+    by_layer: dict[int, list[tuple[int, int, int]]] = {}  # (call, number, what is written)
     for call in calls:
-        for output in range(len(call.outputs)):
+        for output in range(len(call.shapes)):
             step = places.get((call.index, output))
             if step is not None and step.layer is not None:
                 layer = step.layer
         for number, pair in enumerate(call.written):
             by_layer.setdefault(layer, []).append((call.index, number, pair[1]))
     roots = _roots(calls, places)
-    found = {}
+    result = {}
     for layer, written in by_layer.items():
-        names = ["k", "v"] * len(written)
+        names = ["k", "v"]
         if [roots.get(source) for _, _, source in written[:2]] == ["v", "k"]:
-            names = ["v", "k"] * len(written)
-        for (index, number, _), name in zip(written, names):
-            found[index, number] = layer, name
-    return found
+            names = ["v", "k"]
+        for i, (index, number, _) in enumerate(written):
+            result[index, number] = layer, names[i % 2]
+    return result
 
 
-def _roots(calls, places):
+def _roots(calls: Sequence[Traced], places: Mapping[tuple[int, int], HfValue]) -> dict[int, str]:
     """Buffer -> "q", "k" or "v": which heads its contents stem from."""
-    roots = {}
+    roots: dict[int, str] = {}
     for call in calls:
-        inherited = next((roots[buffer] for buffer in call.used if buffer in roots), None)
-        for output, buffer in enumerate(call.made):
+        inherited = next((roots[buffer] for buffer in call.operands if buffer in roots), None)
+        for output, buffer in enumerate(call.outputs):
             step = places.get((call.index, output))
             if step is not None and step.kind in ("heads", "rope"):
                 roots[buffer] = step.short[0]

@@ -1,10 +1,12 @@
 """Contents of device tensors on the host: read once as long as nobody writes to them."""
 
 import collections
+from typing import Any
 
+import torch
 import ttnn
 
-KEPT = 512 << 20  # bytes of host copies that are worth keeping
+CAPACITY = 512 << 20  # bytes of host copies that are worth keeping
 
 
 class Reader:
@@ -13,36 +15,35 @@ class Reader:
     A buffer's id is its own for good; each write to it makes a new version.
     """
 
-    def __init__(self):
-        self._versions = collections.Counter()
-        self._copies = collections.OrderedDict()  # (id, version, shape) -> torch tensor
+    def __init__(self) -> None:
+        self._versions: collections.Counter[int] = collections.Counter()
+        # (buffer's id, version, shape) -> torch tensor
+        self._copies: collections.OrderedDict[tuple, torch.Tensor] = collections.OrderedDict()
 
-    def read(self, tensor):
-        """float32 of a float tensor, int64 of an integer one, of its logical shape. Not to be written to."""
+    def read(self, tensor: ttnn.Tensor) -> torch.Tensor:
+        """The values, in float32 or int64, of the logical shape. The caller must not write to them."""
         key = self._key(tensor)
         if key not in self._copies:
             # the method, not ttnn.to_torch: a mock device hangs at the 8192nd of its own reads
             values = tensor.to_torch()
             values = values.float() if values.is_floating_point() else values.long()
             self._copies[key] = values
-            while (
-                sum(copy.nbytes for copy in self._copies.values()) > KEPT and len(self._copies) > 1
-            ):
+            while len(self._copies) > 1 and self._bytes() > CAPACITY:
                 self._copies.popitem(last=False)
         self._copies.move_to_end(key)
         return self._copies[key]
 
-    def written(self, tensor):
-        """Somebody has written to the tensor's buffer."""
+    def note_write(self, tensor: ttnn.Tensor) -> None:
+        """Forget the tensor's contents: its buffer has been written to."""
         self._versions[tensor.buffer_unique_id()] += 1
 
-    def put(self, tensor, values):
+    def put(self, tensor: ttnn.Tensor, values: torch.Tensor) -> None:
         """Write float values of its shape into a device tensor, rounded to its format."""
         host = ttnn.from_torch(values, dtype=tensor.dtype, layout=tensor.layout)
         ttnn.copy_host_to_device_tensor(host, tensor)
-        self.written(tensor)
+        self.note_write(tensor)
 
-    def held(self, value):
+    def in_torch(self, value: Any) -> Any:
         """An argument with torch tensors in place of ttnn's, within lists and tuples too."""
         if isinstance(value, ttnn.Tensor):
             if value.storage_type() == ttnn.StorageType.DEVICE:
@@ -50,14 +51,17 @@ class Reader:
             values = ttnn.to_torch(value)
             return values.float() if values.is_floating_point() else values.long()
         if isinstance(value, (list, tuple)) and any(isinstance(x, ttnn.Tensor) for x in value):
-            return type(value)(self.held(x) for x in value)
+            return type(value)(self.in_torch(x) for x in value)
         return value
 
-    def _key(self, tensor):
+    def _bytes(self) -> int:
+        return sum(copy.nbytes for copy in self._copies.values())
+
+    def _key(self, tensor: ttnn.Tensor) -> tuple:
         buffer = tensor.buffer_unique_id()
         return buffer, self._versions[buffer], tuple(tensor.shape)
 
 
-def dtype_name(tensor):
+def dtype_name(tensor: ttnn.Tensor) -> str:
     """The name that `ttnn_verify.numerics.metrics` knows a tensor's format by."""
     return tensor.dtype.name.lower()

@@ -1,19 +1,21 @@
-"""Taps on TTNN's calls: every operation that runs in a block is shown to an observer first.
+"""Intercepts TTNN's calls: each operation that runs in a block is shown to an observer first.
 
-Each operation of TTNN is an object whose class makes it callable, so the class's `__call__` is where a
-tap sits: it sees every call, however the model has got hold of the operation, on a card as on the
+Each operation of TTNN is an object whose class makes it callable, so the class's `__call__` is
+replaced: that sees every call, however the model has got hold of the operation, on a card as on the
 emulated device. The model's code stays as it is.
 """
 
 import contextlib
 import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import ttnn
 from ttnn.decorators import FastOperation, Operation
 
 
 @dataclasses.dataclass(frozen=True)
-class Call:
+class TtnnCall:
     """A call of an operation, as the model makes it.
 
     Attributes:
@@ -23,18 +25,22 @@ class Call:
     """
 
     name: str
-    operation: object
+    operation: Any  # of TTNN's own classes, which differ between its fast and its slow runtime
     args: tuple
-    kwargs: dict
+    kwargs: dict[str, Any]
 
     @property
-    def operands(self):
+    def operands(self) -> list[ttnn.Tensor]:
         """The tensors on a device among the arguments, in their order."""
         return device_tensors((self.args, self.kwargs))
 
 
+# `observer(call, run)` returns the result of the call, which `run()` makes.
+Observer = Callable[[TtnnCall, Callable[[], Any]], Any]
+
+
 @contextlib.contextmanager
-def tapped(observer):
+def intercept(observer: Observer) -> Iterator[None]:
     """Within the block `observer(call, run)` stands for each operation; its result is the call's.
 
     `run()` makes the call itself. What the observer calls, and what an operation calls of others, is
@@ -49,7 +55,7 @@ def tapped(observer):
                 return own(operation, *args, **kwargs)
             inside = True
             try:
-                seen = Call(operation.python_fully_qualified_name, operation, args, kwargs)
+                seen = TtnnCall(operation.python_fully_qualified_name, operation, args, kwargs)
                 return observer(seen, lambda: own(operation, *args, **kwargs))
             finally:
                 inside = False
@@ -64,7 +70,7 @@ def tapped(observer):
         yield
 
 
-def device_tensors(value):
+def device_tensors(value: Any) -> list[ttnn.Tensor]:
     """All ttnn tensors on a device within nested lists, tuples and dicts, in their order."""
     if isinstance(value, ttnn.Tensor):
         return [value] if value.storage_type() == ttnn.StorageType.DEVICE else []

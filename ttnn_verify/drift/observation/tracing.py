@@ -1,95 +1,129 @@
-"""The first run: which calls the model makes, and which of Hugging Face's values each makes."""
+"""The first run: which calls the model makes, and which of Hugging Face's values each computes."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import ttnn
 
 from ttnn_verify.drift.observation import matching, taps, walk
+from ttnn_verify.drift.observation.hf_values import HfValue
+from ttnn_verify.ops import table
+from ttnn_verify.ops.spec import CacheWrite
 
 
-class Untold(RuntimeError):
+class DriftUndetermined(RuntimeError):
     """Drift cannot be told, and why."""
 
 
-def trace(model, sequences, steps, returned=lambda piece, logits: None):
-    """Lead the model once and look at its calls, reading nothing.
+@dataclasses.dataclass(frozen=True)
+class TracedCall:
+    """A call of the model: the operations that it calls, and the passes through the layers in them."""
+
+    calls: tuple[matching.Traced, ...]
+    passes: tuple[matching.Matched, ...]
+
+    def pass_of(self, index: int) -> matching.Matched | None:
+        """The pass that an operation's call belongs to."""
+        return next((one for one in self.passes if one.first <= index < one.last), None)
+
+    def check(self, model_call: walk.ModelCall, index: int, name: str) -> None:
+        """Compare an operation that is called with the one in the traced run.
+
+        Raises:
+            DriftUndetermined: it is another one.
+        """
+        traced = self.calls[index].name if index < len(self.calls) else "none"
+        if traced != name:
+            raise DriftUndetermined(
+                f"{model_call}: call {index} is {name}, it was {traced} when it was traced."
+            )
+
+
+def trace(
+    model: Callable[..., Any],
+    sequences: Sequence[walk.TokenSequence],
+    steps: Sequence[HfValue],
+    returned: Callable[[walk.ModelCall, torch.Tensor], None] = lambda model_call, logits: None,
+) -> list[TracedCall]:
+    """Lead the model once and look at its calls, reading nothing: one `TracedCall` per model call.
 
     Args:
-        returned: called with each piece of the walk and the logits that the model returns.
+        returned: called with each call of the model and the logits that it returns.
 
-    Returns:
-        For each piece of the walk (calls, passes): a list of `matching.Traced`, one of
-        `matching.Matched`.
+    Raises:
+        DriftUndetermined: the model calls no operation of TTNN.
     """
-    pieces, calls = [], []
+    traced: list[TracedCall] = []
+    calls: list[matching.Traced] = []
 
-    def observe(call, run):
-        used = tuple(tensor.buffer_unique_id() for tensor in call.operands)
+    def observe(call: taps.TtnnCall, run: Callable[[], Any]) -> Any:
+        operands = tuple(tensor.buffer_unique_id() for tensor in call.operands)
         written = tuple(
-            tuple(tensor.buffer_unique_id() for tensor in pair) for pair in written_pairs(call)
+            (cache.buffer_unique_id(), source.buffer_unique_id())
+            for cache, source in written_pairs(call)
         )
         result = run()
-        made = taps.device_tensors([result])
-        shapes = tuple(tuple(tensor.shape) for tensor in made)
-        ids = tuple(tensor.buffer_unique_id() for tensor in made)
-        calls.append(matching.Traced(len(calls), call.name, shapes, ids, used, written))
+        outputs = taps.device_tensors([result])
+        shapes = tuple(tuple(tensor.shape) for tensor in outputs)
+        ids = tuple(tensor.buffer_unique_id() for tensor in outputs)
+        calls.append(matching.Traced(len(calls), call.name, shapes, ids, operands, written))
         return result
 
-    def begin(piece):
+    def begin(model_call: walk.ModelCall) -> None:
         calls.clear()
 
-    def end(piece, logits):
-        returned(piece, logits)
-        seen = list(calls)
-        pieces.append((seen, matching.passes(seen, steps, piece.start, piece.count)))
+    def end(model_call: walk.ModelCall, logits: torch.Tensor) -> None:
+        returned(model_call, logits)
+        passes = matching.passes(calls, steps, model_call.start, model_call.count)
+        traced.append(TracedCall(tuple(calls), tuple(passes)))
 
-    with taps.tapped(observe):
+    with taps.intercept(observe):
         walk.lead(model, sequences, begin, end)
-    if not any(passes for _, passes in pieces):
-        raise Untold("the model calls no operation of TTNN.")
-    return pieces
+    if not any(one.passes for one in traced):
+        raise DriftUndetermined("the model calls no operation of TTNN.")
+    return traced
 
 
-def paired_heads(traced, steps):
-    """(N + K, D) where the model rotates queries and keys in pairs of columns, None where by halves."""
+def paired_heads(traced: Sequence[TracedCall], steps: Sequence[HfValue]) -> tuple[int, int] | None:
+    """(N + K, D) where the model rotates queries and keys in pairs of columns, None if by halves."""
     if not any(
-        call.short.startswith("rotary_embedding_llama") for calls, _ in traced for call in calls
+        call.short.startswith("rotary_embedding_llama") for one in traced for call in one.calls
     ):
         return None
     shapes = {step.short: step.shape for step in steps}
     return shapes["q"][0] + shapes["k"][0], shapes["q"][1]
 
 
-def rewritten(call):
+def rewritten(call: taps.TtnnCall) -> list[ttnn.Tensor]:
     """The device tensors that a call from the host writes into."""
     return call.operands if call.name == "ttnn.copy_host_to_device_tensor" else []
 
 
-def page_table(call):
+def page_table(call: taps.TtnnCall) -> ttnn.Tensor | None:
     """The tensor of page numbers that a call is given, None without one."""
     for name in ("page_table", "page_table_tensor"):
         if name in call.kwargs:
             return call.kwargs[name]
-    place = PAGES_AT.get(call.name.rpartition(".")[2], len(call.args))
-    return call.args[place] if place < len(call.args) else None
+    place = table.spec_of(call.name).page_table_at
+    return None if place is None or place >= len(call.args) else call.args[place]
 
 
-# Where the page table stands among the arguments, unless it is named.
-PAGES_AT = {
-    "paged_fill_cache": 2,
-    "chunked_scaled_dot_product_attention": 3,
-    "paged_scaled_dot_product_attention_decode": 3,
-}
+def written_pairs(call: taps.TtnnCall) -> list[tuple[ttnn.Tensor, ttnn.Tensor]]:
+    """(cache, what is written) for each cache that a call writes."""
+    pairs = [_written(call, write) for write in table.spec_of(call.name).writes]
+    return [(cache, source) for cache, source in pairs if cache is not None and source is not None]
 
 
-def written_pairs(call):
-    """(cache, what is written) tensors for each cache that a call writes."""
-    pairs = []
-    for cache_at, cache_name, source_at, source_name in matching.WRITES.get(
-        call.name.rpartition(".")[2], ()
-    ):
-        cache = _argument(call, cache_at, cache_name)
-        source = _argument(call, source_at, source_name)
-        if cache is not None and source is not None:
-            pairs.append((cache, source))
-    return pairs
+def _written(
+    call: taps.TtnnCall, write: CacheWrite
+) -> tuple[ttnn.Tensor | None, ttnn.Tensor | None]:
+    return (
+        _argument(call, write.cache_at, write.cache),
+        _argument(call, write.source_at, write.source),
+    )
 
 
-def _argument(call, place, name):
+def _argument(call: taps.TtnnCall, place: int, name: str) -> ttnn.Tensor | None:
     return call.kwargs.get(name, call.args[place] if place < len(call.args) else None)

@@ -1,0 +1,147 @@
+"""Who is to blame for a wrong step whose call computes rightly: the call that was used wrongly."""
+
+import torch
+
+from ttnn_verify.drift import finding
+from ttnn_verify.drift.caches import first_unwritten, is_missing, missing_step, rows_in_cache
+from ttnn_verify.drift.finding import OpFinding
+from ttnn_verify.drift.judging import SAME
+from ttnn_verify.drift.observation import layouts
+from ttnn_verify.drift.observation.hf_values import HfValue
+from ttnn_verify.drift.observed import Memory, Observed, Plan, ReadTensor, Where, where_of
+from ttnn_verify.numerics import metrics, tolerance
+from ttnn_verify.ops import table
+
+CONSTANT = "it computes rightly from what it is given: a constant or an argument is wrong"
+
+
+def blame(
+    plan: Plan,
+    memory: Memory,
+    seen: Observed,
+    step: HfValue,
+    own: tolerance.Verdict | None,
+    verdict: tolerance.Verdict,
+) -> OpFinding:
+    """The finding on a result that is right for its operands and wrong for its step.
+
+    Args:
+        step: whose value the result is.
+        own: the verdict on the result for its operands; verdict: for the step.
+    """
+    pccs = []
+    for name in step.inputs:
+        if name.startswith("model."):
+            continue
+        expected = plan.steps[name]
+        nearest = _nearest_operand(plan, seen, step, expected)
+        if nearest is None or nearest[0] >= SAME:
+            return _wrong_input(plan, memory, seen, (step, expected), own, verdict)
+        pccs.append(nearest[1])
+    worst = min(pccs, default=None)
+    return seen.finding(
+        finding.MISUSED, where_of(step), own=own, step=verdict, inputs=worst, note=CONSTANT
+    )
+
+
+def _nearest_operand(
+    plan: Plan, seen: Observed, step: HfValue, expected: HfValue
+) -> tuple[float, float] | None:
+    """(relative L2 error, PCC) of the operand that is nearest to a value; None without one."""
+    errors = [
+        error
+        for operand in seen.operands.tensors
+        if operand.values.is_floating_point()
+        for error in _errors(plan, seen, operand, expected, in_cache=_cached(step, expected))
+    ]
+    return min(errors, default=None)
+
+
+def _cached(step: HfValue, expected: HfValue) -> bool:
+    """Whether a step may take a value from a cache."""
+    return step.kind == "attention" and expected.short in "kv"
+
+
+def _errors(
+    plan: Plan, seen: Observed, operand: ReadTensor, expected: HfValue, in_cache: bool
+) -> list[tuple[float, float]]:
+    """(relative L2 error, PCC) of an operand as a value, for each form that the value may have."""
+    rows = seen.rows
+    values = plan.values(seen.model_call).given[expected.name][rows.start : rows.stop]
+    forms: list[tuple[torch.Tensor, list[layouts.Layout]]]
+    forms = [(values, plan.layouts(expected, operand.shape, len(rows)))]
+    if in_cache:
+        candidates, cached = rows_in_cache(plan, seen, expected, operand.shape)
+        forms.append((cached, candidates))
+    if expected.short == "gate_up":  # its halves may come as two tensors
+        half = values.shape[-1] // 2
+        candidates = layouts.candidates(operand.shape, len(rows), (half,))
+        forms += [(values[:, :half], candidates), (values[:, half:], candidates)]
+    result = []
+    for form, candidates in forms:
+        if candidates:
+            layout, error = layouts.nearest(candidates, operand.values, form)
+            result.append((error, metrics.pcc(form, layout.read(operand.values))))
+    return result
+
+
+def _wrong_input(
+    plan: Plan,
+    memory: Memory,
+    seen: Observed,
+    steps: tuple[HfValue, HfValue],
+    own: tolerance.Verdict | None,
+    verdict: tolerance.Verdict,
+) -> OpFinding:
+    """No operand is a value that the step is computed from.
+
+    Args:
+        steps: the step, and the value.
+    """
+    step, expected = steps
+    if _cached(step, expected):
+        start = first_unwritten(plan, memory, seen, expected)
+        if start is not None:
+            return seen.finding(
+                finding.MISSING,
+                Where(expected.layer, f"{expected.short} cache", "attention"),
+                operation="a cache update",
+                step=verdict,
+                note=f"no call writes position {start} on",
+            )
+    if is_missing(seen, expected):
+        return missing_step(seen, expected, verdict)
+    changed = _changed_on_the_way(seen, step, expected, verdict)
+    if changed is not None:
+        return changed
+    values = [value for value in (origin.value for origin in seen.operands.origins) if value]
+    given = ", ".join(values) or "something else"
+    note = f"it is given {given}; {expected.name} is expected"
+    return seen.finding(finding.MISUSED, where_of(step), own=own, step=verdict, note=note)
+
+
+def _changed_on_the_way(
+    seen: Observed, step: HfValue, expected: HfValue, verdict: tolerance.Verdict
+) -> OpFinding | None:
+    """The call between a value and the step that changes it, or takes other parts of it."""
+    for origin in seen.operands.origins:
+        since = origin.calls_since
+        if not since or origin.value != expected.name:
+            continue
+        changed = [call for call in since if not table.spec_of(call[1]).moves]
+        picked = [call for call in since if table.spec_of(call[1]).data == "picks"]
+        if not changed and not picked:
+            continue
+        index, operation = (changed or picked)[-1]
+        note = f"it changes {expected.name}, which Hugging Face hands on as it is"
+        if not changed:
+            note = f"it takes other rows or columns of {expected.name} than are expected"
+        return seen.finding(
+            finding.MISUSED,
+            Where(step.layer, expected.short, step.part),
+            index=index,
+            operation=operation,
+            step=verdict,
+            note=note,
+        )
+    return None

@@ -1,0 +1,60 @@
+"""TTNN's comparison mode with golden functions for the operations that lack one."""
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ttnn
+
+from ttnn_verify.ops import table
+from ttnn_verify.ops.spec import OpSpec, called
+
+# What TTNN keeps of an operation's golden. The last is what runs in comparison mode: it is made of
+# the operation on its first call there.
+OF_GOLDEN = (
+    "golden_function",
+    "preprocess_golden_function_inputs",
+    "postprocess_golden_function_outputs",
+    "output_tensor_kwarg_names",
+    "_slow_operation",
+)
+
+# TTNN passes the accumulated goldens themselves, marked by the argument, to functions with the mark.
+IN_PLACE_MARK, IN_PLACE_ARGUMENT = "_ttnn_mutates_global_inputs", "_ttnn_global_golden"
+
+
+@contextlib.contextmanager
+def attached() -> Iterator[dict[Any, Callable[..., Any]]]:
+    """Within the block TTNN's operations have the golden functions of `comparison`.
+
+    Yields {operation: golden function}. A comparison of a call with an argument that the golden
+    function does not know raises `NoGolden`.
+    """
+    goldens = {_operation(spec): _golden(spec) for spec in table.ROWS if spec.comparison}
+    with contextlib.ExitStack() as undo:
+        for operation, golden in goldens.items():
+            for name in OF_GOLDEN:
+                undo.callback(setattr, operation, name, getattr(operation, name))
+            ttnn.attach_golden_function(operation, golden)
+            operation._slow_operation = None
+        yield goldens
+
+
+def _operation(spec: OpSpec) -> Any:
+    short = spec.names[0]
+    return getattr(ttnn.experimental, short, None) or getattr(ttnn, short)
+
+
+def _golden(spec: OpSpec) -> Callable[..., Any]:
+    assert spec.comparison is not None
+    function = spec.comparison
+
+    @functools.wraps(function)
+    def golden(*args: Any, **kwargs: Any) -> Any:
+        return called(spec.names[0], function, *args, **spec.computed_arguments(kwargs))
+
+    if IN_PLACE_ARGUMENT in inspect.signature(function).parameters:
+        setattr(golden, IN_PLACE_MARK, True)
+    return golden

@@ -1,0 +1,87 @@
+"""Elementwise operations of one and of two operands, with fused activations."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+
+from ttnn_verify.numerics import op_floors
+from ttnn_verify.ops.expected import FUNCTIONS, CallContext, Expected, applied, functions_of
+from ttnn_verify.ops.spec import Golden, OpSpec
+
+
+def binary(function: Callable[..., torch.Tensor]) -> Golden:
+    """The golden of `function(a, b)`; b is a tensor or a number."""
+
+    def golden(
+        context: CallContext,
+        input_tensor_a: torch.Tensor,
+        input_tensor_b: torch.Tensor | float,
+        *,
+        activations: Iterable[object] = (),
+        input_tensor_a_activations: Iterable[object] = (),
+        input_tensor_b_activations: Iterable[object] = (),
+    ) -> Expected:
+        lists = (input_tensor_a_activations, input_tensor_b_activations, activations)
+        first, second, after = map(functions_of, lists)
+        a, b = (
+            x.double() if isinstance(x, torch.Tensor) else x
+            for x in (input_tensor_a, input_tensor_b)
+        )
+        value = applied(function(applied(a, first), applied(b, second)), after)
+        names = [*first, *second, *after]
+
+        def floor() -> op_floors.Floor:
+            parts = [op_floors.vector(value, context.out, name) for name in names]
+            return op_floors.chain(op_floors.output(value, context.out), *parts)
+
+        return Expected(value, floor)
+
+    return golden
+
+
+def unary(name: str) -> Golden:
+    """The golden of a function of `FUNCTIONS`."""
+
+    def golden(context: CallContext, input_tensor: torch.Tensor) -> Expected:
+        value = FUNCTIONS[name](input_tensor.double())
+        return Expected(value, lambda: op_floors.vector(value, context.out, name))
+
+    return golden
+
+
+def swiglu(context: CallContext, input_tensor: torch.Tensor, dim: int = -1) -> Expected:
+    """x[first half of dim] * silu(x[second half])."""
+    first, gate = input_tensor.double().chunk(2, dim)
+    value = first * FUNCTIONS["silu"](gate)
+    return Expected(
+        value, lambda: op_floors.chain(*[op_floors.vector(value, context.out, "silu")] * 2)
+    )
+
+
+APPROXIMATE: dict[str, tuple] = {"fast_and_approximate_mode": (False,)}
+
+SPECS = (
+    OpSpec(
+        ("add", "add_"),
+        binary(torch.add),
+        kind="add",
+        family="elementwise",
+        neutral=APPROXIMATE,
+    ),
+    OpSpec(("subtract",), binary(torch.sub), neutral=APPROXIMATE),
+    OpSpec(
+        ("multiply", "mul", "multiply_"),
+        binary(torch.mul),
+        kind="multiply",
+        family="elementwise",
+        neutral=APPROXIMATE,
+    ),
+    OpSpec(("swiglu",), swiglu, kind="multiply", family="elementwise"),
+    OpSpec(("silu",), unary("silu"), family="elementwise", neutral=APPROXIMATE),
+    OpSpec(
+        ("gelu",),
+        unary("gelu"),
+        family="elementwise",
+        neutral=APPROXIMATE | {"variant": ("Accurate",)},
+    ),
+)

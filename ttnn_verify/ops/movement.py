@@ -1,0 +1,244 @@
+"""Operations that only move data: heads, shapes, places, formats, transfers. Results are exact.
+
+B batch, S sequence, N heads, K kv heads, D head_dim, V vocabulary, H hidden.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from ttnn_verify.numerics import metrics, op_floors
+from ttnn_verify.ops import comparison
+from ttnn_verify.ops.expected import CallContext, Expected
+from ttnn_verify.ops.spec import OpSpec, without_context
+
+
+def embedding(context: CallContext, input_tensor: torch.Tensor, weight: torch.Tensor) -> Expected:
+    """Rows of the table [..., V, H] for ids [B, S]."""
+    rows = weight.reshape(-1, weight.shape[-1])[input_tensor.flatten().long()]
+    return Expected(rows.reshape(context.shapes[0]))
+
+
+def nlp_create_qkv_heads_decode(
+    context: CallContext,
+    input_tensor: torch.Tensor,
+    *,
+    num_heads: int,
+    num_kv_heads: int | None = None,
+) -> list[Expected]:
+    """[1, 1, B, (N + 2 K) D] -> [1, B, N, D], [1, B, K, D], [1, B, K, D]."""
+    parts = comparison.nlp_create_qkv_heads_decode(
+        input_tensor, num_heads=num_heads, num_kv_heads=num_kv_heads
+    )
+    users = context.shapes[0][1]
+    return [Expected(one[:, :users]) for one in parts]
+
+
+def nlp_concat_heads_decode(
+    context: CallContext, input_tensor: torch.Tensor, *, num_heads: int
+) -> Expected:
+    """[1, B, N, D] -> [1, 1, 32, N D], of which the first B rows are written."""
+    value = input_tensor[:, :, :num_heads].flatten(2)[:, None]
+    return Expected(value, None, (slice(None), slice(None), slice(0, value.shape[2])))
+
+
+def reshaped(context: CallContext, input_tensor: torch.Tensor, *shape: object) -> Expected:
+    """The elements in their order. TTNN's host side checks the shape and plans the result's."""
+    return Expected(input_tensor.reshape(context.shapes[0]))
+
+
+def copied(context: CallContext, tensor: torch.Tensor, *placement: object) -> Expected:
+    """Another place, layout or format; a format of fewer bits rounds."""
+    fits = context.out != "bfloat16" or torch.equal(tensor.bfloat16().float(), tensor)
+    if not tensor.is_floating_point() or (fits and context.out not in metrics.BLOCK_BITS):
+        return Expected(tensor)
+    return Expected(tensor.double(), lambda: op_floors.typecast(tensor.double(), context.out))
+
+
+def sliced(
+    input_tensor: torch.Tensor,
+    starts: Sequence[int] | None = None,
+    ends: Sequence[int] | None = None,
+    steps: Sequence[int] | None = None,
+    *,
+    slice_start: Sequence[int] | None = None,
+    slice_end: Sequence[int] | None = None,
+    slice_step: Sequence[int] | None = None,
+) -> torch.Tensor:
+    """Elements from starts up to ends, by steps; each has two names."""
+    first = slice_start if starts is None else starts
+    last = slice_end if ends is None else ends
+    step = slice_step if steps is None else steps
+    if first is None or last is None:
+        raise ValueError("a slice needs starts and ends.")
+    step = [1] * len(first) if step is None else step
+    bounds = zip(first, last, step, strict=True)
+    return input_tensor[tuple(slice(int(a), int(b), int(c)) for a, b, c in bounds)]
+
+
+def concatenated(tensors: Sequence[torch.Tensor], dim: int = 0) -> torch.Tensor:
+    """The tensors one behind the other along a dimension."""
+    return torch.cat(list(tensors), dim)
+
+
+def padded(
+    input_tensor: torch.Tensor,
+    padding: Sequence[Sequence[int]] | Sequence[int],
+    *start_and_value: object,
+    value: float = 0.0,
+) -> torch.Tensor:
+    """Both forms: (before, after) of the last dimensions; or the padded shape and the start in it."""
+    pairs: list[tuple[int, int]]
+    if len(padding) and isinstance(padding[0], int):
+        start, *rest = start_and_value
+        sizes = zip(start, padding, input_tensor.shape, strict=True)  # type: ignore[call-overload] # start is what TTNN takes
+        pairs = [(before, whole - before - size) for before, whole, size in sizes]
+    else:
+        pairs, rest = [(before, after) for before, after in padding], list(start_and_value)  # type: ignore[misc] # pairs
+    (value,) = rest or (value,)  # type: ignore[assignment] # a number
+    flat = [count for pair in reversed(pairs) for count in pair]
+    return torch.nn.functional.pad(input_tensor, flat, value=value)
+
+
+def permuted(input_tensor: torch.Tensor, dims: Sequence[int]) -> torch.Tensor:
+    """The dimensions in another order."""
+    return input_tensor.permute(tuple(dims))
+
+
+def transposed(input_tensor: torch.Tensor, dim1: int, dim2: int) -> torch.Tensor:
+    """Two dimensions exchanged."""
+    return input_tensor.transpose(dim1, dim2)
+
+
+def repeated(input_tensor: torch.Tensor, repeat_dims: Sequence[int]) -> torch.Tensor:
+    """The whole tensor several times along each dimension; missing counts in front are 1."""
+    counts = [int(count) for count in repeat_dims]
+    return input_tensor.repeat([1] * (input_tensor.dim() - len(counts)) + counts)
+
+
+def repeat_interleaved(input_tensor: torch.Tensor, repeats: int, dim: int) -> torch.Tensor:
+    """Each element several times in a row along a dimension."""
+    return torch.repeat_interleave(input_tensor, repeats, dim)
+
+
+def split(
+    input_tensor: torch.Tensor, split_size: int | Sequence[int], dim: int = 0
+) -> Sequence[torch.Tensor]:
+    """Parts of these sizes along a dimension."""
+    sizes = split_size if isinstance(split_size, int) else list(split_size)
+    return input_tensor.split(sizes, dim)
+
+
+def chunked(input_tensor: torch.Tensor, chunks: int, dim: int = 0) -> Sequence[torch.Tensor]:
+    """So many equal parts along a dimension."""
+    return input_tensor.chunk(chunks, dim)
+
+
+SHARDING = frozenset(
+    {"grid", "shard_shape", "shard_scheme", "shard_orientation", "keep_l1_aligned"}
+)
+SHAPE = frozenset(
+    {"shape", "dim", "logical_shape", "padded_shape", "reshape_tile_mode", "skip_padding_fill"}
+)
+# What the padding holds, which is not compared.
+PADDING = frozenset({"pad_value"})
+
+PICKED = {
+    "chunk": chunked,
+    "concat": concatenated,
+    "pad": padded,
+    "permute": permuted,
+    "plus_one": comparison.plus_one,  # of integers: as exact as a movement
+    "repeat": repeated,
+    "repeat_interleave": repeat_interleaved,
+    "slice": sliced,
+    "split": split,
+    "transpose": transposed,
+}
+
+# Ways between host and device, and calls that make no result: nothing is computed.
+NOT_JUDGED = (
+    "allocate_tensor_on_device",
+    "as_tensor",
+    "copy_host_to_device_tensor",
+    "deallocate",
+    "empty",
+    "from_device",
+    "from_torch",
+    "full",
+    "ones",
+    "synchronize_device",
+    "to_device",
+    "to_torch",
+    "zeros",
+)
+
+SPECS = (
+    OpSpec(
+        ("embedding",),
+        embedding,
+        kind="embedding",
+        ignored=frozenset({"layout"}),
+        neutral={"padding_idx": (), "embeddings_type": ("GENERIC",)},
+    ),
+    OpSpec(
+        ("nlp_create_qkv_heads",),
+        without_context(comparison.nlp_create_qkv_heads),
+        kind="heads",
+        data="picks",
+        comparison=comparison.nlp_create_qkv_heads,
+    ),
+    OpSpec(
+        ("nlp_create_qkv_heads_decode",),
+        nlp_create_qkv_heads_decode,
+        kind="heads",
+        data="picks",
+        ignored=frozenset({"overlap_qk_coregrid"}),
+        comparison=comparison.nlp_create_qkv_heads_decode,
+    ),
+    OpSpec(("split_query_key_value_and_split_heads",), kind="heads"),  # TTNN's own golden
+    OpSpec(
+        ("nlp_concat_heads",),
+        without_context(comparison.nlp_concat_heads),
+        data="picks",
+        comparison=comparison.nlp_concat_heads,
+    ),
+    OpSpec(
+        ("nlp_concat_heads_decode",),
+        nlp_concat_heads_decode,
+        data="picks",
+        comparison=comparison.nlp_concat_heads_decode,
+    ),
+    OpSpec(
+        ("reshape",), reshaped, data="keeps", ignored=SHAPE | PADDING, comparison=comparison.reshape
+    ),
+    *(
+        OpSpec((name,), reshaped, data="keeps", ignored=SHAPE | PADDING)
+        for name in ("squeeze", "unsqueeze", "unsqueeze_to_4D", "view")
+    ),
+    *(
+        OpSpec((name,), copied, data="keeps", ignored=SHARDING | PADDING | {"layout"})
+        for name in (
+            "clone",
+            "interleaved_to_sharded",
+            "reallocate",
+            "reshard",
+            "sharded_to_interleaved",
+            "to_layout",
+            "to_memory_config",
+        )
+    ),
+    OpSpec(("typecast",), copied, data="keeps", ignored=frozenset({"input_dtype"})),
+    *(
+        OpSpec(
+            (name,),
+            without_context(golden),
+            data="picks",
+            ignored=PADDING,
+            neutral={"groups": (1,), "slice_dim": (), "num_devices": ()},
+            comparison=golden if name == "plus_one" else None,
+        )
+        for name, golden in PICKED.items()
+    ),
+    *(OpSpec((name,), judged=False) for name in NOT_JUDGED),
+)

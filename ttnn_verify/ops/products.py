@@ -1,0 +1,94 @@
+"""Matrix products, norms and softmax."""
+
+import torch
+
+from ttnn_verify.numerics import op_floors
+from ttnn_verify.ops.expected import CallContext, Expected, applied, functions_of
+from ttnn_verify.ops.spec import OpSpec
+
+
+def linear(
+    context: CallContext,
+    input_tensor_a: torch.Tensor,
+    input_tensor_b: torch.Tensor,
+    *,
+    bias: torch.Tensor | None = None,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    activation: object = None,
+) -> Expected:
+    """a @ b + bias [..., N], then the activation of the program config and the one given."""
+    a = input_tensor_a.mT if transpose_a else input_tensor_a
+    b = input_tensor_b.mT if transpose_b else input_tensor_b
+    fused = getattr(context.program_config, "fused_activation", None)
+    names = functions_of([one for one in (fused, activation) if one])
+    product = a.double() @ b.double()
+    if bias is not None:
+        product = product + bias.double()
+    value = applied(product, names)
+
+    def floor() -> op_floors.Floor:
+        precision, config = context.precision, context.compute_kernel_config
+        row = None if bias is None else bias.flatten()
+        if config is not None and not context.accurate:
+            precision = precision | {"packer_l1_acc": config.packer_l1_acc}
+        parts = [op_floors.matmul(a, b, bias=row, out=context.out, **precision)]
+        parts += [op_floors.vector(value, context.out, name) for name in names]
+        return op_floors.chain(*parts)
+
+    return Expected(value, floor)
+
+
+def rms_norm(
+    context: CallContext,
+    input_tensor: torch.Tensor,
+    *,
+    epsilon: float = 1e-12,
+    weight: torch.Tensor | None = None,
+    residual_input_tensor: torch.Tensor | None = None,
+) -> Expected:
+    """x / sqrt(mean(x^2) + epsilon) * weight, of x + residual if one is given; x [..., W]."""
+    x = input_tensor if residual_input_tensor is None else input_tensor + residual_input_tensor
+    row = None if weight is None else weight.reshape(-1)
+    value = x.double() * (x.double().square().mean(-1, keepdim=True) + epsilon).rsqrt()
+    if row is not None:
+        value = value * row.double()
+
+    def floor() -> op_floors.Floor:
+        norm = op_floors.rms_norm(x, row, epsilon, out=context.out, **context.precision)
+        if residual_input_tensor is None:
+            return norm
+        return op_floors.chain(norm, op_floors.output(x.double()))
+
+    return Expected(value, floor)
+
+
+def softmax(context: CallContext, input_tensor: torch.Tensor, dim: int = -1) -> Expected:
+    """Softmax over a dimension, by the precision that the compute config asks for."""
+    config = context.compute_kernel_config
+    precision = {}
+    if config is not None:
+        precision = {
+            "fp32_dest_acc": config.fp32_dest_acc_en,
+            "exp_approximate": config.math_approx_mode,
+        }
+    return Expected(
+        torch.softmax(input_tensor.double(), dim),
+        lambda: op_floors.softmax(input_tensor, dim=dim, out=context.out, **precision),
+    )
+
+
+SPECS = (
+    OpSpec(("linear", "matmul"), linear, kind="product", family="products"),
+    OpSpec(("minimal_matmul",), kind="product", family="products"),
+    OpSpec(
+        ("rms_norm",),
+        rms_norm,
+        kind="norm",
+        family="norms",
+        neutral={"bias": (), "recip_tensor": ()},
+    ),
+    OpSpec(("layer_norm",), kind="norm", family="norms"),  # TTNN's own golden
+    # the maximum that a stable softmax subtracts changes no exact value
+    OpSpec(("softmax",), softmax, ignored=frozenset({"numeric_stable"})),
+)

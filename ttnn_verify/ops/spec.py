@@ -1,0 +1,157 @@
+"""The row of an operation: everything that comparing needs to know of it.
+
+To add an operation: a row in the module of its family, with a golden if drift shall judge it.
+"""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from ttnn_verify.ops.expected import CallContext, Expected, NoGolden
+
+# Arguments that say where a result lives, which cores work on it or in which format it is kept
+# (the context has that). No expected value depends on them.
+PLACEMENT = frozenset(
+    {
+        "core_grid",
+        "dtype",
+        "global_cb",
+        "memory_config",
+        "optional_output_tensor",
+        "output_dtype",
+        "output_mem_config",
+        "output_tensor",
+        "output_tensors",
+        "prefetcher_pipes",
+        "queue_id",
+        "sub_core_grid",
+        "sub_core_grids",
+        "sub_device_id",
+        "use_multicore",
+    }
+)
+
+# Arguments that say how precisely an operation computes; goldens find them in their context.
+PRECISION = ("compute_kernel_config", "program_config")
+
+# golden(context, *args, **kwargs), the operation's own arguments with torch tensors for tensors
+# (float32; integers int64). It returns the results, or the caches that are written: one or a
+# sequence of `Expected`, or of plain tensors for data that only moves.
+Golden = Callable[..., Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class CacheWrite:
+    """A cache that an operation writes, and the operand it writes into it.
+
+    Each by its position among the arguments, and by its name if it is given by name.
+    """
+
+    cache_at: int
+    cache: str
+    source_at: int
+    source: str
+
+
+@dataclasses.dataclass(frozen=True)
+class OpSpec:
+    """What is known of an operation.
+
+    Attributes:
+        names: short names; those after the first are other names of the same operation.
+        golden: see `Golden`; None to ask TTNN's own golden function.
+        kind: of Hugging Face's step that it computes, see `hf_values.HfValue`; None if none.
+        data: "computes"; "keeps" the elements in their order (another shape, place or format);
+            "picks": moves data, and its arguments say which elements in which order.
+        writes: the caches it writes.
+        page_table_at: where its page table stands among the arguments, unless it is named.
+        family: for attribution, which makes one family exact at a time.
+        judged: whether its results are compared. Transfers and allocations compute nothing.
+        ignored: further arguments on which no result depends.
+        neutral: arguments that the golden does not compute, each with the values at which they
+            change nothing (beside None). An enumeration's value stands there by its name.
+        comparison: golden function for TTNN's comparison mode, where TTNN has none or one that
+            fails; see `comparison`. It takes the operation's own arguments alone.
+    """
+
+    names: tuple[str, ...]
+    golden: Golden | None = None
+    kind: str | None = None
+    data: Literal["computes", "keeps", "picks"] = "computes"
+    writes: tuple[CacheWrite, ...] = ()
+    page_table_at: int | None = None
+    family: str | None = None
+    judged: bool = True
+    ignored: frozenset[str] = frozenset()
+    neutral: Mapping[str, tuple] = dataclasses.field(default_factory=dict)
+    comparison: Callable[..., Any] | None = None
+
+    @property
+    def moves(self) -> bool:
+        """Whether it moves data and computes nothing."""
+        return self.data != "computes"
+
+    def computed_arguments(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The named arguments that the golden has to know.
+
+        Raises:
+            NoGolden: an argument has a value that the golden does not compute.
+        """
+        known = {}
+        for name, value in kwargs.items():
+            if name in PLACEMENT or name in PRECISION or name in self.ignored:
+                continue
+            if name not in self.neutral:
+                known[name] = value
+            elif not _changes_nothing(value, self.neutral[name]):
+                raise NoGolden(f"{self.names[0]} has no golden for its argument {name!r}.")
+        return known
+
+    def results(
+        self, context: CallContext, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> list[Expected]:
+        """What the operation is expected to return, or to write into its caches.
+
+        Args:
+            context: of which `compute_kernel_config` and `program_config` are still those of `kwargs`.
+
+        Raises:
+            NoGolden: there is no golden, or none for an argument.
+        """
+        if self.golden is None:
+            raise NoGolden(f"{self.names[0]} has no golden function, here or in TTNN.")
+        context = dataclasses.replace(context, **{name: kwargs.get(name) for name in PRECISION})
+        known = self.computed_arguments(kwargs)
+        found = called(self.names[0], self.golden, context, *args, **known)
+        found = list(found) if isinstance(found, (list, tuple)) else [found]
+        return [one if isinstance(one, Expected) else Expected(one) for one in found]
+
+
+def called(short: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """`function(*args, **kwargs)`.
+
+    Raises:
+        NoGolden: the function has no such arguments. Its own TypeErrors stay what they are.
+    """
+    try:
+        inspect.signature(function).bind(*args, **kwargs)
+    except TypeError as error:
+        raise NoGolden(f"the golden of {short}: {error}.") from None
+    return function(*args, **kwargs)
+
+
+def without_context(function: Callable[..., Any]) -> Golden:
+    """A golden that needs nothing but the operation's own arguments."""
+
+    def golden(context: CallContext, *args: Any, **kwargs: Any) -> Any:
+        return called(function.__name__, function, *args, **kwargs)
+
+    return golden
+
+
+def _changes_nothing(value: Any, neutral: tuple) -> bool:
+    if value is None:
+        return True
+    value = getattr(value, "name", value)
+    return any(type(value) is type(one) and value == one for one in neutral)
