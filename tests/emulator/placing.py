@@ -3,7 +3,7 @@
 import torch
 import ttnn
 
-import ttnn_emulator.device
+import ttnn_emulator
 
 
 def on_tiles(device, values, dtype=ttnn.bfloat16):
@@ -34,7 +34,7 @@ def on_cores(device, values, first_row=0, dtype=ttnn.bfloat16):
 
 def contents(tensor):
     """What the emulation holds in a tensor's buffer, padding included: writing to it is poking."""
-    return ttnn_emulator.device._installation.memory.read(tensor).data
+    return ttnn_emulator.contents(tensor)
 
 
 def padded_with(value, tensor):

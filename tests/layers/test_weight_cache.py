@@ -1,6 +1,7 @@
 """Weights on their way to the device: what is kept of them, on disk and in memory."""
 
 import multiprocessing
+import os
 
 import pytest
 import torch
@@ -57,7 +58,7 @@ def test_without_a_folder_nothing_is_kept(weight, device, tmp_path, monkeypatch)
 
 def _held_after_each_layer(results):
     """Own host memory, in MB, after the two projections of three of Phi-3-mini's layers."""
-    toolchain.prepare()
+    os.environ.update(toolchain.runtime_root())
     device = ttnn.open_device(device_id=0)
     weights, held = DeviceWeights({}, device), []
     for _ in range(3):

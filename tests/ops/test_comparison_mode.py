@@ -65,7 +65,6 @@ class Recorder:
 @pytest.fixture
 def recorder(monkeypatch, tmp_path):
     """Comparison mode with a report, so with accumulated goldens too, and a record of it."""
-    comparison.attach()
     record = Recorder()
     compare = ttnn.decorators.compare_tensors_using_pcc
 
@@ -87,7 +86,7 @@ def recorder(monkeypatch, tmp_path):
         "root_report_path": tmp_path,
         "report_name": "comparison",
     }
-    with contextlib.ExitStack() as stack:
+    with comparison.attached(), contextlib.ExitStack() as stack:
         for name, value in settings.items():
             stack.enter_context(ttnn.manage_config(name, value))
         stack.enter_context(ttnn.register_post_operation_hook(called))
@@ -127,6 +126,7 @@ def test_attached_golden_is_what_the_op_computes(name, device, recorder):
 
 
 def test_every_op_without_a_golden_got_one():
-    comparison.attach()
-    for operation, golden in comparison.GOLDENS.items():
-        assert operation.golden_function is golden
+    with comparison.attached():
+        for operation, golden in comparison.GOLDENS.items():
+            assert operation.golden_function is golden
+    assert ttnn.plus_one.golden_function is not comparison.GOLDENS[ttnn.plus_one]

@@ -3,26 +3,45 @@
 In comparison mode TTNN computes each op once more in torch, from the tensors that the op was given
 ("locally"), and, when a report is asked for, from the goldens of the ops before ("globally"). An op
 without a golden function ends the second: its results, and all that is made of them, have no golden.
-`attach` gives TTNN 0.81.1 those of ten ops, and of three one that works: `rotary_embedding`'s own wants
+`attached` gives TTNN 0.81.1 those of ten ops, and of three one that works: `rotary_embedding`'s own wants
 a token index, which a prompt does not have, and the shape of the input, which the op pads; `reshape`'s
 own takes no memory configuration, and `plus_one`'s leaves the accumulated golden as it was.
 
 B batch, S sequence, N heads, K kv heads, D head_dim, C cache length, P pages.
 """
 
+import contextlib
+
 import torch
 import ttnn
 from ttnn.decorators import set_golden_comparison_config
 
+from ttnn_emulator.interpose import Layer, Level
+
 TILE = 32
 
 
-def attach():
-    """Attach the golden functions to TTNN's ops, for this process. Twice is as good as once."""
-    for operation, golden in GOLDENS.items():
-        ttnn.attach_golden_function(operation, golden)
-        # What runs in comparison mode is made of the operation on its first call there, and kept.
-        operation._slow_operation = None
+@contextlib.contextmanager
+def attached():
+    """Within the block TTNN's ops have these golden functions."""
+    with Layer("golden functions", Level.STAND_IN) as layer:
+        for operation, golden in GOLDENS.items():
+            for name in ATTACHED:
+                layer.replace(operation, name, getattr(operation, name))
+            # What runs in comparison mode is made of the operation on its first call there, and
+            # kept.
+            layer.replace(operation, "_slow_operation", None)
+            ttnn.attach_golden_function(operation, golden)
+        yield
+
+
+# What `ttnn.attach_golden_function` sets.
+ATTACHED = (
+    "golden_function",
+    "preprocess_golden_function_inputs",
+    "postprocess_golden_function_outputs",
+    "output_tensor_kwarg_names",
+)
 
 
 # --- heads ---------------------------------------------------------------------------------------
