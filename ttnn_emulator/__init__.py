@@ -1,27 +1,30 @@
-"""An n150 without the card: TTNN's host side runs for real, its kernels are computed here."""
+"""An n150 without the card: TTNN's host side runs for real, its kernels are computed here.
 
-import os
+Importing this changes nothing of the process; `install` and `open_device` do, and say what.
+"""
 
-# Read when ttnn is imported: without it TTNN logs its whole configuration at every start.
-os.environ.setdefault("LOGURU_LEVEL", "WARNING")
+from ttnn_emulator import startup
 
-from ttnn_emulator.device import (
-    ARITHMETICS,
-    DEFAULT_ARITHMETIC,
-    computed_calls,
-    contents_bytes,
-    found_evidence,
-    install,
-    installed_arithmetic,
-    kernel_replaced,
-    last_evidence,
-    open_device,
-    reckoning,
-    uninstall,
-)
-from ttnn_emulator.dispatch import NotEmulated
-from ttnn_emulator.memory import UnknownContents
-from ttnn_emulator.ops.common.bounds import OutOfBounds
+with startup.imports():
+    from ttnn_emulator.device import (
+        ARITHMETICS,
+        DEFAULT_ARITHMETIC,
+        arithmetic_settings,
+        binding_replaced,
+        bindings_in_use,
+        computed_calls,
+        contents,
+        contents_bytes,
+        found_evidence,
+        install,
+        installed_arithmetic,
+        last_evidence,
+        open_device,
+        uninstall,
+    )
+    from ttnn_emulator.dispatch import NotEmulated
+    from ttnn_emulator.memory import UnknownContents
+    from ttnn_emulator.ops.common.bounds import OutOfBounds
 
 __all__ = [
     "ARITHMETICS",
@@ -29,14 +32,16 @@ __all__ = [
     "NotEmulated",
     "OutOfBounds",
     "UnknownContents",
+    "arithmetic_settings",
+    "binding_replaced",
+    "bindings_in_use",
     "computed_calls",
+    "contents",
     "contents_bytes",
     "found_evidence",
     "install",
     "installed_arithmetic",
-    "kernel_replaced",
     "last_evidence",
     "open_device",
-    "reckoning",
     "uninstall",
 ]

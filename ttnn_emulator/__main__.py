@@ -1,4 +1,4 @@
-"""Run any TTNN script on an emulated n150: `python -m ttnn_emulator [--arithmetic A] script.py ARGS`."""
+"""Run any TTNN script on an emulated n150: `python -m ttnn_emulator script.py ARGS`."""
 
 import argparse
 import pathlib
@@ -8,7 +8,7 @@ import sys
 import ttnn_emulator
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m ttnn_emulator",
         description="Run a TTNN script, as it is, on an emulated n150.",

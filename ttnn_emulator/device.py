@@ -2,19 +2,28 @@
 
 import contextlib
 import ctypes
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
+import torch
 import ttnn
 
 from ttnn_emulator import dispatch, toolchain, transfer
 from ttnn_emulator.arithmetic.exact import exact
 from ttnn_emulator.arithmetic.rounded import rounded
-from ttnn_emulator.evidence import Journal
-from ttnn_emulator.memory import Memory, on_device
-from ttnn_emulator.ops import KERNELS
+from ttnn_emulator.evidence import Evidence, Journal
+from ttnn_emulator.interpose import Layer, Level
+from ttnn_emulator.memory import Memory
+from ttnn_emulator.ops import BINDINGS
+from ttnn_emulator.tensor_methods import TensorMethods
 from ttnn_emulator.trace import FUNCTIONS, Traces
 
+if TYPE_CHECKING:
+    from ttnn_emulator.arithmetic.interface import Arithmetic
+
 # How results are computed: step by step as the device's kernels do, or in float32 rounded once.
-ARITHMETICS = {"kernel": exact, "rounded": rounded}
+ARITHMETICS: "dict[str, Arithmetic]" = {"kernel": exact, "rounded": rounded}
 DEFAULT_ARITHMETIC = "kernel"
 
 # Columns and rows of worker cores of an n150, the mock's and the card's.
@@ -32,185 +41,120 @@ COMPOSED = frozenset(
     }
 )
 
-# Methods of ttnn.Tensor that read a device's buffer on the way to the host.
-READING_METHODS = ("to_torch", "to_list", "to_numpy", "item", "to_torch_with_padded_shape")
-
-# Methods that work on host storage alone, where a mock device's zeros would pass for contents.
-HOST_METHODS = ("host_buffer", "extract_shard", "unpad", "pad_to_tile", "unpad_from_tile", "pad")
-
-_installation = None
-_journal = Journal()  # of the last installation, or of the one that is there
+# Of glibc's malloc.h.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 class _Installation:
     """What `install` replaced, to be put back by `uninstall`."""
 
-    def __init__(self, arithmetic, cores):
-        self.reckoning = dispatch.Reckoning(ARITHMETICS[arithmetic], cores)
+    def __init__(self, arithmetic: str, cores: tuple[int, int]) -> None:
+        self.settings = dispatch.ArithmeticSettings(ARITHMETICS[arithmetic], cores)
         self.compute_by(arithmetic)
-        self.memory = Memory(self.reckoning)
+        self.memory = Memory(self.settings)
+        self.calls: dict[str, list[dispatch.EmulatedCall]] = defaultdict(list)
         self._traces = Traces(self.memory)
-        self._undo = contextlib.ExitStack()
+        self._layer = Layer("the emulated device", Level.STAND_IN)
+        self._environment = contextlib.ExitStack()
 
-    def compute_by(self, arithmetic):
+    def compute_by(self, arithmetic: str) -> None:
         """Results from now on are those of this arithmetic; those of the kernels' are noted."""
         self.arithmetic = arithmetic
-        self.reckoning.math = ARITHMETICS[arithmetic]
-        self.reckoning.journal = _journal if arithmetic == "kernel" else None
+        self.settings.math = ARITHMETICS[arithmetic]
+        self.settings.journal = _journal if arithmetic == "kernel" else None
 
-    def attach(self):
+    def attach(self) -> None:
+        self._environment.enter_context(toolchain.environment())
         for operation in ttnn.query_registered_operations(include_experimental=True):
             if operation.python_fully_qualified_name not in COMPOSED:
-                self._replace(operation, "function", self._emulated(operation))
+                self._layer.replace(operation, "function", self._emulated(operation))
                 # TTNN's slow runtime keeps a copy of the function from its first use
-                self._replace(operation, "_slow_operation", None)
-        for name, method in _tensor_methods(self.memory).items():
-            self._replace(ttnn.Tensor, name, method(getattr(ttnn.Tensor, name)))
-        self._replace(ttnn, "close_device", self._closing(ttnn.close_device))
+                self._layer.replace(operation, "_slow_operation", None)
+        for name, method in TensorMethods(self.memory).replacements().items():
+            self._layer.replace(ttnn.Tensor, name, method)
+        self._layer.wrap(ttnn, "close_device", self._closing)
         for name in FUNCTIONS:
-            self._replace(ttnn, name, getattr(self._traces, name))
+            self._layer.replace(ttnn, name, getattr(self._traces, name))
 
-    def detach(self):
-        self._undo.close()
+    def detach(self) -> None:
+        self._layer.undo()
+        self._environment.close()
         self.memory.clear()
 
-    def _replace(self, owner, name, value):
-        self._undo.callback(setattr, owner, name, getattr(owner, name))
-        setattr(owner, name, value)
-
-    def _emulated(self, operation):
+    def _emulated(self, operation: Any) -> dispatch.HostCall:
         name = operation.python_fully_qualified_name
         if name in transfer.TRANSFERS:
-            return dispatch.transferring(operation, transfer.TRANSFERS[name], self.memory)
-        if name in KERNELS:
-            return dispatch.launching(operation, KERNELS[name], self.memory, self.reckoning)
-        return dispatch.refusing(operation)
+            return dispatch.transfer_call(operation, transfer.TRANSFERS[name], self.memory)
+        if name in BINDINGS:
+            call = dispatch.emulated_call(operation, BINDINGS[name], self.memory, self.settings)
+            self.calls[name].append(call)
+            return call
+        return dispatch.refused_call(operation)
 
-    def _closing(self, close):
-        def close_device(device):
-            close(device)
+    def _closing(self, genuine: Callable[[ttnn.MeshDevice], None]) -> Callable[..., None]:
+        def close_device(device: ttnn.MeshDevice) -> None:
+            genuine(device)
             self.memory.clear()
             self._traces.clear()
 
         return close_device
 
 
-def _tensor_methods(memory):
-    """name -> function that makes the emulated method from TTNN's own."""
-
-    def reading(method):
-        def read(self, *args, **kwargs):
-            if on_device(self):
-                # by name, because the host tensor's own method is wanted, not the emulated one
-                return method(transfer.to_host(memory, self), *args, **kwargs)
-            return method(self, *args, **kwargs)
-
-        return read
-
-    def padded(method):
-        def to_torch_with_padded_shape(self):
-            if not on_device(self):
-                return method(self)
-            memory.refuse_in_capture("Reads are not supported")
-            return memory.read(self).data.clone()
-
-        return to_torch_with_padded_shape
-
-    def host_only(method):
-        def refuse(self, *args, **kwargs):
-            if on_device(self):
-                raise dispatch.NotEmulated(
-                    f"ttnn.Tensor.{method.__name__} reads host storage; call it on tensor.cpu()."
-                )
-            return method(self, *args, **kwargs)
-
-        return refuse
-
-    def cpu(method):
-        def to_cpu(self, blocking=True, cq_id=None):
-            # no genuine read, see `transfer`
-            return transfer.to_host(memory, self) if on_device(self) else method(self)
-
-        return to_cpu
-
-    def to(method):
-        def move(self, *args, **kwargs):
-            if on_device(self) and device_layout(args, kwargs):
-                return ttnn.to_layout(self, device_layout(args, kwargs))
-            result = method(self, *args, **kwargs)
-            if on_device(result) and not on_device(self):
-                transfer.to_device(memory, self, result)
-            return result
-
-        return move
-
-    def device_layout(args, kwargs):
-        return next((v for v in (*args, *kwargs.values()) if isinstance(v, ttnn.Layout)), None)
-
-    def reshape(method):
-        def reshaped(self, *shape):
-            if on_device(self):
-                return ttnn.reshape(self, shape[0] if len(shape) == 1 else shape)
-            return method(self, *shape)
-
-        return reshaped
-
-    methods = {name: reading for name in READING_METHODS}
-    methods |= {name: host_only for name in HOST_METHODS}
-    methods |= {"to_torch_with_padded_shape": padded, "__repr__": reading}
-    return methods | {"cpu": cpu, "to": to, "reshape": reshape}
+_installation: _Installation | None = None
+_journal = Journal()  # of the last installation, or of the one that is there
 
 
-def _keep_freed_pages():
-    """Have malloc keep what is freed, up to 512 MB, for what is asked for next.
-
-    By itself glibc gives pieces as large as a kernel's temporaries back to the system and takes new
-    pages, which the system clears, for the next ones: a twentieth of the time of a prefill.
-    """
-    libc = ctypes.CDLL(None)  # ttnn has wheels for glibc alone
-    libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the most that glibc takes; larger ones do go back
-    libc.mallopt(_M_TRIM_THRESHOLD, 512 << 20)
-
-
-# Of glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-
-
-def install(arithmetic=None, cores=None):
-    """Emulate an n150 in this process from now on, for a script that calls `ttnn.open_device` itself.
+def install(arithmetic: str | None = None, cores: tuple[int, int] | None = None) -> None:
+    """Emulate an n150 in this process from now on, for scripts that call `ttnn.open_device`.
 
     Must come before the process opens its first device. Calling it again changes nothing.
+
+    Of the process this changes TTNN's operations, methods and trace functions and the environment
+    variables TT_METAL_*, which `uninstall` puts back; and two thresholds of glibc's malloc
+    (`mallopt`: freed memory is kept for reuse), which cannot be put back, since glibc does not tell
+    what they were.
 
     Args:
         arithmetic: "kernel", the default, computes what the device's kernels compute, step by step;
             "rounded" computes in float32 and rounds each result once, which is quicker.
-        cores: (columns, rows) of worker cores by which the arithmetic cuts work where that decides
-            a result; default (8, 8), those of an n150. The device's own grid stays as it is.
+        cores: (columns, rows) of worker cores by which the arithmetic divides work where that
+            decides a result; default (8, 8), those of an n150. The device's own grid stays.
 
     Raises:
         ValueError: an unknown arithmetic, or another one than is already installed.
     """
     global _installation, _journal
-    if arithmetic is not None and arithmetic not in ARITHMETICS:
-        raise ValueError(f"arithmetic {arithmetic!r}: there are {', '.join(ARITHMETICS)}.")
+    _check_arithmetic(arithmetic)
     if _installation is None:
         _journal = Journal()
-        toolchain.prepare()
         _keep_freed_pages()
-        _installation = _Installation(arithmetic or DEFAULT_ARITHMETIC, cores or CORES)
-        _installation.attach()
+        installation = _Installation(arithmetic or DEFAULT_ARITHMETIC, cores or CORES)
+        try:
+            installation.attach()
+        except BaseException:
+            installation.detach()
+            raise
+        _installation = installation
         return
-    installed = (_installation.arithmetic, _installation.reckoning.cores)
+    installed = (_installation.arithmetic, _installation.settings.cores)
     asked = (arithmetic or installed[0], tuple(cores or installed[1]))
     if asked != installed:
         raise ValueError(
             f"arithmetic {asked[0]!r} on {asked[1]} cores: this process already emulates with "
-            f"{installed[0]!r} on {installed[1]}. Close that first, or use `ttnn_emulator.reckoning`."
+            f"{installed[0]!r} on {installed[1]}. Close that first, or use "
+            "`ttnn_emulator.arithmetic_settings`."
         )
 
 
-def uninstall():
-    """Put TTNN's own operations back. Close emulated devices first: their contents are forgotten."""
+def uninstall() -> None:
+    """Put back what `install` changed, but for malloc's thresholds; see there.
+
+    Close emulated devices first: their contents are forgotten.
+
+    Raises:
+        OutOfOrder: somebody has replaced operations on top of the emulated ones and has to end
+            first (`ttnn_emulator.interpose`).
+    """
     global _installation
     if _installation is not None:
         _installation.detach()
@@ -218,66 +162,13 @@ def uninstall():
 
 
 @contextlib.contextmanager
-def reckoning(arithmetic=None, cores=None):
-    """Another arithmetic or grid for the operations of a `with` block; see `install`.
-
-    Raises:
-        RuntimeError: nothing is installed.
-        ValueError: an unknown arithmetic.
-    """
-    if _installation is None:
-        raise RuntimeError(
-            "No n150 is emulated in this process; call ttnn_emulator.install() first."
-        )
-    if arithmetic is not None and arithmetic not in ARITHMETICS:
-        raise ValueError(f"arithmetic {arithmetic!r}: there are {', '.join(ARITHMETICS)}.")
-    here, was = _installation.reckoning, (_installation.arithmetic, _installation.reckoning.cores)
-    _installation.compute_by(arithmetic or was[0])
-    here.cores = tuple(cores or was[1])
-    try:
-        yield
-    finally:
-        _installation.compute_by(was[0])
-        here.cores = was[1]
-
-
-@contextlib.contextmanager
-def kernel_replaced(name, replace):
-    """Another kernel for one operation within a `with` block, its host side as it is.
-
-    For tests of tests: whether they notice a kernel that computes something wrong.
-
-    Args:
-        name: the operation's full name, such as "ttnn.rms_norm".
-        replace: makes the other kernel from the operation's own, a function of `ttnn_emulator.ops`.
-
-    Raises:
-        RuntimeError: nothing is installed.
-        ValueError: no operation of this name is emulated by a kernel.
-    """
-    if _installation is None:
-        raise RuntimeError(
-            "No n150 is emulated in this process; call ttnn_emulator.install() first."
-        )
-    if name not in KERNELS:
-        raise ValueError(
-            f"{name!r} is no operation with a kernel; names are such as 'ttnn.linear'."
-        )
-    with contextlib.ExitStack() as undo:
-        for operation in ttnn.query_registered_operations(include_experimental=True):
-            if operation.python_fully_qualified_name == name:
-                undo.callback(setattr, operation, "function", operation.function)
-                undo.callback(setattr, operation, "_slow_operation", operation._slow_operation)
-                operation.function = operation.function.__wrapped__  # TTNN's own host call
-                operation.function = dispatch.launching(
-                    operation, replace(KERNELS[name]), _installation.memory, _installation.reckoning
-                )
-                operation._slow_operation = None
-        yield
-
-
-@contextlib.contextmanager
-def open_device(device_id=0, *, arithmetic=None, cores=None, **kwargs):
+def open_device(
+    device_id: int = 0,
+    *,
+    arithmetic: str | None = None,
+    cores: tuple[int, int] | None = None,
+    **kwargs: Any,
+) -> Iterator[ttnn.MeshDevice]:
     """An emulated n150 as a ttnn device: `with ttnn_emulator.open_device() as device:`.
 
     Args:
@@ -285,7 +176,8 @@ def open_device(device_id=0, *, arithmetic=None, cores=None, **kwargs):
         arithmetic, cores: those of `install`.
         kwargs: those of `ttnn.open_device`.
 
-    The device is closed, and TTNN's own operations are back, when the block ends.
+    When the block ends the device is closed and, if this installed the emulation, all is put back
+    that `uninstall` puts back.
     """
     if device_id != 0:
         raise ValueError(f"device_id {device_id}: an emulated n150 has one chip, device 0.")
@@ -302,45 +194,142 @@ def open_device(device_id=0, *, arithmetic=None, cores=None, **kwargs):
             uninstall()
 
 
-def installed_arithmetic():
+@contextlib.contextmanager
+def arithmetic_settings(
+    arithmetic: str | None = None, cores: tuple[int, int] | None = None
+) -> Iterator[None]:
+    """Another arithmetic or grid for the operations of a `with` block; see `install`.
+
+    Raises:
+        RuntimeError: nothing is installed.
+        ValueError: an unknown arithmetic.
+    """
+    installation = _installed()
+    _check_arithmetic(arithmetic)
+    settings = installation.settings
+    before = installation.arithmetic, settings.cores
+    installation.compute_by(arithmetic or before[0])
+    settings.cores = cores or before[1]
+    try:
+        yield
+    finally:
+        installation.compute_by(before[0])
+        settings.cores = before[1]
+
+
+@contextlib.contextmanager
+def binding_replaced(
+    name: str, replace: Callable[[dispatch.Binding], dispatch.Binding]
+) -> Iterator[None]:
+    """Another binding for one operation within a `with` block, its host side as it is.
+
+    For tests of tests: whether they notice a kernel that computes something wrong.
+
+    Args:
+        name: the operation's full name, such as "ttnn.rms_norm".
+        replace: makes the other binding from the operation's own, a function of
+            `ttnn_emulator.ops`.
+
+    Raises:
+        RuntimeError: nothing is installed.
+        ValueError: no operation of this name is emulated.
+    """
+    installation = _installed()
+    if name not in BINDINGS:
+        raise ValueError(f"{name!r} is no emulated operation; names are such as 'ttnn.linear'.")
+    with contextlib.ExitStack() as undo:
+        for call in installation.calls[name]:
+            undo.callback(call.rebind, call.binding)
+            call.rebind(replace(BINDINGS[name]))
+        yield
+
+
+def bindings_in_use() -> dict[str, dispatch.Binding]:
+    """operation -> its binding, the other one within `binding_replaced`; {} without emulation."""
+    calls = _installation.calls if _installation else {}
+    return {name: call.binding for name, same_name in calls.items() for call in same_name}
+
+
+def installed_arithmetic() -> str | None:
     """The name of the arithmetic that is installed, None when nothing is."""
     return _installation.arithmetic if _installation else None
 
 
-def found_evidence():
-    """What the results of the last or present installation rest on: a tuple of `Evidence`.
+def contents(tensor: ttnn.Tensor) -> torch.Tensor:
+    """What the buffer of an emulated device tensor holds, tile padding included.
+
+    It shares the buffer's memory: writing to it changes what the device holds.
+
+    Returns:
+        torch.Tensor of the padded shape, in the storage dtype (`arithmetic.formats.STORAGE`).
+
+    Raises:
+        RuntimeError: nothing is installed.
+        UnknownContents: nothing emulated has written the buffer.
+    """
+    return _installed().memory.read(tensor).data
+
+
+def contents_bytes() -> int:
+    """Bytes that the emulated buffers hold on the host, 0 when nothing is installed."""
+    return _installation.memory.nbytes if _installation else 0
+
+
+def found_evidence() -> tuple[Evidence, ...]:
+    """What the results of the last or present installation rest on.
 
     Each operation is there once for every setting in which the kernels' arithmetic computed it.
     """
     return _journal.found()
 
 
-def last_evidence():
+def last_evidence() -> Evidence | None:
     """The `Evidence` of the operation that was computed last; None if none was."""
     return _journal.last
 
 
-def computed_calls():
+def computed_calls() -> int:
     """How many operations the kernels' arithmetic computed since the last installation."""
     return _journal.calls
 
 
-def contents_bytes():
-    """Bytes that the emulated buffers hold on the host, 0 when nothing is installed."""
-    return _installation.memory.nbytes if _installation else 0
+def _installed() -> _Installation:
+    if _installation is None:
+        raise RuntimeError(
+            "No n150 is emulated in this process; call ttnn_emulator.install() first."
+        )
+    return _installation
+
+
+def _check_arithmetic(name: str | None) -> None:
+    if name is not None and name not in ARITHMETICS:
+        raise ValueError(f"arithmetic {name!r}: there are {', '.join(ARITHMETICS)}.")
+
+
+def _keep_freed_pages() -> None:
+    """Have malloc keep what is freed, up to 512 MB, for what is asked for next.
+
+    By itself glibc gives pieces as large as a kernel's temporaries back to the system and takes new
+    pages, which the system clears, for the next ones: a twentieth of the time of a prefill.
+    """
+    libc = ctypes.CDLL(None)  # ttnn has wheels for glibc alone
+    libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the most that glibc takes; larger ones do go back
+    libc.mallopt(M_TRIM_THRESHOLD, 512 << 20)
 
 
 __all__ = [
     "ARITHMETICS",
     "DEFAULT_ARITHMETIC",
+    "arithmetic_settings",
+    "binding_replaced",
+    "bindings_in_use",
     "computed_calls",
+    "contents",
     "contents_bytes",
     "found_evidence",
     "install",
     "installed_arithmetic",
-    "kernel_replaced",
     "last_evidence",
     "open_device",
-    "reckoning",
     "uninstall",
 ]

@@ -1,20 +1,36 @@
-"""One operation call: TTNN's genuine host side, then the kernel's arithmetic.
+"""One operation call: TTNN's genuine host side, then the arithmetic in place of the kernel.
 
-Every TTNN operation is an object whose `function` attribute is the host call. `attach` puts a
-function around it that lets the host call check, plan and allocate, computes what the kernel would
-have written and keeps that as the contents of the output's buffer. TTNN's own fast and slow
-(comparison, graph report) runtimes both go through `function`, so both see the emulation.
+Every TTNN operation is an object whose `function` attribute is the host call.
+`ttnn_emulator.install` puts one of the three functions made here in its place: `emulated_call` lets
+the host call check, plan and allocate, computes what the kernel would have written and keeps that
+as the contents of the output's buffer. TTNN's own fast and slow (comparison, graph report) runtimes
+both go through `function`, so both see the emulation.
 """
 
 import dataclasses
 import functools
 import inspect
-import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import torch
 import ttnn
 
 from ttnn_emulator.arithmetic import paths
-from ttnn_emulator.memory import DeviceTensor, Output, describe, device_tensors, on_device, physical
+from ttnn_emulator.memory import (
+    Contents,
+    DeviceTensor,
+    Memory,
+    Output,
+    describe,
+    device_tensors,
+    on_device,
+    physical,
+)
+
+if TYPE_CHECKING:
+    from ttnn_emulator.arithmetic.interface import Arithmetic
+    from ttnn_emulator.evidence import Journal
 
 # Arguments that say where a result lives or which cores work on it. The host side heeds them; no
 # result depends on them.
@@ -22,29 +38,49 @@ PLACEMENT = frozenset(
     {"memory_config", "output_mem_config", "sub_core_grids", "sub_core_grid", "use_multicore"}
 )
 
+# What a binding returns: a tensor for each output, or nothing where it wrote in place.
+Values = torch.Tensor | list[torch.Tensor] | tuple[torch.Tensor | None, ...] | None
+# A TTNN operation's host call; its arguments and results are those of the operation.
+HostCall = Callable[..., Any]
+
+
+class Binding(Protocol):
+    """What an operation's arguments mean to the arithmetic: an entry of `ops.BINDINGS`.
+
+    It has the operation's own parameter names after `launch`. It gets each device tensor as a
+    `DeviceTensor` and no arguments of `PLACEMENT`. It returns a tensor for each output (a single
+    one, or a sequence), of its logical or padded shape; or None if it wrote in place or if every
+    output shares its buffer with an operand (a view).
+    """
+
+    __name__: str
+
+    # a binding takes what its operation takes, which is checked by `inspect.Signature.bind`
+    def __call__(self, launch: "Launch", /, *operands: Any, **named: Any) -> Values: ...
+
 
 class NotEmulated(NotImplementedError):
     """An operation, or an argument of one, for which the emulation has no arithmetic."""
 
 
 @dataclasses.dataclass
-class Reckoning:
+class ArithmeticSettings:
     """How results are computed, for all operations from now on.
 
     Attributes:
         math: the arithmetic, a module of `ttnn_emulator.arithmetic`.
-        cores: (columns, rows) of the worker cores by which work is cut.
-        journal: an `evidence.Journal` that is told of every call, or None.
+        cores: (columns, rows) of the worker cores among which work is divided.
+        journal: is told of every call, if there is one.
     """
 
-    math: types.ModuleType
+    math: "Arithmetic"
     cores: tuple[int, int]
-    journal: object = None
+    journal: "Journal | None" = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Launch:
-    """What a kernel is told beside its operands.
+    """What a binding is told beside the operation's arguments: the launch that TTNN planned.
 
     Attributes:
         name: the operation's full name, such as "ttnn.linear".
@@ -56,88 +92,113 @@ class Launch:
 
     name: str
     outputs: tuple[Output, ...]
-    math: types.ModuleType
+    math: "Arithmetic"
     cores: tuple[int, int]
     views_input: bool
 
     @property
-    def output(self):
-        """The only output's plan."""
+    def output(self) -> Output:
+        """The plan of the only output."""
         (output,) = self.outputs
         return output
 
 
 @dataclasses.dataclass(frozen=True)
-class Call:
-    """A kernel with all its arguments."""
+class BoundCall:
+    """A binding with all its arguments."""
 
-    kernel: types.FunctionType
+    binding: Binding
     launch: Launch
-    operands: tuple
-    named: dict
+    operands: tuple[Any, ...]  # an operation's positional arguments
+    named: dict[str, Any]
 
-    def computed(self, journal, operands=None, named=None):
-        """What the kernel returns for its operands, or for others in their place."""
+    def computed(
+        self,
+        journal: "Journal | None",
+        operands: tuple[Any, ...] | None = None,
+        named: dict[str, Any] | None = None,
+    ) -> Values:
+        """What the binding returns for its operands, or for others in their place."""
         paths.told()  # an interrupted call may have left some
         operands = self.operands if operands is None else operands
-        values = self.kernel(self.launch, *operands, **(self.named if named is None else named))
+        values = self.binding(self.launch, *operands, **(self.named if named is None else named))
         if journal is not None:
             journal.note(self, paths.told())
         return values
 
 
-def launching(operation, kernel, memory, reckoning):
-    """The host call of `operation` followed by `kernel`.
+class EmulatedCall(Protocol):
+    """What `emulated_call` returns: called like the operation's host call."""
 
-    `kernel(launch, *args, **kwargs)` gets the operation's own arguments, each device tensor as a
-    `DeviceTensor`, those of `PLACEMENT` left out. It returns a tensor for each output (a single
-    one, or a sequence), of its logical or padded shape; or None if it wrote in place or if
-    every output shares its buffer with an operand (a view).
+    binding: Binding  # the one in use
+    rebind: Callable[[Binding], None]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
+def emulated_call(
+    operation: Any,  # TTNN's object, of a class that its runtime chooses
+    binding: Binding,
+    memory: Memory,
+    settings: ArithmeticSettings,
+) -> EmulatedCall:
+    """The host call of `operation`, followed by what `binding` computes.
+
+    `rebind` of the returned function puts another binding in the place of this one.
     """
     name, host_call = operation.python_fully_qualified_name, operation.function
-    signature = inspect.signature(kernel)
-    known = set()  # forms of call that the kernel has parameters for
+    signature = inspect.signature(binding)
+    known: set[tuple[object, ...]] = set()  # forms of call that the binding has parameters for
 
     @functools.wraps(host_call)
-    def call(*args, **kwargs):
-        given = device_tensors((args, kwargs))
-        if not given and not _creates(kwargs, args):
+    def call(*args: Any, **kwargs: Any) -> Any:
+        inputs = device_tensors((args, kwargs))
+        if not inputs and not _creates(args, kwargs):
             return host_call(*args, **kwargs)
-        operands = _as_kernel_sees(args, memory)
-        named = {k: _as_kernel_sees(v, memory) for k, v in kwargs.items() if k not in PLACEMENT}
-        first = given[0].buffer_unique_id() if given else None  # now: the call may free it
+        operands = _as_binding_sees(args, memory)
+        named = {k: _as_binding_sees(v, memory) for k, v in kwargs.items() if k not in PLACEMENT}
+        first = inputs[0].buffer_unique_id() if inputs else None  # now: the call may free it
         result = host_call(*args, **kwargs)
-        made = device_tensors([result])
-        outputs = tuple(Output(**describe(t)) for t in made)
-        views_input = bool(made) and made[0].buffer_unique_id() == first
-        launch = Launch(name, outputs, reckoning.math, reckoning.cores, views_input)
+        tensors = device_tensors([result])
+        outputs = tuple(Output(**describe(t)) for t in tensors)
+        views_input = bool(tensors) and tensors[0].buffer_unique_id() == first
+        launch = Launch(name, outputs, settings.math, settings.cores, views_input)
         form = (len(operands), *named)
         if form not in known:
             try:
                 signature.bind(launch, *operands, **named)
             except TypeError as error:
                 raise NotEmulated(
-                    f"{_call_text(name, args, kwargs)}: {error}. The kernel is {kernel.__name__} in "
-                    f"{kernel.__module__.replace('.', '/')}.py."
+                    f"{_call_text(name, args, kwargs)}: {error}. The binding is "
+                    f"{binding.__name__} in {binding.__module__.replace('.', '/')}.py."
                 ) from None
             known.add(form)
-        started = Call(kernel, launch, operands, named)
+        started = BoundCall(binding, launch, operands, named)
         if memory.recording is not None:
-            memory.recording.record(started, made)
+            memory.recording.record(started, tensors)
             return result
-        values = started.computed(reckoning.journal)
-        for tensor, contents in zip(made, written(values, launch, (operands, named))):
+        values = started.computed(settings.journal)
+        stored = written(values, launch, (operands, named))
+        for tensor, contents in zip(tensors, stored, strict=True):
             if contents is not None:
                 memory.keep(tensor, contents)
             elif tensor not in memory:
-                raise NotEmulated(f"{name}: its kernel wrote nothing into {_tensor_text(tensor)}.")
+                raise NotEmulated(f"{name}: its binding wrote nothing into {_tensor_text(tensor)}.")
         return result
 
-    return call
+    def rebind(other: Binding) -> None:
+        nonlocal binding, signature
+        emulated.binding = binding = other
+        signature = inspect.signature(other)
+        known.clear()
+
+    emulated = cast(EmulatedCall, call)  # a function, which may have attributes of any name
+    emulated.binding, emulated.rebind = binding, rebind
+    return emulated
 
 
-def transferring(operation, transfer, memory):
-    """`transfer(memory, host_call, *args, **kwargs)` in place of the host call.
+def transfer_call(operation: Any, transfer: Callable[..., Any], memory: Memory) -> HostCall:
+    """`transfer(memory, host_call, *args, **kwargs)` in place of the host call of `operation`.
 
     For operations that move contents between host and device rather than start a kernel.
     """
@@ -146,23 +207,52 @@ def transferring(operation, transfer, memory):
     )
 
 
-def refusing(operation):
-    """The host call, refused when it would start a kernel that has no arithmetic here."""
+def refused_call(operation: Any) -> HostCall:
+    """The host call of `operation`, refused if it would start a kernel that has no arithmetic."""
     name, host_call = operation.python_fully_qualified_name, operation.function
 
     @functools.wraps(host_call)
-    def call(*args, **kwargs):
-        if device_tensors((args, kwargs)) or _creates(kwargs, args):
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if device_tensors((args, kwargs)) or _creates(args, kwargs):
             raise NotEmulated(
-                f"{_call_text(name, args, kwargs)} has no arithmetic in the emulation. Add a kernel "
-                "for it to a module of ttnn_emulator/ops/ and to that module's KERNELS."
+                f"{_call_text(name, args, kwargs)} has no arithmetic in the emulation. {HOW_TO_ADD}"
             )
         return host_call(*args, **kwargs)
 
     return call
 
 
-def _storages(operands):
+HOW_TO_ADD = (
+    "To add it: write a binding in the module of its family in ttnn_emulator/ops/ and enter it in "
+    "that module's BINDINGS; if no function of ttnn_emulator/arithmetic/interface.py computes it, "
+    "add one to both arithmetics; add a test to tests/emulator. ttnn_emulator/ops/__init__.py has "
+    "the steps."
+)
+
+
+def written(
+    values: Values, launch: Launch, operands: Iterable[Any] | Mapping[str, Any]
+) -> Iterator[Contents | None]:
+    """What a binding returned, as `Contents` of each output; None where it returned nothing.
+
+    The arithmetic of the `Launch` says what the outputs' formats make of the values. What shares
+    memory with the operands is copied: that stays their buffers'.
+    """
+    outputs, stored = launch.outputs, launch.math.stored
+    each: Sequence[torch.Tensor | None]
+    if values is None:
+        each = [None] * len(outputs)
+    else:
+        each = values if isinstance(values, (list, tuple)) else [values]
+    lent = _storages(operands)
+    for output, value in zip(outputs, each, strict=True):
+        contents = None if value is None else physical(value, output, stored)
+        if value is not None and contents is not None and contents.pointer in lent:
+            contents = physical(value.clone(), output, stored)
+        yield contents
+
+
+def _storages(operands: Any) -> set[int]:
     """Where the host keeps what the operands hold."""
     if isinstance(operands, DeviceTensor):
         return {operands.contents.pointer}
@@ -173,64 +263,45 @@ def _storages(operands):
     return set().union(*map(_storages, operands))
 
 
-def written(values, launch, operands):
-    """What a kernel returned, as `Contents` of each output; None for one that it returned nothing for.
-
-    The arithmetic of the `Launch` says what the outputs' formats make of the values. What shares
-    memory with the operands is copied: that stays their buffers'.
-    """
-    outputs, stored = launch.outputs, launch.math.stored
-    if values is None:
-        values = [None] * len(outputs)
-    elif len(outputs) == 1 and not isinstance(values, (list, tuple)):
-        values = [values]
-    lent = _storages(operands)
-    for output, value in zip(outputs, values, strict=True):
-        contents = None if value is None else physical(value, output, stored)
-        if contents is not None and contents.pointer in lent:
-            contents = physical(value.clone(), output, stored)
-        yield contents
-
-
-def _as_kernel_sees(value, memory):
+def _as_binding_sees(value: Any, memory: Memory) -> Any:
     if isinstance(value, ttnn.Tensor):
         return memory.read(value) if on_device(value) else value
     if isinstance(value, (list, tuple)) and device_tensors(value):
-        return type(value)(_as_kernel_sees(v, memory) for v in value)
+        return type(value)(_as_binding_sees(v, memory) for v in value)
     return value
 
 
-def _creates(kwargs, args):
+def _creates(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether a call without device tensors still makes one, as ttnn.zeros(device=...) does."""
     return any(isinstance(v, ttnn.MeshDevice) for v in (*args, *kwargs.values()))
 
 
-def _tensor_text(tensor):
+def _tensor_text(tensor: ttnn.Tensor) -> str:
     layout = "tile" if tensor.layout == ttnn.TILE_LAYOUT else "row-major"
     return f"{tensor.dtype.name.lower()} {list(tensor.shape)} {layout}"
 
 
-def _call_text(name, args, kwargs):
-    def text(value):
-        if isinstance(value, ttnn.Tensor):
-            return _tensor_text(value)
-        return (
-            repr(value)
-            if isinstance(value, (int, float, str, list, tuple))
-            else type(value).__name__
-        )
-
-    parts = [text(a) for a in args] + [f"{k}={text(v)}" for k, v in kwargs.items()]
+def _call_text(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    parts = [_value_text(a) for a in args] + [f"{k}={_value_text(v)}" for k, v in kwargs.items()]
     return f"{name}({', '.join(parts)})"
 
 
+def _value_text(value: Any) -> str:
+    if isinstance(value, ttnn.Tensor):
+        return _tensor_text(value)
+    plain = isinstance(value, (int, float, str, list, tuple))
+    return repr(value) if plain else type(value).__name__
+
+
 __all__ = [
-    "Call",
+    "ArithmeticSettings",
+    "Binding",
+    "BoundCall",
     "DeviceTensor",
     "Launch",
     "NotEmulated",
-    "launching",
-    "refusing",
-    "transferring",
+    "emulated_call",
+    "refused_call",
+    "transfer_call",
     "written",
 ]

@@ -1,10 +1,11 @@
-"""What an emulated result rests on: `recorded`, `derived` or `approximate`, by operation and setting.
+"""What emulated results rest on: `recorded`, `derived` or `approximate`, by operation and setting.
 
 `recorded`: recordings of the operation in this setting are equalled bit for bit. `derived`: the
 kernel's steps are followed from sources, but no recording covers this setting, or one that does is
 not equalled. `approximate`: some step is not followed, whatever recordings say of their values.
-The recordings of each setting stand in `recordings/evidence.json`, which `python -m ttnn_emulator.fidelity
---write` makes by replaying all of them through the same `Journal` that watches a live run.
+The recordings of each setting stand in `recordings/evidence.json`, which
+`python -m ttnn_emulator.fidelity --write` makes by replaying all of them through the same `Journal`
+that watches a live run.
 """
 
 import dataclasses
@@ -12,14 +13,20 @@ import functools
 import inspect
 import json
 import pathlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
 
 from ttnn_emulator.arithmetic import paths
+from ttnn_emulator.call_settings import MOVING, PLACED_BY_INTEGERS, VALUES, setting_of
+from ttnn_emulator.dispatch import Binding, BoundCall, Launch
 from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops import FAMILY_OF
-from ttnn_emulator.settings import MOVING, PLACED_BY_INTEGERS, VALUES, setting
 
 FILE = pathlib.Path(__file__).parent / "recordings/evidence.json"
 STATUSES = ("recorded", "derived", "approximate")
+# operation -> setting -> {"equal": paths, "unequal": paths} of recordings
+Recordings = dict[str, dict[str, dict[str, list[str]]]]
+
 MOST_FORMS = 4096  # of calls that are told apart before all are forgotten
 
 
@@ -29,7 +36,7 @@ class Evidence:
 
     Attributes:
         operation: its full name, such as "ttnn.linear".
-        setting: `settings.setting` and the facts of the arithmetic, as text.
+        setting: `call_settings.setting_of` and the facts of the arithmetic, as text.
         status: of `STATUSES`.
         recordings: paths of the recordings that are equalled bit for bit.
         unequal: those that are not.
@@ -38,42 +45,49 @@ class Evidence:
     operation: str
     setting: str
     status: str
-    recordings: tuple = ()
-    unequal: tuple = ()
+    recordings: tuple[str, ...] = ()
+    unequal: tuple[str, ...] = ()
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.operation.removeprefix('ttnn.')} ({self.setting})"
 
 
 @functools.cache
-def recorded():
-    """operation -> setting -> {"equal": paths, "unequal": paths} of all recordings."""
+def recorded() -> Recordings:
+    """All recordings, as `fidelity.note` has written them."""
     return json.loads(FILE.read_text()) if FILE.is_file() else {}
 
 
-def evidence_of(kernel, launch, operands, named, facts=frozenset()):
+def evidence_of(
+    binding: Binding,
+    launch: Launch,
+    operands: tuple[Any, ...],
+    named: dict[str, Any],
+    facts: Collection[paths.Fact] = frozenset(),
+) -> Evidence:
     """What the result of one call rests on.
 
     Args:
-        kernel: the operation's kernel, whose signature names the arguments.
-        launch: its `dispatch.Launch`.
-        operands, named: its arguments as the kernel sees them.
-        facts: the `paths.Fact`s that the arithmetic told of it.
+        binding: the operation's binding, whose signature names the arguments.
+        launch: what it is told beside them.
+        operands, named: the arguments as the binding sees them.
+        facts: what the arithmetic told of the way to the result.
     """
-    bound = inspect.signature(kernel).bind(launch, *operands, **named)
+    bound = inspect.signature(binding).bind(launch, *operands, **named)
     told = sorted(fact.text for fact in facts)
-    text = "; ".join([setting(FAMILY_OF[launch.name], launch, bound), *told])
-    found = recorded().get(launch.name, {}).get(text, {})
-    equal, unequal = (tuple(found.get(key, ())) for key in ("equal", "unequal"))
-    status = status_of(any(fact.approximate for fact in facts), found)
+    text = "; ".join([setting_of(FAMILY_OF[launch.name], launch, bound), *told])
+    recordings = recorded().get(launch.name, {}).get(text, {})
+    equal, unequal = (tuple(recordings.get(key, ())) for key in ("equal", "unequal"))
+    status = status_of(any(fact.approximate for fact in facts), recordings)
     return Evidence(launch.name, text, status, equal, unequal)
 
 
-def status_of(approximate, found):
-    """One of `STATUSES`; `found` as `recorded` has it for one setting."""
+def status_of(approximate: bool, recordings: Mapping[str, Collection[str]]) -> str:
+    """One of `STATUSES`; `recordings` as `recorded` has them for one setting."""
     if approximate:
         return "approximate"
-    return "recorded" if found.get("equal") and not found.get("unequal") else "derived"
+    equalled = recordings.get("equal") and not recordings.get("unequal")
+    return "recorded" if equalled else "derived"
 
 
 class Journal:
@@ -84,35 +98,36 @@ class Journal:
         calls: how many were computed.
     """
 
-    def __init__(self):
-        self.last = None
+    def __init__(self) -> None:
+        self.last: Evidence | None = None
         self.calls = 0
-        self._of_form = {}
-        self._kept = []  # objects that a form knows by their address
-        self._found = {}
+        self._of_form: dict[object, Evidence] = {}
+        self._referenced: list[object] = []  # objects that a form knows by their address
+        self._evidence: dict[Evidence, Evidence] = {}
 
-    def note(self, call, facts):
-        """A call (`dispatch.Call`) was computed with the kernels' arithmetic."""
+    def note(self, call: BoundCall, facts: frozenset[paths.Fact]) -> None:
+        """A call was computed with the kernels' arithmetic."""
         self.calls += 1
         form = _form(call), facts
         if form not in self._of_form:
             if len(self._of_form) >= MOST_FORMS:
                 self._of_form.clear()
-                self._kept.clear()
-            evidence = evidence_of(call.kernel, call.launch, call.operands, call.named, facts)
-            self._kept += [call.kernel, *_objects((*call.operands, *call.named.values()))]
-            self._of_form[form] = self._found.setdefault(evidence, evidence)
+                self._referenced.clear()
+            evidence = evidence_of(call.binding, call.launch, call.operands, call.named, facts)
+            self._referenced.append(call.binding)
+            self._referenced += _objects((*call.operands, *call.named.values()))
+            self._of_form[form] = self._evidence.setdefault(evidence, evidence)
         self.last = self._of_form[form]
 
-    def found(self):
-        """A tuple of `Evidence`, sorted."""
-        return tuple(sorted(self._found))
+    def found(self) -> tuple[Evidence, ...]:
+        """That of all calls, each setting once, sorted."""
+        return tuple(sorted(self._evidence))
 
 
-def _form(call):
-    """What tells the settings of calls apart, and more: cheap to make, since every call makes it."""
+def _form(call: BoundCall) -> tuple[object, ...]:
+    """Tells calls of different settings apart, and some others: cheap, as every call makes it."""
     launch, name = call.launch, call.launch.name
-    values = [name, id(call.kernel)]
+    values: list[object] = [name, id(call.binding)]
     values += [(x.dtype, x.tiled, x.sharded) for x in launch.outputs]
     plain = FAMILY_OF[name] in MOVING | PLACED_BY_INTEGERS
     values += [_of(value, plain) for value in call.operands]
@@ -122,7 +137,7 @@ def _form(call):
     return tuple(values)
 
 
-def _of(value, plain):
+def _of(value: Any, plain: bool) -> object:
     """A value as a form has it: `plain` numbers by their type alone, objects by their address."""
     if isinstance(value, DeviceTensor):
         return value.dtype, value.tiled, value.sharded, len(value.shape)
@@ -135,8 +150,8 @@ def _of(value, plain):
     return id(value)
 
 
-def _objects(values):
-    """Those that a form has by their address: while they are kept, no other object has it."""
+def _objects(values: Iterable[Any]) -> Iterator[object]:
+    """Those that a form has by address: while they are referenced, no other object has it."""
     for value in values:
         if isinstance(value, (list, tuple)):
             yield from _objects(value)
@@ -144,11 +159,11 @@ def _objects(values):
             yield value
 
 
-def unrecorded():
+def unrecorded() -> list[str]:
     """Names of the emulated operations of which nothing was recorded, sorted."""
     return sorted(set(FAMILY_OF) - set(recorded()))
 
 
-def approximations():
+def approximations() -> list[str]:
     """What the arithmetic does not follow, in its own words."""
     return [fact.text for fact in paths.APPROXIMATIONS]

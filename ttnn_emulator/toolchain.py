@@ -1,16 +1,18 @@
-"""What TTNN insists on before it opens a device: a runtime root, a compiler and a cluster to look at.
+"""What TTNN insists on before it opens a device: a runtime root, a compiler, a cluster description.
 
 On a mocked cluster nothing that is compiled is ever executed, so a compiler that writes files the
-loader accepts is enough. Everything lives in a folder of its own; the ttnn package is only linked to.
+loader accepts is enough. Everything lives in a folder of its own, with links to the ttnn package.
 """
 
 import atexit
+import contextlib
 import functools
 import os
 import pathlib
 import shutil
 import struct
 import tempfile
+from collections.abc import Iterator
 
 import ttnn
 
@@ -43,7 +45,7 @@ esac
 """
 
 
-def kernel_elf(address=0x5000):
+def kernel_elf(address: int = 0x5000) -> bytes:
     """Bytes of a 32-bit RISC-V executable that TTNN's loader accepts: it returns at once.
 
     The loader (tt_elffile.cpp) wants one text segment, a symbol table and a relocation section.
@@ -60,16 +62,17 @@ def kernel_elf(address=0x5000):
         end += len(part)
     table = (end + 3) & ~3
 
-    def section(name, kind, flags, at, offset, size, link=0, info=0, align=1, entry=0):
-        name_at = section_names.index(b"\0" + name + b"\0") + 1
-        return struct.pack("<10I", name_at, kind, flags, at, offset, size, link, info, align, entry)
+    def section(name: bytes, *fields: int) -> bytes:
+        """Fields of an Elf32_Shdr after its name: type, flags, address, offset, size, link, info,
+        alignment, size of an entry."""
+        return struct.pack("<10I", section_names.index(b"\0" + name + b"\0") + 1, *fields)
 
     sections = bytes(40)
-    sections += section(b".text", 1, 6, address, offsets[0], len(text), align=4)
+    sections += section(b".text", 1, 6, address, offsets[0], len(text), 0, 0, 4, 0)
     sections += section(b".rela.text", 4, 0x40, 0, offsets[1], len(relocations), 3, 1, 4, 12)
     sections += section(b".symtab", 2, 0, 0, offsets[2], len(symbols), 4, 1, 4, 16)
-    sections += section(b".strtab", 3, 0, 0, offsets[3], len(symbol_names))
-    sections += section(b".shstrtab", 3, 0, 0, offsets[4], len(section_names))
+    sections += section(b".strtab", 3, 0, 0, offsets[3], len(symbol_names), 0, 0, 1, 0)
+    sections += section(b".shstrtab", 3, 0, 0, offsets[4], len(section_names), 0, 0, 1, 0)
 
     header = b"\x7fELF\x01\x01\x01" + bytes(9)
     header += struct.pack(
@@ -80,22 +83,41 @@ def kernel_elf(address=0x5000):
     return body + bytes(table - len(body)) + sections
 
 
-def wormhole_firmware(package):
+def wormhole_firmware(package: pathlib.Path) -> pathlib.Path:
     """The folder of shipped firmware that has an `erisc`: only Wormhole's set does."""
-    found = sorted((package / "tt_metal" / "pre-compiled").glob("*/erisc"))
-    if not found:
+    eriscs = sorted((package / "tt_metal" / "pre-compiled").glob("*/erisc"))
+    if not eriscs:
         raise RuntimeError(
             f"ttnn in {package} ships no Wormhole firmware under tt_metal/pre-compiled; "
             "the emulated n150 is made for ttnn 0.81.1 from PyPI."
         )
-    return found[0].parent
+    return eriscs[0].parent
+
+
+@contextlib.contextmanager
+def environment() -> Iterator[None]:
+    """Environment variables that point TTNN at the runtime root, put back at the end of the block.
+
+    Must begin before the process opens its first device.
+    """
+    values = runtime_root()
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @functools.cache
-def prepare():
-    """Make the runtime root for this process and point TTNN at it. Returns the folder.
+def runtime_root() -> dict[str, str]:
+    """Make the runtime root of this process; the environment variables that TTNN finds it by.
 
-    Must run before the process opens its first device. The folder goes away with the process.
+    The folder goes away with the process.
     """
     package = pathlib.Path(ttnn.__file__).parent
     root = pathlib.Path(tempfile.mkdtemp(prefix="emulated-n150-"))
@@ -112,15 +134,14 @@ def prepare():
     compiler.chmod(0o755)
     cluster = root / "n150.yaml"
     cluster.write_text(CLUSTER)
-    os.environ.update(
-        TT_METAL_RUNTIME_ROOT=str(root),
-        TT_METAL_CACHE=str(root / "cache"),
-        TT_METAL_MOCK_CLUSTER_DESC_PATH=str(cluster),
-    )
-    os.environ.setdefault("TT_METAL_LOGGER_LEVEL", "error")
-    return root
+    return {
+        "TT_METAL_RUNTIME_ROOT": str(root),
+        "TT_METAL_CACHE": str(root / "cache"),
+        "TT_METAL_MOCK_CLUSTER_DESC_PATH": str(cluster),
+        "TT_METAL_LOGGER_LEVEL": os.environ.get("TT_METAL_LOGGER_LEVEL", "error"),
+    }
 
 
-def _remove(root, owner):
+def _remove(root: pathlib.Path, owner: int) -> None:
     if os.getpid() == owner:  # a forked child must not take the folder from its parent
         shutil.rmtree(root, ignore_errors=True)

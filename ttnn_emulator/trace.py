@@ -1,37 +1,42 @@
 """Traces: the operations of a capture, computed again each time the trace is executed.
 
 TTNN's mock device ends in a segmentation fault at the first operation of a genuine capture. Here a
-capture is ended as soon as it has begun, so that TTNN gives a real id and marks later allocations as
-unsafe; what follows is recorded by the emulation. As on the device, a capture computes nothing: its
-results are undefined until the trace is executed.
+capture is ended as soon as it has begun, so that TTNN gives a real id and marks later allocations
+as unsafe; what follows is recorded by the emulation. As on the device, a capture computes nothing:
+its results are undefined until the trace is executed.
 
 What TTNN refuses during a capture is refused here in its words (they are in its libtt_metal.so):
 reads, writes, and programs that were not compiled before.
 """
 
 import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import ttnn
 
-from ttnn_emulator.dispatch import written
-from ttnn_emulator.memory import Contents, DeviceTensor, dtype_name, key_of
+from ttnn_emulator.dispatch import BoundCall, written
+from ttnn_emulator.memory import Contents, DeviceTensor, Key, Memory, Place, dtype_name, key_of
 from ttnn_emulator.ops.common.padding import undefined
 
 # They make their contents on the host: TTNN's graph shows Tensor::to_device and no program.
 WRITTEN_BY_HOST = frozenset({"ttnn.arange", "ttnn.full", "ttnn.ones", "ttnn.zeros"})
 
+# (buffer type, first address, address after the last) of a buffer in each bank
+Span = tuple[ttnn.BufferType, int, int]
+
 
 class Trace:
     """The calls of one capture and where they write; `number` is TTNN's id of the trace."""
 
-    def __init__(self, memory, device, number):
+    def __init__(self, memory: Memory, device: ttnn.MeshDevice, number: int) -> None:
         self.number = number
-        self._calls = []  # (dispatch.Call, keys of the buffers it returns)
+        self._calls: list[tuple[BoundCall, tuple[Key, ...]]] = []  # with keys of what it returns
         self._memory, self._device = memory, device
         self._programs = device.num_program_cache_entries()
-        self._spans = set()  # (buffer type, first address, address after the last) in each bank
+        self._spans: set[Span] = set()  # where it writes
 
-    def record(self, call, tensors):
+    def record(self, call: BoundCall, tensors: Sequence[ttnn.Tensor]) -> None:
         """Keep a call whose host side has run and returned these tensors.
 
         Raises:
@@ -41,7 +46,8 @@ class Trace:
             self._memory.refuse_in_capture(f"{call.launch.name}: writes are not supported")
         if self._device.num_program_cache_entries() > self._programs:
             self._memory.refuse_in_capture(
-                f"{call.launch.name} was not called with such operands before: cannot load new binaries"
+                f"{call.launch.name} was not called with such operands before: cannot load new "
+                "binaries"
             )
         for tensor in tensors:
             if tensor not in self._memory:
@@ -52,7 +58,7 @@ class Trace:
         self._spans |= {span for place, span in _spans(self._device) if place in places}
         self._calls.append((call, keys))
 
-    def execute(self):
+    def execute(self) -> None:
         """Compute all calls with what their operands hold now.
 
         Results whose buffers were freed during the capture are forgotten afterwards. Other buffers
@@ -61,9 +67,9 @@ class Trace:
         Raises:
             RuntimeError: an operand from before the capture has been freed.
         """
-        results = {}
+        results: dict[Key, Contents] = {}
 
-        def current(value):
+        def current(value: Any) -> Any:
             if isinstance(value, DeviceTensor):
                 contents = results.get(value.key) or self._memory.contents(value.key)
                 if contents is None:
@@ -79,22 +85,24 @@ class Trace:
         for call, keys in self._calls:
             operands = current(call.operands)
             named = {name: current(value) for name, value in call.named.items()}
-            values = call.computed(self._memory.reckoning.journal, operands, named)
-            found = written(values, call.launch, (operands, named))
-            results |= {key: made for key, made in zip(keys, found) if made is not None}
+            values = call.computed(self._memory.settings.journal, operands, named)
+            stored = written(values, call.launch, (operands, named))
+            pairs = zip(keys, stored, strict=True)
+            results |= {key: contents for key, contents in pairs if contents is not None}
         self._memory.sweep(self._device)
         self._overwrite({key for _, keys in self._calls for key in keys})
         for key, contents in results.items():
             if self._memory.contents(key) is not None:
                 self._memory.replace(key, contents)
 
-    def _overwrite(self, own):
+    def _overwrite(self, own: set[Key]) -> None:
         for place, (kind, first, end) in _spans(self._device):
             key = self._memory.key_at(place)
             if key is None or key in own:
                 continue
             if any(k == kind and first < e and f < end for k, f, e in self._spans):
                 old = self._memory.contents(key)
+                assert old is not None  # `key_at` has found it
                 dtype = str(old.padded.dtype).removeprefix("torch.")
                 marked = undefined(tuple(old.padded.shape), dtype).to(old.padded.dtype)
                 self._memory.replace(key, Contents(marked, marked.shape))
@@ -103,12 +111,15 @@ class Trace:
 class Traces:
     """What TTNN's functions for traces do on the emulated device: the methods of their names."""
 
-    def __init__(self, memory):
+    def __init__(self, memory: Memory) -> None:
         self._memory = memory
         self._genuine = {name: getattr(ttnn, name) for name in FUNCTIONS}
-        self._kept = {}  # id -> Trace
+        self._traces: dict[int, Trace] = {}
 
-    def begin_trace_capture(self, mesh_device, *, cq_id=None):
+    def begin_trace_capture(
+        self, mesh_device: ttnn.MeshDevice, *, cq_id: int | None = None
+    ) -> ttnn.MeshTraceId:
+        """Begin to record; TTNN's id of the trace."""
         if self._memory.recording is not None:
             raise RuntimeError("A trace is being captured already; end that capture first.")
         trace_id = self._genuine["begin_trace_capture"](mesh_device, cq_id=cq_id)
@@ -116,30 +127,47 @@ class Traces:
         self._memory.recording = Trace(self._memory, mesh_device, int(trace_id))
         return trace_id
 
-    def end_trace_capture(self, mesh_device, trace_id, *, cq_id=None):
+    def end_trace_capture(
+        self,
+        mesh_device: ttnn.MeshDevice,
+        trace_id: ttnn.MeshTraceId,
+        *,
+        cq_id: int | None = None,
+    ) -> None:
+        """End the capture that `begin_trace_capture` has begun."""
         trace = self._memory.recording
         if trace is None or int(trace_id) != trace.number:
             raise RuntimeError(f"Trace {int(trace_id)} is not being captured.")
-        self._kept[trace.number] = trace
+        self._traces[trace.number] = trace
         self._memory.recording = None
 
-    def execute_trace(self, mesh_device, trace_id, *, cq_id=None, blocking=True):
+    def execute_trace(
+        self,
+        mesh_device: ttnn.MeshDevice,
+        trace_id: ttnn.MeshTraceId,
+        *,
+        cq_id: int | None = None,
+        blocking: bool = True,
+    ) -> None:
+        """Compute the trace's calls, at once whatever `blocking` says."""
         if self._memory.recording is not None:
             raise RuntimeError("A trace cannot be executed while one is being captured.")
-        if int(trace_id) not in self._kept:
+        if int(trace_id) not in self._traces:
             raise RuntimeError(f"There is no trace {int(trace_id)}: not captured, or released.")
-        self._kept[int(trace_id)].execute()
+        self._traces[int(trace_id)].execute()
 
-    def release_trace(self, mesh_device, trace_id):
-        self._kept.pop(int(trace_id), None)
+    def release_trace(self, mesh_device: ttnn.MeshDevice, trace_id: ttnn.MeshTraceId) -> None:
+        """Forget the trace."""
+        self._traces.pop(int(trace_id), None)
         self._genuine["release_trace"](mesh_device, trace_id)
 
-    def is_trace_capture_active(self, mesh_device):
+    def is_trace_capture_active(self, mesh_device: ttnn.MeshDevice) -> bool:
+        """Whether a trace is being captured."""
         return self._memory.recording is not None
 
-    def clear(self):
+    def clear(self) -> None:
         """Forget all traces, as when the device closes."""
-        self._kept.clear()
+        self._traces.clear()
 
 
 FUNCTIONS = (
@@ -151,7 +179,7 @@ FUNCTIONS = (
 )
 
 
-def _spans(device):
+def _spans(device: ttnn.MeshDevice) -> Iterator[tuple[Place, Span]]:
     """(place, (buffer type, first address, address after the last)) of a device's live buffers."""
     for buffer in ttnn._ttnn.reports.get_buffers(device):
         end = buffer.address + buffer.max_size_per_bank

@@ -1,25 +1,32 @@
 """Ways between host and device. Each takes the memory and TTNN's genuine host call."""
 
+from collections.abc import Callable
+from typing import Any
+
+import torch
 import ttnn
 
 from ttnn_emulator.arithmetic import formats
-from ttnn_emulator.memory import Contents, dtype_name, on_device
+from ttnn_emulator.memory import Contents, Memory, dtype_name, on_device
 from ttnn_emulator.ops.common.padding import undefined
 
+# TTNN's genuine function; what it takes beside tensors is handed on as it comes.
+HostCall = Callable[..., Any]
 
-def to_host(memory, tensor):
+
+def to_host(memory: Memory, tensor: ttnn.Tensor) -> ttnn.Tensor:
     """A genuine host tensor with the emulated contents of a device tensor."""
     memory.refuse_in_capture("Reads are not supported")
-    held = memory.read(tensor)
+    read = memory.read(tensor)
     return ttnn.Tensor(
-        tensor=held.logical.contiguous(),
+        tensor=read.logical.contiguous(),
         data_type=tensor.dtype,
         layout=tensor.layout,
         tile=tensor.tile,
     )
 
 
-def to_device(memory, host_tensor, device_tensor):
+def to_device(memory: Memory, host_tensor: ttnn.Tensor, device_tensor: ttnn.Tensor) -> None:
     """Give a device tensor the contents of a host tensor, padding included."""
     memory.refuse_in_capture("Writes are not supported")
     if tuple(host_tensor.padded_shape) == tuple(device_tensor.padded_shape):
@@ -30,13 +37,20 @@ def to_device(memory, host_tensor, device_tensor):
         shares = host_tensor.layout == ttnn.ROW_MAJOR_LAYOUT
         contents = contents.to(storage, copy=shares)
         if host_tensor.layout == ttnn.TILE_LAYOUT:
-            contents = memory.reckoning.math.arranged(contents)
+            contents = memory.settings.math.arranged(contents)
         memory.keep(device_tensor, Contents(contents, contents.shape))
     else:
         memory.write(device_tensor, host_tensor.to_torch())
 
 
-def _from_torch(memory, host_call, tensor, *args, device=None, **kwargs):
+def _from_torch(
+    memory: Memory,
+    host_call: HostCall,
+    tensor: torch.Tensor,
+    *args: Any,
+    device: ttnn.MeshDevice | None = None,
+    **kwargs: Any,
+) -> ttnn.Tensor:
     result = host_call(tensor, *args, device=device, **kwargs)
     if device is not None and result is not None:
         # The memory configuration places the shards on the device; the host copy needs none.
@@ -45,7 +59,14 @@ def _from_torch(memory, host_call, tensor, *args, device=None, **kwargs):
     return result
 
 
-def _as_tensor(memory, host_call, tensor, *args, cache_file_name=None, **kwargs):
+def _as_tensor(
+    memory: Memory,
+    host_call: HostCall,
+    tensor: torch.Tensor,
+    *args: Any,
+    cache_file_name: str | None = None,
+    **kwargs: Any,
+) -> ttnn.Tensor:
     result = host_call(tensor, *args, cache_file_name=cache_file_name, **kwargs)
     if on_device(result) and result not in memory:  # it came straight from the cache file
         path = f"{cache_file_name}_dtype_{result.dtype.name}_layout_{result.layout.name}.tensorbin"
@@ -53,42 +74,64 @@ def _as_tensor(memory, host_call, tensor, *args, cache_file_name=None, **kwargs)
     return result
 
 
-def _load_tensor(memory, host_call, file_name, *, device=None):
+def _load_tensor(
+    memory: Memory, host_call: HostCall, file_name: str, *, device: ttnn.MeshDevice | None = None
+) -> ttnn.Tensor:
     result = host_call(file_name, device=device)
     if device is not None:
         to_device(memory, host_call(file_name, device=None), result)
     return result
 
 
-def _dump_tensor(memory, host_call, file_name, tensor, **kwargs):
+def _dump_tensor(
+    memory: Memory, host_call: HostCall, file_name: str, tensor: ttnn.Tensor, **kwargs: Any
+) -> None:
     return host_call(file_name, to_host(memory, tensor) if on_device(tensor) else tensor, **kwargs)
 
 
-def _to_device(memory, host_call, tensor, *args, **kwargs):
+def _to_device(
+    memory: Memory, host_call: HostCall, tensor: ttnn.Tensor, *args: Any, **kwargs: Any
+) -> ttnn.Tensor:
     result = host_call(tensor, *args, **kwargs)
     if not on_device(tensor):
         to_device(memory, tensor, result)
     return result
 
 
-def _from_device(memory, host_call, tensor, blocking=True, *, queue_id=None):
+def _from_device(
+    memory: Memory,
+    host_call: HostCall,
+    tensor: ttnn.Tensor,
+    blocking: bool = True,
+    *,
+    queue_id: int | None = None,
+) -> ttnn.Tensor:
     # No genuine read: it has nothing to give, and the mock device hangs at about the 8,190th.
     return to_host(memory, tensor) if on_device(tensor) else host_call(tensor)
 
 
-def _copy_host_to_device(memory, host_call, host_tensor, device_tensor, *args, **kwargs):
+def _copy_host_to_device(
+    memory: Memory,
+    host_call: HostCall,
+    host_tensor: ttnn.Tensor,
+    device_tensor: ttnn.Tensor,
+    *args: Any,
+    **kwargs: Any,
+) -> None:
     result = host_call(host_tensor, device_tensor, *args, **kwargs)
     to_device(memory, host_tensor, device_tensor)
     return result
 
 
-def _allocate_on_device(memory, host_call, *args, **kwargs):
+def _allocate_on_device(
+    memory: Memory, host_call: HostCall, *args: Any, **kwargs: Any
+) -> ttnn.Tensor:
     result = host_call(*args, **kwargs)
     memory.write(result, undefined(tuple(result.padded_shape), dtype_name(result.dtype)))
     return result
 
 
-TRANSFERS = {
+TRANSFERS: dict[str, Callable[..., Any]] = {
     "ttnn.from_torch": _from_torch,
     "ttnn.as_tensor": _as_tensor,
     "ttnn.load_tensor": _load_tensor,

@@ -18,5 +18,5 @@ def device(device):
 
     What the kernels make of it is the subject of test_replay.py.
     """
-    with ttnn_emulator.reckoning("rounded"):
+    with ttnn_emulator.arithmetic_settings("rounded"):
         yield device

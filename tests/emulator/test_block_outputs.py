@@ -22,7 +22,7 @@ BLOCK_FORMATS = [ttnn.bfloat8_b, ttnn.bfloat4_b]
 
 @pytest.fixture
 def device(device):
-    with ttnn_emulator.reckoning("kernel"):
+    with ttnn_emulator.arithmetic_settings("kernel"):
         yield device
 
 
@@ -473,4 +473,4 @@ def test_of_every_operation_that_moves_or_makes_values_it_is_known_who_encodes_t
     """All others compute, and end in a packer."""
     known = [f"ttnn.{name}" for names in ENCODERS.values() for name in names.split()]
     families = (creation, embedding, heads, kv_cache, movement, rotary)
-    assert sorted(known) == sorted(name for family in families for name in family.KERNELS)
+    assert sorted(known) == sorted(name for family in families for name in family.BINDINGS)

@@ -14,7 +14,7 @@ TWO_TILES = (1, 1, 32, 64)
 
 @pytest.fixture(autouse=True)
 def kernels(device):
-    with ttnn_emulator.reckoning(arithmetic="kernel"):
+    with ttnn_emulator.arithmetic_settings(arithmetic="kernel"):
         yield
 
 
@@ -147,7 +147,7 @@ def test_each_setting_is_listed_once(device):
 def test_other_arithmetic_claims_nothing(device):
     ttnn.square(put(device))
     before, calls = ttnn_emulator.last_evidence(), ttnn_emulator.computed_calls()
-    with ttnn_emulator.reckoning(arithmetic="rounded"):
+    with ttnn_emulator.arithmetic_settings(arithmetic="rounded"):
         ttnn.silu(put(device))
     assert (ttnn_emulator.last_evidence(), ttnn_emulator.computed_calls()) == (before, calls)
 

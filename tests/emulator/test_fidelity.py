@@ -11,7 +11,7 @@ import torch
 
 from ttnn_emulator.fidelity import __main__ as fidelity
 from ttnn_emulator.fidelity import recordings
-from ttnn_emulator.fidelity.figures import Figures, Limit, compare, ulps
+from ttnn_emulator.fidelity.figures import Limit, ReplayFigures, compare, ulps
 
 
 def record(folder, op, family, attributes, dtype="bfloat16", **tensors):
@@ -162,9 +162,9 @@ def test_undefined_elements_are_counted_and_not_compared(tmp_path):
 
 
 def test_figures_of_several_cases_are_sums_and_the_worst():
-    first = Figures(elements=10, equal=10, ulp=0.0, distance=None, correlation=None)
-    second = Figures(elements=30, equal=20, ulp=3.0, distance=0.2, correlation=0.9)
-    third = Figures(elements=60, equal=60, ulp=1.0, distance=0.1, correlation=0.8)
+    first = ReplayFigures(elements=10, equal=10, ulp=0.0, distance=None, correlation=None)
+    second = ReplayFigures(elements=30, equal=20, ulp=3.0, distance=0.2, correlation=0.9)
+    third = ReplayFigures(elements=60, equal=60, ulp=1.0, distance=0.1, correlation=0.8)
     total = first + second + third
     assert (total.share, total.ulp, total.distance, total.correlation) == (0.9, 3.0, 0.2, 0.8)
 

@@ -16,7 +16,7 @@ from ttnn_emulator.ops.common import padding
 
 @pytest.fixture
 def device(device):
-    with ttnn_emulator.reckoning("kernel"):
+    with ttnn_emulator.arithmetic_settings("kernel"):
         yield device
 
 
@@ -64,7 +64,7 @@ def test_both_arithmetics_have_the_same_functions():
 def test_an_unknown_arithmetic_is_refused(device):
     with (
         pytest.raises(ValueError, match=r"'exact'.*kernel, rounded"),
-        ttnn_emulator.reckoning("exact"),
+        ttnn_emulator.arithmetic_settings("exact"),
     ):
         pass
 
@@ -74,8 +74,8 @@ def test_another_arithmetic_than_the_installed_one_is_refused(device):
         ttnn_emulator.install("rounded")
 
 
-def test_a_reckoning_ends_with_its_block(device):
-    with ttnn_emulator.reckoning("rounded", cores=(8, 9)):
+def test_arithmetic_settings_end_with_their_block(device):
+    with ttnn_emulator.arithmetic_settings("rounded", cores=(8, 9)):
         assert ttnn_emulator.installed_arithmetic() == "rounded"
     assert ttnn_emulator.installed_arithmetic() == "kernel"
 
@@ -106,7 +106,7 @@ def test_blocks_of_k_follow_the_grid(x, device):
     w = on_tiles(device, torch.randn(1024, 1024) * 0.03)
     x = on_tiles(device, torch.randn(1, 1, 1024, 1024))
     here = ttnn.linear(x, w)
-    with ttnn_emulator.reckoning(cores=(7, 8)):
+    with ttnn_emulator.arithmetic_settings(cores=(7, 8)):
         elsewhere = ttnn.linear(x, w)
     assert not same(here, elsewhere)
 

@@ -1,16 +1,16 @@
-"""The table of kernels as a whole."""
+"""The table of bindings as a whole."""
 
 import collections
 
 import ttnn
 
-from ttnn_emulator.ops import FAMILIES, KERNELS
+from ttnn_emulator.ops import BINDINGS, FAMILIES
 from ttnn_emulator.transfer import TRANSFERS
 
 
 def test_an_operation_has_one_kernel():
     """Of two tables with the same name the later one would win in silence."""
-    counts = collections.Counter(name for family in FAMILIES for name in family.KERNELS)
+    counts = collections.Counter(name for bindings in FAMILIES.values() for name in bindings)
     counts.update(list(TRANSFERS))
     assert [name for name, count in counts.items() if count > 1] == []
 
@@ -21,4 +21,4 @@ def test_every_kernel_belongs_to_an_operation_that_ttnn_has():
         operation.python_fully_qualified_name
         for operation in ttnn.query_registered_operations(include_experimental=True)
     }
-    assert sorted((set(KERNELS) | set(TRANSFERS)) - known) == []
+    assert sorted((set(BINDINGS) | set(TRANSFERS)) - known) == []

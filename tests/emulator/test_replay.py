@@ -11,7 +11,7 @@ import ttnn_emulator
 from ttnn_emulator.evidence import recorded
 from ttnn_emulator.fidelity import note, recordings
 from ttnn_emulator.fidelity.__main__ import EXACT, measure, row_of
-from ttnn_emulator.fidelity.recorded_call import Call, NotReplayable
+from ttnn_emulator.fidelity.recorded_call import NotReplayable, RecordedCall
 from ttnn_emulator.fidelity.references import defined, exact
 from ttnn_emulator.fidelity.replay import RECORDED_CORES, replay
 
@@ -48,7 +48,7 @@ def path(case):
 @functools.cache
 def replayed(device, case):
     """The case's figures and evidence."""
-    with ttnn_emulator.reckoning(arithmetic="kernel", cores=RECORDED_CORES):
+    with ttnn_emulator.arithmetic_settings(arithmetic="kernel", cores=RECORDED_CORES):
         [(_, figures, evidence)], refusals = measure([case], device)
     assert not refusals
     return figures, evidence
@@ -61,7 +61,7 @@ def test_replay_gives_the_recorded_bits(device, case):
         assert figures.meets(EXACT), f"{figures} is not within {EXACT}"
         return
     assert not figures.meets(EXACT), f"{case} is equal now: take it out of NOT_EQUAL"
-    limit = row_of(case)[3]
+    limit = row_of(case).limit
     if limit != EXACT:
         assert figures.meets(limit), f"{figures} is not within {limit}"
 
@@ -103,7 +103,7 @@ def test_cases_that_are_not_equal_are_recorded():
 
 @pytest.mark.parametrize("case", [c for c in recordings.all_cases() if moves(c)], ids=path)
 def test_rounded_arithmetic_moves_the_same_values(device, case):
-    with ttnn_emulator.reckoning(arithmetic="rounded"):
+    with ttnn_emulator.arithmetic_settings(arithmetic="rounded"):
         made = replay(case, device)
     for name, ours in made.items():
         padded = case.tensors[name].get("stored") == "padded"
@@ -124,7 +124,7 @@ def rounds_once(case):
 
 @pytest.mark.parametrize("case", [c for c in recordings.all_cases() if rounds_once(c)], ids=path)
 def test_rounded_arithmetic_is_nearer_to_exact_than_the_kernels(device, case):
-    with ttnn_emulator.reckoning(arithmetic="rounded"):
+    with ttnn_emulator.arithmetic_settings(arithmetic="rounded"):
         made = replay(case, device)
     for name, values in made.items():
         logical = tuple(slice(0, size) for size in case.tensors[name]["shape"])
@@ -138,9 +138,9 @@ def test_rounded_arithmetic_is_nearer_to_exact_than_the_kernels(device, case):
 
 def test_arguments_are_in_the_attributes_or_in_the_name():
     case = recordings.case("exp_fast_37x80")
-    assert Call(case, None).argument("fast_and_approximate_mode") is True
+    assert RecordedCall(case, None).argument("fast_and_approximate_mode") is True
     named = dataclasses.replace(case, name="exp_fast_q32k64_ea0_HiFi4_fp321_ap0")
-    call = Call(named, None)
+    call = RecordedCall(named, None)
     assert call.arguments("q_chunk_size", "k_chunk_size", "exp_approx_mode") == {
         "q_chunk_size": 32,
         "k_chunk_size": 64,
@@ -152,7 +152,7 @@ def test_arguments_are_in_the_attributes_or_in_the_name():
         "fast_and_approximate_mode": False,
         "program_config": "C(q_chunk_size=128, z=A.B)",
     }
-    call = Call(dataclasses.replace(named, attributes=attributes), None)
+    call = RecordedCall(dataclasses.replace(named, attributes=attributes), None)
     assert call.argument("fast_and_approximate_mode") is False
     assert (call.argument("q_chunk_size"), call.argument("z")) == (128, "B")
     call.finish()
@@ -161,7 +161,9 @@ def test_arguments_are_in_the_attributes_or_in_the_name():
 @pytest.mark.parametrize("config", ["default", "None", None])
 def test_without_a_configuration_ttnn_chooses_its_own(config):
     case = recordings.case("linear_128x512x96_wbf16_default")
-    assert Call(dataclasses.replace(case, attributes={"config": config}), None).compute() == {}
+    assert (
+        RecordedCall(dataclasses.replace(case, attributes={"config": config}), None).compute() == {}
+    )
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def kernels(names, change):
     def injected():
         with contextlib.ExitStack() as stack:
             for name in [names] if isinstance(names, str) else names:
-                stack.enter_context(ttnn_emulator.kernel_replaced(name, change))
+                stack.enter_context(ttnn_emulator.binding_replaced(name, change))
             yield
 
     return injected

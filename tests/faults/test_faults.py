@@ -20,7 +20,7 @@ from .tiers import LAYER_CHECKS, MODEL_CHECKS, caught_by, checks, fails, op_chec
 def test_the_lowest_tier_that_can_see_it_catches(fault, request, device, record_property):
     # Kernel arithmetic is slow: what only it shows is not looked for above the expected tier.
     tiers = TIERS if fault.arithmetic == "rounded" else TIERS[: TIERS.index(fault.tier) + 1]
-    with ttnn_emulator.reckoning(fault.arithmetic):
+    with ttnn_emulator.arithmetic_settings(fault.arithmetic):
         with fault.inject():
             caught = {tier: caught_by(checks(tier, fault), request) for tier in tiers}
         false_alarm = caught["ops"] and fails(caught["ops"][1], request)
@@ -46,15 +46,16 @@ def test_the_lowest_tier_that_can_see_it_catches(fault, request, device, record_
     ],
 )
 def test_without_a_fault_the_checks_pass(arithmetic, run, request, device):
-    with ttnn_emulator.reckoning(arithmetic):
+    with ttnn_emulator.arithmetic_settings(arithmetic):
         run(request)
 
 
 def wiring():
-    """Whatever a fault may replace: the functions of TTNN's operations and of the model."""
+    """Whatever a fault may replace: bindings and functions of TTNN's operations, the model's."""
     operations = ttnn.query_registered_operations(include_experimental=True)
     owners = [owner for module in MODULES for owner in (module, *classes(module))]
     return (
+        ttnn_emulator.bindings_in_use(),
         [(operation.python_fully_qualified_name, operation.function) for operation in operations],
         [(owner.__name__, dict(vars(owner))) for owner in owners],
     )

@@ -61,4 +61,4 @@ def test_a_changed_call_is_the_models_alone(device):
 
 def test_an_operation_without_a_kernel_cannot_be_replaced(device):
     with pytest.raises(ValueError, match=r"ttnn\.no_such_operation"):
-        ttnn_emulator.kernel_replaced("ttnn.no_such_operation", twice).__enter__()
+        ttnn_emulator.binding_replaced("ttnn.no_such_operation", twice).__enter__()

@@ -1,6 +1,7 @@
 """Weights on their way to the device: what is kept of them, on disk and in memory."""
 
 import multiprocessing
+import os
 import pathlib
 import re
 
@@ -64,7 +65,7 @@ def own_memory():
 
 def _own_memory_after_each_layer(results):
     """Sends `own_memory()` after the two projections of each of three of Phi-3-mini's layers."""
-    toolchain.prepare()
+    os.environ.update(toolchain.runtime_root())
     device = ttnn.open_device(device_id=0)
     weights, memory = DeviceWeights({}, device), []
     for _ in range(3):

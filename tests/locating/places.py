@@ -100,7 +100,7 @@ def located(fault, hf_model, device, ids, healthy):
     """
     # what only a compute configuration costs is no drift unless the most accurate one is asked for
     accurate = fault.arithmetic == "kernel" and fault.tier == "layers"
-    with ttnn_emulator.reckoning(fault.arithmetic), fault.inject():
+    with ttnn_emulator.arithmetic_settings(fault.arithmetic), fault.inject():
         model = build_model(hf_model, device, MAX_SEQ_LEN)
         found = drift.locate(model, hf_model, ids, DECODED, accurate)
         changed = None if found else logits(model, ids)

@@ -21,7 +21,7 @@ def ids(prompt_ids):
 def healthy(hf_model, device, ids):
     @functools.cache
     def of(arithmetic):
-        with ttnn_emulator.reckoning(arithmetic):
+        with ttnn_emulator.arithmetic_settings(arithmetic):
             return logits(build_model(hf_model, device, MAX_SEQ_LEN), ids)
 
     return of

@@ -6,7 +6,7 @@ import pytest
 import torch
 import ttnn
 
-import ttnn_emulator.device
+import ttnn_emulator
 from ttnn_verify.pytest_plugins.device import BACKEND
 
 
@@ -22,7 +22,7 @@ def deselect_elsewhere(
 
 def contents(tensor: ttnn.Tensor) -> torch.Tensor:
     """What the emulation holds in a tensor's buffer, padding included: writing to it is poking."""
-    return ttnn_emulator.device._installation.memory.read(tensor).data
+    return ttnn_emulator.contents(tensor)
 
 
 def fill_padding(padding: float, tensor: ttnn.Tensor) -> ttnn.Tensor:

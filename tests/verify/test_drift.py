@@ -35,7 +35,7 @@ def main(device, request, monkeypatch, capsys):
 
     def run(*args):
         if request.config.stash[BACKEND] == "emulated":
-            with ttnn_emulator.reckoning("rounded"):
+            with ttnn_emulator.arithmetic_settings("rounded"):
                 status = command.main([str(MODEL_PY), "--model", str(CHECKPOINT), *map(str, args)])
         else:
             status = command.main([str(MODEL_PY), "--model", str(CHECKPOINT), *map(str, args)])
@@ -71,7 +71,7 @@ def test_the_healthy_model_has_no_drift(main, tmp_path):
 
 
 def test_a_rope_fault_is_named(main):
-    with ttnn_emulator.kernel_replaced(ROTATES, turned_back):
+    with ttnn_emulator.binding_replaced(ROTATES, turned_back):
         status, out = main("--first")
     assert status == 1
     assert f"layer 0, attention, {ROTATES} (q): PCC" in out, out
@@ -80,7 +80,10 @@ def test_a_rope_fault_is_named(main):
 def test_halving_finds_it_in_few_evaluations(hf_model, device, ids):
     steps = hf_values.steps(hf_model)
     sequences = walk.sequences(hf_model, steps, ids, 2)
-    with ttnn_emulator.reckoning("rounded"), ttnn_emulator.kernel_replaced(ROTATES, turned_back):
+    with (
+        ttnn_emulator.arithmetic_settings("rounded"),
+        ttnn_emulator.binding_replaced(ROTATES, turned_back),
+    ):
         model = build_model(hf_model, device, 96)
         found = search.search(model, sequences, steps)
     assert (found.step.layer, found.step.short) == (0, "q"), found.line
@@ -90,7 +93,10 @@ def test_halving_finds_it_in_few_evaluations(hf_model, device, ids):
 def test_a_faulty_family_has_the_share_of_the_error(hf_model, device, ids):
     steps = hf_values.steps(hf_model)
     sequences = walk.sequences(hf_model, steps, ids, 1)
-    with ttnn_emulator.reckoning("rounded"), ttnn_emulator.kernel_replaced(ROTATES, turned_back):
+    with (
+        ttnn_emulator.arithmetic_settings("rounded"),
+        ttnn_emulator.binding_replaced(ROTATES, turned_back),
+    ):
         shares = attribution.run(build_model(hf_model, device, 96), sequences)
     names = [one.family for one in shares]
     assert names == ["none", *table.FAMILIES, "all of them"]

@@ -1,9 +1,10 @@
 """How near the emulation is to recorded kernels: `python -m ttnn_emulator.fidelity`.
 
-Every recorded call is made again. Beside the share of equal bits the table has the largest distance
-in units in the last place of the output's format; the distance to the kernels relative to the
-kernels' own error, |ours - theirs| / |theirs - exact|; and the correlation of our error with theirs,
-all of the worst case of a row. Elements that a kernel leaves undefined are counted and not compared.
+Every recorded call is made again. Beside the share of equal bits the table has the largest
+distance in units in the last place of the output's format; the distance to the kernels relative to
+the kernels' own error, |ours - theirs| / |theirs - exact|; and the correlation of our error with
+theirs, all of the worst case of a row. Elements that a kernel leaves undefined are counted and not
+compared.
 """
 
 import argparse
@@ -12,65 +13,85 @@ import importlib.metadata
 import math
 import pathlib
 import sys
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import ttnn
 
 import ttnn_emulator
 from ttnn_emulator.arithmetic.exact import elementwise
 from ttnn_emulator.fidelity import note, recordings
-from ttnn_emulator.fidelity.figures import Figures, Limit, compare
+from ttnn_emulator.fidelity.figures import Limit, ReplayFigures, compare
 from ttnn_emulator.fidelity.recorded_call import NotReplayable
 from ttnn_emulator.fidelity.replay import RECORDED_CORES, replay
 
 EXACT = Limit(1.0)
-NOT_FOLLOWED = Limit(
-    0.5, ulp=2
-)  # float32 rounded once, where the kernels have a series of their own
+# float32 rounded once, where the kernels have a series of their own
+NOT_FOLLOWED = Limit(0.5, ulp=2)
 
 # Functions of one value that are computed in float32 until their instructions are followed.
 IN_FLOAT32 = tuple(sorted(elementwise.NOT_FOLLOWED))
 
-# title, family of recordings, last word of the ops ("" is every other op of the family), limit
+
+class TableRow(NamedTuple):
+    """A line of the table: recordings of a `family` whose op ends in one of `words`, "" for any."""
+
+    title: str
+    family: str
+    words: tuple[str, ...]
+    limit: Limit
+
+
+# A recording is in the first row that has its family and its op's last word.
 ROWS = (
-    ("data movement", "data_movement", ("",), EXACT),
-    ("embedding", "embedding", ("",), EXACT),
-    ("heads", "heads", ("",), EXACT),
-    ("caches", "cache", ("",), EXACT),
-    ("block formats, typecast", "quant", ("",), EXACT),
-    ("linear, matmul", "matmul", ("",), EXACT),
-    ("pow", "binary", ("pow",), NOT_FOLLOWED),
-    ("add, subtract, multiply, divide", "binary", ("",), EXACT),
-    ("sum, mean, max, argmax", "reduce", ("",), EXACT),
-    ("rotary", "rotary", ("",), EXACT),
-    ("functions in float32", "unary", IN_FLOAT32, NOT_FOLLOWED),
-    ("other functions", "unary", ("",), EXACT),
-    ("rms_norm, layer_norm", "norm", ("",), EXACT),
-    ("softmax", "softmax", ("",), EXACT),
-    ("swiglu", "swiglu", ("",), EXACT),
-    ("attention, prefill", "sdpa", ("",), EXACT),
-    ("attention, decode", "sdpa_decode", ("",), EXACT),
+    TableRow("data movement", "data_movement", ("",), EXACT),
+    TableRow("embedding", "embedding", ("",), EXACT),
+    TableRow("heads", "heads", ("",), EXACT),
+    TableRow("caches", "cache", ("",), EXACT),
+    TableRow("block formats, typecast", "quant", ("",), EXACT),
+    TableRow("linear, matmul", "matmul", ("",), EXACT),
+    TableRow("pow", "binary", ("pow",), NOT_FOLLOWED),
+    TableRow("add, subtract, multiply, divide", "binary", ("",), EXACT),
+    TableRow("sum, mean, max, argmax", "reduce", ("",), EXACT),
+    TableRow("rotary", "rotary", ("",), EXACT),
+    TableRow("functions in float32", "unary", IN_FLOAT32, NOT_FOLLOWED),
+    TableRow("other functions", "unary", ("",), EXACT),
+    TableRow("rms_norm, layer_norm", "norm", ("",), EXACT),
+    TableRow("softmax", "softmax", ("",), EXACT),
+    TableRow("swiglu", "swiglu", ("",), EXACT),
+    TableRow("attention, prefill", "sdpa", ("",), EXACT),
+    TableRow("attention, decode", "sdpa_decode", ("",), EXACT),
 )
 
 
 # --- the table -----------------------------------------------------------------------------------
 
-HEADINGS = ("family", "cases", "elements", "equal %", "padding %", "undefined", "ULP", "distance")
-HEADINGS += ("correlation", "limit", "")
+HEADINGS = (
+    *("family", "cases", "elements", "equal %", "padding %", "undefined", "ULP", "distance"),
+    *("correlation", "limit", ""),
+)
 
 
-def row_of(case):
+def row_of(case: recordings.Case) -> TableRow:
     """The line of `ROWS` that a case belongs to."""
     word = case.op.split(".")[-1]
     for row in ROWS:
-        if row[1] == case.family and (word in row[2] or "" in row[2]):
+        if row.family == case.family and (word in row.words or "" in row.words):
             return row
     raise ValueError(f"{case}: the table has no row for recordings of the family {case.family!r}.")
 
 
-def measure(cases, device):
-    """Replay every case: list of (case, figures, the call's Evidence), and a sentence for each refused.
+def measure(
+    cases: Iterable[recordings.Case], device: ttnn.MeshDevice
+) -> tuple[list[note.Measured], list[str]]:
+    """Replay every case.
 
-    The evidence is None where TTNN did it all on the host, or another arithmetic computed.
+    Returns:
+        (case, figures, evidence) of each, the evidence None where TTNN did it all on the host or
+        another arithmetic computed; and a sentence for each case that was refused.
     """
-    results, refusals = [], []
+    results: list[note.Measured] = []
+    refusals = []
     for case in cases:
         before = ttnn_emulator.computed_calls()
         try:
@@ -82,7 +103,7 @@ def measure(cases, device):
             RuntimeError,
             TypeError,
         ) as error:
-            results.append((case, Figures(refused=1), None))
+            results.append((case, ReplayFigures(refused=1), None))
             text = str(error).partition("backtrace:")[0]  # TTNN's own
             sentence = " ".join(text.split()) or type(error).__name__
             refusals.append(sentence if case.name in sentence else f"{case}: {sentence}")
@@ -92,20 +113,21 @@ def measure(cases, device):
     return results, refusals
 
 
-def table(results, each_case=False):
+def table(results: Sequence[note.Measured], each_case: bool = False) -> tuple[list[str], bool]:
     """Lines of text, and whether every limit is kept, from the list that `measure` returns."""
-    lines, kept = [HEADINGS], True
+    lines: list[tuple[str, ...]] = [HEADINGS]
+    kept = True
     for row in ROWS:
-        title, _, _, limit = row
-        mine = [(case, figures) for case, figures, _ in results if row_of(case) == row]
-        if not mine:
+        of_row = [(case, figures) for case, figures, _ in results if row_of(case) == row]
+        if not of_row:
             continue
-        total = sum((figures for _, figures in mine), Figures())
-        met = total.meets(limit)
+        total = sum((figures for _, figures in of_row), ReplayFigures())
+        met = total.meets(row.limit)
         kept &= met
-        lines.append((*_cells(title, len(mine), total), str(limit), "met" if met else "not met"))
+        cells = _cells(row.title, str(len(of_row)), total)
+        lines.append((*cells, str(row.limit), "met" if met else "not met"))
         if each_case:
-            lines += [(*_cells(f"  {case}", "", figures), "", "") for case, figures in mine]
+            lines += [(*_cells(f"  {case}", "", figures), "", "") for case, figures in of_row]
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEADINGS))]
     left = (0, len(HEADINGS) - 2, len(HEADINGS) - 1)
     return [
@@ -117,12 +139,12 @@ def table(results, each_case=False):
     ], kept
 
 
-def _cells(title, count, figures):
+def _cells(title: str, count: str, figures: ReplayFigures) -> tuple[str, ...]:
     if not figures.elements:
-        return title, str(count), *("-",) * 7
+        return title, count, *("-",) * 7
     return (
         title,
-        str(count),
+        count,
         str(figures.elements),
         _percent(figures.share),
         _percent(figures.padding_share) if figures.padding else "-",
@@ -133,14 +155,14 @@ def _cells(title, count, figures):
     )
 
 
-def _percent(share):
+def _percent(share: float) -> str:
     return f"{math.floor(share * 1e5) / 1e3:.3f}"  # never 100 unless all are equal
 
 
-def _parser():
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m ttnn_emulator.fidelity",
-        description="Make recorded calls of TTNN's kernels again and tell how near the results are.",
+        description="Make recorded calls of TTNN's kernels again; tell how near the results are.",
         epilog="Exit status: 0 if every limit is kept, 1 if not, 2 for bad input.",
     )
     add = parser.add_argument
@@ -160,13 +182,15 @@ def _parser():
     return parser
 
 
-def _folders(options):
+def _folders(options: argparse.Namespace) -> list[pathlib.Path]:
     if options.recordings:
         return [options.recordings]
     return [recordings.FOLDER / name for name in recordings.SETS if options.set in (None, name)]
 
 
-def _wanted(folders, families):
+def _selected(
+    folders: Sequence[pathlib.Path], families: Sequence[str] | None
+) -> list[list[recordings.Case]]:
     """Lists of the cases to replay, one for each folder that has some; raises ValueError."""
     for folder in folders:
         if not (folder / "index.json").is_file():
@@ -177,11 +201,13 @@ def _wanted(folders, families):
         raise ValueError(f"no recordings of {', '.join(unknown)}; there are {', '.join(known)}.")
     for case in (case for cases in sets for case in cases):
         row_of(case)
-    wanted = [[case for case in cases if not families or case.family in families] for cases in sets]
-    return [cases for cases in wanted if cases]
+    selected = [
+        [case for case in cases if not families or case.family in families] for cases in sets
+    ]
+    return [cases for cases in selected if cases]
 
 
-def _heading(cases, arithmetic):
+def _heading(cases: Sequence[recordings.Case], arithmetic: str) -> str:
     (folder,) = {case.folder.name for case in cases}
     return (
         f"{folder}: {len(cases)} recorded calls, arithmetic {arithmetic}, "
@@ -190,17 +216,20 @@ def _heading(cases, arithmetic):
     )
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
     parser = _parser()
     options = parser.parse_args(argv)
     if options.write and (options.family or options.arithmetic != "kernel"):
         parser.exit(2, "error: --write is of all recordings and of the kernel arithmetic.\n")
     try:
-        wanted = _wanted(_folders(options), options.family)
+        selected = _selected(_folders(options), options.family)
     except ValueError as error:
         parser.exit(2, f"error: {error}\n")
-    tables, measured, all_kept = [], [], True
-    for cases in wanted:
+    tables: list[list[str]] = []
+    measured: list[note.Measured] = []
+    all_kept = True
+    for cases in selected:
         with ttnn_emulator.open_device(
             arithmetic=options.arithmetic, cores=RECORDED_CORES
         ) as device:

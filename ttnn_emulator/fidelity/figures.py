@@ -1,11 +1,13 @@
-"""How a replayed call compares with its recording: shares of equal bits, distances, a limit of each."""
+"""How a replayed call compares with its recording: equal bits, distances, and their limits."""
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 import torch
 
 from ttnn_emulator.arithmetic import formats
+from ttnn_emulator.fidelity.recordings import Case
 from ttnn_emulator.fidelity.references import defined, exact
 
 
@@ -18,7 +20,7 @@ class Limit:
     distance: float | None = None
     correlation: float | None = None
 
-    def __str__(self):
+    def __str__(self) -> str:
         parts = [f"{100 * self.share:g} %"]
         parts += [] if self.ulp is None else [f"{self.ulp:g} ULP"]
         parts += [] if self.distance is None else [f"distance {self.distance:g}"]
@@ -27,7 +29,7 @@ class Limit:
 
 
 @dataclasses.dataclass(frozen=True)
-class Figures:
+class ReplayFigures:
     """Comparison of replayed outputs with recorded ones; `+` joins those of several.
 
     Attributes:
@@ -50,27 +52,33 @@ class Figures:
     correlation: float | None = None
     refused: int = 0
 
-    def __add__(self, other):
-        def both(name):
+    def __add__(self, other: "ReplayFigures") -> "ReplayFigures":
+        def both(name: str) -> list[float]:
             return [v for v in (getattr(self, name), getattr(other, name)) if v is not None]
 
-        counts = ("elements", "equal", "padding", "padding_equal", "undefined", "refused")
-        return Figures(
-            **{name: sum(both(name)) for name in counts},
+        return ReplayFigures(
+            elements=self.elements + other.elements,
+            equal=self.equal + other.equal,
+            padding=self.padding + other.padding,
+            padding_equal=self.padding_equal + other.padding_equal,
+            undefined=self.undefined + other.undefined,
+            refused=self.refused + other.refused,
             ulp=max(both("ulp")),
             distance=max(both("distance"), default=None),
             correlation=min(both("correlation"), default=None),
         )
 
     @property
-    def share(self):
+    def share(self) -> float:
+        """Of the elements, those that are equal."""
         return self.equal / self.elements if self.elements else 1.0
 
     @property
-    def padding_share(self):
+    def padding_share(self) -> float:
+        """Of the padding, what is equal."""
         return self.padding_equal / self.padding if self.padding else 1.0
 
-    def meets(self, limit):
+    def meets(self, limit: Limit) -> bool:
         """Whether every figure keeps its limit; padding has that of the other elements."""
         return (
             not self.refused
@@ -85,12 +93,13 @@ class Figures:
         )
 
 
-def compare(case, made):
-    """Figures of one case's replayed outputs: dict output name -> tensor of the recorded shape."""
-    return sum((_compared(case, name, values) for name, values in made.items()), Figures())
+def compare(case: Case, outputs: Mapping[str, torch.Tensor]) -> ReplayFigures:
+    """Figures of one case's replayed outputs, by name, of the recorded shapes."""
+    each = (_compared(case, name, values) for name, values in outputs.items())
+    return sum(each, ReplayFigures())
 
 
-def _compared(case, name, ours):
+def _compared(case: Case, name: str, ours: torch.Tensor) -> ReplayFigures:
     entry = case.tensors[name]
     theirs = case.tensor(name, padded=entry.get("stored") == "padded")
     counts = defined(case, name)
@@ -101,10 +110,13 @@ def _compared(case, name, ours):
     distance, correlation = None, None
     reference = exact(case, name)
     if reference is not None:
-        errors = (x[logical].double() - reference for x in (ours, theirs))
-        distance, correlation = _errors(*errors, counts[logical])
+        distance, correlation = _errors(
+            ours[logical].double() - reference,
+            theirs[logical].double() - reference,
+            counts[logical],
+        )
     apart = ulps(ours, theirs, entry["dtype"])[counts & inside]
-    return Figures(
+    return ReplayFigures(
         elements=int((counts & inside).sum()),
         equal=int((same & counts & inside).sum()),
         padding=int((counts & ~inside).sum()),
@@ -116,7 +128,9 @@ def _compared(case, name, ours):
     )
 
 
-def _errors(ours, theirs, counts):
+def _errors(
+    ours: torch.Tensor, theirs: torch.Tensor, counts: torch.Tensor
+) -> tuple[float | None, float | None]:
     """Distance and correlation of two errors, where both are finite."""
     counts = counts & ours.isfinite() & theirs.isfinite()
     ours, theirs = ours[counts], theirs[counts]
@@ -130,11 +144,11 @@ def _errors(ours, theirs, counts):
     return apart / size, (ours @ theirs).item() / lengths if lengths else 0.0
 
 
-def _pattern(values):
+def _pattern(values: torch.Tensor) -> torch.Tensor:
     return values.contiguous().view(torch.int32).long()
 
 
-def ulps(ours, theirs, dtype):
+def ulps(ours: torch.Tensor, theirs: torch.Tensor, dtype: str) -> torch.Tensor:
     """[...] float64: distances in units in the last place of a device dtype.
 
     Floats are numbered in their order, so that neighbours are one apart and the two zeros none; in
@@ -152,6 +166,6 @@ def ulps(ours, theirs, dtype):
     return (ours - theirs).abs().double() / (1 if dtype == "float32" else 1 << 16)
 
 
-def _numbered(values):
+def _numbered(values: torch.Tensor) -> torch.Tensor:
     pattern = _pattern(values)
     return torch.where(pattern < 0, -(pattern & 0x7FFFFFFF), pattern)

@@ -1,14 +1,15 @@
 """Recorded results of TTNN's own kernels: inputs and outputs of one op call per case.
 
 A case names an op, its attributes and its tensors; the README.md of each set in
-`ttnn_emulator/recordings` says what was run and how values are stored.  Everything is returned as torch tensors holding the exact
-recorded values.
+`ttnn_emulator/recordings` says what was run and how values are stored. Everything is returned as
+torch tensors that hold the exact recorded values.
 """
 
 import functools
 import json
 import pathlib
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,41 +19,50 @@ SETS = ("first", "second")
 
 
 @functools.cache
-def _archive(path):
+def _archive(path: pathlib.Path) -> dict[str, np.ndarray]:
     with np.load(path) as archive:
         return dict(archive)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One recorded call: `op` with `attributes`; `tensors` maps a name to its stored description."""
+    """One recorded call.
+
+    Attributes:
+        name: no other case of its set has it.
+        family: the file that holds the values, such as "matmul".
+        op: the operation's full name.
+        attributes: its arguments but tensors, and remarks on the run, as the set's index has them.
+        tensors: name -> description: role, shape, dtype and how it is stored.
+        folder: that of the set.
+    """
 
     name: str
     family: str
     op: str
-    attributes: dict = field(hash=False)
-    tensors: dict = field(hash=False)
+    attributes: dict[str, Any] = field(hash=False)  # of whatever JSON holds
+    tensors: dict[str, dict[str, Any]] = field(hash=False)
     folder: pathlib.Path
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.name
 
     @property
-    def path(self):
+    def path(self) -> str:
         """The case's name with that of its set before it, which no other case has."""
         return f"{self.folder.name}/{self.name}"
 
-    def tensor(self, name, padded=False):
+    def tensor(self, name: str, padded: bool = False) -> torch.Tensor:
         """The values of tensor `name`, logical shape, or as it lay on the device if `padded`.
 
         float32 for float formats (bf16, bfp8_b and bfp4_b values are exact in it), int32 for
-        integers.  Raises ValueError if `padded` is asked for and only logical values were stored.
+        integers. Raises ValueError if `padded` is asked for and only logical values were stored.
         """
         entry = self.tensors[name]
-        values = _archive(self.folder / f"{self.family}.npz")[entry["key"]]
+        stored = _archive(self.folder / f"{self.family}.npz")[entry["key"]]
         if entry["encoding"] == "bf16_bits":
-            values = (values.astype(np.uint32) << 16).view(np.float32)
-        values = torch.from_numpy(np.array(values))
+            stored = (stored.astype(np.uint32) << 16).view(np.float32)
+        values = torch.from_numpy(np.array(stored))
         if padded:
             whole = list(values.shape) == list(entry["padded_shape"])
             if entry.get("stored") != "padded" and not whole:
@@ -60,18 +70,18 @@ class Case:
             return values
         return values[tuple(slice(0, size) for size in entry["shape"])].contiguous()
 
-    def output(self, name="out0"):
+    def output(self, name: str = "out0") -> torch.Tensor:
         """The recorded output at its logical shape."""
         return self.tensor(name)
 
 
-def all_cases():
+def all_cases() -> tuple[Case, ...]:
     """Every case of the project's own sets, in recorded order."""
     return tuple(case for name in SETS for case in cases_of(FOLDER / name))
 
 
 @functools.cache
-def cases_of(folder):
+def cases_of(folder: pathlib.Path) -> tuple[Case, ...]:
     """Every case of a folder of recordings, in recorded order."""
     folder = pathlib.Path(folder)
     index = json.loads((folder / "index.json").read_text())
@@ -88,16 +98,16 @@ def cases_of(folder):
     )
 
 
-def cases(*families, recorded="first"):
+def cases(*families: str, recorded: str = "first") -> list[Case]:
     """The cases of the given families in one of the project's own sets, in recorded order."""
-    found = cases_of(FOLDER / recorded)
-    unknown = set(families) - {case.family for case in found}
+    all_of_set = cases_of(FOLDER / recorded)
+    unknown = set(families) - {case.family for case in all_of_set}
     if unknown:
         raise ValueError(f"the {recorded} set has no recordings of {sorted(unknown)}")
-    return [case for case in found if case.family in families]
+    return [case for case in all_of_set if case.family in families]
 
 
-def case(name):
+def case(name: str) -> Case:
     """The project's own case called `name`, of the first set that has it; KeyError if none has."""
     for candidate in all_cases():
         if candidate.name == name:

@@ -5,14 +5,22 @@ output; those that move data have none.
 """
 
 import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch.nn import functional
 
+from ttnn_emulator.arithmetic.formats import TILE
+from ttnn_emulator.fidelity.recordings import Case
+
+Attributes = dict[str, Any]  # those of a recorded call
+Exact = Callable[..., torch.Tensor]  # of the attributes, then the inputs by their recorded names
+
 # --- exact results -------------------------------------------------------------------------------
 
 
-def exact(case, name="out0"):
+def exact(case: Case, name: str = "out0") -> torch.Tensor | None:
     """The float64 result of a recorded call, computed from its exact inputs; padding is not read.
 
     Returns:
@@ -22,12 +30,14 @@ def exact(case, name="out0"):
     if case.op not in functions:
         return None
     inputs = {n: case.tensor(n) for n, t in case.tensors.items() if t["role"] == "input"}
-    wide = {n: v.double() if v.dtype.is_floating_point else v.long() for n, v in inputs.items()}
-    result = functions[case.op](case.attributes, **wide)
+    exact_inputs = {
+        n: v.double() if v.dtype.is_floating_point else v.long() for n, v in inputs.items()
+    }
+    result = functions[case.op](case.attributes, **exact_inputs)
     return _grown(result, case.tensors[name]["shape"])
 
 
-def _grown(values, shape):
+def _grown(values: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     """Zero rows where TTNN's logical shape has the padded rows too."""
     if values.dim() != len(shape):
         values = values.reshape(shape)
@@ -35,7 +45,7 @@ def _grown(values, shape):
     return functional.pad(values, [n for pair in reversed(missing) for n in pair])
 
 
-UNARY = {
+UNARY: dict[str, Exact] = {
     "abs": torch.abs,
     "cos": torch.cos,
     "erf": torch.erf,
@@ -67,7 +77,7 @@ UNARY = {
     "tanh": torch.tanh,
 }
 
-BINARY = {
+BINARY: dict[str, Exact] = {
     "add": torch.add,
     "divide": torch.divide,
     "maximum": torch.maximum,
@@ -80,12 +90,14 @@ BINARY = {
 }
 
 
-def _unary(function):
+def _unary(function: Callable[..., torch.Tensor]) -> Exact:
     return lambda attributes, a: function(a)
 
 
-def _binary(function):
-    def exact_binary(attributes, a, b=None):
+def _binary(function: Callable[..., torch.Tensor]) -> Exact:
+    def exact_binary(
+        attributes: Attributes, a: torch.Tensor, b: torch.Tensor | None = None
+    ) -> torch.Tensor:
         b = torch.tensor(attributes["scalar"], dtype=torch.float64) if b is None else b
         a = _activated(a, attributes.get("input_tensor_a_activations"))
         b = _activated(b, attributes.get("input_tensor_b_activations"))
@@ -94,16 +106,24 @@ def _binary(function):
     return exact_binary
 
 
-def _activated(x, names):
+def _activated(x: torch.Tensor, names: Iterable[str] | None) -> torch.Tensor:
     for name in names or ():
         x = UNARY[name.lower()](x)
     return x
 
 
-def _product(attributes, a, *bias, w=None, b=None, **more):
+def _product(
+    attributes: Attributes,
+    a: torch.Tensor,
+    *bias: torch.Tensor,
+    w: torch.Tensor | None = None,
+    b: torch.Tensor | None = None,
+    **more: torch.Tensor,
+) -> torch.Tensor:
     """The right operand is `w` or, of a matmul, `b`; whatever else there is, is the bias."""
     if w is None:
         w, b = b, None
+    assert w is not None
     a = a.mT if attributes.get("transpose_a") else a
     w = w.mT if attributes.get("transpose_b") else w
     product = a @ w
@@ -112,7 +132,13 @@ def _product(attributes, a, *bias, w=None, b=None, **more):
     return _activated(product, [attributes["activation"]] if "activation" in attributes else ())
 
 
-def _rms_norm(attributes, a, w=1.0, r=0.0, b=0.0):
+def _rms_norm(
+    attributes: Attributes,
+    a: torch.Tensor,
+    w: torch.Tensor | float = 1.0,
+    r: torch.Tensor | float = 0.0,
+    b: torch.Tensor | float = 0.0,
+) -> torch.Tensor:
     x = a + r
     mean_square = x.square().mean(-1, keepdim=True)
     if torch.is_tensor(w):
@@ -120,22 +146,27 @@ def _rms_norm(attributes, a, w=1.0, r=0.0, b=0.0):
     return x * torch.rsqrt(mean_square + attributes.get("epsilon", 1e-12)) * w + b
 
 
-def _layer_norm(attributes, a, w=None, b=None):
+def _layer_norm(
+    attributes: Attributes,
+    a: torch.Tensor,
+    w: torch.Tensor | None = None,
+    b: torch.Tensor | None = None,
+) -> torch.Tensor:
     w, b = (x if x is None else x.reshape(-1) for x in (w, b))
     return functional.layer_norm(a, a.shape[-1:], w, b, attributes.get("epsilon", 1e-12))
 
 
-def _softmax(attributes, a):
+def _softmax(attributes: Attributes, a: torch.Tensor) -> torch.Tensor:
     return a.softmax(attributes.get("dim", -1))
 
 
-def _swiglu(attributes, a):
+def _swiglu(attributes: Attributes, a: torch.Tensor) -> torch.Tensor:
     value, gate = a.chunk(2, attributes.get("dim", -1))
     return value * functional.silu(gate)
 
 
-def _reduction(function):
-    def exact_reduction(attributes, a):
+def _reduction(function: Callable[..., torch.Tensor]) -> Exact:
+    def exact_reduction(attributes: Attributes, a: torch.Tensor) -> torch.Tensor:
         dims = attributes.get("dim", -1)
         dims = tuple(dims) if isinstance(dims, list) else dims
         return attributes.get("scalar", 1.0) * function(a, dims, True)
@@ -143,23 +174,38 @@ def _reduction(function):
     return exact_reduction
 
 
-def _rotary(attributes, a, cos, sin):
+def _rotary(
+    attributes: Attributes, a: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
+) -> torch.Tensor:
     token = attributes.get("token_idx")
     rows = slice(0, a.shape[-2]) if token is None else slice(token, token + 1)
     first, second = a.chunk(2, -1)
     return a * cos[..., rows, :] + torch.cat((-second, first), -1) * sin[..., rows, :]
 
 
-def _rotary_pairs(attributes, a, cos, sin, trans_mat):
+def _rotary_pairs(
+    attributes: Attributes,
+    a: torch.Tensor,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+    trans_mat: torch.Tensor,
+) -> torch.Tensor:
     rows = slice(0, 1 if attributes.get("is_decode_mode") else a.shape[-2])
-    turned = (a.unflatten(-1, (-1, 32)) @ trans_mat[0, 0, :32]).flatten(-2)
+    turned = (a.unflatten(-1, (-1, TILE)) @ trans_mat[0, 0, :TILE]).flatten(-2)
     return a * cos[..., rows, :] + turned * sin[..., rows, :]
 
 
-def _rotary_pairs_of_both(name):
-    """Of the tensor `name`, q or k: users' rows of the tables for q come first, then those for k."""
+def _rotary_pairs_of_both(name: str) -> Exact:
+    """Of the tensor `name`, q or k: the tables have users' rows for q first, then those for k."""
 
-    def exact_rotary(attributes, q, k, cos, sin, trans_mat):
+    def exact_rotary(
+        attributes: Attributes,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        cos: torch.Tensor,
+        sin: torch.Tensor,
+        trans_mat: torch.Tensor,
+    ) -> torch.Tensor:
         users = q.shape[1]
         rows = slice(0, users) if name == "q" else slice(users, 2 * users)
         decode = attributes | {"is_decode_mode": True}
@@ -172,14 +218,28 @@ def _rotary_pairs_of_both(name):
 # --- exact attention -----------------------------------------------------------------------------
 
 
-def _attention(attributes, q, k, v, mask=None, attn_mask=None):
+def _attention(
+    attributes: Attributes,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    mask: torch.Tensor | None = None,
+    attn_mask: torch.Tensor | None = None,
+) -> torch.Tensor:
     mask = attn_mask if mask is None else mask
     if attributes.get("is_causal", mask is None):
         mask = torch.full(q.shape[-2:-1] + k.shape[-2:-1], -math.inf).triu(1).double()
     return _attended(q, k, v, attributes.get("scale"), mask)
 
 
-def _attention_from(attributes, q, k, v, page_table, start):
+def _attention_from(
+    attributes: Attributes,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    page_table: torch.Tensor,
+    start: torch.Tensor,
+) -> torch.Tensor:
     """q [B, N, S, D], of which row 0 is at position `start`; k and v in pages [P, K, 32, D]."""
     first = int(start)
     k, v = (cache[page_table].transpose(1, 2).flatten(2, 3) for cache in (k, v))
@@ -189,9 +249,16 @@ def _attention_from(attributes, q, k, v, page_table, start):
 
 
 def _attention_decode(
-    attributes, q, k, v, pos=None, page_table=None, mask=None, attn_mask=None
-):  # fmt: skip
-    """q [1, B, N, D], k and v [B, K, T, D] or pages [P, K, 32, D]; a user without position: NaN."""
+    attributes: Attributes,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    pos: torch.Tensor | None = None,
+    page_table: torch.Tensor | None = None,
+    mask: torch.Tensor | None = None,
+    attn_mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """q [1, B, N, D], k and v [B, K, T, D] or pages [P, K, 32, D]; NaN for users at position -1."""
     if page_table is not None:
         k, v = (cache[page_table].transpose(1, 2).flatten(2, 3) for cache in (k, v))
     mask = attn_mask if mask is None else mask
@@ -209,7 +276,13 @@ def _attention_decode(
     return torch.stack(rows)[None]
 
 
-def _attended(q, k, v, scale, bias):
+def _attended(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    scale: float | None,
+    bias: torch.Tensor | None,
+) -> torch.Tensor:
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     groups = q.shape[1] // k.shape[1]
     k, v = (x.repeat_interleave(groups, 1) for x in (k, v))
@@ -250,7 +323,7 @@ EXACT_SECOND = {
 # --- defined elements ----------------------------------------------------------------------------
 
 
-def defined(case, name):
+def defined(case: Case, name: str) -> torch.Tensor:
     """Which elements of a recorded output a kernel writes.
 
     Returns:
@@ -263,29 +336,29 @@ def defined(case, name):
     return mask
 
 
-def _rows_without_user(case, name, mask):
+def _rows_without_user(case: Case, name: str, mask: torch.Tensor) -> None:
     """Rows beyond the batch: two recorded runs differ in them."""
     mask[:, :, case.tensors["a"]["shape"][1] :] = False
 
 
-def _rows_without_head(case, name, mask):
+def _rows_without_head(case: Case, name: str, mask: torch.Tensor) -> None:
     """Rows of a tile beyond the heads: the kernel copies heads, the rest of the shard stays."""
     mask[:, :, case.tensors[name]["shape"][2] :] = False
 
 
-def _rows_without_head_or_position(case, name, mask):
+def _rows_without_head_or_position(case: Case, name: str, mask: torch.Tensor) -> None:
     """Two recorded runs differ in the rows beyond the heads; a user at position -1 is skipped."""
     _rows_without_head(case, name, mask)
     if "pos" in case.tensors:
         mask[:, case.tensor("pos") < 0] = False
 
 
-def _padding(case, name, mask):
+def _padding(case: Case, name: str, mask: torch.Tensor) -> None:
     """The kernel copies rows of the logical tensor into a buffer that it does not clear."""
     logical = tuple(slice(0, size) for size in case.tensors[name]["shape"])
-    kept = torch.zeros_like(mask)
-    kept[logical] = True
-    mask &= kept
+    inside = torch.zeros_like(mask)
+    inside[logical] = True
+    mask &= inside
 
 
 UNDEFINED = {

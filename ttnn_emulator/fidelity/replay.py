@@ -1,33 +1,39 @@
 """Recorded calls of TTNN's kernels, made again through ttnn on an emulated device.
 
 `CALLS` has one short function for each recorded op. Everything that was recorded is honoured:
-dtypes, layouts and padding of the inputs, and every attribute; one that no call asks for is an error.
+dtypes, layouts and padding of the inputs, and every attribute; one that no call asks for is an
+error.
 """
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import ttnn
 
-from ttnn_emulator.fidelity.recorded_call import DTYPES, LAYOUTS, Call, NotReplayable
+from ttnn_emulator.fidelity.recorded_call import DTYPES, LAYOUTS, NotReplayable, RecordedCall
+from ttnn_emulator.fidelity.recordings import Case
 
 # Columns and rows of worker cores of the device that the recordings ran on.
 RECORDED_CORES = (8, 9)
 
 # Numbers of elementwise ops that are passed under their own names.
-NUMBERS = ("alpha", "beta", "decimals", "exponent", "lower_limit", "negative_slope", "threshold")
-NUMBERS += ("upper_limit", "value", "min", "max", "min_val", "max_val", "vector_mode")
+NUMBERS = (
+    *("alpha", "beta", "decimals", "exponent", "lower_limit", "negative_slope", "threshold"),
+    *("upper_limit", "value", "min", "max", "min_val", "max_val", "vector_mode"),
+)
 
 
-def replay(case, device):
+def replay(case: Case, device: ttnn.MeshDevice) -> dict[str, torch.Tensor]:
     """Make a recorded call again.
 
     Args:
-        case: a `recordings.Case`.
+        case: the recorded call.
         device: an open emulated device.
 
     Returns:
-        dict: output name -> torch tensor, float32 or int32, of the recorded shape: padded where the
+        output name -> torch tensor, float32 or int32, of the recorded shape: padded where the
         padding was recorded.
 
     Raises:
@@ -36,19 +42,22 @@ def replay(case, device):
     """
     if case.op not in CALLS:
         raise NotReplayable(f"{case}: no call is known for {case.op!r}; add it to CALLS.")
-    call = Call(case, device)
-    made = CALLS[case.op](call)
+    call = RecordedCall(case, device)
+    outputs = CALLS[case.op](call)
     call.finish()
-    made = made if isinstance(made, (list, tuple)) else [made]
+    outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
     names = [name for name, tensor in case.tensors.items() if tensor["role"] == "output"]
-    if len(made) != len(names):
+    if len(outputs) != len(names):
         raise NotReplayable(
-            f"{case}: TTNN returned {len(made)} tensors, recorded are {len(names)}."
+            f"{case}: TTNN returned {len(outputs)} tensors, recorded are {len(names)}."
         )
-    return {name: _values(case, name, tensor) for name, tensor in zip(sorted(names), made)}
+    return {
+        name: _values(case, name, tensor)
+        for name, tensor in zip(sorted(names), outputs, strict=True)
+    }
 
 
-def _values(case, name, tensor):
+def _values(case: Case, name: str, tensor: ttnn.Tensor) -> torch.Tensor:
     entry = case.tensors[name]
     shape, dtype = list(tensor.shape), tensor.dtype.name.lower()
     if (shape, dtype) != (list(entry["shape"]), entry["dtype"]):
@@ -66,18 +75,18 @@ def _values(case, name, tensor):
 # --- elementwise, products, norms ----------------------------------------------------------------
 
 
-def _unary(call):
+def _unary(call: RecordedCall) -> Any:
     return call.op(*call.tensors(), **call.arguments("fast_and_approximate_mode", *NUMBERS))
 
 
-def _sigmoid(call):
+def _sigmoid(call: RecordedCall) -> Any:
     options = call.arguments("vector_mode")
     if call.argument("fast_and_approximate_mode"):
         options["mode"] = ttnn.SigmoidMode.FastApproximate
     return call.op(*call.tensors(), **options)
 
 
-def _binary(call):
+def _binary(call: RecordedCall) -> Any:
     operands = [*call.tensors(), *call.arguments("scalar").values()]
     options = call.arguments("fast_and_approximate_mode")
     for name in ("input_tensor_a_activations", "input_tensor_b_activations", "activations"):
@@ -86,7 +95,7 @@ def _binary(call):
     return call.op(*operands, **options)
 
 
-def _product(call):
+def _product(call: RecordedCall) -> Any:
     """The third tensor, if there is one, is the bias."""
     a, b, *bias = call.tensors()
     options = call.arguments("activation", "transpose_a", "transpose_b") | call.compute()
@@ -100,48 +109,48 @@ def _product(call):
     return call.op(a, b, **options)
 
 
-def _core_grid(recorded):
+def _core_grid(recorded: Any) -> ttnn.CoreGrid:
     """From a dict, ttnn.CoreGrid's text, or columns and rows."""
     named = dict(re.findall(r"([xy])\W*[=:]\s*(\d+)", str(recorded)))
     x, y = (named["x"], named["y"]) if named else re.findall(r"\d+", str(recorded))
     return ttnn.CoreGrid(x=int(x), y=int(y))
 
 
-def _rms_norm(call):
+def _rms_norm(call: RecordedCall) -> Any:
     more = call.optional(weight=("w", "weight"), bias=("b", "bias"))
     more |= call.optional(residual_input_tensor=("r", "residual"))
     return call.op(call.tensor("a"), **more, **call.arguments("epsilon"), **call.compute())
 
 
-def _layer_norm(call):
+def _layer_norm(call: RecordedCall) -> Any:
     more = call.optional(weight=("w",), bias=("b",))
     return call.op(call.tensor("a"), **more, **call.arguments("epsilon"), **call.compute())
 
 
-def _softmax(call):
+def _softmax(call: RecordedCall) -> Any:
     dim = call.argument("dim", -1)
     return call.op(call.tensor("a"), dim, **call.arguments("numeric_stable"), **call.compute())
 
 
-def _swiglu(call):
+def _swiglu(call: RecordedCall) -> Any:
     return call.op(call.tensor("a"), call.argument("dim", -1))
 
 
-def _reduction(call):
+def _reduction(call: RecordedCall) -> Any:
     """Without a recorded `dim` the last was reduced; its rank tells whether it was kept."""
     a = call.tensor("a")
-    kept = len(call.outputs[0]["shape"]) == len(a.shape)
-    how = call.compute() | call.arguments("scalar")
-    return call.op(a, call.argument("dim", -1), call.argument("keepdim", kept), **how)
+    keepdim = len(call.outputs[0]["shape"]) == len(a.shape)
+    options = call.compute() | call.arguments("scalar")
+    return call.op(a, call.argument("dim", -1), call.argument("keepdim", keepdim), **options)
 
 
-def _argmax(call):
+def _argmax(call: RecordedCall) -> Any:
     a = call.tensor("a")
-    kept = len(call.outputs[0]["shape"]) == len(a.shape)
-    return call.op(a, dim=call.argument("dim", -1), keepdim=call.argument("keepdim", kept))
+    keepdim = len(call.outputs[0]["shape"]) == len(a.shape)
+    return call.op(a, dim=call.argument("dim", -1), keepdim=call.argument("keepdim", keepdim))
 
 
-def _typecast(call):
+def _typecast(call: RecordedCall) -> Any:
     to = call.outputs[0]["dtype"]
     call.arguments("to")  # the output's dtype
     return call.op(call.tensor("a"), getattr(ttnn, to))
@@ -150,25 +159,25 @@ def _typecast(call):
 # --- data movement -------------------------------------------------------------------------------
 
 
-def _host(call):
+def _host(call: RecordedCall) -> Any:
     return ttnn.from_torch(
         call.case.tensor("a"), dtype=getattr(ttnn, call.outputs[0]["dtype"]), layout=LAYOUTS["TILE"]
     )
 
 
-def _moved(call):
+def _moved(call: RecordedCall) -> Any:
     """The input as it lies on the device: a round trip, or padding that was filled."""
     return call.tensor("a")
 
 
-def _counted(call):
+def _counted(call: RecordedCall) -> Any:
     """In place."""
     counter = call.tensor("a")
     call.op(counter)
     return counter
 
 
-def _window(call):
+def _window(call: RecordedCall) -> Any:
     """The first rows, or the last if the name says so; how many, the output's shape tells."""
     a, shape = call.tensor("a"), call.outputs[0]["shape"]
     if re.search("last|suffix", call.case.name):
@@ -176,30 +185,30 @@ def _window(call):
     return a[tuple(slice(0, n) for n in shape)]
 
 
-def _concat(call):
+def _concat(call: RecordedCall) -> Any:
     return ttnn.concat(call.tensors(), call.argument("dim"))
 
 
-def _slice(call):
+def _slice(call: RecordedCall) -> Any:
     return call.op(call.tensor("a"), *call.arguments("begin", "end", "step").values())
 
 
-def _transpose(call):
+def _transpose(call: RecordedCall) -> Any:
     return call.op(call.tensor("a"), *call.argument("dims"))
 
 
-def _to_layout(call):
+def _to_layout(call: RecordedCall) -> Any:
     return call.op(call.tensor("a"), LAYOUTS[call.argument("to")])
 
 
-def _created(call):
+def _created(call: RecordedCall) -> Any:
     (out,) = call.outputs
     value = call.arguments("fill_value")
-    how = {"dtype": getattr(ttnn, out["dtype"]), "layout": LAYOUTS[out["layout"]]}
-    return call.op(out["shape"], **value, **how, device=call.device)
+    options = {"dtype": getattr(ttnn, out["dtype"]), "layout": LAYOUTS[out["layout"]]}
+    return call.op(out["shape"], **value, **options, device=call.device)
 
 
-def _embedding(call):
+def _embedding(call: RecordedCall) -> Any:
     layout = LAYOUTS[call.argument("layout", call.outputs[0]["layout"])]
     return call.op(call.tensor("ids"), call.tensor("w"), layout=layout)
 
@@ -207,7 +216,7 @@ def _embedding(call):
 # --- heads, caches -------------------------------------------------------------------------------
 
 
-def _split_heads(call):
+def _split_heads(call: RecordedCall) -> Any:
     """Whether keys were transposed is not among every case's attributes, but in their shape."""
     queries, keys = (out["shape"][-2:] for out in call.outputs[:2])
     transposed = call.argument("transpose_k_heads", queries != keys)
@@ -215,22 +224,22 @@ def _split_heads(call):
     return call.op(*call.tensors(), **counts, transpose_k_heads=transposed)
 
 
-def _split_heads_decode(call):
+def _split_heads_decode(call: RecordedCall) -> Any:
     options = call.arguments("num_heads", "num_kv_heads", "overlap_qk_coregrid")
     if memory := call.argument("memory_config"):
         options["memory_config"] = getattr(ttnn, f"{memory}_MEMORY_CONFIG")
     return call.op(*call.tensors(), **options)
 
 
-def _concat_heads(call):
+def _concat_heads(call: RecordedCall) -> Any:
     return call.op(call.tensor("a"))
 
 
-def _concat_heads_decode(call):
+def _concat_heads_decode(call: RecordedCall) -> Any:
     return call.op(call.tensor("a", on_cores=True), **call.arguments("num_heads"))
 
 
-def _fill_cache(call):
+def _fill_cache(call: RecordedCall) -> Any:
     """User 1 where none is recorded, as the recorded caches show."""
     cache = call.tensor("cache")
     rows = call.tensor("a", on_cores=bool(call.case.attributes.get("sharded")))
@@ -238,21 +247,21 @@ def _fill_cache(call):
     return cache
 
 
-def _fill_pages(call):
+def _fill_pages(call: RecordedCall) -> Any:
     cache = call.tensor("cache")
     user = call.arguments("batch_idx")
     call.op(cache, call.tensor("a"), call.tensor("page_table"), **user)
     return cache
 
 
-def _update_cache(call):
+def _update_cache(call: RecordedCall) -> Any:
     cache = call.tensor("cache")
     where = call.optional(update_idxs_tensor=("pos",), page_table=("page_table",))
     call.op(cache, call.tensor("x", on_cores=True), **where)
     return cache
 
 
-def _update_cache_of_all(call):
+def _update_cache_of_all(call: RecordedCall) -> Any:
     """One position for all users."""
     cache = call.tensor("cache")
     rows = call.tensor(next(name for name in call.names if name != "cache"))
@@ -261,7 +270,7 @@ def _update_cache_of_all(call):
     return cache
 
 
-def _update_caches(call):
+def _update_caches(call: RecordedCall) -> Any:
     caches = [call.tensor(name) for name in ("cache1", "cache2")]
     rows = [call.tensor(name, on_cores=True) for name in ("x1", "x2")]
     where = call.optional(update_idxs_tensor=("pos",), page_table=("page_table",))
@@ -272,12 +281,12 @@ def _update_caches(call):
 # --- attention -----------------------------------------------------------------------------------
 
 
-def _rotary(call):
+def _rotary(call: RecordedCall) -> Any:
     token = call.argument("token_idx")
     return call.op(*(call.tensor(name) for name in ("a", "cos", "sin")), token, **call.compute())
 
 
-def _rotary_pairs(call):
+def _rotary_pairs(call: RecordedCall) -> Any:
     decode = call.argument("is_decode_mode", False)
     tensors = []
     for name in ("a", "cos", "sin", "trans_mat"):
@@ -286,18 +295,18 @@ def _rotary_pairs(call):
     return call.op(*tensors, is_decode_mode=decode, **call.compute())
 
 
-def _rotary_of_both(call):
+def _rotary_of_both(call: RecordedCall) -> Any:
     return call.op(*call.tensors(), **call.compute())
 
 
-def _attention(call):
+def _attention(call: RecordedCall) -> Any:
     masks = call.optional(attn_mask=("mask", "attn_mask"))
     causal = call.argument("is_causal", not masks)
     options = call.arguments("scale", "sliding_window_size") | call.chunks() | call.compute()
     return call.op(*map(call.tensor, "qkv"), **masks, is_causal=causal, **options)
 
 
-def _attention_from(call):
+def _attention_from(call: RecordedCall) -> Any:
     """The position of the first query was passed as a tensor; `chunk_start` tells it too."""
     if call.argument("chunk_start") != int(call.case.tensor("start")):
         raise NotReplayable(f"{call.case}: chunk_start is not what the tensor start holds.")
@@ -306,7 +315,7 @@ def _attention_from(call):
     return call.op(q, k, v, pages, chunk_start_idx_tensor=call.tensor("start"), **options)
 
 
-def _attention_decode(call):
+def _attention_decode(call: RecordedCall) -> Any:
     sharded = "sharded" in call.case.attributes.get("input_memory", "")
     more = call.optional(cur_pos_tensor=("pos",), attn_mask=("mask", "attn_mask"))
     tables = [call.tensor(name) for name in call.names if name == "page_table"]
@@ -323,7 +332,7 @@ ELEMENTWISE += " reciprocal relu relu6 rsqrt selu sign silu sin sinh softplus sq
 TWO_OPERANDS = "add divide maximum minimum mul multiply pow rsub subtract"
 
 # Recorded op -> its call again: one tensor, or several in the order out0, out1, ...
-CALLS = (
+CALLS: dict[str, Callable[[RecordedCall], Any]] = (
     {f"ttnn.{name}": _unary for name in ELEMENTWISE.split()}
     | {f"ttnn.{name}": _binary for name in TWO_OPERANDS.split()}
     | {f"ttnn.{name}": _product for name in ("linear", "matmul")}

@@ -1,43 +1,51 @@
-"""Kernels of TTNN's operations, one module per family.
+"""Bindings of TTNN's operations: what their arguments mean to the arithmetic. A module per family.
 
-Each module has a table `KERNELS` from an operation's full name to its kernel, a function
-`kernel(launch, *args, **kwargs)` with the operation's own parameter names (see
-`ttnn_emulator.dispatch.launching`).
+Each module has a table `BINDINGS` from an operation's full name to its binding, a function
+`binding(launch, *args, **kwargs)` with the operation's own parameter names
+(`ttnn_emulator.dispatch.Binding` says what it gets and returns).
+
+To add an operation:
+
+1. Write its binding in the module of its family and enter it in that module's `BINDINGS`. A new
+   family is a new module, named in `FAMILIES`.
+2. If no function of `arithmetic/interface.py` computes it, declare one there and write it in both
+   `arithmetic/exact/exact.py` and `arithmetic/rounded/rounded.py`. A function of one value goes
+   into the tables of `arithmetic/exact/elementwise.py` and `arithmetic/rounded/rounded_eltwise.py`
+   instead, its name into `eltwise_unary.py`.
+3. If an argument is a value or a place and does not choose the kernel's way, name it in
+   `call_settings.VALUES`.
+4. Test it against torch in `tests/emulator`; if it copies or makes values, say there in
+   `test_block_outputs.py` who encodes them.
+5. Write what is recorded of it into the README: `python -m ttnn_emulator.fidelity --write`. A new
+   recording needs its call in `fidelity/replay.py` and, if it computes, its exact result in
+   `fidelity/references.py`.
 """
 
-from ttnn_emulator.ops import (
-    attention,
-    creation,
-    eltwise_binary,
-    eltwise_unary,
-    embedding,
-    heads,
-    kv_cache,
-    matmul,
-    movement,
-    normalization,
-    reduction,
-    rotary,
-)
+import importlib
 
-FAMILIES = (
-    attention,
-    creation,
-    eltwise_binary,
-    eltwise_unary,
-    embedding,
-    heads,
-    kv_cache,
-    matmul,
-    movement,
-    normalization,
-    reduction,
-    rotary,
-)
+from ttnn_emulator.dispatch import Binding
 
-KERNELS = {name: kernel for family in FAMILIES for name, kernel in family.KERNELS.items()}
-
-# Operation -> the module of its kernel, such as "attention".
-FAMILY_OF = {
-    name: family.__name__.rpartition(".")[2] for family in FAMILIES for name in family.KERNELS
+# Family, which is the name of its module -> the bindings of its operations.
+FAMILIES: dict[str, dict[str, Binding]] = {
+    family: importlib.import_module(f"{__name__}.{family}").BINDINGS
+    for family in (
+        "attention",
+        "creation",
+        "eltwise_binary",
+        "eltwise_unary",
+        "embedding",
+        "heads",
+        "kv_cache",
+        "matmul",
+        "movement",
+        "normalization",
+        "reduction",
+        "rotary",
+    )
 }
+
+# Operation -> its binding.
+BINDINGS = {name: binding for family in FAMILIES.values() for name, binding in family.items()}
+
+# Operation -> its family, such as "attention".
+FAMILY_OF = {name: family for family, bindings in FAMILIES.items() for name in bindings}

@@ -1,34 +1,40 @@
-"""Kernels of scaled dot product attention, over a prompt and over a cache.
+"""Bindings of scaled dot product attention, over a prompt and over a cache.
 
 B batch, S queries, T keys, N heads, K kv heads, D head_dim, C cache length, P pages.
 """
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import torch
+import ttnn
+
 from ttnn_emulator.arithmetic.compute import default_scale
-from ttnn_emulator.dispatch import NotEmulated
-from ttnn_emulator.memory import trimmed
+from ttnn_emulator.arithmetic.formats import TILE, ceil_div
+from ttnn_emulator.dispatch import Launch, NotEmulated
+from ttnn_emulator.memory import DeviceTensor, trimmed
 from ttnn_emulator.ops.common import bounds
 from ttnn_emulator.ops.common.configs import attention_program, compute_of
 from ttnn_emulator.ops.common.padding import undefined
 from ttnn_emulator.ops.common.paging import check_pages, gather_pages, positions_of
 
-TILE_ROWS = 32
+Users = slice | list[int]  # which users of a batch
 
 
 def scaled_dot_product_attention(
-    launch,
-    input_tensor_q,
-    input_tensor_k,
-    input_tensor_v,
+    launch: Launch,
+    input_tensor_q: DeviceTensor,
+    input_tensor_k: DeviceTensor,
+    input_tensor_v: DeviceTensor,
     *,
-    attn_mask=None,
-    is_causal=True,
-    scale=None,
-    sliding_window_size=None,
-    program_config=None,
-    compute_kernel_config=None,
-    attention_sink=None,
-    output_concat_heads=False,
-):
+    attn_mask: DeviceTensor | None = None,
+    is_causal: bool = True,
+    scale: float | None = None,
+    sliding_window_size: int | None = None,
+    program_config: object = None,
+    compute_kernel_config: ttnn.DeviceComputeKernelConfig | None = None,
+    attention_sink: DeviceTensor | None = None,
+    output_concat_heads: bool = False,
+) -> torch.Tensor:
     """[B, N, S, D], [B, K, T, D], [B, K, T, D] -> [B, N, S, D].
 
     The kernel works on whole tiles: padding queries attend too, padding keys are hidden by the
@@ -54,30 +60,33 @@ def scaled_dot_product_attention(
 
 
 def chunked_scaled_dot_product_attention(
-    launch,
-    input_tensor_q,
-    input_tensor_k,
-    input_tensor_v,
-    page_table_tensor,
-    chunk_start_idx=None,
+    launch: Launch,
+    input_tensor_q: DeviceTensor,
+    input_tensor_k: DeviceTensor,
+    input_tensor_v: DeviceTensor,
+    page_table_tensor: DeviceTensor,
+    chunk_start_idx: int | None = None,
     *,
-    chunk_start_idx_tensor=None,
-    scale=None,
-    sliding_window_size=None,
-    program_config=None,
-    compute_kernel_config=None,
-    attention_sink=None,
-):
-    """[B, N, S, D], whose row 0 is position `chunk_start_idx`, causally over pages [P, K, block, D].
+    chunk_start_idx_tensor: DeviceTensor | None = None,
+    scale: float | None = None,
+    sliding_window_size: int | None = None,
+    program_config: object = None,
+    compute_kernel_config: ttnn.DeviceComputeKernelConfig | None = None,
+    attention_sink: DeviceTensor | None = None,
+) -> torch.Tensor:
+    """Causal attention of [B, N, S, D] over pages [P, K, block, D] -> [B, N, S, D].
 
-    Keys end with the queries' last tile, or where the page table does (reader_interleaved.cpp).
+    Row 0 of the queries is position `chunk_start_idx`. Keys end with the queries' last tile, or
+    where the page table does (reader_interleaved.cpp).
 
     Raises:
         OutOfBounds: a page beyond the cache; a start that the page table has no page for.
     """
-    start = chunk_start_idx
     if chunk_start_idx_tensor is not None:
         start = int(chunk_start_idx_tensor.logical.flatten()[0])
+    else:
+        assert chunk_start_idx is not None  # the host side wants one of the two
+        start = chunk_start_idx
     pages = page_table_tensor.logical
     capacity = pages.shape[-1] * input_tensor_k.shape[-2]
     bounds.within(
@@ -103,22 +112,22 @@ def chunked_scaled_dot_product_attention(
 
 
 def scaled_dot_product_attention_decode(
-    launch,
-    input_tensor_q,
-    input_tensor_k,
-    input_tensor_v,
+    launch: Launch,
+    input_tensor_q: DeviceTensor,
+    input_tensor_k: DeviceTensor,
+    input_tensor_v: DeviceTensor,
     *,
-    is_causal=True,
-    attn_mask=None,
-    cur_pos=(),
-    cur_pos_tensor=None,
-    attention_sink=None,
-    scale=None,
-    sliding_window_size=None,
-    program_config=None,
-    compute_kernel_config=None,
-    share_cache=None,
-):
+    is_causal: bool = True,
+    attn_mask: DeviceTensor | None = None,
+    cur_pos: Sequence[int] = (),
+    cur_pos_tensor: DeviceTensor | None = None,
+    attention_sink: DeviceTensor | None = None,
+    scale: float | None = None,
+    sliding_window_size: int | None = None,
+    program_config: object = None,
+    compute_kernel_config: ttnn.DeviceComputeKernelConfig | None = None,
+    share_cache: bool | None = None,
+) -> torch.Tensor:
     """One query for each user: [1, B, N, D] over a cache [B, K, C, D] -> [1, B, N, D].
 
     User b sees rows 0 .. position of its cache, the last `sliding_window_size` of them if that is
@@ -131,7 +140,7 @@ def scaled_dot_product_attention_decode(
         OutOfBounds: a position beyond the cache, or a mask of fewer users.
     """
 
-    def live(users, last, rows):
+    def live(users: Users, last: int, rows: int) -> Iterator[torch.Tensor]:
         return (cache.data[users, :, :rows] for cache in (input_tensor_k, input_tensor_v))
 
     positions = None
@@ -145,7 +154,7 @@ def scaled_dot_product_attention_decode(
         capacity=input_tensor_k.shape[-2],
         held_by="input_tensor_k",
         mask=attn_mask,
-        sink=attention_sink,
+        sink=_sink(attention_sink, input_tensor_q.shape[2]),
         scale=scale,
         window=sliding_window_size,
         program=program_config,
@@ -154,21 +163,21 @@ def scaled_dot_product_attention_decode(
 
 
 def paged_scaled_dot_product_attention_decode(
-    launch,
-    input_tensor_q,
-    input_tensor_k,
-    input_tensor_v,
-    page_table_tensor,
+    launch: Launch,
+    input_tensor_q: DeviceTensor,
+    input_tensor_k: DeviceTensor,
+    input_tensor_v: DeviceTensor,
+    page_table_tensor: DeviceTensor,
     *,
-    is_causal=True,
-    attn_mask=None,
-    cur_pos_tensor=None,
-    attention_sink=None,
-    scale=None,
-    sliding_window_size=None,
-    program_config=None,
-    compute_kernel_config=None,
-):
+    is_causal: bool = True,
+    attn_mask: DeviceTensor | None = None,
+    cur_pos_tensor: DeviceTensor | None = None,
+    attention_sink: DeviceTensor | None = None,
+    scale: float | None = None,
+    sliding_window_size: int | None = None,
+    program_config: object = None,
+    compute_kernel_config: ttnn.DeviceComputeKernelConfig | None = None,
+) -> torch.Tensor:
     """`scaled_dot_product_attention_decode` over pages [P, K, block, D].
 
     Row b of the page table [B, pages] names the pages of user b's sequence in order. Pages are read
@@ -181,10 +190,10 @@ def paged_scaled_dot_product_attention_decode(
     pages = page_table_tensor.logical
     caches = {"input_tensor_k": input_tensor_k, "input_tensor_v": input_tensor_v}
     # the chunk that the kernel chooses by itself has a tile at least
-    chunk = getattr(program_config, "k_chunk_size", 0) or TILE_ROWS
+    chunk = getattr(program_config, "k_chunk_size", 0) or TILE
 
-    def live(users, last, rows):
-        read = min(-(-last // chunk) * chunk, pages.shape[-1] * input_tensor_k.shape[-2])
+    def live(users: Users, last: int, rows: int) -> Iterator[torch.Tensor]:
+        read = min(ceil_div(last, chunk) * chunk, pages.shape[-1] * input_tensor_k.shape[-2])
         _check_read_pages(launch, caches, pages[users], read, last, sliding_window_size, chunk)
         return (gather_pages(cache.data, pages[users], rows) for cache in caches.values())
 
@@ -199,7 +208,7 @@ def paged_scaled_dot_product_attention_decode(
         capacity=pages.shape[-1] * input_tensor_k.shape[-2],
         held_by="the sequence in page_table_tensor",
         mask=attn_mask,
-        sink=attention_sink,
+        sink=_sink(attention_sink, input_tensor_q.shape[2]),
         scale=scale,
         window=sliding_window_size,
         program=program_config,
@@ -208,20 +217,20 @@ def paged_scaled_dot_product_attention_decode(
 
 
 def _decode(
-    launch,
-    query,
-    live,
-    positions,
+    launch: Launch,
+    query: DeviceTensor,
+    live: Callable[[Users, int, int], Iterator[torch.Tensor]],
+    positions: torch.Tensor | None,
     *,
-    capacity,
-    held_by,
-    mask,
-    sink,
-    scale,
-    window,
-    program,
-    compute,
-):
+    capacity: int,
+    held_by: str,
+    mask: DeviceTensor | None,
+    sink: torch.Tensor | None,
+    scale: float | None,
+    window: int | None,
+    program: object,
+    compute: ttnn.DeviceComputeKernelConfig | None,
+) -> torch.Tensor:
     """The users' results in an output that is undefined elsewhere.
 
     `live(users, last, rows)` reads the first rows of some users' keys and values, of which `last`
@@ -234,17 +243,16 @@ def _decode(
             f"{launch.name} of {users} users: TTNN plans an output for {launch.output.shape[1]}."
         )
     scale = _scale(scale, query)
-    sink = _sink(sink, heads)
     program = attention_program(program)
     output = undefined(launch.output.padded_shape, launch.output.dtype)
     lengths = [capacity] * users if positions is None else [n + 1 for n in positions.tolist()]
     asked = [n - 1 for n in lengths if n]  # -1 skips its user (reader_decode_all.cpp)
     bounds.within(asked, capacity, op=launch.name, operand=held_by, unit="row")
     for last in sorted({length for length in lengths if length > 0}):
-        group = [user for user, length in enumerate(lengths) if length == last]
-        count, first = len(group), group[0]
-        if group[-1] - first + 1 == count:  # neighbours: a slice copies nothing
-            group = slice(first, first + count)
+        members = [user for user, length in enumerate(lengths) if length == last]
+        count, first = len(members), members[0]
+        neighbours = members[-1] - first + 1 == count  # a slice copies nothing
+        group: Users = slice(first, first + count) if neighbours else members
         rows = launch.math.attention_rows(last, capacity, program)
         key, value = live(group, last, rows)
         result = launch.math.attention_decode(
@@ -267,7 +275,15 @@ def _decode(
     return output
 
 
-def _check_read_pages(launch, caches, pages, rows, last, window, chunk=TILE_ROWS):
+def _check_read_pages(
+    launch: Launch,
+    caches: Mapping[str, DeviceTensor],
+    pages: torch.Tensor,
+    rows: int,
+    last: int,
+    window: int | None,
+    chunk: int = TILE,
+) -> None:
     """Refuse pages of the first `rows` positions that the caches do not have.
 
     With a window, chunks that lie before that of the first query, whose position is `last` - 1, are
@@ -275,18 +291,18 @@ def _check_read_pages(launch, caches, pages, rows, last, window, chunk=TILE_ROWS
     """
     block = next(iter(caches.values())).shape[2]
     first = max(last - window, 0) // chunk * chunk if window else 0
-    read = pages[:, first // block : -(-rows // block)]
+    read = pages[:, first // block : ceil_div(rows, block)]
     for operand, cache in caches.items():
         check_pages(launch, read, cache, operand)
 
 
-def _users_mask(launch, mask, group, users):
+def _users_mask(launch: Launch, mask: DeviceTensor, group: Users, users: int) -> torch.Tensor:
     """[U, N, C]; it is added to scores that are not scaled yet (sdpa_flash_decode.cpp)."""
     rows = mask.logical
     if rows.shape[0] == 1 and rows.shape[1] > 1:
         raise NotEmulated(
-            f"A decode mask {list(mask.shape)}: the kernel takes the users from the first dimension and "
-            "would give all of them the first one's mask. Use [B, 1, N, C]."
+            f"A decode mask {list(mask.shape)}: the kernel takes the users from the first "
+            "dimension and would give all of them the first one's mask. Use [B, 1, N, C]."
         )
     if rows.shape[0] == 1:
         return rows[:, 0]
@@ -294,12 +310,12 @@ def _users_mask(launch, mask, group, users):
     return rows[group, 0]
 
 
-def _scale(scale, query):
-    """What is given, else TTNN's default: that of the padded head_dim, which decode allows."""
+def _scale(scale: float | None, query: DeviceTensor) -> float:
+    """`scale`, or TTNN's default: that of the padded head_dim (decode allows a padded one)."""
     return default_scale(query.padded_shape[-1]) if scale is None else scale
 
 
-def _sink(tensor, heads):
+def _sink(tensor: DeviceTensor | None, heads: int) -> torch.Tensor | None:
     """[N] logits before scaling, from [1, N, 1, 1] or, for decode, the first column of [N, 32].
 
     Decode reads whole tiles of the latter, whatever part of them is padding.
@@ -311,7 +327,7 @@ def _sink(tensor, heads):
     return tensor.logical.float().flatten()
 
 
-KERNELS = {
+BINDINGS = {
     "ttnn.transformer.scaled_dot_product_attention": scaled_dot_product_attention,
     "ttnn.transformer.chunked_scaled_dot_product_attention": chunked_scaled_dot_product_attention,
     "ttnn.transformer.scaled_dot_product_attention_decode": scaled_dot_product_attention_decode,

@@ -1,12 +1,16 @@
 """Operations that make a tensor from its shape."""
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
+import ttnn
 
 from ttnn_emulator.arithmetic import formats, paths
 from ttnn_emulator.arithmetic.compute import Step
+from ttnn_emulator.dispatch import Launch
+from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common.padding import undefined
 from ttnn_emulator.ops.eltwise_unary import apply
 
@@ -15,7 +19,7 @@ FILLED = ("bfloat16", "float32", "bfloat8_b")
 RANDOM = paths.approximation("random numbers of torch, not the device's")
 
 
-def zeros(launch, *type_and_place, **named):
+def zeros(launch: Launch, *type_and_place: object, **named: object) -> torch.Tensor:
     """Fresh zeros whose memory the host gives page by page as they are written.
 
     numpy asks the system for zeroed pages; torch writes the zeros itself and touches all of them.
@@ -25,15 +29,23 @@ def zeros(launch, *type_and_place, **named):
     return torch.from_numpy(np.zeros(size, np.uint8)).view(dtype).reshape(shape)
 
 
-def ones(launch, *type_and_place, **named):
+def ones(launch: Launch, *type_and_place: object, **named: object) -> torch.Tensor:
     return _filled(launch, 1)
 
 
-def full(launch, shape, fill_value, *type_and_place, **named):
+def full(
+    launch: Launch, shape: object, fill_value: float, *type_and_place: object, **named: object
+) -> torch.Tensor:
     return zeros(launch) if fill_value == 0 else _filled(launch, fill_value)
 
 
-def full_like(launch, tensor, fill_value, *type_and_place, **named):
+def full_like(
+    launch: Launch,
+    tensor: DeviceTensor,
+    fill_value: float,
+    *type_and_place: object,
+    **named: object,
+) -> torch.Tensor:
     """A number in a tensor like another: whole tiles of the dtypes in `FILLED` are filled on the
     device, padding included; the others come from the host.
     """
@@ -43,29 +55,51 @@ def full_like(launch, tensor, fill_value, *type_and_place, **named):
     return full(launch, out.shape, fill_value)
 
 
-def zeros_like(launch, tensor, *type_and_place, **named):
+def zeros_like(
+    launch: Launch, tensor: DeviceTensor, *type_and_place: object, **named: object
+) -> torch.Tensor:
     return zeros(launch)
 
 
-def ones_like(launch, tensor, *type_and_place, **named):
+def ones_like(
+    launch: Launch, tensor: DeviceTensor, *type_and_place: object, **named: object
+) -> torch.Tensor:
     return full_like(launch, tensor, 1)
 
 
-def empty(launch, *type_and_place, **named):
+def empty(launch: Launch, *type_and_place: object, **named: object) -> torch.Tensor:
     return undefined(launch.output.padded_shape, launch.output.dtype)
 
 
-def arange(launch, *bounds, start=0, end=None, step=1, dtype=None, device=None, layout=None):
+def arange(
+    launch: Launch,
+    *bounds: float,
+    start: float = 0,
+    end: float | None = None,
+    step: float = 1,
+    dtype: ttnn.DataType | None = None,
+    device: object = None,
+    layout: object = None,
+) -> torch.Tensor:
     if len(bounds) == 1 and end is None:
-        end = bounds[0]
-    else:
-        start, end, step = (*bounds, *(start, end, step)[len(bounds) :])
-    return torch.arange(start, end, step).reshape(launch.output.shape)
+        bounds = (start, *bounds)
+    # what is not passed by position is passed by name, or has a default
+    span: list[Any] = [*bounds, *(start, end, step)[len(bounds) :]]
+    return torch.arange(*span).reshape(launch.output.shape)
 
 
 def rand(
-    launch, shape, device, *, dtype=None, layout=None, low=0.0, high=1.0, seed=0, mesh_mapper=None
-):
+    launch: Launch,
+    shape: object,
+    device: object,
+    *,
+    dtype: ttnn.DataType | None = None,
+    layout: object = None,
+    low: float = 0.0,
+    high: float = 1.0,
+    seed: int | None = 0,
+    mesh_mapper: object = None,
+) -> torch.Tensor:
     """Uniform numbers of torch's generator, not of the device's; seed 0 goes on from the last."""
     paths.tell(RANDOM)
     numbers = low + (high - low) * torch.rand(launch.output.shape, generator=_generator(seed))
@@ -74,17 +108,26 @@ def rand(
     return numbers
 
 
-def randn(launch, shape, device, *, dtype=None, layout=None, compute_kernel_config=None, seed=None):
+def randn(
+    launch: Launch,
+    shape: object,
+    device: object,
+    *,
+    dtype: ttnn.DataType | None = None,
+    layout: object = None,
+    compute_kernel_config: ttnn.DeviceComputeKernelConfig | None = None,
+    seed: int | None = None,
+) -> torch.Tensor:
     """Normal numbers of torch's generator, not of the device's."""
     paths.tell(RANDOM)
     return torch.randn(launch.output.shape, generator=_generator(seed))
 
 
-def _generator(seed):
+def _generator(seed: int | None) -> torch.Generator | None:
     return torch.Generator().manual_seed(seed) if seed else None
 
 
-def _filled(launch, value):
+def _filled(launch: Launch, value: float) -> torch.Tensor:
     """A number as the host writes it: it encodes block formats, of which no packer knows."""
     dtype = formats.STORAGE[launch.output.dtype]
     if launch.output.dtype in formats.BLOCK_FORMAT_BITS:
@@ -95,7 +138,7 @@ def _filled(launch, value):
     return torch.full(launch.output.shape, value, dtype=dtype)
 
 
-KERNELS = {
+BINDINGS = {
     "ttnn.arange": arange,
     "ttnn.empty": empty,
     "ttnn.empty_like": empty,

@@ -4,14 +4,20 @@ Shapes broadcast as logical shapes. The kernels run over whole tiles: a broadcas
 the operand's first one, everything else combines tile by tile, padding with padding.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import torch
+import ttnn
 
 from ttnn_emulator.arithmetic import formats
 from ttnn_emulator.arithmetic.compute import Step
-from ttnn_emulator.dispatch import NotEmulated
-from ttnn_emulator.memory import DeviceTensor
+from ttnn_emulator.dispatch import Launch, NotEmulated
+from ttnn_emulator.memory import DeviceTensor, Output
 from ttnn_emulator.ops.common import padding
-from ttnn_emulator.ops.eltwise_unary import apply, steps_of
+from ttnn_emulator.ops.eltwise_unary import Fusable, apply, steps_of
+
+Operand = DeviceTensor | float  # a tensor, or a Python number in its place
 
 PLAIN = [
     "add",
@@ -50,7 +56,7 @@ IN_PLACE = [
 ]
 
 
-def broadcastable(launch, *operands):
+def broadcastable(launch: Launch, *operands: Operand) -> list[torch.Tensor]:
     """Operands as torch tensors that broadcast to the output's padded (else logical) shape.
 
     Args:
@@ -59,7 +65,7 @@ def broadcastable(launch, *operands):
             the first tensor, as the kernels get it (a scalar 0.3 beside bf16 is bf16's 0.3).
     """
     tensors = [x for x in operands if isinstance(x, DeviceTensor)]
-    whole_tiles = all(x.tiled for x in (launch.output, *tensors))
+    whole_tiles = launch.output.tiled and all(x.tiled for x in tensors)
     take = _tiles if whole_tiles else lambda x, _: x.logical
     return [
         take(x, launch.output) if isinstance(x, DeviceTensor) else _number(x, _storage(tensors[0]))
@@ -67,25 +73,27 @@ def broadcastable(launch, *operands):
     ]
 
 
-def _tiles(operand, output):
+def _tiles(operand: DeviceTensor, output: Output) -> torch.Tensor:
     """Padded contents, cut to the first row (column, ...) where the operand broadcasts."""
     rank = len(output.padded_shape)
     data = operand.data.reshape((1,) * (rank - operand.data.dim()) + operand.data.shape)
     shape = (1,) * (rank - len(operand.shape)) + operand.shape
     target = (1,) * (rank - len(output.shape)) + output.shape
-    for dim, (size, wanted) in enumerate(zip(shape, target, strict=True)):
-        if size == 1 and wanted != 1:
+    for dim, (size, target_size) in enumerate(zip(shape, target, strict=True)):
+        if size == 1 and target_size != 1:
             data = data.narrow(dim, 0, 1)
     return data
 
 
-def _number(value, dtype):
+def _number(value: float, dtype: torch.dtype) -> torch.Tensor:
     if isinstance(value, float) and not dtype.is_floating_point:
         return torch.tensor(value)
     return torch.tensor(value, dtype=dtype)
 
 
-def combined(launch, name, first, second, **how):
+def combined(
+    launch: Launch, name: str, first: Operand, second: Operand, **how: Any
+) -> torch.Tensor:
     """The kernel of a binary operation on operands that may be Python numbers."""
     tensors = [x for x in (first, second) if isinstance(x, DeviceTensor)]
     dtypes = tuple(
@@ -112,8 +120,13 @@ def combined(launch, name, first, second, **how):
     return padding.beside(values, launch.output, _of_zeros(binary, name, *zeros, **how))
 
 
-def _of_zeros(binary, name, first, second, **how):
-    """What the operation makes of padding, a number: zeros, or zeros and a Python number."""
+def _of_zeros(
+    binary: Callable[..., torch.Tensor], name: str, first: Any, second: Any, **how: Any
+) -> float:
+    """What the operation makes of padding: of zeros, or of zeros and a Python number.
+
+    `first` and `second` are numbers, or `padding.ZERO` in place of a tensor.
+    """
     numbers = [x for x in (first, second) if x is not padding.ZERO]
     if numbers:
         first, second = (
@@ -124,29 +137,35 @@ def _of_zeros(binary, name, first, second, **how):
     return padding.of_zero(binary, how["dtypes"][0], name, first, second, **how)
 
 
-def _with_number(binary, name, first, second, **how):
+def _with_number(
+    binary: Callable[..., torch.Tensor],
+    name: str,
+    first: torch.Tensor | float,
+    second: torch.Tensor | float,
+    **how: Any,
+) -> torch.Tensor:
     first, second = (torch.as_tensor(x) for x in (first, second))
     return binary(name, first, second, **how)
 
 
-def _storage(operand):
+def _storage(operand: DeviceTensor) -> torch.dtype:
     return formats.STORAGE[operand.dtype]
 
 
-def _binary(name):
-    def kernel(
-        launch,
-        input_tensor_a,
-        input_tensor_b,
+def _binary(name: str) -> Callable[..., torch.Tensor]:
+    def binding(
+        launch: Launch,
+        input_tensor_a: Operand,
+        input_tensor_b: Operand,
         *,
-        dtype=None,
-        output_tensor=None,
-        activations=(),
-        input_tensor_a_activations=(),
-        input_tensor_b_activations=(),
-        fast_and_approximate_mode=None,
-        sub_device_id=None,
-    ):
+        dtype: ttnn.DataType | None = None,
+        output_tensor: DeviceTensor | None = None,
+        activations: Sequence[Fusable] = (),
+        input_tensor_a_activations: Sequence[Fusable] = (),
+        input_tensor_b_activations: Sequence[Fusable] = (),
+        fast_and_approximate_mode: bool | None = None,
+        sub_device_id: object = None,
+    ) -> torch.Tensor:
         return combined(
             launch,
             name,
@@ -158,14 +177,21 @@ def _binary(name):
             fast=fast_and_approximate_mode,
         )
 
-    kernel.__name__ = name
-    return kernel
+    binding.__name__ = name
+    return binding
 
 
 divide_floats = _binary("divide")
 
 
-def divide(launch, input_tensor_a, input_tensor_b, *, rounding_mode=None, **kwargs):
+def divide(
+    launch: Launch,
+    input_tensor_a: Operand,
+    input_tensor_b: Operand,
+    *,
+    rounding_mode: str | None = None,
+    **kwargs: Any,
+) -> torch.Tensor:
     quotient = divide_floats(launch, input_tensor_a, input_tensor_b, **kwargs)
     if rounding_mode is None:
         return quotient
@@ -175,18 +201,39 @@ def divide(launch, input_tensor_a, input_tensor_b, *, rounding_mode=None, **kwar
     return launch.math.unary(quotient, Step(rounding_mode), dtype=out, out=out)
 
 
-def rdiv(launch, input_tensor, value, *, rounding_mode=None, output_tensor=None):
+def rdiv(
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    value: float,
+    *,
+    rounding_mode: str | None = None,
+    output_tensor: DeviceTensor | None = None,
+) -> torch.Tensor:
     return divide(launch, value, input_tensor, rounding_mode=rounding_mode)
 
 
-def pow_(launch, input_tensor, exponent, *, output_tensor=None, **fused):
+def pow_(
+    launch: Launch,
+    input_tensor: Operand,
+    exponent: Operand,
+    *,
+    output_tensor: DeviceTensor | None = None,
+    **fused: Any,
+) -> torch.Tensor:
     """A Python exponent stays float32; a tensor or a Python base broadcasts as in any binary op."""
-    if isinstance(exponent, DeviceTensor):
+    if isinstance(exponent, DeviceTensor) or not isinstance(input_tensor, DeviceTensor):
         return _binary("pow")(launch, input_tensor, exponent, **fused)
     return apply(launch, input_tensor, Step("pow", (exponent,)))
 
 
-def clamp(launch, input_tensor, min=None, max=None, *, output_tensor=None):
+def clamp(
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    min: Operand | None = None,
+    max: Operand | None = None,
+    *,
+    output_tensor: DeviceTensor | None = None,
+) -> torch.Tensor:
     if not any(isinstance(bound, DeviceTensor) for bound in (min, max)):
         return apply(launch, input_tensor, Step("clamp", (min, max)))
     (values,) = broadcastable(launch, input_tensor)
@@ -198,24 +245,31 @@ def clamp(launch, input_tensor, min=None, max=None, *, output_tensor=None):
     return values
 
 
-def where(launch, predicate, true_value, false_value, *, output_tensor=None):
-    predicate_, true_value, false_value = broadcastable(
+def where(
+    launch: Launch,
+    predicate: DeviceTensor,
+    true_value: Operand,
+    false_value: Operand,
+    *,
+    output_tensor: DeviceTensor | None = None,
+) -> torch.Tensor:
+    predicate_, first, second = broadcastable(
         launch, predicate, *(_float(v) for v in (true_value, false_value))
     )
-    return launch.math.where(predicate_, true_value, false_value, out=launch.output.dtype)
+    return launch.math.where(predicate_, first, second, out=launch.output.dtype)
 
 
-def _float(value):
+def _float(value: Operand) -> Operand:
     return value if isinstance(value, DeviceTensor) else float(value)
 
 
-def _gated(activation):
+def _gated(activation: str) -> Callable[..., torch.Tensor]:
     """x[first half of dim] * activation(x[second half]), the form of swiglu, geglu and reglu.
 
     TTNN composes them of slices, the unary operation and a multiplication.
     """
 
-    def kernel(launch, input_tensor, dim=-1):
+    def binding(launch: Launch, input_tensor: DeviceTensor, dim: int = -1) -> torch.Tensor:
         value, gate = input_tensor.data.chunk(2, dim)  # TTNN plans the padded rows as logical
         dtype = input_tensor.dtype
         return launch.math.binary(
@@ -227,10 +281,10 @@ def _gated(activation):
             b_steps=(Step(activation),),
         )
 
-    return kernel
+    return binding
 
 
-KERNELS = (
+BINDINGS = (
     {f"ttnn.{name}": _binary(name) for name in PLAIN}
     | {f"ttnn.{name}_": _binary(name) for name in IN_PLACE}
     | {

@@ -3,9 +3,19 @@
 The kernels run over whole tiles, so what they make of the padding stays there: exp leaves ones.
 """
 
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
+
+import torch
+import ttnn
+
 from ttnn_emulator.arithmetic.compute import Step
-from ttnn_emulator.dispatch import NotEmulated
+from ttnn_emulator.dispatch import Launch, NotEmulated
+from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common import padding
+
+# What TTNN takes for an activation that is fused to another operation.
+Fusable: TypeAlias = ttnn.UnaryWithParam | ttnn.UnaryOpType | str
 
 # Operations without arguments of their own: TTNN's name after "ttnn." is the arithmetic's name.
 PLAIN = [
@@ -119,7 +129,7 @@ ACTIVATION_STRINGS = {
 }
 
 
-def steps_of(activations):
+def steps_of(activations: Iterable[Fusable] | None) -> tuple[Step, ...]:
     """A list of fused activations as steps of the arithmetic.
 
     Args:
@@ -128,7 +138,7 @@ def steps_of(activations):
     return tuple(_step(activation) for activation in activations or ())
 
 
-def _step(activation):
+def _step(activation: Fusable) -> Step:
     if isinstance(activation, str):
         name, approximate = ACTIVATION_STRINGS.get(activation, (activation, False))
         kind, parameters = name.upper().replace("RECIPROCAL", "RECIP"), [approximate]
@@ -149,7 +159,7 @@ def _step(activation):
     )
 
 
-def apply(launch, operand, *steps):
+def apply(launch: Launch, operand: DeviceTensor, *steps: Step) -> torch.Tensor:
     """Steps of one unary kernel on the whole contents of an operand."""
     unary, how = launch.math.unary, {"dtype": operand.dtype, "out": launch.output.dtype}
     bare = operand.zero_padded and operand.shape == launch.output.shape
@@ -164,22 +174,40 @@ def apply(launch, operand, *steps):
     return padding.beside(result, launch.output, of_zero)
 
 
-def _plain(name):
-    def kernel(launch, input_tensor, *, output_tensor=None, fast_and_approximate_mode=False):
+def _plain(name: str) -> Callable[..., torch.Tensor]:
+    def binding(
+        launch: Launch,
+        input_tensor: DeviceTensor,
+        *,
+        output_tensor: DeviceTensor | None = None,
+        fast_and_approximate_mode: bool = False,
+    ) -> torch.Tensor:
         return apply(launch, input_tensor, Step(name, approximate=fast_and_approximate_mode))
 
-    kernel.__name__ = name
-    return kernel
+    binding.__name__ = name
+    return binding
 
 
 def gelu(
-    launch, input_tensor, *, fast_and_approximate_mode=False, variant=None, output_tensor=None
-):
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    *,
+    fast_and_approximate_mode: bool = False,
+    variant: Any = None,
+    output_tensor: DeviceTensor | None = None,
+) -> torch.Tensor:
     name = "gelu_tanh" if variant is not None and variant.name == "Tanh" else "gelu"
     return apply(launch, input_tensor, Step(name, approximate=fast_and_approximate_mode))
 
 
-def sigmoid(launch, input_tensor, *, vector_mode=4, mode=None, output_tensor=None):
+def sigmoid(
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    *,
+    vector_mode: int = 4,
+    mode: Any = None,
+    output_tensor: DeviceTensor | None = None,
+) -> torch.Tensor:
     if vector_mode != 4:
         raise NotEmulated(
             f"ttnn.sigmoid: vector_mode {vector_mode} writes part of each tile; 4 is all."
@@ -188,55 +216,118 @@ def sigmoid(launch, input_tensor, *, vector_mode=4, mode=None, output_tensor=Non
     return apply(launch, input_tensor, Step("sigmoid", approximate=approximate))
 
 
-def softplus(launch, input_tensor, *, beta=1.0, threshold=20.0, output_tensor=None):
+def softplus(
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    *,
+    beta: float = 1.0,
+    threshold: float = 20.0,
+    output_tensor: DeviceTensor | None = None,
+) -> torch.Tensor:
     return apply(launch, input_tensor, Step("softplus", (beta, threshold)))
 
 
-def leaky_relu(launch, input_tensor, negative_slope, *, output_tensor=None):
+def leaky_relu(
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    negative_slope: float,
+    *,
+    output_tensor: DeviceTensor | None = None,
+) -> torch.Tensor:
     return apply(launch, input_tensor, Step("leaky_relu", (negative_slope,)))
 
 
-def elu(launch, input_tensor, *, alpha=1.0, output_tensor=None):
+def elu(
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    *,
+    alpha: float = 1.0,
+    output_tensor: DeviceTensor | None = None,
+) -> torch.Tensor:
     return apply(launch, input_tensor, Step("elu", (alpha,)))
 
 
-def relu_max(launch, input_tensor, upper_limit, *, output_tensor=None):
+def relu_max(
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    upper_limit: float,
+    *,
+    output_tensor: DeviceTensor | None = None,
+) -> torch.Tensor:
     return apply(launch, input_tensor, Step("relu_max", (upper_limit,)))
 
 
-def relu_min(launch, input_tensor, lower_limit, *, output_tensor=None):
+def relu_min(
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    lower_limit: float,
+    *,
+    output_tensor: DeviceTensor | None = None,
+) -> torch.Tensor:
     return apply(launch, input_tensor, Step("relu_min", (lower_limit,)))
 
 
-def threshold(launch, input_tensor, threshold, value, *, output_tensor=None):
+def threshold(
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    threshold: float,
+    value: float,
+    *,
+    output_tensor: DeviceTensor | None = None,
+) -> torch.Tensor:
     return apply(launch, input_tensor, Step("threshold", (threshold, value)))
 
 
-def hardtanh(launch, input_tensor, *, min_val=-1.0, max_val=1.0, output_tensor=None):
+def hardtanh(
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    *,
+    min_val: float = -1.0,
+    max_val: float = 1.0,
+    output_tensor: DeviceTensor | None = None,
+) -> torch.Tensor:
     return apply(launch, input_tensor, Step("clamp", (min_val, max_val)))
 
 
-def round_(launch, input_tensor, *, decimals=0, output_tensor=None):
+def round_(
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    *,
+    decimals: int | None = 0,
+    output_tensor: DeviceTensor | None = None,
+) -> torch.Tensor:
     return apply(launch, input_tensor, Step("round", (decimals or 0,)))
 
 
-def fill(launch, input_tensor, fill_value, *, output_tensor=None):
+def fill(
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    fill_value: float,
+    *,
+    output_tensor: DeviceTensor | None = None,
+) -> torch.Tensor:
     return apply(launch, input_tensor, Step("fill", (fill_value,)))
 
 
-def unary_chain(launch, input_tensor, ops_chain, *, output_tensor=None):
+def unary_chain(
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    ops_chain: Sequence[Fusable],
+    *,
+    output_tensor: DeviceTensor | None = None,
+) -> torch.Tensor:
     return apply(launch, input_tensor, *steps_of(ops_chain))
 
 
 def typecast(
-    launch,
-    input_tensor,
-    *dtypes,
-    dtype=None,
-    input_dtype=None,
-    output_dtype=None,
-    output_tensor=None,
-):
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    *dtypes: object,
+    dtype: ttnn.DataType | None = None,
+    input_dtype: ttnn.DataType | None = None,
+    output_dtype: ttnn.DataType | None = None,
+    output_tensor: DeviceTensor | None = None,
+) -> torch.Tensor:
     """Every pair of dtypes; the target is the planned output's."""
     bare = input_tensor.zero_padded and input_tensor.shape == launch.output.shape
     values = input_tensor.logical if bare else input_tensor.data
@@ -244,13 +335,15 @@ def typecast(
     return padding.mark_undefined_rows(result, padding.undefined_rows(values), launch.output.dtype)
 
 
-def plus_one(launch, input_tensor, *, skip_negative_entries=False):
+def plus_one(
+    launch: Launch, input_tensor: DeviceTensor, *, skip_negative_entries: bool = False
+) -> None:
     """Count integers on by one, in place; with `skip_negative_entries` only those from 0 on."""
     counts = input_tensor.data.long()  # torch adds no uint32
     input_tensor.data.copy_(counts + ((counts >= 0) if skip_negative_entries else 1))
 
 
-KERNELS = {f"ttnn.{name}": _plain(name) for name in PLAIN} | {
+BINDINGS = {f"ttnn.{name}": _plain(name) for name in PLAIN} | {
     "ttnn.elu": elu,
     "ttnn.experimental.typecast": typecast,
     "ttnn.fill": fill,

@@ -1,22 +1,26 @@
-"""Kernels of table look-ups: `ttnn.embedding`."""
+"""The binding of table look-ups: `ttnn.embedding`."""
 
 import math
 
-from ttnn_emulator.dispatch import NotEmulated
+import torch
+import ttnn
+
+from ttnn_emulator.dispatch import Launch, NotEmulated
+from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common import bounds
 
 
 def embedding(
-    launch,
-    input_tensor,
-    weight,
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    weight: DeviceTensor,
     *,
-    padding_idx=None,
-    layout=None,
-    embeddings_type=None,
-    dtype=None,
-    output_tensor=None,
-):
+    padding_idx: int | None = None,
+    layout: object = None,
+    embeddings_type: object = None,
+    dtype: ttnn.DataType | None = None,
+    output_tensor: DeviceTensor | None = None,
+) -> torch.Tensor:
     """Rows of a table: indices [B, S] or [B, 1, 1, S] and a table [1, 1, V, H] -> [B, S, H].
 
     Indices are uint32 or bfloat16 (exact up to 256). `padding_idx` and `embeddings_type` only keep
@@ -32,8 +36,9 @@ def embedding(
     indices = input_tensor.logical.reshape(-1).long()
     if len(indices) * weight.shape[-1] != math.prod(launch.output.shape):
         raise NotEmulated(
-            f"ttnn.embedding of indices {list(input_tensor.shape)} gives {list(launch.output.shape)}: "
-            "TTNN looks at their first and last dimension. Use [B, S] or [B, 1, 1, S]."
+            f"ttnn.embedding of indices {list(input_tensor.shape)} gives "
+            f"{list(launch.output.shape)}: TTNN looks at their first and last dimension. Use "
+            "[B, S] or [B, 1, 1, S]."
         )
     if not input_tensor.tiled:
         _check_shards(launch, len(indices))
@@ -45,7 +50,7 @@ def embedding(
     return launch.math.typecast(rows, weight.dtype, launch.output.dtype)
 
 
-def _check_shards(launch, count):
+def _check_shards(launch: Launch, count: int) -> None:
     """Each core of a sharded output takes an index for every row of its shard.
 
     Both readers do, embeddings.cpp by rows and embeddings_tilize.cpp by tiles of 32, and ask
@@ -61,4 +66,4 @@ def _check_shards(launch, count):
     )
 
 
-KERNELS = {"ttnn.embedding": embedding}
+BINDINGS = {"ttnn.embedding": embedding}

@@ -1,23 +1,27 @@
-"""Kernels that split a fused projection into heads and join heads again: data movement, exact.
+"""Bindings that split a fused projection into heads and join heads again: data movement, exact.
 
 B batch, S sequence, N heads, K kv heads, D head_dim.
 """
 
-from ttnn_emulator.dispatch import NotEmulated
+import torch
+
+from ttnn_emulator.arithmetic.formats import TILE
+from ttnn_emulator.dispatch import Launch, NotEmulated
+from ttnn_emulator.memory import DeviceTensor, Output
 from ttnn_emulator.ops.common.padding import undefined
 
 
 def nlp_create_qkv_heads(
-    launch,
-    input,
-    input_kv=None,
+    launch: Launch,
+    input: DeviceTensor,
+    input_kv: DeviceTensor | None = None,
     *,
-    num_heads,
-    num_kv_heads=None,
-    transpose_k_heads=True,
-    kv_tied=False,
-    output_tensors=None,
-):
+    num_heads: int,
+    num_kv_heads: int | None = None,
+    transpose_k_heads: bool = True,
+    kv_tied: bool = False,
+    output_tensors: object = None,
+) -> tuple[torch.Tensor, ...]:
     """[B, 1, S, (N + 2 K) D] -> [B, N, S, D], [B, K, S, D], [B, K, S, D], padding rows included.
 
     Keys and values come from `input_kv` [B, 1, S, 2 K D] when it is given, and are the same columns
@@ -26,10 +30,10 @@ def nlp_create_qkv_heads(
     kv_heads = num_heads if num_kv_heads is None else num_kv_heads
     sections = num_heads + (1 if kv_tied else 2) * kv_heads
     width = input.shape[-1] // (sections if input_kv is None else num_heads)
-    if width % 32:
+    if width % TILE:
         raise NotEmulated(
-            f"{launch.name} moves whole tiles, so a head of {width} columns does not come out as one: "
-            "head_dim must be a multiple of 32."
+            f"{launch.name} moves whole tiles, so a head of {width} columns does not come out as "
+            "one: head_dim must be a multiple of 32."
         )
     query = input.data[:, 0, :, : num_heads * width]
     rest = input.data[:, 0, :, num_heads * width :] if input_kv is None else input_kv.data[:, 0]
@@ -42,15 +46,15 @@ def nlp_create_qkv_heads(
 
 
 def split_query_key_value_and_split_heads(
-    launch,
-    input_tensor,
-    kv_input_tensor=None,
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    kv_input_tensor: DeviceTensor | None = None,
     *,
-    num_heads,
-    num_kv_heads=None,
-    transpose_key=True,
-    use_falcon7b_backend=False,
-):
+    num_heads: int,
+    num_kv_heads: int | None = None,
+    transpose_key: bool = True,
+    use_falcon7b_backend: bool = False,
+) -> tuple[torch.Tensor, ...]:
     """[B, S, (N + 2 K) D] -> [B, N, S, D], [B, K, D, S], [B, K, S, D], padding rows included.
 
     Keys and values come from `kv_input_tensor` [B, S, 2 K D] when it is given. Without
@@ -67,14 +71,14 @@ def split_query_key_value_and_split_heads(
 
 
 def nlp_create_qkv_heads_decode(
-    launch,
-    input_tensor,
+    launch: Launch,
+    input_tensor: DeviceTensor,
     *,
-    num_heads,
-    num_kv_heads=None,
-    output_tensors=None,
-    overlap_qk_coregrid=True,
-):
+    num_heads: int,
+    num_kv_heads: int | None = None,
+    output_tensors: object = None,
+    overlap_qk_coregrid: bool = True,
+) -> tuple[torch.Tensor, ...]:
     """[1, 1, B, (N + 2 K) D] -> [1, B, N, D], [1, B, K, D], [1, B, K, D].
 
     Each user's heads are padded to a whole tile; the padding rows are not written.
@@ -90,39 +94,45 @@ def nlp_create_qkv_heads_decode(
     )
 
 
-def nlp_concat_heads(launch, input_tensor):
+def nlp_concat_heads(launch: Launch, input_tensor: DeviceTensor) -> torch.Tensor:
     """[B, N, S, D] -> [B, 1, S, N D], padding included."""
     return _join(input_tensor)[:, None]
 
 
-def concatenate_heads(launch, input_tensor):
+def concatenate_heads(launch: Launch, input_tensor: DeviceTensor) -> torch.Tensor:
     """[B, N, S, D] -> [B, S, N D], padding included."""
     return _join(input_tensor)
 
 
-def nlp_concat_heads_decode(launch, input_tensor, *, num_heads, output_tensor=None):
+def nlp_concat_heads_decode(
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    *,
+    num_heads: int,
+    output_tensor: DeviceTensor | None = None,
+) -> torch.Tensor:
     """[1, B, N, D] -> [1, 1, 32, N D]; rows from B on are not written and hold anything."""
     joined = input_tensor.data[0, : input_tensor.shape[1], :num_heads].flatten(1)
     return _in_undefined(joined[None, None], launch.output)
 
 
-def _split(fused, heads, width):
+def _split(fused: torch.Tensor, heads: int, width: int) -> torch.Tensor:
     """[B, S, ...] -> [B, heads, S, width] from the first heads * width columns."""
     return fused[..., : heads * width].unflatten(-1, (heads, width)).transpose(1, 2)
 
 
-def _join(input_tensor):
+def _join(input_tensor: DeviceTensor) -> torch.Tensor:
     return input_tensor.data.transpose(1, 2).flatten(2)
 
 
-def _in_undefined(values, plan):
+def _in_undefined(values: torch.Tensor, plan: Output) -> torch.Tensor:
     """`values` in the first corner of an output of which nothing else is written."""
     whole = undefined(plan.padded_shape, plan.dtype).to(values.dtype)
     whole[tuple(slice(0, n) for n in values.shape)] = values
     return whole
 
 
-KERNELS = {
+BINDINGS = {
     "ttnn.experimental.nlp_create_qkv_heads": nlp_create_qkv_heads,
     "ttnn.experimental.nlp_create_qkv_heads_decode": nlp_create_qkv_heads_decode,
     "ttnn.experimental.nlp_concat_heads": nlp_concat_heads,

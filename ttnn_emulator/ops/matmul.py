@@ -3,14 +3,16 @@
 import math
 
 import torch
+import ttnn
 
 from ttnn_emulator.arithmetic import paths
 from ttnn_emulator.arithmetic.exact.matrix.matrix_plan import Product
+from ttnn_emulator.arithmetic.formats import TILE
+from ttnn_emulator.dispatch import Launch
+from ttnn_emulator.memory import DeviceTensor, Output, Shape
 from ttnn_emulator.ops.common import padding
 from ttnn_emulator.ops.common.configs import compute_of
-from ttnn_emulator.ops.eltwise_unary import steps_of
-
-TILE_ROWS = 32
+from ttnn_emulator.ops.eltwise_unary import Fusable, steps_of
 
 SHARDED_BLOCKS = paths.approximation(
     "blocks of K of a sharded operand as if it lay in L1 interleaved"
@@ -18,24 +20,24 @@ SHARDED_BLOCKS = paths.approximation(
 
 
 def linear(
-    launch,
-    input_tensor_a,
-    input_tensor_b,
+    launch: Launch,
+    input_tensor_a: DeviceTensor,
+    input_tensor_b: DeviceTensor,
     *,
-    bias=None,
-    transpose_a=False,
-    transpose_b=False,
-    dtype=None,
-    activation=None,
-    compute_kernel_config=None,
-    optional_output_tensor=None,
-    program_config=None,
-    core_grid=None,
+    bias: DeviceTensor | None = None,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    dtype: ttnn.DataType | None = None,
+    activation: Fusable | None = None,
+    compute_kernel_config: ttnn.DeviceComputeKernelConfig | None = None,
+    optional_output_tensor: DeviceTensor | None = None,
+    program_config: object = None,
+    core_grid: ttnn.CoreGrid | None = None,
     # where weights are streamed from
-    global_cb=None,
-    sub_device_id=None,
-    prefetcher_pipes=(),
-):
+    global_cb: object = None,
+    sub_device_id: object = None,
+    prefetcher_pipes: object = (),
+) -> torch.Tensor:
     """a @ b + bias, then the activation.
 
     Padding of K is not read. Padding rows of `a` give rows of the output like any others. An
@@ -45,7 +47,7 @@ def linear(
     a = _matrix(input_tensor_a, transpose_a, vector_dim=0, rows=True)
     b = _matrix(input_tensor_b, transpose_b, vector_dim=-1, rows=False)
     a, marked = padding.without_undefined_rows(a)
-    fused_bias = bias is not None and bias.padded_shape[-2] <= TILE_ROWS
+    fused_bias = bias is not None and bias.padded_shape[-2] <= TILE
     activation = steps_of([activation] if activation else ())
     fused = steps_of(_listed(getattr(program_config, "fused_activation", None)))
     if core_grid is not None:
@@ -60,7 +62,7 @@ def linear(
     values = launch.math.matmul(
         a,
         b,
-        _first_row(bias) if fused_bias else None,
+        _first_row(bias) if fused_bias and bias is not None else None,
         product=_product(
             launch, input_tensor_a, input_tensor_b, a, b, bias if fused_bias else None
         ),
@@ -86,7 +88,7 @@ def linear(
     return values
 
 
-def _matrix(operand, transpose, vector_dim, rows):
+def _matrix(operand: DeviceTensor, transpose: bool, vector_dim: int, rows: bool) -> torch.Tensor:
     """The contents without padding; with `rows`, padding rows that are not zero too."""
     if rows and not transpose and len(operand.shape) > 1:
         return padding.live_rows(operand)
@@ -96,7 +98,14 @@ def _matrix(operand, transpose, vector_dim, rows):
     return values.mT if transpose else values
 
 
-def _product(launch, input_tensor_a, input_tensor_b, a, b, bias):
+def _product(
+    launch: Launch,
+    input_tensor_a: DeviceTensor,
+    input_tensor_b: DeviceTensor,
+    a: torch.Tensor,
+    b: torch.Tensor,
+    bias: DeviceTensor | None,
+) -> Product:
     operands = (input_tensor_a, input_tensor_b, launch.output)
     return Product(
         a.shape[-2],
@@ -110,16 +119,16 @@ def _product(launch, input_tensor_a, input_tensor_b, a, b, bias):
     )
 
 
-def _listed(activation):
+def _listed(activation: Fusable | None) -> tuple[Fusable, ...]:
     return () if activation is None else (activation,)
 
 
-def _padded(output):
+def _padded(output: Output) -> Shape:
     """The output's padded shape with at least two dimensions."""
     return (1,) * (2 - len(output.padded_shape)) + output.padded_shape
 
 
-def _fitted(values, rows, output):
+def _fitted(values: torch.Tensor, rows: int, output: Output) -> torch.Tensor:
     """The product in the output's logical shape if its padding is zero, else in its padded one.
 
     `rows` of the product were asked for; a row that follows them is what padding rows hold.
@@ -135,7 +144,7 @@ def _fitted(values, rows, output):
     return whole.reshape(output.padded_shape)
 
 
-def _first_row(bias):
+def _first_row(bias: DeviceTensor) -> torch.Tensor:
     """[..., 1, N]: a bias of one tile row is fused, and the kernel adds its first row to all rows.
 
     A higher one is added by an operation of its own (seen in TTNN's graph of ttnn.linear).
@@ -145,4 +154,4 @@ def _first_row(bias):
 
 
 # ttnn.matmul takes no bias, which its host side sees to.
-KERNELS = {"ttnn.linear": linear, "ttnn.matmul": linear}
+BINDINGS = {"ttnn.linear": linear, "ttnn.matmul": linear}

@@ -5,18 +5,23 @@ returns a view of the same buffer the contents stay as they are.
 """
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
+import ttnn
 
 from ttnn_emulator.arithmetic import formats
-from ttnn_emulator.dispatch import NotEmulated
+from ttnn_emulator.dispatch import Launch, NotEmulated
 from ttnn_emulator.memory import DeviceTensor, trimmed
 from ttnn_emulator.ops.common import bounds
 from ttnn_emulator.ops.common.configs import compute_of
 from ttnn_emulator.ops.common.padding import mark_undefined_rows, undefined_rows
 
 
-def moved(launch, operand, *args, **kwargs):
+def moved(
+    launch: Launch, operand: DeviceTensor, *args: object, **kwargs: object
+) -> torch.Tensor | None:
     """The same logical contents elsewhere: another layout, dtype or memory configuration.
 
     A copy in the operand's own layout and dtype is one of bits.
@@ -24,8 +29,10 @@ def moved(launch, operand, *args, **kwargs):
     return _moved(launch, operand)
 
 
-def _moved(launch, operand, wide=False):
-    """`moved`; a change of dtype has a destination of 32 bits if `wide`."""
+def _moved(
+    launch: Launch, operand: DeviceTensor, fp32_dest_acc: bool = False
+) -> torch.Tensor | None:
+    """`moved`; a change of dtype has a destination of 32 bits if `fp32_dest_acc`."""
     if launch.views_input:
         return None
     if operand.zero_padded and operand.shape == launch.output.shape:
@@ -38,25 +45,29 @@ def _moved(launch, operand, wide=False):
         return through_dest(launch, values, operand)
     if operand.dtype == launch.output.dtype:
         return values
-    return through_dest(launch, values, operand, wide)
+    return through_dest(launch, values, operand, fp32_dest_acc)
 
 
-def through_dest(launch, values, operand, wide=None):
+def through_dest(
+    launch: Launch, values: torch.Tensor, operand: DeviceTensor, fp32_dest_acc: bool | None = None
+) -> torch.Tensor:
     """Values that a compute kernel moves: what its packer makes of them.
 
-    `wide` is as for the arithmetic's `moved`: None where float32 is unpacked to Dst.
+    `fp32_dest_acc` is as for the arithmetic's `moved`: None where float32 is unpacked to Dst.
     """
     marked, out = undefined_rows(values), launch.output.dtype
-    values = launch.math.moved(values, operand.dtype, out, wide=wide)
+    values = launch.math.moved(values, operand.dtype, out, wide=fp32_dest_acc)
     return mark_undefined_rows(values, marked, out)
 
 
-def _copy(values):
+def _copy(values: torch.Tensor) -> torch.Tensor:
     """Values of their own: views of an operand's contents must not share its memory."""
     return values.clone(memory_format=torch.contiguous_format)
 
 
-def _with_padding(launch, operand, values, pad_value):
+def _with_padding(
+    launch: Launch, operand: DeviceTensor, values: torch.Tensor, pad_value: float | None
+) -> torch.Tensor:
     """Padded contents whose padding holds `pad_value`, None for zero."""
     if not pad_value or launch.output.shape == launch.output.padded_shape:
         return values
@@ -65,7 +76,7 @@ def _with_padding(launch, operand, values, pad_value):
     return _beside_a_number(launch, operand, padded)
 
 
-def _beside_a_number(launch, operand, values):
+def _beside_a_number(launch: Launch, operand: DeviceTensor, values: torch.Tensor) -> torch.Tensor:
     """Values of a block format among which a number was put: as bfloat16, which is cast back."""
     if operand.dtype not in formats.BLOCK_FORMAT_BITS:
         return values
@@ -76,16 +87,16 @@ def _beside_a_number(launch, operand, values):
 
 
 def reshape(
-    launch,
-    input_tensor,
-    *shapes,
-    shape=None,
-    logical_shape=None,
-    padded_shape=None,
-    pad_value=None,
-    skip_padding_fill=False,  # leaves the padding undefined, so zeros will do
-    reshape_tile_mode=None,
-):
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    *shapes: object,
+    shape: object = None,
+    logical_shape: object = None,
+    padded_shape: object = None,
+    pad_value: float | None = None,
+    skip_padding_fill: bool = False,  # leaves the padding undefined, so zeros will do
+    reshape_tile_mode: object = None,
+) -> torch.Tensor | None:
     """Logical elements in their order, whatever the padding of either shape."""
     if launch.views_input:
         return None
@@ -93,11 +104,15 @@ def reshape(
     return _with_padding(launch, input_tensor, values, pad_value)
 
 
-def view(launch, input_tensor, *shape, **named):
+def view(
+    launch: Launch, input_tensor: DeviceTensor, *shape: object, **named: object
+) -> torch.Tensor | None:
     return reshape(launch, input_tensor)
 
 
-def transpose(launch, input_tensor, dim1, dim2, pad_value=None):
+def transpose(
+    launch: Launch, input_tensor: DeviceTensor, dim1: int, dim2: int, pad_value: float | None = None
+) -> torch.Tensor | None:
     if launch.views_input:
         return None
     values = _copy(input_tensor.logical.transpose(dim1, dim2))
@@ -107,7 +122,9 @@ def transpose(launch, input_tensor, dim1, dim2, pad_value=None):
     return _with_padding(launch, input_tensor, values, pad_value)
 
 
-def permute(launch, input_tensor, dims, pad_value=None):
+def permute(
+    launch: Launch, input_tensor: DeviceTensor, dims: Sequence[int], pad_value: float | None = None
+) -> torch.Tensor | None:
     if launch.views_input:
         return None
     values = _copy(input_tensor.logical.permute(tuple(dims)))
@@ -117,31 +134,38 @@ def permute(launch, input_tensor, dims, pad_value=None):
 # --- joining and parting -------------------------------------------------------------------------
 
 
-def concat(launch, tensors, dim=0, *, output_tensor=None, groups=1):
+def concat(
+    launch: Launch,
+    tensors: Sequence[DeviceTensor],
+    dim: int = 0,
+    *,
+    output_tensor: DeviceTensor | None = None,
+    groups: int = 1,
+) -> torch.Tensor:
     if groups != 1:
         raise NotEmulated(f"ttnn.concat: groups={groups} is not emulated, only 1.")
     return torch.cat([t.logical for t in tensors], dim)
 
 
-def stack(launch, input_tensors, dim):
+def stack(launch: Launch, input_tensors: Sequence[DeviceTensor], dim: int) -> torch.Tensor:
     return torch.stack([t.logical for t in input_tensors], dim)
 
 
 def slice_(
-    launch,
-    input_tensor,
-    starts=None,
-    ends=None,
-    steps=None,
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    starts: Sequence[int] | DeviceTensor | None = None,
+    ends: Sequence[int] | DeviceTensor | None = None,
+    steps: Sequence[int] | None = None,
     *,
-    slice_start=None,
-    slice_end=None,
-    slice_step=None,
-    output_tensor=None,
-    pad_value=None,
-    slice_dim=None,
-    num_devices=None,
-):
+    slice_start: Sequence[int] | None = None,
+    slice_end: Sequence[int] | None = None,
+    slice_step: Sequence[int] | None = None,
+    output_tensor: DeviceTensor | None = None,
+    pad_value: float | None = None,
+    slice_dim: int | None = None,
+    num_devices: int | None = None,
+) -> torch.Tensor | None:
     """Elements from starts up to ends, by steps; starts and ends are lists or device tensors.
 
     TTNN plans the output of tensors beforehand, and the kernel reads as much as that from the
@@ -155,7 +179,11 @@ def slice_(
     starts = slice_start if starts is None else starts
     if isinstance(starts, DeviceTensor):
         return _copy(_from_starts(launch, input_tensor, starts.logical.flatten().tolist()))
-    starts, ends = list(starts), list(slice_end if ends is None else ends)
+    ends = slice_end if ends is None else ends
+    # the host side wants both, and both tensors or neither
+    assert starts is not None
+    assert ends is not None
+    assert not isinstance(ends, DeviceTensor)
     steps = (slice_step if steps is None else steps) or [1] * len(starts)
     picked = input_tensor.logical
     for dim, (start, end, step) in enumerate(zip(starts, ends, steps, strict=True)):
@@ -164,7 +192,7 @@ def slice_(
     return _with_padding(launch, input_tensor, values, pad_value)
 
 
-def _from_starts(launch, input_tensor, starts):
+def _from_starts(launch: Launch, input_tensor: DeviceTensor, starts: Sequence[int]) -> torch.Tensor:
     planned = launch.output.shape
     bounds.region(
         starts, planned, input_tensor.padded_shape, op=launch.name, operand="input_tensor"
@@ -173,21 +201,27 @@ def _from_starts(launch, input_tensor, starts):
     return input_tensor.data[picked]
 
 
-def split(launch, input_tensor, split_size, dim=0):
+def split(
+    launch: Launch, input_tensor: DeviceTensor, split_size: int | Sequence[int], dim: int = 0
+) -> list[torch.Tensor]:
     sizes = split_size if isinstance(split_size, int) else list(split_size)
     return [_copy(part) for part in input_tensor.logical.split(sizes, dim)]
 
 
-def chunk(launch, input_tensor, chunks, dim=0):
+def chunk(
+    launch: Launch, input_tensor: DeviceTensor, chunks: int, dim: int = 0
+) -> list[torch.Tensor]:
     sizes = [output.shape[dim] for output in launch.outputs]
     return [_copy(part) for part in input_tensor.logical.split(sizes, dim)]
 
 
-def narrow(launch, input_tensor, dim, start, length):
+def narrow(
+    launch: Launch, input_tensor: DeviceTensor, dim: int, start: int, length: int
+) -> torch.Tensor | None:
     return moved_values(launch, input_tensor.logical.narrow(dim, start, length))
 
 
-def moved_values(launch, values):
+def moved_values(launch: Launch, values: torch.Tensor) -> torch.Tensor | None:
     """A copy of `values` in the output's shape, nothing for a view."""
     return None if launch.views_input else _copy(values.reshape(launch.output.shape))
 
@@ -196,14 +230,14 @@ def moved_values(launch, values):
 
 
 def pad(
-    launch,
-    input_tensor,
-    padding=None,
-    *start_and_value,
-    value=0.0,
-    output_padded_shape=None,
-    input_tensor_start=None,
-):
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    padding: Sequence[Any] | None = None,
+    *start_and_value: Any,
+    value: float = 0.0,
+    output_padded_shape: Sequence[Any] | None = None,
+    input_tensor_start: Sequence[int] | None = None,
+) -> torch.Tensor | None:
     """Both forms: pairs (before, after) for each dimension and a value; or the padded shape, where
     the input starts in it, and a value. Fewer pairs than dimensions are for the last ones. A result
     that fits the input's tiles shares its buffer: TTNN fills the padding in place.
@@ -211,14 +245,12 @@ def pad(
     shape = launch.output.shape
     if launch.views_input and shape == input_tensor.shape:
         return None
-    padding = list(output_padded_shape if padding is None else padding)
+    padding = output_padded_shape if padding is None else padding
     if not padding or isinstance(padding[0], int):
-        start, *rest = (
-            *(() if input_tensor_start is None else (input_tensor_start,)),
-            *start_and_value,
-        )
+        named_start: list[Any] = [] if input_tensor_start is None else [input_tensor_start]
+        start, *rest = [*named_start, *start_and_value]
     else:
-        start, rest = [before for before, _ in padding], start_and_value
+        start, rest = [before for before, _ in padding], list(start_and_value)
     (value,) = rest or (value,)
     start = (0,) * (len(shape) - len(start)) + tuple(start)
     padded = torch.full(shape, value, dtype=formats.STORAGE[input_tensor.dtype])
@@ -227,15 +259,29 @@ def pad(
     return _beside_a_number(launch, input_tensor, padded)
 
 
-def repeat(launch, input_tensor, repeat_dims, *, optional_output_tensor=None):
+def repeat(
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    repeat_dims: Sequence[int],
+    *,
+    optional_output_tensor: DeviceTensor | None = None,
+) -> torch.Tensor | None:
     return moved_values(launch, input_tensor.logical.repeat(tuple(repeat_dims)))
 
 
-def repeat_interleave(launch, input_tensor, repeats, dim=None):
+def repeat_interleave(
+    launch: Launch, input_tensor: DeviceTensor, repeats: int, dim: int | None = None
+) -> torch.Tensor:
     return torch.repeat_interleave(input_tensor.logical, repeats, dim)
 
 
-def expand(launch, input_tensor, output_shape, *, output=None):
+def expand(
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    output_shape: object,
+    *,
+    output: DeviceTensor | None = None,
+) -> torch.Tensor | None:
     return moved_values(launch, input_tensor.logical.expand(launch.output.shape))
 
 
@@ -243,8 +289,14 @@ def expand(launch, input_tensor, output_shape, *, output=None):
 
 
 def to_layout(
-    launch, tensor, layout, dtype=None, memory_config=None, sub_core_grids=None, pad_value=0.0
-):
+    launch: Launch,
+    tensor: DeviceTensor,
+    layout: object,
+    dtype: ttnn.DataType | None = None,
+    memory_config: object = None,
+    sub_core_grids: object = None,
+    pad_value: float | None = 0.0,
+) -> torch.Tensor | None:
     if launch.views_input:
         return None
     if not pad_value or not launch.output.tiled:
@@ -253,23 +305,35 @@ def to_layout(
     return _with_padding(launch, tensor, values, pad_value)
 
 
-def tilize_with_val_padding(launch, input_tensor, output_tensor_shape, pad_value, *, dtype=None):
-    return _with_padding(launch, input_tensor, moved(launch, input_tensor), pad_value)
+def tilize_with_val_padding(
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    output_tensor_shape: object,
+    pad_value: float | None,
+    *,
+    dtype: ttnn.DataType | None = None,
+) -> torch.Tensor | None:
+    values = moved(launch, input_tensor)
+    return None if values is None else _with_padding(launch, input_tensor, values, pad_value)
 
 
-def untilize_with_unpadding(launch, input_tensor, output_tensor_end):
+def untilize_with_unpadding(
+    launch: Launch, input_tensor: DeviceTensor, output_tensor_end: object
+) -> torch.Tensor:
     """Rows and columns up to `output_tensor_end`, padding included where it reaches into it.
 
     Raises:
         OutOfBounds: an end beyond the padding.
     """
-    planned, held = launch.output.shape, input_tensor.padded_shape
-    bounds.region((0,) * len(planned), planned, held, op=launch.name, operand="input_tensor")
+    planned, whole = launch.output.shape, input_tensor.padded_shape
+    bounds.region((0,) * len(planned), planned, whole, op=launch.name, operand="input_tensor")
     values = _copy(trimmed(input_tensor.data, launch.output.shape))
     return through_dest(launch, values, input_tensor)
 
 
-def fill_implicit_tile_padding(launch, input_tensor, fill_value):
+def fill_implicit_tile_padding(
+    launch: Launch, input_tensor: DeviceTensor, fill_value: float
+) -> torch.Tensor | None:
     if launch.views_input and input_tensor.shape == input_tensor.padded_shape:
         return None
     if math.isnan(fill_value):  # the packer knows no NaN
@@ -282,28 +346,47 @@ def fill_implicit_tile_padding(launch, input_tensor, fill_value):
 # --- copies --------------------------------------------------------------------------------------
 
 
-def to_memory_config(launch, tensor, memory_config, dtype=None, output_tensor=None):
+def to_memory_config(
+    launch: Launch,
+    tensor: DeviceTensor,
+    memory_config: object,
+    dtype: ttnn.DataType | None = None,
+    output_tensor: DeviceTensor | None = None,
+) -> torch.Tensor | None:
     return moved(launch, tensor)
 
 
-def clone(launch, input, *, dtype=None, compute_kernel_config=None):
+def clone(
+    launch: Launch,
+    input: DeviceTensor,
+    *,
+    dtype: ttnn.DataType | None = None,
+    compute_kernel_config: ttnn.DeviceComputeKernelConfig | None = None,
+) -> torch.Tensor | None:
     compute = compute_of(compute_kernel_config)
-    return _moved(launch, input, wide=compute is not None and compute.fp32_dest_acc)
+    return _moved(launch, input, compute is not None and compute.fp32_dest_acc)
 
 
-def copy(launch, input_a, input_b):
+def copy(launch: Launch, input_a: DeviceTensor, input_b: DeviceTensor) -> torch.Tensor:
     """Into the second tensor, which is also what the call returns."""
     return moved_into(launch, input_b, input_a)
 
 
-def assign(launch, input_tensor, input_b=None, *, dtype=None, output_tensor=None):
+def assign(
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    input_b: DeviceTensor | None = None,
+    *,
+    dtype: ttnn.DataType | None = None,
+    output_tensor: DeviceTensor | None = None,
+) -> torch.Tensor | None:
     target = input_b if input_b is not None else output_tensor
     if target is None:
         return moved(launch, input_tensor)
     return moved_into(launch, target, input_tensor)
 
 
-def moved_into(launch, target, source):
+def moved_into(launch: Launch, target: DeviceTensor, source: DeviceTensor) -> torch.Tensor:
     """Contents for the output that `target` is."""
     if source.padded_shape == target.padded_shape and not source.zero_padded:
         values = source.data.clone()
@@ -312,17 +395,19 @@ def moved_into(launch, target, source):
     return values if source.dtype == target.dtype else through_dest(launch, values, source, False)
 
 
-def _placed(name):
+def _placed(name: str) -> Callable[..., torch.Tensor | None]:
     """A kernel whose arguments only say where the copy goes."""
 
-    def kernel(launch, input_tensor, *placement, **named_placement):
+    def binding(
+        launch: Launch, input_tensor: DeviceTensor, *placement: object, **named_placement: object
+    ) -> torch.Tensor | None:
         return moved(launch, input_tensor)
 
-    kernel.__name__ = name
-    return kernel
+    binding.__name__ = name
+    return binding
 
 
-KERNELS = {
+BINDINGS = {
     "ttnn.assign": assign,
     "ttnn.chunk": chunk,
     "ttnn.clone": clone,

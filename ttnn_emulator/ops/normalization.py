@@ -1,11 +1,15 @@
 """Norms over the last dimension, and softmax."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
+import ttnn
 
 from ttnn_emulator.arithmetic import paths
-from ttnn_emulator.dispatch import NotEmulated
+from ttnn_emulator.dispatch import Launch, NotEmulated
+from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common import padding
 from ttnn_emulator.ops.common.configs import compute_of
 
@@ -14,20 +18,20 @@ ROW_MAJOR = paths.approximation("row-major as if in tiles")
 WELFORD = paths.approximation("Welford's running mean as the plain one")
 
 
-def _norm(name, default_epsilon=1e-12):
-    def kernel(
-        launch,
-        input_tensor,
+def _norm(name: str, default_epsilon: float = 1e-12) -> Callable[..., torch.Tensor]:
+    def binding(
+        launch: Launch,
+        input_tensor: DeviceTensor,
         *,
-        epsilon=default_epsilon,
-        weight=None,
-        bias=None,
-        residual_input_tensor=None,
-        compute_kernel_config=None,
-        program_config=None,  # how rows are spread over cores
-        recip_tensor=None,  # 1/1, 1/2, ... 1/H for the kernel's running mean
-    ):
-        _tell_what_is_not_followed(input_tensor)
+        epsilon: float = default_epsilon,
+        weight: DeviceTensor | None = None,
+        bias: DeviceTensor | None = None,
+        residual_input_tensor: DeviceTensor | None = None,
+        compute_kernel_config: ttnn.DeviceComputeKernelConfig | None = None,
+        program_config: object = None,  # how rows are spread over cores
+        recip_tensor: DeviceTensor | None = None,  # 1/1, 1/2, ... 1/H for the kernel's running mean
+    ) -> torch.Tensor:
+        _tell_approximations(input_tensor)
         if recip_tensor is not None or getattr(program_config, "use_welford", False):
             paths.tell(WELFORD)
         values, residual = _rows(input_tensor, residual_input_tensor)
@@ -49,18 +53,20 @@ def _norm(name, default_epsilon=1e-12):
         missing = launch.output.padded_shape[-2] - result.shape[-2]
         return torch.nn.functional.pad(result, (0, 0, 0, missing))
 
-    kernel.__name__ = name
-    return kernel
+    binding.__name__ = name
+    return binding
 
 
-def _tell_what_is_not_followed(operand):
+def _tell_approximations(operand: DeviceTensor) -> None:
     if operand.sharded:
         paths.tell(SHARDED)
     if not operand.tiled:
         paths.tell(ROW_MAJOR)
 
 
-def _rows(operand, residual):
+def _rows(
+    operand: DeviceTensor, residual: DeviceTensor | None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Contents of both with padding columns; without padding rows if all those are zero."""
     operands = [x for x in (operand, residual) if x is not None]
     rows, columns = operand.shape[-2], operand.padded_shape[-1] - operand.shape[-1]
@@ -70,10 +76,10 @@ def _rows(operand, residual):
         values = [x.data for x in operands]
     else:
         values = [x.data[..., :rows, :] for x in operands]
-    return values if residual is not None else (*values, None)
+    return values[0], None if residual is None else values[1]
 
 
-def _row(weight, width):
+def _row(weight: DeviceTensor | None, width: int) -> torch.Tensor | None:
     """[W] contents of a weight given as [H], [..., 1, H], or row-major [..., H/32, 32]."""
     if weight is None:
         return None
@@ -82,16 +88,16 @@ def _row(weight, width):
 
 
 def softmax(
-    launch,
-    input_tensor,
-    dim=-1,
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    dim: int = -1,
     *,
-    numeric_stable=True,
-    compute_kernel_config=None,
-    program_config=None,  # how rows are spread over cores
-):
+    numeric_stable: bool = True,
+    compute_kernel_config: ttnn.DeviceComputeKernelConfig | None = None,
+    program_config: object = None,  # how rows are spread over cores
+) -> torch.Tensor:
     """Along the last dimension the rows of padding are computed too, its columns become zero."""
-    _tell_what_is_not_followed(input_tensor)
+    _tell_approximations(input_tensor)
     how = {
         "numeric_stable": numeric_stable,
         "compute": compute_of(compute_kernel_config),
@@ -107,16 +113,16 @@ def softmax(
 
 
 def scale_mask_softmax(
-    launch,
-    input_tensor,
-    scale=None,
-    mask=None,
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    scale: float | None = None,
+    mask: DeviceTensor | None = None,
     *,
-    is_causal_mask=False,
-    numeric_stable=True,
-    compute_kernel_config=None,
-    program_config=None,  # how rows are spread over cores
-):
+    is_causal_mask: bool = False,
+    numeric_stable: bool = True,
+    compute_kernel_config: ttnn.DeviceComputeKernelConfig | None = None,
+    program_config: object = None,  # how rows are spread over cores
+) -> torch.Tensor:
     """softmax(input * scale + mask) over the last dimension."""
     if mask is None and scale is None:
         return softmax(
@@ -125,7 +131,7 @@ def scale_mask_softmax(
             numeric_stable=numeric_stable,
             compute_kernel_config=compute_kernel_config,
         )
-    _tell_what_is_not_followed(input_tensor)
+    _tell_approximations(input_tensor)
     return launch.math.softmax(
         input_tensor.logical,
         scale=scale,
@@ -137,37 +143,40 @@ def scale_mask_softmax(
     )
 
 
-def scale_mask_softmax_in_place(launch, *operands, numeric_stable=False, **named):
+def scale_mask_softmax_in_place(
+    launch: Launch, *operands: Any, numeric_stable: bool = False, **named: Any
+) -> torch.Tensor:
     """`scale_mask_softmax` that does not subtract the maximum unless asked to (softmax.cpp)."""
     return scale_mask_softmax(launch, *operands, numeric_stable=numeric_stable, **named)
 
 
 def attention_softmax(
-    launch,
-    tensor,
+    launch: Launch,
+    tensor: DeviceTensor,
     *,
-    head_size=None,
-    attention_mask=None,
-    program_config=None,
-    causal_mask=False,
-):
+    head_size: int | None = None,
+    attention_mask: DeviceTensor | None = None,
+    program_config: object = None,
+    causal_mask: bool = False,
+) -> torch.Tensor:
     scale = None if head_size is None else 1 / math.sqrt(head_size)
     return scale_mask_softmax(launch, tensor, scale, attention_mask, is_causal_mask=causal_mask)
 
 
-def _mask(mask, operand, causal):
+def _mask(mask: DeviceTensor, operand: DeviceTensor, causal: bool) -> torch.Tensor:
     """Logical contents that broadcast; of a mask that is not causal the kernel reads one row."""
     rows = mask.logical if causal else mask.logical[..., :1, :]
     try:
         torch.broadcast_shapes(rows.shape, operand.shape)
     except RuntimeError:
         raise NotEmulated(
-            f"softmax: a mask of shape {mask.shape} does not broadcast to the input's {operand.shape}."
+            f"softmax: a mask of shape {mask.shape} does not broadcast to the input's "
+            f"{operand.shape}."
         ) from None
     return rows
 
 
-KERNELS = {
+BINDINGS = {
     "ttnn.layer_norm": _norm("layer_norm"),
     "ttnn.rms_norm": _norm("rms_norm"),
     "ttnn.scale_causal_mask_hw_dims_softmax_in_place": scale_mask_softmax,

@@ -1,26 +1,29 @@
 """Reductions: sums, extremes, their positions, and the k largest."""
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
+import ttnn
 
-from ttnn_emulator.dispatch import NotEmulated
+from ttnn_emulator.dispatch import Launch, NotEmulated
+from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common.configs import compute_of
 
 
-def _reduction(name):
-    def kernel(
-        launch,
-        input_tensor,
-        dim=None,
-        keepdim=False,
+def _reduction(name: str) -> Callable[..., torch.Tensor]:
+    def binding(
+        launch: Launch,
+        input_tensor: DeviceTensor,
+        dim: int | Sequence[int] | None = None,
+        keepdim: bool = False,
         *,
-        scalar=1.0,
-        compute_kernel_config=None,
-        correction=None,  # of std and var; the others take and ignore it
-        fast_and_approximate_mode=None,
-        output_layout=None,
-    ):
+        scalar: float = 1.0,
+        compute_kernel_config: ttnn.DeviceComputeKernelConfig | None = None,
+        correction: object = None,  # of std and var; the others take and ignore it
+        fast_and_approximate_mode: bool | None = None,
+        output_layout: object = None,
+    ) -> torch.Tensor:
         values = launch.math.reduce(
             name,
             input_tensor.logical,
@@ -37,15 +40,15 @@ def _reduction(name):
             return _with_extreme_rows(launch, values, EXTREMES[name])
         return values
 
-    kernel.__name__ = name
-    return kernel
+    binding.__name__ = name
+    return binding
 
 
 # What padding is filled with first, so that it is no row's result.
 EXTREMES = {"max": -math.inf, "min": math.inf}
 
 
-def _with_extreme_rows(launch, values, extreme):
+def _with_extreme_rows(launch: Launch, values: torch.Tensor, extreme: float) -> torch.Tensor:
     """Rows of padding are reduced too: of values that were filled in beforehand."""
     rows = values.shape[-2]
     padded = torch.zeros(launch.output.padded_shape, dtype=values.dtype)
@@ -54,17 +57,17 @@ def _with_extreme_rows(launch, values, extreme):
     return padded
 
 
-def _statistic(name):
-    def kernel(
-        launch,
-        input_tensor,
-        dim=None,
-        keepdim=False,
+def _statistic(name: str) -> Callable[..., torch.Tensor]:
+    def binding(
+        launch: Launch,
+        input_tensor: DeviceTensor,
+        dim: int | Sequence[int] | None = None,
+        keepdim: bool = False,
         *,
-        scalar=1.0,
-        correction=True,
-        compute_kernel_config=None,
-    ):
+        scalar: float = 1.0,
+        correction: bool = True,
+        compute_kernel_config: ttnn.DeviceComputeKernelConfig | None = None,
+    ) -> torch.Tensor:
         values = getattr(launch.math, name)(
             input_tensor.logical,
             _dims(dim, input_tensor),
@@ -75,11 +78,11 @@ def _statistic(name):
         )
         return values.reshape(launch.output.shape)
 
-    kernel.__name__ = name
-    return kernel
+    binding.__name__ = name
+    return binding
 
 
-def _dims(dim, operand):
+def _dims(dim: int | Sequence[int] | None, operand: DeviceTensor) -> tuple[int, ...]:
     """Reduced dimensions, counted from 0."""
     rank = len(operand.shape)
     if dim is None:
@@ -88,25 +91,31 @@ def _dims(dim, operand):
 
 
 def argmax(
-    launch, input_tensor, dim=None, keepdim=False, *, output_tensor=None, enable_secondary_dm=None
-):
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    dim: int | None = None,
+    keepdim: bool = False,
+    *,
+    output_tensor: DeviceTensor | None = None,
+    enable_secondary_dm: object = None,
+) -> torch.Tensor:
     """Position of the first largest value, in the flattened tensor where `dim` is None."""
     return torch.argmax(input_tensor.logical, dim).reshape(launch.output.shape)
 
 
 def topk(
-    launch,
-    input_tensor,
-    k=32,
-    dim=-1,
-    largest=True,
-    sorted=True,
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    k: int = 32,
+    dim: int = -1,
+    largest: bool = True,
+    sorted: bool = True,
     *,
-    indices_tensor=None,
-    output_tensor=None,
-    stable=False,
-):
-    """Values and positions. Equal values come in order of position; the kernel promises no order."""
+    indices_tensor: DeviceTensor | None = None,
+    output_tensor: DeviceTensor | None = None,
+    stable: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Values and positions. Equal values come in order of position (the kernel's order is open)."""
     if indices_tensor is not None:
         raise NotEmulated(
             "ttnn.topk: indices_tensor is not emulated; positions are those of the input."
@@ -115,7 +124,7 @@ def topk(
     return values.narrow(dim, 0, k), positions.narrow(dim, 0, k)
 
 
-KERNELS = {
+BINDINGS = {
     "ttnn.argmax": argmax,
     "ttnn.max": _reduction("max"),
     "ttnn.mean": _reduction("mean"),

@@ -1,19 +1,29 @@
-"""Kernels of rotary position embeddings. They rotate whole tiles, padding included.
+"""Bindings of rotary position embeddings. They rotate whole tiles, padding included.
 
 B batch, S sequence, N heads, D head_dim, C length of the cos and sin tables.
 """
 
 import torch
+import ttnn
 
-from ttnn_emulator.dispatch import NotEmulated
+from ttnn_emulator.arithmetic.compute import Compute
+from ttnn_emulator.arithmetic.formats import TILE
+from ttnn_emulator.dispatch import Launch, NotEmulated
+from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common import bounds
 from ttnn_emulator.ops.common.configs import compute_of
 from ttnn_emulator.ops.common.padding import mark_undefined_rows, undefined_rows
 
 
 def rotary_embedding(
-    launch, input_tensor, cos_cache, sin_cache, token_index=None, *, compute_kernel_config=None
-):
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    cos_cache: DeviceTensor,
+    sin_cache: DeviceTensor,
+    token_index: int | None = None,
+    *,
+    compute_kernel_config: ttnn.DeviceComputeKernelConfig | None = None,
+) -> torch.Tensor:
     """Rotation by halves of [B, N, S, D]; cos and sin are [1, 1, C, D].
 
     Sequence position s takes row s of the tables. With a token index every row takes that one row
@@ -30,11 +40,17 @@ def rotary_embedding(
 
 
 def rotary_embedding_hf(
-    launch, input_tensor, cos_cache, sin_cache, *, is_decode_mode=False, compute_kernel_config=None
-):
-    """Rotation by halves: [B, N, S, D] with [1, 1, C, D], or for decode [1, B, N, D] with [1, B, 1, D].
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    cos_cache: DeviceTensor,
+    sin_cache: DeviceTensor,
+    *,
+    is_decode_mode: bool = False,
+    compute_kernel_config: ttnn.DeviceComputeKernelConfig | None = None,
+) -> torch.Tensor:
+    """Rotation by halves of [B, N, S, D] by tables [1, 1, C, D].
 
-    In decode mode each user's row is broadcast to all its heads.
+    In decode mode of [1, B, N, D] by [1, B, 1, D]: each user's row is broadcast to all its heads.
     """
     rows = slice(0, 1 if is_decode_mode else input_tensor.padded_shape[-2])
     cos, sin = cos_cache.data[..., rows, :], sin_cache.data[..., rows, :]
@@ -45,16 +61,16 @@ def rotary_embedding_hf(
 
 
 def rotary_embedding_llama(
-    launch,
-    input_tensor,
-    cos_cache,
-    sin_cache,
-    trans_mat,
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    cos_cache: DeviceTensor,
+    sin_cache: DeviceTensor,
+    trans_mat: DeviceTensor,
     *,
-    is_decode_mode=False,
-    compute_kernel_config=None,
-):
-    """Rotation by a transformation matrix [1, 1, 32, 32], for decode [1, 1, 32 B, 32]: one per core.
+    is_decode_mode: bool = False,
+    compute_kernel_config: ttnn.DeviceComputeKernelConfig | None = None,
+) -> torch.Tensor:
+    """Rotation by a transformation matrix [1, 1, 32, 32], for decode one per core [1, 1, 32 B, 32].
 
     Prefill: [B, N, S, D] with tables [1, 1 or N, C, D]; tiles beyond row C become zero
     (writer_rotary_embedding_llama_interleaved_start_id.cpp). Decode: [1, B, N, D] with
@@ -65,7 +81,7 @@ def rotary_embedding_llama(
     """
     turn, compute = _transformation(trans_mat), compute_of(compute_kernel_config)
     if is_decode_mode:
-        copies = trans_mat.padded_shape[-2] // 32  # a core without one takes what else it holds
+        copies = trans_mat.padded_shape[-2] // TILE  # a core without one takes what else it holds
         bounds.span(
             0, _cores(input_tensor), copies, op=launch.name, operand="trans_mat", unit="copy"
         )
@@ -78,15 +94,15 @@ def rotary_embedding_llama(
 
 
 def rotary_embedding_llama_fused_qk(
-    launch,
-    q_input_tensor,
-    k_input_tensor,
-    cos_cache,
-    sin_cache,
-    trans_mat,
+    launch: Launch,
+    q_input_tensor: DeviceTensor,
+    k_input_tensor: DeviceTensor,
+    cos_cache: DeviceTensor,
+    sin_cache: DeviceTensor,
+    trans_mat: DeviceTensor,
     *,
-    compute_kernel_config=None,
-):
+    compute_kernel_config: ttnn.DeviceComputeKernelConfig | None = None,
+) -> tuple[torch.Tensor, ...]:
     """`rotary_embedding_llama` in decode mode for q [1, B, N, D] and k [1, B, K, D] at once.
 
     The tables are [1, 2 B, 1 or 32, D]: the users' rows for q, then those for k; of 32 the first
@@ -103,14 +119,14 @@ def rotary_embedding_llama_fused_qk(
     )
 
 
-def rotate_half(launch, input):
+def rotate_half(launch: Launch, input: DeviceTensor) -> torch.Tensor:
     """[..., D] -> the negated second half, then the first half."""
     return launch.math.rotate_half(input.data)
 
 
-def _transformation(trans_mat):
+def _transformation(trans_mat: DeviceTensor) -> torch.Tensor:
     """The [32, 32] matrix of which every core has a copy."""
-    copies = trans_mat.data.reshape(-1, 32, 32)
+    copies = trans_mat.data.reshape(-1, TILE, TILE)
     if not (copies == copies[0]).all():
         raise NotEmulated(
             "The transformation matrices of rotary_embedding_llama differ between cores."
@@ -118,18 +134,25 @@ def _transformation(trans_mat):
     return copies[0]
 
 
-def _cores(x):
+def _cores(x: DeviceTensor) -> int:
     """How many cores hold the users of x [1, B, N, D]."""
     return x.shape[1] if x.shards is None else min(x.shape[1], x.shards[2])
 
 
-def _decode_pairs(launch, x, cos, sin, turn, compute):
+def _decode_pairs(
+    launch: Launch,
+    x: DeviceTensor,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+    turn: torch.Tensor,
+    compute: Compute | None,
+) -> torch.Tensor:
     cos, sin = cos[..., :1, :], sin[..., :1, :]
     rotated = launch.math.rotary_pairs(x.data, cos, sin, turn, compute=compute)
     return mark_undefined_rows(rotated, undefined_rows(x.data), x.dtype)
 
 
-KERNELS = {
+BINDINGS = {
     "ttnn.experimental.rotary_embedding": rotary_embedding,
     "ttnn.experimental.rotary_embedding_hf": rotary_embedding_hf,
     "ttnn.experimental.rotary_embedding_llama": rotary_embedding_llama,

@@ -50,16 +50,15 @@ def to_bf16(x):
 @contextlib.contextmanager
 def rounded(module):
     """Within, `module` and all below it keep bfloat16 between operations; weights as they are."""
-    theirs = modeling_phi3.apply_rotary_pos_emb, modeling_phi3.eager_attention_forward
+    from ttnn_emulator.interpose import Layer, Level  # brings in ttnn, slow and else not wanted
+
     with contextlib.ExitStack() as stack:
         for handle in _listen(module):
             stack.callback(handle.remove)
-        modeling_phi3.apply_rotary_pos_emb = rope
-        modeling_phi3.eager_attention_forward = _attention
-        try:
-            yield
-        finally:
-            modeling_phi3.apply_rotary_pos_emb, modeling_phi3.eager_attention_forward = theirs
+        layer = stack.enter_context(Layer("Hugging Face's functions, rounded", Level.STAND_IN))
+        layer.replace(modeling_phi3, "apply_rotary_pos_emb", rope)
+        layer.replace(modeling_phi3, "eager_attention_forward", _attention)
+        yield
 
 
 def _listen(module):

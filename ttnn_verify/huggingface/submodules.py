@@ -163,23 +163,25 @@ def _listen(hf_model, seen):
 @contextlib.contextmanager
 def _rope_seen(seen):
     """Keep what apply_rotary_pos_emb is given and returns; a pass calls it once per layer, in order."""
-    rotate = modeling_phi3.apply_rotary_pos_emb
+    from ttnn_emulator.interpose import Layer, Level  # brings in ttnn, slow and else not wanted
+
     calls = 0
 
-    def wrapper(q, k, *args, **kwargs):
-        nonlocal calls
-        result = rotate(q, k, *args, **kwargs)
-        names = ("q_unrotated", "k_unrotated", "q", "k")
-        for name, tensor in zip(names, (q, k, *result), strict=True):
-            seen[f"layers.{calls}.{name}"] = _kept(tensor)
-        calls += 1
-        return result
+    def watched(rotate):
+        def wrapper(q, k, *args, **kwargs):
+            nonlocal calls
+            result = rotate(q, k, *args, **kwargs)
+            names = ("q_unrotated", "k_unrotated", "q", "k")
+            for name, tensor in zip(names, (q, k, *result), strict=True):
+                seen[f"layers.{calls}.{name}"] = _kept(tensor)
+            calls += 1
+            return result
 
-    modeling_phi3.apply_rotary_pos_emb = wrapper
-    try:
+        return wrapper
+
+    with Layer("a record of rotations", Level.OBSERVER) as layer:
+        layer.wrap(modeling_phi3, "apply_rotary_pos_emb", watched)
         yield
-    finally:
-        modeling_phi3.apply_rotary_pos_emb = rotate
 
 
 def _values_of(qkv, shape):

@@ -8,6 +8,7 @@ from typing import Any
 
 import ttnn
 
+from ttnn_emulator.interpose import Layer, Level
 from ttnn_verify.ops import table
 from ttnn_verify.ops.spec import OpSpec, called
 
@@ -33,10 +34,10 @@ def attached() -> Iterator[dict[Any, Callable[..., Any]]]:
     function does not know raises `NoGolden`.
     """
     goldens = {_operation(spec): _golden(spec) for spec in table.ROWS if spec.comparison}
-    with contextlib.ExitStack() as undo:
+    with Layer("golden functions", Level.STAND_IN) as layer:
         for operation, golden in goldens.items():
             for name in OF_GOLDEN:
-                undo.callback(setattr, operation, name, getattr(operation, name))
+                layer.replace(operation, name, getattr(operation, name))
             ttnn.attach_golden_function(operation, golden)
             operation._slow_operation = None
         yield goldens

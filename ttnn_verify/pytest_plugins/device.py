@@ -151,9 +151,8 @@ def device(backend_name: str, request: pytest.FixtureRequest) -> "Iterator[ttnn.
         if backend_name == "silicon":
             # a process has an emulated or simulated device for itself, cards are shared out
             stack.enter_context(card_lock.claimed(int(worker.removeprefix("gw")), say))
-        if config.stash[TIMEOUT]:
-            # before it opens: the emulation replaces the operations, and calls these for the
-            # host side
-            stack.enter_context(hang.named_operations())
         arithmetic = config.stash[ARITHMETIC]
-        yield stack.enter_context(backend.open_device(backend_name, 0, arithmetic))
+        opened = stack.enter_context(backend.open_device(backend_name, 0, arithmetic))
+        if config.stash[TIMEOUT]:
+            stack.enter_context(hang.named_operations())
+        yield opened

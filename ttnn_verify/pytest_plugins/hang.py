@@ -37,20 +37,22 @@ def watched(seconds: float, file: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def named_operations() -> Iterator[None]:
-    """Each TTNN operation runs in a frame of its own name in the block. Blocks do not nest."""
+    """Each TTNN operation runs in a frame of its own name in the block.
+
+    On an emulated device the block begins after that opens: the frames call the emulation.
+    """
     import ttnn  # slow, and only wanted on a device
 
+    from ttnn_emulator.interpose import Layer, Level
+
     queued: collections.deque[str] = collections.deque(maxlen=QUEUED)
-    with contextlib.ExitStack() as undo:
+    with Layer("frames of operations' names", Level.FRAME) as layer:
         for operation in ttnn.query_registered_operations(include_experimental=True):
-            undo.callback(setattr, operation, "function", operation.function)
             name = operation.python_fully_qualified_name
             make = waiting if name in WAITING else queueing
-            operation.function = make(operation.function, name, queued)
-        undo.callback(setattr, ttnn, "synchronize_device", ttnn.synchronize_device)
-        ttnn.synchronize_device = waiting(
-            ttnn.synchronize_device, "ttnn.synchronize_device", queued
-        )
+            layer.replace(operation, "function", make(operation.function, name, queued))
+        synchronize = waiting(ttnn.synchronize_device, "ttnn.synchronize_device", queued)
+        layer.replace(ttnn, "synchronize_device", synchronize)
         yield
 
 

@@ -2,14 +2,14 @@
 
 import pathlib
 
-from ttnn_emulator import arithmetic
+from ttnn_emulator import arithmetic, startup
 from ttnn_emulator.arithmetic.exact.matrix import matrix_kernels
 
 
 def folder_of(tmp_path, **sources):
     for name, text in sources.items():
         (tmp_path / f"{name}.py").write_text(text)
-    return arithmetic._cache_folder(tmp_path)
+    return startup.compiled_code_folder(tmp_path)
 
 
 def test_a_change_of_any_source_leaves_the_old_code_behind(tmp_path):
@@ -21,4 +21,4 @@ def test_a_change_of_any_source_leaves_the_old_code_behind(tmp_path):
 def test_numba_keeps_its_code_there():
     expected = pathlib.Path(arithmetic.__file__).parent
     kept = pathlib.Path(matrix_kernels._in_turn.stats.cache_path)
-    assert kept.parent.name == arithmetic._cache_folder(expected).name
+    assert kept.parent.name == startup.compiled_code_folder(expected).name

@@ -7,6 +7,8 @@ checks are for what only the contents of a tensor or the way a kernel walks it t
 kernel skips or cuts off by itself are the caller's to leave out, with the kernel's file named.
 """
 
+from collections.abc import Sequence
+
 import torch
 
 
@@ -14,7 +16,15 @@ class OutOfBounds(IndexError):
     """A kernel would read or write beyond what its operand holds."""
 
 
-def within(indices, count, *, op, operand, unit, because=""):
+def within(
+    indices: torch.Tensor | Sequence[int] | int,
+    count: int,
+    *,
+    op: str,
+    operand: str,
+    unit: str,
+    because: str = "",
+) -> None:
     """Refuse indices other than 0, 1, ... count - 1.
 
     Args:
@@ -35,7 +45,9 @@ def within(indices, count, *, op, operand, unit, because=""):
     raise OutOfBounds(_sentence(op, f"{unit} {first}", operand, unit, count, because))
 
 
-def span(start, length, count, *, op, operand, unit, because=""):
+def span(
+    start: int, length: int, count: int, *, op: str, operand: str, unit: str, because: str = ""
+) -> None:
     """Refuse `length` neighbours from `start` on that are not all among 0, 1, ... count - 1.
 
     Raises:
@@ -46,24 +58,26 @@ def span(start, length, count, *, op, operand, unit, because=""):
         raise OutOfBounds(_sentence(op, reached, operand, unit, count, because))
 
 
-def region(starts, sizes, shape, *, op, operand):
+def region(
+    starts: Sequence[int], sizes: Sequence[int], shape: Sequence[int], *, op: str, operand: str
+) -> None:
     """`span` of the elements of each dimension: `sizes` of them from `starts` on, of `shape`."""
-    for dim, (start, size, held) in enumerate(zip(starts, sizes, shape, strict=True)):
+    for dim, (start, size, count) in enumerate(zip(starts, sizes, shape, strict=True)):
         because = f"dimension {dim}"
-        span(start, size, held, op=op, operand=operand, unit="element", because=because)
+        span(start, size, count, op=op, operand=operand, unit="element", because=because)
 
 
-def _several(unit):
+def _several(unit: str) -> str:
     """The plural of a unit."""
     return {"copy": "copies", "index": "indices"}.get(unit, f"{unit}s")
 
 
-def _sentence(op, reached, operand, unit, count, because):
-    held = (
+def _sentence(op: str, reached: str, operand: str, unit: str, count: int, because: str) -> str:
+    existing = (
         f"{_several(unit)} 0 to {count - 1}" if count > 1 else f"{unit} 0 only" if count else "none"
     )
     reason = f" ({because})" if because else ""
     return (
-        f"{op} reaches {reached} of {operand}{reason}, which has {held}; what lies beyond is "
+        f"{op} reaches {reached} of {operand}{reason}, which has {existing}; what lies beyond is "
         "memory of something else on the device."
     )

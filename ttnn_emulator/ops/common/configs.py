@@ -1,11 +1,13 @@
 """TTNN's configurations in the terms of the arithmetic."""
 
+import ttnn
+
 from ttnn_emulator.arithmetic.compute import AttentionProgram, Compute
 from ttnn_emulator.arithmetic.exact.matrix.matrix_unit import FIDELITY_PHASES
 from ttnn_emulator.dispatch import NotEmulated
 
 
-def compute_of(config):
+def compute_of(config: ttnn.DeviceComputeKernelConfig | None) -> Compute | None:
     """A `ttnn.WormholeComputeKernelConfig` as `Compute`; None, for the op's default, stays None."""
     if config is None:
         return None
@@ -19,7 +21,7 @@ def compute_of(config):
     )
 
 
-def attention_program(config):
+def attention_program(config: ttnn.SDPAProgramConfig | None) -> AttentionProgram | None:
     """A `ttnn.SDPAProgramConfig` as `AttentionProgram`; None stays None.
 
     Raises:

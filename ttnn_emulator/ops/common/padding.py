@@ -7,11 +7,13 @@ that they need not be computed; all others are. A buffer that was allocated and 
 
 import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from ttnn_emulator.arithmetic import formats
-from ttnn_emulator.memory import trimmed
+from ttnn_emulator.memory import DeviceTensor, Output, Shape, trimmed
 
 # A NaN that nothing computes: contents of a float buffer that nothing wrote.
 UNDEFINED_BFLOAT16 = 0x7FA5
@@ -20,7 +22,7 @@ UNDEFINED_INTEGERS = {"uint8": 0xA5, "uint16": 0xA5A5, "int32": 0x25A5A5A5, "uin
 UNDEFINED_BLOCK_FLOAT = 1e30
 
 
-def undefined(shape, dtype):
+def undefined(shape: Shape, dtype: str) -> torch.Tensor:
     """Contents of a buffer that was allocated and not written: recognisable, never zero."""
     if dtype in UNDEFINED_INTEGERS:
         return torch.full(shape, UNDEFINED_INTEGERS[dtype])
@@ -31,8 +33,8 @@ def undefined(shape, dtype):
     return torch.full(shape, UNDEFINED_BLOCK_FLOAT)
 
 
-def undefined_rows(values):
-    """[..., 1] bool, rows of float contents that start with the mark of `undefined`; None for none."""
+def undefined_rows(values: torch.Tensor) -> torch.Tensor | None:
+    """[..., 1] bool: rows of float contents that start with the mark of `undefined`; or None."""
     one_row = values.is_floating_point() and values.numel() == values.shape[-1] > 0
     if one_row and not math.isnan(values.flatten()[0].item()):
         return None  # the quickest look, for a token being decoded
@@ -45,21 +47,23 @@ def undefined_rows(values):
     return marked if marked.any() else None
 
 
-def without_undefined_rows(values):
+def without_undefined_rows(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The contents with zeros for rows that nothing wrote, and where they were (or None)."""
     marked = undefined_rows(values)
     return (values, None) if marked is None else (values.masked_fill(marked, 0.0), marked)
 
 
-def mark_undefined_rows(values, marked, dtype):
-    """Results of rows that nothing wrote are marked again; `marked` as found above, or None."""
+def mark_undefined_rows(
+    values: torch.Tensor, marked: torch.Tensor | None, dtype: str
+) -> torch.Tensor:
+    """Results of rows that nothing wrote are marked again; `marked` is of `undefined_rows`."""
     if marked is None or dtype not in ("bfloat16", "float32"):
         return values
     mark = undefined((1,), dtype)
     return torch.where(marked, mark, values.to(mark.dtype))
 
 
-def live_rows(operand):
+def live_rows(operand: DeviceTensor) -> torch.Tensor:
     """Contents without padding columns, and without the padding rows if all of those are zero."""
     if operand.zero_padded:
         return operand.logical
@@ -68,7 +72,7 @@ def live_rows(operand):
     return values[..., :rows, :] if not values[..., rows:, :].any() else values
 
 
-def cuts_a_block(output):
+def cuts_a_block(output: Output) -> bool:
     """Whether padding shares a block's exponent with logical columns, which it may change."""
     return (
         output.dtype in formats.BLOCK_FORMAT_BITS
@@ -77,7 +81,7 @@ def cuts_a_block(output):
     )
 
 
-def beside(values, output, padding):
+def beside(values: torch.Tensor, output: Output, padding: float) -> torch.Tensor:
     """Logical `values` of an output whose padding holds the number `padding`."""
     if padding == 0 or output.shape == output.padded_shape:
         return values
@@ -87,7 +91,9 @@ def beside(values, output, padding):
 
 
 @functools.lru_cache(maxsize=256)
-def of_zero(function, stored, /, *arguments, **named):
+def of_zero(
+    function: Callable[..., torch.Tensor], stored: str, /, *arguments: Any, **named: Any
+) -> float:
     """What a function of the arithmetic makes of zeros in the dtype `stored`: a number."""
     zero = torch.zeros(formats.BLOCK, dtype=formats.STORAGE[stored])
     operands = [zero if argument is ZERO else argument for argument in arguments]

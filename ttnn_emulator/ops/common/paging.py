@@ -1,17 +1,22 @@
 """Where a token stands in a cache: positions of users, and pages of a paged cache."""
 
+from collections.abc import Sequence
+
 import torch
 
+from ttnn_emulator.arithmetic.formats import ceil_div
+from ttnn_emulator.dispatch import Launch
+from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common import bounds
 
 
-def positions_of(listed, tensor, users):
+def positions_of(listed: Sequence[int], tensor: DeviceTensor | None, users: int) -> torch.Tensor:
     """Positions of the first `users` users: int64 [users], from a list or from a device tensor."""
     positions = tensor.logical.flatten() if tensor is not None else torch.tensor(list(listed))
     return positions[:users].long()
 
 
-def check_pages(launch, pages, cache, operand):
+def check_pages(launch: Launch, pages: torch.Tensor, cache: DeviceTensor, operand: str) -> None:
     """Refuse pages [...] that the cache [P, K, block, D], the parameter `operand`, does not have.
 
     Raises:
@@ -20,7 +25,7 @@ def check_pages(launch, pages, cache, operand):
     bounds.within(pages, cache.shape[0], op=launch.name, operand=operand, unit="page")
 
 
-def gather_pages(cache, page_rows, rows):
+def gather_pages(cache: torch.Tensor, page_rows: torch.Tensor, rows: int) -> torch.Tensor:
     """The first rows of users' sequences out of a paged cache.
 
     Args:
@@ -33,11 +38,9 @@ def gather_pages(cache, page_rows, rows):
         [B, K, rows, D].
     """
     users, block = len(page_rows), cache.shape[2]
-    pages = page_rows[:, : -(-rows // block)].long().clamp(0, len(cache) - 1).flatten().tolist()
+    pages = page_rows[:, : ceil_div(rows, block)].long().clamp(0, len(cache) - 1).flatten().tolist()
     neighbours = pages == list(range(pages[0], pages[0] + len(pages)))
-    if neighbours:  # a slice copies nothing
-        taken = cache[pages[0] : pages[0] + len(pages)]
-    else:
-        taken = cache[pages]
+    # a slice copies nothing
+    taken = cache[pages[0] : pages[0] + len(pages)] if neighbours else cache[pages]
     taken = taken.unflatten(0, (users, -1))  # [B, pages, K, block, D]
     return taken.transpose(1, 2).flatten(2, 3)[:, :, :rows]

@@ -13,6 +13,8 @@ from typing import Any
 import ttnn
 from ttnn.decorators import FastOperation, Operation
 
+from ttnn_emulator.interpose import Layer, Level
+
 
 @dataclasses.dataclass(frozen=True)
 class TtnnCall:
@@ -62,11 +64,9 @@ def intercept(observer: Observer) -> Iterator[None]:
 
         return call
 
-    with contextlib.ExitStack() as undo:
+    with Layer("taps on TTNN's calls", Level.OBSERVER) as layer:
         for kind in (FastOperation, Operation):  # TTNN's fast runtime, and its slow one
-            own = kind.__call__
-            undo.callback(setattr, kind, "__call__", own)
-            kind.__call__ = tap(own)
+            layer.wrap(kind, "__call__", tap)
         yield
 
 

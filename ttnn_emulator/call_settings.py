@@ -1,13 +1,16 @@
-"""What of a call chooses the way to its result, in words: the setting that evidence is of.
+"""The setting of a call, in words: everything but shapes and values that chooses the kernel's way.
 
 Two calls of an operation in the same setting go the same way through its kernel; they differ in
-shapes and values. What forks on sizes is told by the arithmetic (`arithmetic.paths`).
+shapes and values. Where sizes choose the way, the arithmetic tells it (`arithmetic.paths`).
 """
 
 import inspect
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from ttnn_emulator.arithmetic.formats import BLOCK_FORMAT_BITS
-from ttnn_emulator.memory import DeviceTensor
+from ttnn_emulator.dispatch import Launch
+from ttnn_emulator.memory import DeviceTensor, Output
 
 SHORT = {"bfloat16": "bf16", "bfloat8_b": "bfp8", "bfloat4_b": "bfp4", "float32": "fp32"}
 
@@ -38,23 +41,24 @@ VALUES = frozenset(
 )
 
 
-def setting(family, launch, bound):
+def setting_of(family: str, launch: Launch, bound: inspect.BoundArguments) -> str:
     """The setting of one call.
 
     Args:
-        family: the module of the operation's kernel, such as "attention".
-        launch: the `dispatch.Launch`.
-        bound: `inspect.BoundArguments` of the kernel, defaults not applied.
+        family: the module of the operation's binding, such as "attention".
+        launch: what the binding was told beside its arguments.
+        bound: arguments of the binding, defaults not applied.
 
     Returns:
         Text: formats of operands and results, then what else chooses the way.
 
-    >>> setting("matmul", ...)  # doctest: +SKIP
+    >>> setting_of("matmul", ...)  # doctest: +SKIP
     'bf16, bfp8 -> bf16; HiFi2, 16-bit, L1 sums'
     """
     if family in MOVING:
         return _moved(launch, bound)
-    operands, words = [], []
+    operands: list[str] = []
+    words: list[str] = []
     for name, parameter in bound.signature.parameters.items():
         value = bound.arguments.get(name, parameter.default)
         if value is launch:
@@ -71,10 +75,10 @@ def setting(family, launch, bound):
             operands.append(_operand(family, value))
         elif value is not parameter.default and value != parameter.default:
             words.append(_word(family, name, value))
-    made = [_format(output) for output in launch.outputs]
+    outputs = [_format(output) for output in launch.outputs]
     formats = ", ".join(filter(None, operands))
-    if made:
-        formats += f" -> {', '.join(dict.fromkeys(made))}"
+    if outputs:
+        formats += f" -> {', '.join(dict.fromkeys(outputs))}"
     takes_compute = "compute_kernel_config" in bound.signature.parameters
     if (
         takes_compute
@@ -85,9 +89,9 @@ def setting(family, launch, bound):
     return "; ".join([formats, *filter(None, words)])
 
 
-def _moved(launch, bound):
-    tensors = _tensors(bound.arguments.values())
-    formats = {x.dtype for x in (*tensors, *launch.outputs)}
+def _moved(launch: Launch, bound: inspect.BoundArguments) -> str:
+    tensors = list(_tensors(bound.arguments.values()))
+    formats = {x.dtype for x in tensors} | {x.dtype for x in launch.outputs}
     packed = sorted(SHORT[dtype] for dtype in formats & set(BLOCK_FORMAT_BITS))
     floats = {x.dtype for x in tensors if x.dtype in SHORT}
     converted = any(x.dtype in SHORT and floats and x.dtype not in floats for x in launch.outputs)
@@ -95,7 +99,7 @@ def _moved(launch, bound):
     return "; ".join(["copies", *words, *(["into another format"] if converted else [])])
 
 
-def _tensors(values):
+def _tensors(values: Iterable[Any]) -> Iterator[DeviceTensor]:
     for value in values:
         if isinstance(value, DeviceTensor):
             yield value
@@ -105,7 +109,7 @@ def _tensors(values):
             yield from _tensors(value.values())
 
 
-def _is_operand(parameter, value):
+def _is_operand(parameter: inspect.Parameter, value: Any) -> bool:
     """Whether an argument has no default: the operation's tensors, or a number in place of one."""
     return parameter.default is parameter.empty and (
         isinstance(value, DeviceTensor)
@@ -113,7 +117,7 @@ def _is_operand(parameter, value):
     )
 
 
-def _operand(family, value):
+def _operand(family: str, value: Any) -> str:
     if not isinstance(value, DeviceTensor):
         return "number"
     if family in PLACED_BY_INTEGERS and value.dtype not in SHORT:
@@ -121,7 +125,7 @@ def _operand(family, value):
     return _format(value)
 
 
-def _format(tensor):
+def _format(tensor: DeviceTensor | Output) -> str:
     words = [SHORT.get(tensor.dtype, tensor.dtype)]
     if not tensor.tiled and tensor.dtype in SHORT:
         words.append("row-major")
@@ -130,8 +134,8 @@ def _format(tensor):
     return " ".join(words)
 
 
-def _word(family, name, value):
-    """How one argument reads; nothing if it chooses no way."""
+def _word(family: str, name: str, value: Any) -> str:
+    """One argument in words; "" if it does not choose the way."""
     if isinstance(value, DeviceTensor):
         if name in VALUES:
             return ""
@@ -149,7 +153,7 @@ def _word(family, name, value):
     return f"{SHORTER.get(name, name)}={_short(value)}"
 
 
-def _compute(family, config):
+def _compute(family: str, config: Any) -> str:
     """The matrix unit knows no approximation; what a product fuses has its own."""
     words = [config.math_fidelity.name, "32-bit" if config.fp32_dest_acc_en else "16-bit"]
     words += ["L1 sums"] if config.packer_l1_acc else []
@@ -157,7 +161,7 @@ def _compute(family, config):
     return ", ".join(words)
 
 
-def _program(family, config):
+def _program(family: str, config: Any) -> str:
     if family == "attention":  # of the rest only numbers of chunks and of cores choose
         return "exact exp" if config.exp_approx_mode is False else ""
     name = type(config).__name__
@@ -165,7 +169,7 @@ def _program(family, config):
     return " ".join([name.removesuffix("ProgramConfig"), *flags])
 
 
-def _dimension(value, bound):
+def _dimension(value: Any, bound: inspect.BoundArguments) -> str:
     """Last, last but one, leading: by the rank of the first operand."""
     if value is None:
         return "over all"
@@ -176,7 +180,7 @@ def _dimension(value, bound):
     return "over " + " and ".join(sorted({names.get(d % rank, "leading") for d in dims}))
 
 
-def _short(value):
+def _short(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "+".join(map(_short, value))
     if isinstance(value, (bool, int, float, str)):
