@@ -7,6 +7,7 @@ n150, whose allocator is the card's, and prefills a chunk at the cache's end and
 """
 
 import argparse
+import os
 import time
 
 import loguru
@@ -59,7 +60,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--layers", type=int, default=phi3_mini.N_LAYERS)
     args = parser.parse_args()
-    toolchain.prepare()
+    os.environ.update(toolchain.runtime_root())
     loguru.logger.disable("ttnn")
     for precision in args.precision:
         length = measure(precision, args.batch, args.layers)

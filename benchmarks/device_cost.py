@@ -15,6 +15,7 @@ LoFi are 4/3, 2 and 4 times as quick), one after the other: a bound, not a forec
 """
 
 import argparse
+import os
 import pathlib
 import re
 from collections import Counter
@@ -215,7 +216,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="our rows into MODEL_BRINGUP.md")
     args = parser.parse_args()
     loguru.logger.disable("ttnn")  # it warns of graph capture in its fast mode, which does for this
-    toolchain.prepare()
+    os.environ.update(toolchain.runtime_root())
     header = (
         f"prompt of {args.prompt}, batch 1",
         "operations a layer",

@@ -9,6 +9,7 @@ it held before (pages of mapped files, which the system takes back as it likes, 
 
 import argparse
 import multiprocessing
+import os
 import pathlib
 import tempfile
 import threading
@@ -49,7 +50,7 @@ class Peak(threading.Thread):
 def start(folder: pathlib.Path, layers: int, precision: str, results: Queue) -> None:
     """Load the model once; puts (seconds, GB held at most above the beginning)."""
     loguru.logger.disable("ttnn")
-    toolchain.prepare()
+    os.environ.update(toolchain.runtime_root())
     device = ttnn.open_device(device_id=0)
     before, peak = own_memory(), Peak()
     peak.start()
