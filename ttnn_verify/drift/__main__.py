@@ -18,7 +18,7 @@ from ttnn_verify import backend, cli, jobs
 from ttnn_verify.huggingface import inputs
 
 if TYPE_CHECKING:
-    from ttnn_verify.drift import Drift
+    from ttnn_verify.drift import DriftResult
     from ttnn_verify.drift.attribution import Share
 
 DEFAULT_PROMPT_LENGTH = 33  # one row more than a tile
@@ -119,7 +119,7 @@ def report(
     args: argparse.Namespace,
     bringup: jobs.Bringup,
     prompt: jobs.Prompt,
-    drift: "Drift",
+    drift: "DriftResult",
     shares: "Sequence[Share]",
 ) -> int:
     """Print the table and what else was found, and write the files. Returns the exit status."""

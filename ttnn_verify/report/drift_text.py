@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 
-from ttnn_verify.drift import Drift, Finding, cumulative, finding
+from ttnn_verify.drift import DriftResult, OpFinding, cumulative, finding
 from ttnn_verify.drift.attribution import Share
 from ttnn_verify.report.drift_record import (
     DepthRecord,
@@ -22,7 +22,7 @@ HEADER = (
 SHOWN_BAD = 12  # bad operations that are shown one by one
 
 
-def lines(drift: Drift) -> Iterator[str]:
+def lines(drift: DriftResult) -> Iterator[str]:
     """The table over depth, the bad operations, the verdicts counted."""
     yield (
         "relative L2 error of each output: on the model's own results, and isolated (fed with HF's)"
@@ -47,14 +47,14 @@ def lines(drift: Drift) -> Iterator[str]:
     )
 
 
-def place(one: Finding) -> str:
+def place(one: OpFinding) -> str:
     """The row of the table that a finding belongs to."""
     if one.layer is not None:
         return f"layer {one.layer}"
     return one.value if one.value in ("norm", "logits") else "embedding"
 
 
-def _row(row: cumulative.Row, findings: Sequence[Finding]) -> str:
+def _row(row: cumulative.DepthRow, findings: Sequence[OpFinding]) -> str:
     steps = [(one, one.step) for one in findings if one.step is not None]
     worst = max(steps, key=lambda pair: pair[1].used, default=None)
     said = "" if worst is None else f"{worst[0].operation} ({worst[0].value}) {worst[1].used:.0%}"
@@ -89,7 +89,7 @@ def shares(families: Sequence[Share]) -> Iterator[str]:
 
 
 def record(
-    drift: Drift,
+    drift: DriftResult,
     families: Sequence[Share],
     *,
     checkpoint: str,
@@ -113,7 +113,7 @@ def record(
     )
 
 
-def _finding(one: Finding) -> FindingRecord:
+def _finding(one: OpFinding) -> FindingRecord:
     verdict = one.verdict
     figures = {
         "relative_l2": verdict and verdict.comparison.relative_l2,
