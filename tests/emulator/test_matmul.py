@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from tests.emulator.placing import contents, on_tiles, padded_with
 from tests.emulator.rounding import assert_rounded_once
-from ttnn_emulator.arithmetic.exact.matrix.matrix_plan import Product
+from ttnn_emulator.arithmetic.compute import Product
 from ttnn_emulator.arithmetic.rounded import rounded
 
 

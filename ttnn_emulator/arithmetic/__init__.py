@@ -1,18 +1,19 @@
-"""Pure tensor maths of the device: number formats, matrix unit, vector unit. Knows nothing of ttnn."""
+"""Pure tensor maths of the device: number formats, matrix and vector unit; nothing of ttnn."""
 
 import hashlib
 import os
 import pathlib
 import tempfile
+from typing import TYPE_CHECKING
 
 import numba
 
 
-def _cache_folder(sources):
-    """Where compiled code of just these sources is kept between processes.
+def _cache_folder(sources: pathlib.Path) -> pathlib.Path:
+    """The folder for compiled code of exactly these sources, kept between processes.
 
-    Numba's own cache notices a change of the file that holds a function, not of those whose
-    functions are compiled into it, and would go on with old code that gives other bits.
+    Numba's own cache notices a change of the file that holds a function, but not of the files whose
+    functions are compiled into it: it would go on with old code, which gives other bits.
     """
     digest = hashlib.sha256()
     for source in sorted(sources.rglob("*.py")):
@@ -23,9 +24,19 @@ def _cache_folder(sources):
     if os.access(sources, os.W_OK):
         beside.mkdir(exist_ok=True)
     usual = beside if os.access(beside, os.W_OK) else pathlib.Path(tempfile.gettempdir())
-    base = pathlib.Path(numba.config.CACHE_DIR or usual)
+    base = pathlib.Path(numba.config.CACHE_DIR or usual)  # type: ignore[attr-defined]  # as below
     return base / f"emulator-arithmetic-{digest.hexdigest()[:16]}"
 
 
 # Read by numba when a function is decorated, so before any module of this package is imported.
-numba.config.CACHE_DIR = str(_cache_folder(pathlib.Path(__file__).parent))
+# numba.config gets its attributes at run time, so mypy does not know them.
+_folder = str(_cache_folder(pathlib.Path(__file__).parent))
+numba.config.CACHE_DIR = _folder  # type: ignore[attr-defined]
+
+if TYPE_CHECKING:  # what an arithmetic lacks of the interface, a function or a keyword, fails here
+    from ttnn_emulator.arithmetic.exact import exact
+    from ttnn_emulator.arithmetic.interface import Arithmetic
+    from ttnn_emulator.arithmetic.rounded import rounded
+
+    _exact: Arithmetic = exact
+    _rounded: Arithmetic = rounded

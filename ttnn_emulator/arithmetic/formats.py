@@ -1,6 +1,12 @@
-"""Number formats of the device: how a value is rounded on its way into a buffer."""
+"""Tiles and number formats of the device: how a value is rounded on its way into a buffer."""
 
 import torch
+
+TILE = 32  # rows and columns of a tile
+FACE = 16  # rows and columns of a face, of which a tile has four
+
+# Bytes of a tile by format; a block format has a byte of exponent for each 16 values.
+TILE_BYTES = {"float32": 4096, "bfloat16": 2048, "bfloat8_b": 1088, "bfloat4_b": 576}
 
 BLOCK = 16  # values that share one exponent in a block format: 16 columns of one row of a face
 
@@ -20,7 +26,12 @@ STORAGE = {
 }
 
 
-def block_float(values, bits):
+def ceil_div(whole: int, part: int) -> int:
+    """How many parts of one size a whole needs: the quotient, rounded up."""
+    return -(-whole // part)
+
+
+def block_float(values: torch.Tensor, bits: int) -> torch.Tensor:
     """Round to a block format as TTNN's host packs it; the result is dequantised.
 
     Args:
@@ -32,7 +43,7 @@ def block_float(values, bits):
 
     Each significand is first shifted right to the block's largest exponent and truncated at 24
     bits, then rounded to nearest even at `bits` bits and clamped (TTNN's blockfloat_common.cpp;
-    bit-equal to `ttnn.from_torch(...).to_torch()`).  A zero has no sign; beside an infinity or a
+    bit-equal to `ttnn.from_torch(...).to_torch()`). A zero has no sign; beside an infinity or a
     NaN, which stay, every finite value of the block becomes 0.
     """
     pattern = values.float().contiguous().view(torch.int32)
@@ -52,7 +63,7 @@ def block_float(values, bits):
     return signed.reshape(shape).bfloat16()
 
 
-def encode(values, dtype):
+def encode(values: torch.Tensor, dtype: str) -> torch.Tensor:
     """Round `values` once into the storage of a device dtype.
 
     Args:

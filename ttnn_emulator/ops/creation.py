@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ttnn_emulator.arithmetic import formats, paths
-from ttnn_emulator.arithmetic.compute import Step
+from ttnn_emulator.arithmetic.compute import FusedOp
 from ttnn_emulator.ops.common.padding import undefined
 from ttnn_emulator.ops.eltwise_unary import apply
 
@@ -39,7 +39,7 @@ def full_like(launch, tensor, fill_value, *type_and_place, **named):
     """
     out = launch.output
     if tensor.tiled and out.tiled and tensor.dtype == out.dtype in FILLED:
-        return apply(launch, tensor, Step("fill", (fill_value,)))
+        return apply(launch, tensor, FusedOp("fill", (fill_value,)))
     return full(launch, out.shape, fill_value)
 
 

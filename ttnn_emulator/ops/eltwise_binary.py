@@ -7,7 +7,7 @@ the operand's first one, everything else combines tile by tile, padding with pad
 import torch
 
 from ttnn_emulator.arithmetic import formats
-from ttnn_emulator.arithmetic.compute import Step
+from ttnn_emulator.arithmetic.compute import FusedOp, FusedOps
 from ttnn_emulator.dispatch import NotEmulated
 from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common import padding
@@ -152,9 +152,11 @@ def _binary(name):
             name,
             input_tensor_a,
             input_tensor_b,
-            a_steps=steps_of(input_tensor_a_activations),
-            b_steps=steps_of(input_tensor_b_activations),
-            steps=steps_of(activations),
+            fused=FusedOps(
+                a=steps_of(input_tensor_a_activations),
+                b=steps_of(input_tensor_b_activations),
+                result=steps_of(activations),
+            ),
             fast=fast_and_approximate_mode,
         )
 
@@ -172,7 +174,7 @@ def divide(launch, input_tensor_a, input_tensor_b, *, rounding_mode=None, **kwar
     if rounding_mode not in ("floor", "trunc"):
         raise NotEmulated(f"ttnn.div: rounding_mode {rounding_mode!r}; known are floor and trunc.")
     out = launch.output.dtype
-    return launch.math.unary(quotient, Step(rounding_mode), dtype=out, out=out)
+    return launch.math.unary(quotient, FusedOp(rounding_mode), dtype=out, out=out)
 
 
 def rdiv(launch, input_tensor, value, *, rounding_mode=None, output_tensor=None):
@@ -183,12 +185,12 @@ def pow_(launch, input_tensor, exponent, *, output_tensor=None, **fused):
     """A Python exponent stays float32; a tensor or a Python base broadcasts as in any binary op."""
     if isinstance(exponent, DeviceTensor):
         return _binary("pow")(launch, input_tensor, exponent, **fused)
-    return apply(launch, input_tensor, Step("pow", (exponent,)))
+    return apply(launch, input_tensor, FusedOp("pow", (exponent,)))
 
 
 def clamp(launch, input_tensor, min=None, max=None, *, output_tensor=None):
     if not any(isinstance(bound, DeviceTensor) for bound in (min, max)):
-        return apply(launch, input_tensor, Step("clamp", (min, max)))
+        return apply(launch, input_tensor, FusedOp("clamp", (min, max)))
     (values,) = broadcastable(launch, input_tensor)
     dtypes = (input_tensor.dtype,) * 2
     for name, bound in (("maximum", min), ("minimum", max)):
@@ -224,7 +226,7 @@ def _gated(activation):
             gate,
             dtypes=(dtype, dtype),
             out=launch.output.dtype,
-            b_steps=(Step(activation),),
+            fused=FusedOps(b=(FusedOp(activation),)),
         )
 
     return kernel

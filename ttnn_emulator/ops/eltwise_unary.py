@@ -3,7 +3,7 @@
 The kernels run over whole tiles, so what they make of the padding stays there: exp leaves ones.
 """
 
-from ttnn_emulator.arithmetic.compute import Step
+from ttnn_emulator.arithmetic.compute import FusedOp
 from ttnn_emulator.dispatch import NotEmulated
 from ttnn_emulator.ops.common import padding
 
@@ -138,11 +138,11 @@ def _step(activation):
         kind = getattr(activation, "op_type", activation).name
         parameters = list(getattr(activation, "params", ()))
     if kind in FUSED_APPROXIMABLE:
-        return Step(FUSED_APPROXIMABLE[kind], approximate=bool(parameters and parameters[-1]))
+        return FusedOp(FUSED_APPROXIMABLE[kind], approximate=bool(parameters and parameters[-1]))
     if kind == "SOFTPLUS":
-        return Step("softplus", tuple(parameters[:2]))
+        return FusedOp("softplus", tuple(parameters[:2]))
     if kind in FUSED:
-        return Step(FUSED[kind], tuple(parameters))
+        return FusedOp(FUSED[kind], tuple(parameters))
     raise NotEmulated(
         f"The fused activation {activation} has no arithmetic in the emulation. Add it to FUSED in "
         "ttnn_emulator/ops/eltwise_unary.py."
@@ -166,7 +166,7 @@ def apply(launch, operand, *steps):
 
 def _plain(name):
     def kernel(launch, input_tensor, *, output_tensor=None, fast_and_approximate_mode=False):
-        return apply(launch, input_tensor, Step(name, approximate=fast_and_approximate_mode))
+        return apply(launch, input_tensor, FusedOp(name, approximate=fast_and_approximate_mode))
 
     kernel.__name__ = name
     return kernel
@@ -176,7 +176,7 @@ def gelu(
     launch, input_tensor, *, fast_and_approximate_mode=False, variant=None, output_tensor=None
 ):
     name = "gelu_tanh" if variant is not None and variant.name == "Tanh" else "gelu"
-    return apply(launch, input_tensor, Step(name, approximate=fast_and_approximate_mode))
+    return apply(launch, input_tensor, FusedOp(name, approximate=fast_and_approximate_mode))
 
 
 def sigmoid(launch, input_tensor, *, vector_mode=4, mode=None, output_tensor=None):
@@ -185,43 +185,43 @@ def sigmoid(launch, input_tensor, *, vector_mode=4, mode=None, output_tensor=Non
             f"ttnn.sigmoid: vector_mode {vector_mode} writes part of each tile; 4 is all."
         )
     approximate = mode is not None and "APPROX" in mode.name.upper()
-    return apply(launch, input_tensor, Step("sigmoid", approximate=approximate))
+    return apply(launch, input_tensor, FusedOp("sigmoid", approximate=approximate))
 
 
 def softplus(launch, input_tensor, *, beta=1.0, threshold=20.0, output_tensor=None):
-    return apply(launch, input_tensor, Step("softplus", (beta, threshold)))
+    return apply(launch, input_tensor, FusedOp("softplus", (beta, threshold)))
 
 
 def leaky_relu(launch, input_tensor, negative_slope, *, output_tensor=None):
-    return apply(launch, input_tensor, Step("leaky_relu", (negative_slope,)))
+    return apply(launch, input_tensor, FusedOp("leaky_relu", (negative_slope,)))
 
 
 def elu(launch, input_tensor, *, alpha=1.0, output_tensor=None):
-    return apply(launch, input_tensor, Step("elu", (alpha,)))
+    return apply(launch, input_tensor, FusedOp("elu", (alpha,)))
 
 
 def relu_max(launch, input_tensor, upper_limit, *, output_tensor=None):
-    return apply(launch, input_tensor, Step("relu_max", (upper_limit,)))
+    return apply(launch, input_tensor, FusedOp("relu_max", (upper_limit,)))
 
 
 def relu_min(launch, input_tensor, lower_limit, *, output_tensor=None):
-    return apply(launch, input_tensor, Step("relu_min", (lower_limit,)))
+    return apply(launch, input_tensor, FusedOp("relu_min", (lower_limit,)))
 
 
 def threshold(launch, input_tensor, threshold, value, *, output_tensor=None):
-    return apply(launch, input_tensor, Step("threshold", (threshold, value)))
+    return apply(launch, input_tensor, FusedOp("threshold", (threshold, value)))
 
 
 def hardtanh(launch, input_tensor, *, min_val=-1.0, max_val=1.0, output_tensor=None):
-    return apply(launch, input_tensor, Step("clamp", (min_val, max_val)))
+    return apply(launch, input_tensor, FusedOp("clamp", (min_val, max_val)))
 
 
 def round_(launch, input_tensor, *, decimals=0, output_tensor=None):
-    return apply(launch, input_tensor, Step("round", (decimals or 0,)))
+    return apply(launch, input_tensor, FusedOp("round", (decimals or 0,)))
 
 
 def fill(launch, input_tensor, fill_value, *, output_tensor=None):
-    return apply(launch, input_tensor, Step("fill", (fill_value,)))
+    return apply(launch, input_tensor, FusedOp("fill", (fill_value,)))
 
 
 def unary_chain(launch, input_tensor, ops_chain, *, output_tensor=None):

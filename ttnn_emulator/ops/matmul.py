@@ -5,7 +5,7 @@ import math
 import torch
 
 from ttnn_emulator.arithmetic import paths
-from ttnn_emulator.arithmetic.exact.matrix.matrix_plan import Product
+from ttnn_emulator.arithmetic.compute import Blocking, Product
 from ttnn_emulator.ops.common import padding
 from ttnn_emulator.ops.common.configs import compute_of
 from ttnn_emulator.ops.eltwise_unary import steps_of
@@ -65,11 +65,13 @@ def linear(
             launch, input_tensor_a, input_tensor_b, a, b, bias if fused_bias else None
         ),
         compute=compute_of(compute_kernel_config),
-        cores=launch.cores,
-        core_grid=None if core_grid is None else (core_grid.x, core_grid.y),
-        planned=program_config is not None,
-        k_block=getattr(program_config, "in0_block_w", None),
-        steps=fused,
+        blocking=Blocking(
+            cores=launch.cores,
+            core_grid=None if core_grid is None else (core_grid.x, core_grid.y),
+            planned=program_config is not None,
+            k_block=getattr(program_config, "in0_block_w", None),
+        ),
+        fused=fused,
     )
     if len(input_tensor_b.shape) == 1:
         return values[..., :rows, :].reshape(launch.output.shape)

@@ -47,7 +47,7 @@ def through_dest(launch, values, operand, wide=None):
     `wide` is as for the arithmetic's `moved`: None where float32 is unpacked to Dst.
     """
     marked, out = undefined_rows(values), launch.output.dtype
-    values = launch.math.moved(values, operand.dtype, out, wide=wide)
+    values = launch.math.moved(values, operand.dtype, out, fp32_dest_acc=wide)
     return mark_undefined_rows(values, marked, out)
 
 

@@ -5,6 +5,7 @@ import math
 import torch
 
 from ttnn_emulator.arithmetic import paths
+from ttnn_emulator.arithmetic.compute import Formats
 from ttnn_emulator.dispatch import NotEmulated
 from ttnn_emulator.ops.common import padding
 from ttnn_emulator.ops.common.configs import compute_of
@@ -40,8 +41,7 @@ def _norm(name, default_epsilon=1e-12):
             epsilon=epsilon,
             width=input_tensor.shape[-1],
             compute=compute_of(compute_kernel_config),
-            dtype=input_tensor.dtype,
-            out=launch.output.dtype,
+            formats=Formats(input_tensor.dtype, launch.output.dtype),
         )
         result = padding.mark_undefined_rows(result, marked, launch.output.dtype)
         if tuple(result.shape) == launch.output.shape:
@@ -95,8 +95,7 @@ def softmax(
     how = {
         "numeric_stable": numeric_stable,
         "compute": compute_of(compute_kernel_config),
-        "dtype": input_tensor.dtype,
-        "out": launch.output.dtype,
+        "formats": Formats(input_tensor.dtype, launch.output.dtype),
     }
     dim %= len(input_tensor.shape)
     if dim != len(input_tensor.shape) - 1 or not input_tensor.tiled:
@@ -132,8 +131,7 @@ def scale_mask_softmax(
         mask=None if mask is None else _mask(mask, input_tensor, is_causal_mask),
         numeric_stable=numeric_stable,
         compute=compute_of(compute_kernel_config),
-        dtype=input_tensor.dtype,
-        out=launch.output.dtype,
+        formats=Formats(input_tensor.dtype, launch.output.dtype),
     )
 
 
