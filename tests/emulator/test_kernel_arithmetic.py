@@ -1,7 +1,5 @@
 """Operations in kernel arithmetic: which arithmetic an op takes, what padding and holes become."""
 
-import inspect
-
 import pytest
 import torch
 import ttnn
@@ -9,8 +7,6 @@ import ttnn
 import ttnn_emulator
 from tests.support.emulated import contents, fill_padding
 from tests.support.tensors import on_cores, on_tiles
-from ttnn_emulator.arithmetic.exact import exact
-from ttnn_emulator.arithmetic.rounded import rounded
 from ttnn_emulator.ops.common import padding
 
 
@@ -43,22 +39,7 @@ def w(device):
     return on_tiles(device, torch.randn(1024, 256) * 0.03)
 
 
-# --- one interface -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", rounded.__all__)
-def test_both_arithmetics_take_the_same_arguments(name):
-    ours, theirs = (inspect.signature(getattr(module, name)) for module in (exact, rounded))
-    keywords = {p for p in theirs.parameters.values() if p.kind is p.KEYWORD_ONLY}
-    if not any(p.kind is p.VAR_KEYWORD for p in ours.parameters.values()):
-        named = {p.name for p in ours.parameters.values()}
-        assert {p.name for p in keywords} <= named
-    positional = [p.name for p in theirs.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    assert list(ours.parameters)[: len(positional)] == positional
-
-
-def test_both_arithmetics_have_the_same_functions():
-    assert sorted(exact.__all__) == sorted(rounded.__all__)
+# --- which arithmetic a process has --------------------------------------------------------------
 
 
 def test_an_unknown_arithmetic_is_refused(device):

@@ -8,7 +8,7 @@ from torch.nn import functional
 from tests.support.checks import assert_rounded_once
 from tests.support.emulated import contents, fill_padding
 from tests.support.tensors import on_tiles
-from ttnn_emulator.arithmetic.exact.matrix.matrix_plan import Product
+from ttnn_emulator.arithmetic.compute import Product
 from ttnn_emulator.arithmetic.rounded import rounded
 
 

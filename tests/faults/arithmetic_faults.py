@@ -7,7 +7,7 @@ import dataclasses
 
 import torch
 
-from ttnn_emulator.arithmetic.compute import Step
+from ttnn_emulator.arithmetic.compute import FusedOp
 from ttnn_emulator.memory import DeviceTensor
 
 from .inject import Fault, argument, arithmetic, first_operand, holding, kernels, nothing, result
@@ -77,15 +77,21 @@ NORMS = [
 
 
 def other_activation(name):
-    def change(steps):
-        return tuple(Step(name) if step.name == "silu" else step for step in steps or ())
+    def change(fused):
+        ops = tuple(FusedOp(name) if op.name == "silu" else op for op in fused.a)
+        return dataclasses.replace(fused, a=ops)
 
-    return argument("a_steps", change)
+    return argument("fused", change)
+
+
+def without_activation(fused):
+    return dataclasses.replace(fused, a=())
 
 
 def activation_of_the_other(binary):
-    def faulty(*args, a_steps=(), b_steps=(), **kwargs):
-        return binary(*args, a_steps=b_steps, b_steps=a_steps, **kwargs)
+    def faulty(*args, fused, **kwargs):
+        exchanged = dataclasses.replace(fused, a=fused.b, b=fused.a)
+        return binary(*args, fused=exchanged, **kwargs)
 
     return faulty
 
@@ -117,7 +123,7 @@ def approximate(unary):
 ELEMENTWISE = [
     gating("gelu for silu", other_activation("gelu")),
     gating("hardswish for silu", other_activation("hardswish")),
-    gating("activation missing", argument("a_steps", lambda steps: ())),
+    gating("activation missing", argument("fused", without_activation)),
     gating("activation of the other operand", activation_of_the_other),
     Fault(
         "addition broadcasts a row of padding",

@@ -4,6 +4,7 @@ The op tier must catch every one of them. B batch, S sequence, N heads, K kv hea
 C cache length.
 """
 
+import dataclasses
 import math
 
 import torch
@@ -156,14 +157,19 @@ ROTATIONS = [
 # --- attention -----------------------------------------------------------------------------------
 
 
+def scored(**fields):
+    """A change of attention: its `scores` have other values in these fields."""
+    return argument("scores", lambda scores: dataclasses.replace(scores, **fields))
+
+
 def scale_of_padded_head(attention):
     """1 / sqrt of the head's width in pairs of tiles: 128 for 96."""
 
-    def faulty(query, *args, scale, **kwargs):
+    def faulty(query, *args, scores, **kwargs):
         width = query.shape[-1]
-        return attention(
-            query, *args, scale=scale * math.sqrt(width / (-(-width // 64) * 64)), **kwargs
-        )
+        scale = scores.scale * math.sqrt(width / (-(-width // 64) * 64))
+        scores = dataclasses.replace(scores, scale=scale)
+        return attention(query, *args, scores=scores, **kwargs)
 
     return faulty
 
@@ -181,12 +187,12 @@ def kv_heads_repeated_in_turn(attention):
 def last_key_tile_left_out(attention):
     """The loop over tiles of keys ends one too early."""
 
-    def faulty(query, key, value, **kwargs):
-        keys = -(-kwargs["keys"] // 32) * 32 - 32
-        if kwargs["causal"] or keys < 32:
-            return attention(query, key, value, **kwargs)
-        kwargs["keys"] = keys
-        return attention(query, key[:, :, :keys], value[:, :, :keys], **kwargs)
+    def faulty(query, key, value, *, scores, **kwargs):
+        keys = -(-scores.keys // 32) * 32 - 32
+        if scores.causal or keys < 32:
+            return attention(query, key, value, scores=scores, **kwargs)
+        scores = dataclasses.replace(scores, keys=keys)
+        return attention(query, key[:, :, :keys], value[:, :, :keys], scores=scores, **kwargs)
 
     return faulty
 
@@ -201,11 +207,11 @@ def attending(name, change, sample=""):
 
 PROMPT = [
     attending("scale 1/sqrt(128) for 1/sqrt(96)", scale_of_padded_head),
-    attending("scores not scaled", argument("scale", lambda scale: 1.0)),
-    attending("causal mask missing", argument("causal", lambda causal: False)),
-    attending("causal mask shows the next key", argument("start", lambda start: 1)),
-    attending("causal mask hides the own key", argument("start", lambda start: -1)),
-    attending("padding keys attended", argument("keys", lambda keys: None), "37x64-dram-full"),
+    attending("scores not scaled", scored(scale=1.0)),
+    attending("causal mask missing", scored(causal=False)),
+    attending("causal mask shows the next key", scored(start=1)),
+    attending("causal mask hides the own key", scored(start=-1)),
+    attending("padding keys attended", scored(keys=None), "37x64-dram-full"),
     attending("last tile of keys left out", last_key_tile_left_out, "64x64-dram-2-kv-full"),
     attending("kv heads repeated in turn", kv_heads_repeated_in_turn, "2-kv"),
 ]

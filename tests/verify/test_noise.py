@@ -11,9 +11,16 @@ import pathlib
 import pytest
 import torch
 
-from ttnn_emulator.arithmetic.compute import AttentionProgram, Compute, Step
-from ttnn_emulator.arithmetic.exact import exact, prompt_attention
-from ttnn_emulator.arithmetic.exact.matrix.matrix_plan import Product
+from ttnn_emulator.arithmetic.compute import (
+    AttentionProgram,
+    CacheScores,
+    Compute,
+    DecodeWork,
+    FusedOp,
+    Product,
+    PromptScores,
+)
+from ttnn_emulator.arithmetic.exact import exact as kernels
 from ttnn_verify.numerics import floors, metrics, op_floors, rounding, tolerance
 
 
@@ -89,7 +96,7 @@ def kernel_product(
     a, b = normal(rows, depth, massive=massive), normal(depth, columns) / 32
     offset = normal(columns) if bias else None
     held = b if weight == "bfloat16" else rounding.blocks(b, weight)
-    actual = exact.matmul(
+    actual = kernels.matmul(
         a,
         held,
         offset[None] if bias else None,
@@ -107,13 +114,13 @@ def kernel_norm(rows, width, wide=False, massive=1):
     weight = weight.bfloat16().float()
     exact = x.double() * (x.double().square().mean(-1, keepdim=True) + 1e-5).rsqrt()
     compute = Compute("HiFi4", approximate=not wide, fp32_dest_acc=wide)
-    actual = exact.rms_norm(x, weight[None], epsilon=1e-5, compute=compute)
+    actual = kernels.rms_norm(x, weight[None], epsilon=1e-5, compute=compute)
     return exact * weight.double(), actual, op_floors.rms_norm(x, weight, 1e-5, fp32_dest_acc=wide)
 
 
 def kernel_softmax(rows, width, approximate=True, wide=True):
     x = normal(rows, width)
-    actual = exact.softmax(x, width=width, compute=Compute("HiFi3", approximate, wide))
+    actual = kernels.softmax(x, width=width, compute=Compute("HiFi3", approximate, wide))
     floor = op_floors.softmax(x, exp_approximate=approximate, fp32_dest_acc=wide)
     return torch.softmax(x.double(), -1), actual, floor
 
@@ -123,14 +130,17 @@ def kernel_attention_over_a_prompt(length, wide=False, exp_approximate=True, cau
     exact = torch.nn.functional.scaled_dot_product_attention(
         q.double(), k.double(), v.double(), is_causal=causal, enable_gqa=True
     )
-    config = prompt_attention.Config(
-        "HiFi4" if wide else "HiFi2", not wide, wide, exp_approximate=exp_approximate
+    compute = Compute("HiFi4" if wide else "HiFi2", not wide, wide)
+    actual = kernels.attention(
+        *(q, k, v),
+        scores=PromptScores(causal=causal),
+        program=AttentionProgram(exp_approximate=exp_approximate),
+        compute=compute,
     )
-    actual = prompt_attention.attention(q, k, v, causal=causal, config=config)
     floor = op_floors.attention(
         *(q, k, v),
         causal=causal,
-        fidelity=config.fidelity,
+        fidelity=compute.fidelity,
         fp32_dest_acc=wide,
         exp_approximate=exp_approximate,
     )
@@ -146,13 +156,10 @@ def kernel_attention_over_a_cache(positions, capacity=128, heads=32, program=Non
     exact = torch.nn.functional.scaled_dot_product_attention(
         q.double(), k.double(), v.double(), attn_mask=mask.double(), enable_gqa=True
     )
-    actual = exact.attention_decode(
+    actual = kernels.attention_decode(
         *(q[:, :, 0], k, v),
-        capacity=capacity,
-        users=users,
-        cores=(8, 8),
-        positions=positions,
-        scale=64**-0.5,
+        scores=CacheScores(scale=64**-0.5, positions=positions),
+        work=DecodeWork(capacity, users),
         program=program,
     )
     approximate = program is None or program.exp_approximate
@@ -164,14 +171,14 @@ def kernel_rotary(rows, width):
     x, (cos, sin) = normal(1, 2, rows, width), angles(rows, width)
     turned = torch.cat((-x[..., width // 2 :], x[..., : width // 2]), -1)
     exact = x.double() * cos.double() + turned.double() * sin.double()
-    return exact, exact.rotary(x, cos[None, None], sin[None, None]), op_floors.rotary(x, cos, sin)
+    return exact, kernels.rotary(x, cos[None, None], sin[None, None]), op_floors.rotary(x, cos, sin)
 
 
 def kernel_unary(name, dtype, approximate=False, of=lambda x: x):
     x = of(torch.randn(64, 512) * 2)
     x = x.bfloat16().float() if dtype == "bfloat16" else x
     exact = getattr(torch.nn.functional, name, getattr(torch, name, None))(x.double())
-    actual = exact.unary(x, Step(name, (), approximate), dtype=dtype, out=dtype)
+    actual = kernels.unary(x, FusedOp(name, (), approximate), dtype=dtype, out=dtype)
     return exact, actual, op_floors.vector(exact, dtype, name + "_approximate" * approximate)
 
 
@@ -180,7 +187,7 @@ def kernel_binary(operation, dtype):
     if dtype == "bfloat8_b":
         a, b = rounding.blocks(a, dtype), rounding.blocks(b, dtype)
     exact = getattr(torch, operation)(a.double(), b.double())
-    actual = exact.binary(operation, a, b, dtypes=(dtype, dtype), out=dtype)
+    actual = kernels.binary(operation, a, b, dtypes=(dtype, dtype), out=dtype)
     return exact, actual, op_floors.output(exact, dtype)
 
 
@@ -188,7 +195,7 @@ def kernel_reduction(op, width, dtype):
     x = torch.randn(64, width)
     x = x.bfloat16().float() if dtype == "bfloat16" else x
     exact = getattr(torch, op)(x.double(), -1, keepdim=True)
-    actual = exact.reduce(op, x, (1,), dtype=dtype, out=dtype)
+    actual = kernels.reduce(op, x, (1,), dtype=dtype, out=dtype)
     return exact, actual, op_floors.reduce(op, x, out=dtype)
 
 

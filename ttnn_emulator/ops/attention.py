@@ -8,7 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 import ttnn
 
-from ttnn_emulator.arithmetic.compute import default_scale
+from ttnn_emulator.arithmetic.compute import (
+    CacheScores,
+    DecodeWork,
+    PromptScores,
+    default_scale,
+)
 from ttnn_emulator.arithmetic.formats import TILE, ceil_div
 from ttnn_emulator.dispatch import Launch, NotEmulated
 from ttnn_emulator.memory import DeviceTensor, trimmed
@@ -45,13 +50,15 @@ def scaled_dot_product_attention(
         input_tensor_q.data,
         input_tensor_k.data,
         input_tensor_v.data,
-        scale=_scale(scale, input_tensor_q),
-        causal=is_causal and attn_mask is None,
-        window=sliding_window_size,
-        keys=input_tensor_k.shape[-2],
-        mask=None if attn_mask is None else attn_mask.data,
-        mask_format="bfloat16" if attn_mask is None else attn_mask.dtype,
-        sink=_sink(attention_sink, input_tensor_q.shape[1]),
+        scores=PromptScores(
+            scale=_scale(scale, input_tensor_q),
+            causal=is_causal and attn_mask is None,
+            window=sliding_window_size,
+            keys=input_tensor_k.shape[-2],
+            mask=None if attn_mask is None else attn_mask.data,
+            mask_format="bfloat16" if attn_mask is None else attn_mask.dtype,
+            sink=_sink(attention_sink, input_tensor_q.shape[1]),
+        ),
         program=attention_program(program_config),
         compute=compute_of(compute_kernel_config),
         out=launch.output.dtype,
@@ -100,11 +107,12 @@ def chunked_scaled_dot_product_attention(
         input_tensor_q.data,
         key,
         value,
-        scale=_scale(scale, input_tensor_q),
-        causal=True,
-        start=start,
-        window=sliding_window_size,
-        sink=_sink(attention_sink, input_tensor_q.shape[1]),
+        scores=PromptScores(
+            scale=_scale(scale, input_tensor_q),
+            start=start,
+            window=sliding_window_size,
+            sink=_sink(attention_sink, input_tensor_q.shape[1]),
+        ),
         program=attention_program(program_config),
         compute=compute_of(compute_kernel_config),
         out=launch.output.dtype,
@@ -259,14 +267,14 @@ def _decode(
             trimmed(query.data, (*query.shape[:-1], query.padded_shape[-1]))[0][group],
             key,
             value,
-            positions=None if positions is None else [last - 1] * count,
-            scale=scale,
-            mask=None if mask is None else _users_mask(launch, mask, group, users)[..., :rows],
-            window=window,
-            sink=sink,
-            capacity=capacity,
-            users=users,
-            cores=launch.cores,
+            scores=CacheScores(
+                scale=scale,
+                positions=None if positions is None else [last - 1] * count,
+                mask=None if mask is None else _users_mask(launch, mask, group, users)[..., :rows],
+                window=window,
+                sink=sink,
+            ),
+            work=DecodeWork(capacity, users, launch.cores),
             program=program,
             compute=compute_of(compute),
             out=launch.output.dtype,

@@ -8,7 +8,7 @@ import torch
 import ttnn
 
 from ttnn_emulator.arithmetic import formats, paths
-from ttnn_emulator.arithmetic.compute import Step
+from ttnn_emulator.arithmetic.compute import FusedOp
 from ttnn_emulator.dispatch import Launch
 from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common.padding import undefined
@@ -51,7 +51,7 @@ def full_like(
     """
     out = launch.output
     if tensor.tiled and out.tiled and tensor.dtype == out.dtype in FILLED:
-        return apply(launch, tensor, Step("fill", (fill_value,)))
+        return apply(launch, tensor, FusedOp("fill", (fill_value,)))
     return full(launch, out.shape, fill_value)
 
 

@@ -11,7 +11,7 @@ import torch
 import ttnn
 
 from ttnn_emulator.arithmetic import formats
-from ttnn_emulator.arithmetic.compute import Step
+from ttnn_emulator.arithmetic.compute import FusedOp, FusedOps
 from ttnn_emulator.dispatch import Launch, NotEmulated
 from ttnn_emulator.memory import DeviceTensor, Output
 from ttnn_emulator.ops.common import padding
@@ -171,9 +171,11 @@ def _binary(name: str) -> Callable[..., torch.Tensor]:
             name,
             input_tensor_a,
             input_tensor_b,
-            a_steps=steps_of(input_tensor_a_activations),
-            b_steps=steps_of(input_tensor_b_activations),
-            steps=steps_of(activations),
+            fused=FusedOps(
+                a=steps_of(input_tensor_a_activations),
+                b=steps_of(input_tensor_b_activations),
+                result=steps_of(activations),
+            ),
             fast=fast_and_approximate_mode,
         )
 
@@ -198,7 +200,7 @@ def divide(
     if rounding_mode not in ("floor", "trunc"):
         raise NotEmulated(f"ttnn.div: rounding_mode {rounding_mode!r}; known are floor and trunc.")
     out = launch.output.dtype
-    return launch.math.unary(quotient, Step(rounding_mode), dtype=out, out=out)
+    return launch.math.unary(quotient, FusedOp(rounding_mode), dtype=out, out=out)
 
 
 def rdiv(
@@ -223,7 +225,7 @@ def pow_(
     """A Python exponent stays float32; a tensor or a Python base broadcasts as in any binary op."""
     if isinstance(exponent, DeviceTensor) or not isinstance(input_tensor, DeviceTensor):
         return _binary("pow")(launch, input_tensor, exponent, **fused)
-    return apply(launch, input_tensor, Step("pow", (exponent,)))
+    return apply(launch, input_tensor, FusedOp("pow", (exponent,)))
 
 
 def clamp(
@@ -235,7 +237,7 @@ def clamp(
     output_tensor: DeviceTensor | None = None,
 ) -> torch.Tensor:
     if not any(isinstance(bound, DeviceTensor) for bound in (min, max)):
-        return apply(launch, input_tensor, Step("clamp", (min, max)))
+        return apply(launch, input_tensor, FusedOp("clamp", (min, max)))
     (values,) = broadcastable(launch, input_tensor)
     dtypes = (input_tensor.dtype,) * 2
     for name, bound in (("maximum", min), ("minimum", max)):
@@ -278,7 +280,7 @@ def _gated(activation: str) -> Callable[..., torch.Tensor]:
             gate,
             dtypes=(dtype, dtype),
             out=launch.output.dtype,
-            b_steps=(Step(activation),),
+            fused=FusedOps(b=(FusedOp(activation),)),
         )
 
     return binding

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import torch
 import ttnn
 
-from ttnn_emulator.arithmetic.compute import Step
+from ttnn_emulator.arithmetic.compute import FusedOp
 from ttnn_emulator.dispatch import Launch, NotEmulated
 from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common import padding
@@ -129,7 +129,7 @@ ACTIVATION_STRINGS = {
 }
 
 
-def steps_of(activations: Iterable[Fusable] | None) -> tuple[Step, ...]:
+def steps_of(activations: Iterable[Fusable] | None) -> tuple[FusedOp, ...]:
     """A list of fused activations as steps of the arithmetic.
 
     Args:
@@ -138,7 +138,7 @@ def steps_of(activations: Iterable[Fusable] | None) -> tuple[Step, ...]:
     return tuple(_step(activation) for activation in activations or ())
 
 
-def _step(activation: Fusable) -> Step:
+def _step(activation: Fusable) -> FusedOp:
     if isinstance(activation, str):
         name, approximate = ACTIVATION_STRINGS.get(activation, (activation, False))
         kind, parameters = name.upper().replace("RECIPROCAL", "RECIP"), [approximate]
@@ -148,18 +148,18 @@ def _step(activation: Fusable) -> Step:
         kind = getattr(activation, "op_type", activation).name
         parameters = list(getattr(activation, "params", ()))
     if kind in FUSED_APPROXIMABLE:
-        return Step(FUSED_APPROXIMABLE[kind], approximate=bool(parameters and parameters[-1]))
+        return FusedOp(FUSED_APPROXIMABLE[kind], approximate=bool(parameters and parameters[-1]))
     if kind == "SOFTPLUS":
-        return Step("softplus", tuple(parameters[:2]))
+        return FusedOp("softplus", tuple(parameters[:2]))
     if kind in FUSED:
-        return Step(FUSED[kind], tuple(parameters))
+        return FusedOp(FUSED[kind], tuple(parameters))
     raise NotEmulated(
         f"The fused activation {activation} has no arithmetic in the emulation. Add it to FUSED in "
         "ttnn_emulator/ops/eltwise_unary.py."
     )
 
 
-def apply(launch: Launch, operand: DeviceTensor, *steps: Step) -> torch.Tensor:
+def apply(launch: Launch, operand: DeviceTensor, *steps: FusedOp) -> torch.Tensor:
     """Steps of one unary kernel on the whole contents of an operand."""
     unary, how = launch.math.unary, {"dtype": operand.dtype, "out": launch.output.dtype}
     bare = operand.zero_padded and operand.shape == launch.output.shape
@@ -182,7 +182,7 @@ def _plain(name: str) -> Callable[..., torch.Tensor]:
         output_tensor: DeviceTensor | None = None,
         fast_and_approximate_mode: bool = False,
     ) -> torch.Tensor:
-        return apply(launch, input_tensor, Step(name, approximate=fast_and_approximate_mode))
+        return apply(launch, input_tensor, FusedOp(name, approximate=fast_and_approximate_mode))
 
     binding.__name__ = name
     return binding
@@ -197,7 +197,7 @@ def gelu(
     output_tensor: DeviceTensor | None = None,
 ) -> torch.Tensor:
     name = "gelu_tanh" if variant is not None and variant.name == "Tanh" else "gelu"
-    return apply(launch, input_tensor, Step(name, approximate=fast_and_approximate_mode))
+    return apply(launch, input_tensor, FusedOp(name, approximate=fast_and_approximate_mode))
 
 
 def sigmoid(
@@ -213,7 +213,7 @@ def sigmoid(
             f"ttnn.sigmoid: vector_mode {vector_mode} writes part of each tile; 4 is all."
         )
     approximate = mode is not None and "APPROX" in mode.name.upper()
-    return apply(launch, input_tensor, Step("sigmoid", approximate=approximate))
+    return apply(launch, input_tensor, FusedOp("sigmoid", approximate=approximate))
 
 
 def softplus(
@@ -224,7 +224,7 @@ def softplus(
     threshold: float = 20.0,
     output_tensor: DeviceTensor | None = None,
 ) -> torch.Tensor:
-    return apply(launch, input_tensor, Step("softplus", (beta, threshold)))
+    return apply(launch, input_tensor, FusedOp("softplus", (beta, threshold)))
 
 
 def leaky_relu(
@@ -234,7 +234,7 @@ def leaky_relu(
     *,
     output_tensor: DeviceTensor | None = None,
 ) -> torch.Tensor:
-    return apply(launch, input_tensor, Step("leaky_relu", (negative_slope,)))
+    return apply(launch, input_tensor, FusedOp("leaky_relu", (negative_slope,)))
 
 
 def elu(
@@ -244,7 +244,7 @@ def elu(
     alpha: float = 1.0,
     output_tensor: DeviceTensor | None = None,
 ) -> torch.Tensor:
-    return apply(launch, input_tensor, Step("elu", (alpha,)))
+    return apply(launch, input_tensor, FusedOp("elu", (alpha,)))
 
 
 def relu_max(
@@ -254,7 +254,7 @@ def relu_max(
     *,
     output_tensor: DeviceTensor | None = None,
 ) -> torch.Tensor:
-    return apply(launch, input_tensor, Step("relu_max", (upper_limit,)))
+    return apply(launch, input_tensor, FusedOp("relu_max", (upper_limit,)))
 
 
 def relu_min(
@@ -264,7 +264,7 @@ def relu_min(
     *,
     output_tensor: DeviceTensor | None = None,
 ) -> torch.Tensor:
-    return apply(launch, input_tensor, Step("relu_min", (lower_limit,)))
+    return apply(launch, input_tensor, FusedOp("relu_min", (lower_limit,)))
 
 
 def threshold(
@@ -275,7 +275,7 @@ def threshold(
     *,
     output_tensor: DeviceTensor | None = None,
 ) -> torch.Tensor:
-    return apply(launch, input_tensor, Step("threshold", (threshold, value)))
+    return apply(launch, input_tensor, FusedOp("threshold", (threshold, value)))
 
 
 def hardtanh(
@@ -286,7 +286,7 @@ def hardtanh(
     max_val: float = 1.0,
     output_tensor: DeviceTensor | None = None,
 ) -> torch.Tensor:
-    return apply(launch, input_tensor, Step("clamp", (min_val, max_val)))
+    return apply(launch, input_tensor, FusedOp("clamp", (min_val, max_val)))
 
 
 def round_(
@@ -296,7 +296,7 @@ def round_(
     decimals: int | None = 0,
     output_tensor: DeviceTensor | None = None,
 ) -> torch.Tensor:
-    return apply(launch, input_tensor, Step("round", (decimals or 0,)))
+    return apply(launch, input_tensor, FusedOp("round", (decimals or 0,)))
 
 
 def fill(
@@ -306,7 +306,7 @@ def fill(
     *,
     output_tensor: DeviceTensor | None = None,
 ) -> torch.Tensor:
-    return apply(launch, input_tensor, Step("fill", (fill_value,)))
+    return apply(launch, input_tensor, FusedOp("fill", (fill_value,)))
 
 
 def unary_chain(

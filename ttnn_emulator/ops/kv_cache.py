@@ -152,7 +152,7 @@ def _packed(
     """
     compute = compute_of(config)
     wide = None if cache.dtype == "float32" else compute is not None and compute.fp32_dest_acc
-    moved = launch.math.moved(rows, dtype, cache.dtype, wide=wide)
+    moved = launch.math.moved(rows, dtype, cache.dtype, fp32_dest_acc=wide)
     return launch.math.stored(moved, cache.dtype)
 
 

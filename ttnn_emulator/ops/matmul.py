@@ -6,7 +6,7 @@ import torch
 import ttnn
 
 from ttnn_emulator.arithmetic import paths
-from ttnn_emulator.arithmetic.exact.matrix.matrix_plan import Product
+from ttnn_emulator.arithmetic.compute import Blocking, Product
 from ttnn_emulator.arithmetic.formats import TILE
 from ttnn_emulator.dispatch import Launch
 from ttnn_emulator.memory import DeviceTensor, Output, Shape
@@ -67,11 +67,13 @@ def linear(
             launch, input_tensor_a, input_tensor_b, a, b, bias if fused_bias else None
         ),
         compute=compute_of(compute_kernel_config),
-        cores=launch.cores,
-        core_grid=None if core_grid is None else (core_grid.x, core_grid.y),
-        planned=program_config is not None,
-        k_block=getattr(program_config, "in0_block_w", None),
-        steps=fused,
+        blocking=Blocking(
+            cores=launch.cores,
+            core_grid=None if core_grid is None else (core_grid.x, core_grid.y),
+            planned=program_config is not None,
+            k_block=getattr(program_config, "in0_block_w", None),
+        ),
+        fused=fused,
     )
     if len(input_tensor_b.shape) == 1:
         return values[..., :rows, :].reshape(launch.output.shape)

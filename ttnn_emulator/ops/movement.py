@@ -56,7 +56,7 @@ def through_dest(
     `fp32_dest_acc` is as for the arithmetic's `moved`: None where float32 is unpacked to Dst.
     """
     marked, out = undefined_rows(values), launch.output.dtype
-    values = launch.math.moved(values, operand.dtype, out, wide=fp32_dest_acc)
+    values = launch.math.moved(values, operand.dtype, out, fp32_dest_acc=fp32_dest_acc)
     return mark_undefined_rows(values, marked, out)
 
 

@@ -8,6 +8,7 @@ import torch
 import ttnn
 
 from ttnn_emulator.arithmetic import paths
+from ttnn_emulator.arithmetic.compute import Formats
 from ttnn_emulator.dispatch import Launch, NotEmulated
 from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common import padding
@@ -44,8 +45,7 @@ def _norm(name: str, default_epsilon: float = 1e-12) -> Callable[..., torch.Tens
             epsilon=epsilon,
             width=input_tensor.shape[-1],
             compute=compute_of(compute_kernel_config),
-            dtype=input_tensor.dtype,
-            out=launch.output.dtype,
+            formats=Formats(input_tensor.dtype, launch.output.dtype),
         )
         result = padding.mark_undefined_rows(result, marked, launch.output.dtype)
         if tuple(result.shape) == launch.output.shape:
@@ -101,8 +101,7 @@ def softmax(
     how = {
         "numeric_stable": numeric_stable,
         "compute": compute_of(compute_kernel_config),
-        "dtype": input_tensor.dtype,
-        "out": launch.output.dtype,
+        "formats": Formats(input_tensor.dtype, launch.output.dtype),
     }
     dim %= len(input_tensor.shape)
     if dim != len(input_tensor.shape) - 1 or not input_tensor.tiled:
@@ -138,8 +137,7 @@ def scale_mask_softmax(
         mask=None if mask is None else _mask(mask, input_tensor, is_causal_mask),
         numeric_stable=numeric_stable,
         compute=compute_of(compute_kernel_config),
-        dtype=input_tensor.dtype,
-        out=launch.output.dtype,
+        formats=Formats(input_tensor.dtype, launch.output.dtype),
     )
 
 

@@ -20,9 +20,14 @@ def device_input(case, name):
     return whole
 
 
+def bits(values):
+    """The int32 patterns of values as float32."""
+    return values.float().contiguous().view(torch.int32)
+
+
 def assert_same_bits(actual, expected):
-    """Both float32 of one shape; infinities and the sign of zero count."""
-    different = actual.contiguous().view(torch.int32) != expected.contiguous().view(torch.int32)
+    """Both of one shape, compared as float32; infinities and the sign of zero count."""
+    different = bits(actual) != bits(expected)
     count = int(different.sum())
     if count:
         place = tuple(different.nonzero()[0].tolist())
@@ -37,6 +42,11 @@ def assert_reproduces(case, actual):
     padded = case.tensors["out0"].get("stored") == "padded"
     expected = case.tensor("out0", padded=padded)
     assert_same_bits(actual[tuple(slice(0, size) for size in expected.shape)], expected)
+
+
+def from_bits(*patterns):
+    """float32 values of the given float32 patterns."""
+    return torch.tensor(patterns, dtype=torch.int64).to(torch.int32).view(torch.float32)
 
 
 def from_patterns(*patterns):

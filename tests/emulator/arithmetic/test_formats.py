@@ -3,24 +3,12 @@
 import pytest
 import torch
 
+from tests.emulator.arithmetic.recorded import assert_same_bits, bits, from_bits
 from ttnn_emulator.arithmetic import formats
 from ttnn_emulator.arithmetic.exact import packer
 from ttnn_emulator.fidelity import recordings
 
 INFINITY = float("inf")
-
-
-def bits(values):
-    return values.float().contiguous().view(torch.int32)
-
-
-def assert_same_bits(computed, recorded):
-    different = (bits(computed) != bits(recorded)).sum().item()
-    assert not different, f"{different} of {recorded.numel()} elements differ in their bits"
-
-
-def from_bits(*patterns):
-    return torch.tensor(patterns, dtype=torch.int64).to(torch.int32).view(torch.float32)
 
 
 def _converted(case):
@@ -31,7 +19,7 @@ def _converted(case):
         return formats.encode(source, to)
     if to in formats.BLOCK_FORMAT_BITS:
         return packer.pack_block_float(source, to, six_fraction_bits=to == "bfloat4_b")
-    return packer.pack_bfloat16(source, wide=False)
+    return packer.pack_bfloat16(source, fp32_dest_acc=False)
 
 
 @pytest.mark.parametrize("case", recordings.cases("quant"), ids=str)
@@ -84,20 +72,21 @@ def test_host_keeps_infinity_and_nan_in_a_block_and_nothing_beside_them():
     block = torch.ones(32)
     block[3], block[20] = -INFINITY, float("nan")
     encoded = formats.encode(block, "bfloat8_b").float()
-    assert encoded[3] == -INFINITY and encoded[20].isnan()
+    assert encoded[3] == -INFINITY
+    assert encoded[20].isnan()
     assert encoded.nan_to_num(0, 0, 0).count_nonzero() == 0
 
 
 def test_destination_of_32_bits_packs_half_away():
     assert packer.pack_bfloat16(
-        from_bits(0x3F808000, 0xBF808000, 0x3F807FFF), wide=True
+        from_bits(0x3F808000, 0xBF808000, 0x3F807FFF), fp32_dest_acc=True
     ).tolist() == [1.0078125, -1.0078125, 1.0]
 
 
-@pytest.mark.parametrize("wide", [False, True])
-def test_packing_drops_negative_zero_and_denormals_and_makes_nan_infinite(wide):
+@pytest.mark.parametrize("fp32_dest_acc", [False, True])
+def test_packing_drops_negative_zero_and_denormals_and_makes_nan_infinite(fp32_dest_acc):
     values = from_bits(0x80000000, 0x00400000, 0x807F0000, 0x7FC00000, 0xFFC00000, 0x7F800000)
-    packed = packer.pack_bfloat16(values, wide)
+    packed = packer.pack_bfloat16(values, fp32_dest_acc)
     assert_same_bits(packed, torch.tensor([0, 0, 0, INFINITY, -INFINITY, INFINITY]))
 
 
@@ -110,5 +99,5 @@ def test_unpacking_truncates():
 def test_sums_in_l1_round_to_even():
     one = torch.tensor([1.0, 1.0078125, -1.0])
     tie = torch.tensor([2.0**-8, 2.0**-8, -(2.0**-8)])
-    assert packer.add_in_l1(one, tie, wide=False).tolist() == [1.0, 1.015625, -1.0]
-    assert_same_bits(packer.add_in_l1(one, tie, wide=True), one + tie)
+    assert packer.add_in_l1(one, tie, float32=False).tolist() == [1.0, 1.015625, -1.0]
+    assert_same_bits(packer.add_in_l1(one, tie, float32=True), one + tie)

@@ -12,21 +12,27 @@ from tests.emulator.arithmetic.recorded import (
     device_input,
     from_patterns,
 )
-from ttnn_emulator.arithmetic.compute import default_scale
-from ttnn_emulator.arithmetic.exact.attention_steps import Config
+from ttnn_emulator.arithmetic.compute import (
+    AttentionProgram,
+    CacheScores,
+    Compute,
+    PromptScores,
+    default_scale,
+)
+from ttnn_emulator.arithmetic.exact import cache_attention, prompt_attention
+from ttnn_emulator.arithmetic.exact.attention_steps import ATTENTION, AttentionConfig
 from ttnn_emulator.arithmetic.exact.cache_attention import (
     _assigned,
     _children,
-    attention_decode,
     cores_per_head,
     default_chunk,
 )
-from ttnn_emulator.arithmetic.exact.prompt_attention import _first_rows, _subblock, attention
+from ttnn_emulator.arithmetic.exact.prompt_attention import _first_rows, _subblock
 from ttnn_emulator.fidelity import recordings
 
 RECORDED_CORES = 72  # the simulated device of the recordings; a mock n150 has 64
 
-# Relative L2 distance to exact attention that a configuration may have.  The approximate
+# Relative L2 distance to exact attention that a configuration may have. The approximate
 # exponential is off by 1.8 % rms in each weight (ckernel_sfpu_exp.h); without it the 8 bits of a
 # 16-bit Dst remain, without these the bfloat16 of the result and the sums.
 APPROXIMATE_EXP = 0.035
@@ -55,6 +61,22 @@ def exact(query, key, value, **options):
 
 def distance(actual, expected):
     return ((actual - expected).norm() / expected.norm()).item()
+
+
+def attention(query, key, value, *, config=None, **scores):
+    return prompt_attention.attention(
+        query, key, value, scores=PromptScores(**scores), config=config
+    )
+
+
+def attention_decode(query, key, value, *, cores=1, config=None, **scores):
+    return cache_attention.attention_decode(
+        query, key, value, scores=CacheScores(**scores), cores=cores, config=config
+    )
+
+
+def config_of(compute=ATTENTION, q_chunk=32, k_chunk=32, exp_approximate=True):
+    return AttentionConfig(compute, AttentionProgram(q_chunk, k_chunk, exp_approximate))
 
 
 # --- over a prompt -------------------------------------------------------------------------------
@@ -90,10 +112,11 @@ def test_the_default_scale_is_rounded_as_ttnns_host_rounds_it():
         assert torch.tensor(default_scale(width)).view(torch.int32).item() == pattern
 
 
-WIDE = Config(fidelity="HiFi4", approximate=False, fp32_dest=True, exp_approximate=False)
+FP32 = Compute("HiFi4", fp32_dest_acc=True)
+EXACT_EXP = config_of(FP32, exp_approximate=False)
 
 
-def one_row(*, scores, values, config=WIDE):
+def one_row(*, scores, values, config=EXACT_EXP):
     """Attention of one query, [1, 0, ...], to keys with these scores, before a scale of 1."""
     keys = len(scores)
     query, key, value = (torch.zeros(1, 1, rows, 32) for rows in (1, keys, keys))
@@ -114,7 +137,9 @@ def test_a_wide_destinations_maximum_is_cut_to_bfloat16():
     key[0, 0, 1:, 0] = 169.0
     value = torch.zeros(1, 1, 32, 32)
     value[0, 0, 1] = 2.0**100
-    result = attention(query, key, value, scale=1.0, causal=False, config=WIDE)[0, 0, 0, 0].item()
+    result = attention(query, key, value, scale=1.0, causal=False, config=EXACT_EXP)[
+        0, 0, 0, 0
+    ].item()
     assert result == pytest.approx(2.0**100 * math.exp(-88), rel=0.01)
 
 
@@ -125,7 +150,7 @@ def test_a_wide_destinations_output_is_kept_as_bfloat16_between_chunks():
     together = one_row(
         scores=[0.0] * 64,
         values=values + [-1.0] + [0.0] * 31,
-        config=replace(WIDE, k_chunk=64),
+        config=config_of(FP32, k_chunk=64, exp_approximate=False),
     )
     assert (kept, together) == (0.0, 2.0**-15)
 
@@ -155,30 +180,29 @@ def test_blocks_in_dst_are_those_of_the_program_factory(
     q_chunk, k_chunk, width, scores, first_rows
 ):
     """As seen in the compile-time arguments of the programs that TTNN 0.81.1 builds."""
-    config = Config(q_chunk=q_chunk, k_chunk=k_chunk)
     assert _subblock(q_chunk // 32, k_chunk // 32) == scores
-    assert _first_rows(config, width) == first_rows
+    assert _first_rows(q_chunk, width) == first_rows
 
 
 @pytest.mark.parametrize("q_chunk", [64, 96])
 def test_chunk_of_queries_does_not_change_a_result(q_chunk):
     """As long as a chunk of keys is one tile, and so its product with values has one piece."""
     query, key, value = operands(queries=192, keys=192)
-    whole = attention(query, key, value, config=Config(q_chunk=q_chunk))
+    whole = attention(query, key, value, config=config_of(q_chunk=q_chunk))
     assert_same_bits(whole, attention(query, key, value))
 
 
 @pytest.mark.parametrize(
     ("config", "limit"),
     [
-        (Config(), APPROXIMATE_EXP),
-        (Config(q_chunk=64, k_chunk=128), APPROXIMATE_EXP),
-        (Config(q_chunk=256, k_chunk=256), APPROXIMATE_EXP),
-        (Config(q_chunk=32, k_chunk=512), APPROXIMATE_EXP),
-        (Config(q_chunk=128, k_chunk=64, exp_approximate=False), APPROXIMATE_EXP),
-        (Config("HiFi4", approximate=False, fp32_dest=True), APPROXIMATE_EXP),
-        (Config("HiFi4", False, True, exp_approximate=False), WIDE_DST),
-        (Config("HiFi4", False, True, exp_approximate=False, q_chunk=64, k_chunk=96), WIDE_DST),
+        (config_of(), APPROXIMATE_EXP),
+        (config_of(q_chunk=64, k_chunk=128), APPROXIMATE_EXP),
+        (config_of(q_chunk=256, k_chunk=256), APPROXIMATE_EXP),
+        (config_of(q_chunk=32, k_chunk=512), APPROXIMATE_EXP),
+        (config_of(q_chunk=128, k_chunk=64, exp_approximate=False), APPROXIMATE_EXP),
+        (config_of(FP32), APPROXIMATE_EXP),
+        (config_of(FP32, exp_approximate=False), WIDE_DST),
+        (config_of(FP32, exp_approximate=False, q_chunk=64, k_chunk=96), WIDE_DST),
     ],
     ids=str,
 )
@@ -192,9 +216,9 @@ def test_every_configuration_computes_attention(config, limit, causal):
 def test_first_rows_sum_the_pieces_of_a_wide_chunk_of_keys():
     """Eight rows of tiles and eight of keys: values are taken four tiles at a time in two rows."""
     query, key, value = operands(queries=256, keys=256)
-    config = Config(q_chunk=256, k_chunk=256)
+    config = config_of(q_chunk=256, k_chunk=256)
     early = attention(query, key, value, causal=False, config=config)
-    plain = attention(query, key, value, causal=False, config=Config(q_chunk=32, k_chunk=256))
+    plain = attention(query, key, value, causal=False, config=config_of(q_chunk=32, k_chunk=256))
     same = (early == plain).all(-1)[0, 0]
     assert same[64:].all()
     assert not same[:64].all()
@@ -214,12 +238,17 @@ def test_mask_of_minus_infinity_is_a_causal_mask():
     )
 
 
-@pytest.mark.parametrize("fp32_dest", [False, True])
-def test_mask_is_added_to_scaled_scores(fp32_dest):
+@pytest.mark.parametrize("fp32_dest_acc", [False, True])
+def test_mask_is_added_to_scaled_scores(fp32_dest_acc):
     query, key, value = operands()
     mask = torch.randn(1, 1, 96, 96, generator=torch.Generator().manual_seed(1)).bfloat16().float()
     result = attention(
-        query, key, value, mask=mask, causal=False, config=Config(fp32_dest=fp32_dest)
+        query,
+        key,
+        value,
+        mask=mask,
+        causal=False,
+        config=config_of(replace(ATTENTION, fp32_dest_acc=fp32_dest_acc)),
     )
     expected = exact(query, key, value, attn_mask=mask.double())
     assert distance(result, expected) < APPROXIMATE_EXP
@@ -268,7 +297,7 @@ def test_decode_equals_the_recorded_kernel(case):
     assert_same_bits(result[None], case.output())
 
 
-@pytest.mark.parametrize("length, chunk", [(64, 64), (96, 32), (256, 256), (1024, 512)])
+@pytest.mark.parametrize(("length", "chunk"), [(64, 64), (96, 32), (256, 256), (1024, 512)])
 def test_default_chunk_divides_the_cache(length, chunk):
     assert default_chunk(length) == chunk
 
@@ -310,10 +339,10 @@ def test_every_chunk_reaches_the_first_core_once(cores, chunks):
     ("config", "limit"),
     [
         (None, APPROXIMATE_EXP),
-        (Config(k_chunk=32), APPROXIMATE_EXP),
-        (Config("HiFi4", approximate=False, exp_approximate=False, k_chunk=64), NARROW_DST),
-        (Config("HiFi4", True, True, k_chunk=64), APPROXIMATE_EXP),
-        (Config("HiFi4", False, True, exp_approximate=False, k_chunk=64), WIDE_DST),
+        (config_of(k_chunk=32), APPROXIMATE_EXP),
+        (config_of(Compute("HiFi4"), exp_approximate=False, k_chunk=64), NARROW_DST),
+        (config_of(Compute("HiFi4", True, True), k_chunk=64), APPROXIMATE_EXP),
+        (config_of(FP32, exp_approximate=False, k_chunk=64), WIDE_DST),
     ],
     ids=str,
 )
@@ -336,7 +365,7 @@ def test_merging_order_shows_in_the_bits():
     query, key, value = operands(queries=1, keys=256)
     two, eight = (
         attention_decode(
-            query[:, :, 0], key, value, positions=[255], cores=cores, config=Config(k_chunk=32)
+            query[:, :, 0], key, value, positions=[255], cores=cores, config=config_of(k_chunk=32)
         )
         for cores in (2, 8)
     )
@@ -359,7 +388,7 @@ def test_few_heads_keep_the_approximate_exponential():
             key,
             value,
             positions=[63],
-            config=Config(k_chunk=64, exp_approximate=choice),
+            config=config_of(k_chunk=64, exp_approximate=choice),
         )
         for choice in (False, True)
     )

@@ -6,9 +6,12 @@ import pytest
 import torch
 
 from tests.emulator.arithmetic.recorded import assert_same_bits
+from ttnn_emulator.arithmetic.compute import Compute, Formats
 from ttnn_emulator.arithmetic.exact import layer_norms
-from ttnn_emulator.arithmetic.exact.layer_norms import LAST_WIDTH_IN_L1, TILE, layer_norm
+from ttnn_emulator.arithmetic.exact.layer_norms import LAST_WIDTH_IN_L1, layer_norm
+from ttnn_emulator.arithmetic.formats import TILE
 
+HIFI4, HIFI4_16 = (Compute("HiFi4", fp32_dest_acc=wide) for wide in (True, False))
 SIGNS = torch.tensor([1.0, -1.0]).repeat(16)[None]
 
 
@@ -31,11 +34,11 @@ def assert_accurate(y, expected):
     assert ((y - expected).abs() <= limit).all()
 
 
-@pytest.mark.parametrize("fp32_dest", [True, False])
+@pytest.mark.parametrize("compute", [HIFI4, HIFI4_16], ids=["dst32", "dst16"])
 @pytest.mark.parametrize("offset", [0.0, 128.0])
-def test_alternating_signs_are_normalised_to_themselves(fp32_dest, offset):
+def test_alternating_signs_are_normalised_to_themselves(compute, offset):
     """Mean and variance are exact: the offset and 1."""
-    assert_same_bits(layer_norm(SIGNS + offset, epsilon=1e-5, fp32_dest=fp32_dest), SIGNS)
+    assert_same_bits(layer_norm(SIGNS + offset, epsilon=1e-5, compute=compute), SIGNS)
 
 
 def test_weight_multiplies_and_bias_is_added_last():
@@ -73,8 +76,10 @@ def test_weight_and_bias_cost_little_more():
 
 def test_float32_result_keeps_more_bits():
     x = normal(4, 96)
-    wide = (layer_norm(x, epsilon=1e-5, dtype="float32", out="float32") - exact(x)).norm()
-    assert wide < 0.75 * (layer_norm(x, epsilon=1e-5) - exact(x)).norm()
+    fp32_dest_acc = (
+        layer_norm(x, epsilon=1e-5, formats=Formats("float32", "float32")) - exact(x)
+    ).norm()
+    assert fp32_dest_acc < 0.75 * (layer_norm(x, epsilon=1e-5) - exact(x)).norm()
 
 
 def test_padding_takes_no_part_in_layer_norm():
@@ -101,12 +106,12 @@ def test_rows_beyond_l1_are_normalised_too(has_residual):
     assert_accurate(y, exact(x if residual is None else x + residual))
 
 
-@pytest.mark.parametrize("fp32_dest", [True, False])
-def test_both_kernels_agree_where_squares_are_exact(fp32_dest, monkeypatch):
+@pytest.mark.parametrize("compute", [HIFI4, HIFI4_16], ids=["dst32", "dst16"])
+def test_both_kernels_agree_where_squares_are_exact(compute, monkeypatch):
     """The kernel for long rows differs in its squares, and in how it adds a residual."""
     x = SIGNS.repeat(1, 4) * torch.tensor([1.0, 2.0]).repeat_interleave(64)
     residual = torch.full_like(x, 2.0)
-    expected = layer_norm(x, epsilon=1e-5, residual=residual, fp32_dest=fp32_dest)
+    expected = layer_norm(x, epsilon=1e-5, residual=residual, compute=compute)
     monkeypatch.setattr(layer_norms, "LAST_WIDTH_IN_L1", dict.fromkeys(LAST_WIDTH_IN_L1, 0))
-    long = layer_norm(x, epsilon=1e-5, residual=residual, fp32_dest=fp32_dest)
+    long = layer_norm(x, epsilon=1e-5, residual=residual, compute=compute)
     assert_same_bits(long, expected)

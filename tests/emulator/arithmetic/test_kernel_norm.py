@@ -1,6 +1,7 @@
 """rms_norm and softmax against the recorded kernels, bit for bit."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,28 +12,35 @@ from tests.emulator.arithmetic.recorded import (
     device_input,
     from_patterns,
 )
+from ttnn_emulator.arithmetic.compute import Compute, Formats
 from ttnn_emulator.arithmetic.exact import norms
 from ttnn_emulator.arithmetic.exact.norms import (
     LARGE_SOFTMAX_TILES,
     LAST_SOFTMAX_HEIGHT_IN_L1,
     LAST_WIDTH_IN_L1,
-    TILE,
+    ScaledMask,
     rms_norm,
     softmax,
     softmax_over_height,
     softmax_over_leading,
+    softmax_over_width,
 )
+from ttnn_emulator.arithmetic.formats import TILE
 from ttnn_emulator.fidelity import recordings
 
+ACCURATE = Compute("HiFi3", fp32_dest_acc=True)
+FLOAT32_RESULT = Formats(out="float32")
 
-def compute_config(case):
-    """The compute kernel config a case was recorded with; nothing for the op's default."""
+
+def recorded_compute(case, default, **unset):
+    """The compute kernel config a case was recorded with; None for the op's default."""
     names = {
         "math_fidelity": "fidelity",
-        "fp32_dest_acc_en": "fp32_dest",
+        "fp32_dest_acc_en": "fp32_dest_acc",
         "math_approx_mode": "approximate",
     }
-    return {names[k]: v for k, v in case.attributes.items() if k in names}
+    given = {names[k]: v for k, v in case.attributes.items() if k in names}
+    return replace(default, **{**unset, **given}) if given else None
 
 
 @pytest.mark.parametrize("case", recordings.cases("norm"), ids=str)
@@ -41,13 +49,12 @@ def test_rms_norm_equals_the_recorded_kernel(case):
         "weight": device_input(case, "w")[..., :1, :] if "w" in case.tensors else None,
         "residual": device_input(case, "r") if "r" in case.tensors else None,
     }
-    config = compute_config(case)
-    if config:
-        config.setdefault("approximate", False)
+    compute = recorded_compute(case, norms.RMS_NORM, approximate=False)
     x = device_input(case, "a")
     width = case.tensors["a"]["shape"][-1]
     epsilon = case.attributes["epsilon"]
-    assert_reproduces(case, rms_norm(x, epsilon=epsilon, width=width, **optional, **config))
+    y = rms_norm(x, epsilon=epsilon, width=width, compute=compute, **optional)
+    assert_reproduces(case, y)
 
 
 def test_rms_norm_of_a_long_row_sums_squares_in_bfloat16():
@@ -73,26 +80,24 @@ def test_rms_norm_bias_is_added_last():
     assert_same_bits(rms_norm(x, bias=bias, epsilon=1e-5), torch.full((1, 32), 3.0))
 
 
-@pytest.mark.parametrize("fp32_dest", [False, True])
-def test_rows_beyond_l1_are_normalised_too(fp32_dest):
+@pytest.mark.parametrize("fp32_dest_acc", [False, True])
+def test_rows_beyond_l1_are_normalised_too(fp32_dest_acc):
     """Their squares come from the vector unit, which rounds otherwise; the scale stays the same."""
-    width = (LAST_WIDTH_IN_L1[fp32_dest, False, False] + 1) * TILE
+    width = (LAST_WIDTH_IN_L1[fp32_dest_acc, False, False] + 1) * TILE
     x = torch.randn(1, width, generator=torch.Generator().manual_seed(0)).bfloat16().float()
-    y = rms_norm(x, epsilon=1e-5, approximate=False, fp32_dest=fp32_dest)
+    y = rms_norm(x, epsilon=1e-5, compute=Compute("HiFi4", fp32_dest_acc=fp32_dest_acc))
     expected = torch.nn.functional.rms_norm(x, (width,), eps=1e-5)
     # A bfloat16 sum of 10^4 positive values is off by up to 20 %, see the rounding of Dst.
-    torch.testing.assert_close(y, expected, rtol=0.01 if fp32_dest else 0.2, atol=0.0)
+    torch.testing.assert_close(y, expected, rtol=0.01 if fp32_dest_acc else 0.2, atol=0.0)
 
 
 @pytest.mark.parametrize("case", recordings.cases("softmax"), ids=str)
 def test_softmax_equals_the_recorded_kernel(case):
-    config = compute_config(case)
-    if config:
-        config["wide_exponentials"] = config["fp32_dest"]
+    compute = recorded_compute(case, norms.SOFTMAX)
     # The name tells of two recordings that numeric_stable was off.
     stable = case.attributes.get("numeric_stable", not case.name.endswith("_f"))
     width = case.tensors["a"]["shape"][-1]
-    y = softmax(device_input(case, "a"), width=width, stable=stable, **config)
+    y = softmax(device_input(case, "a"), width=width, numeric_stable=stable, compute=compute)
     assert_reproduces(case, y)
 
 
@@ -106,9 +111,9 @@ def test_infinite_padding_leaks_into_softmax():
 
 def test_float32_result_keeps_more_bits():
     x = torch.randn(4, 64, generator=torch.Generator().manual_seed(0)).bfloat16().float()
-    wide = softmax(x, approximate=False, wide_exponentials=True, out="float32")
-    # x - max, up to 8, keeps 10 fraction bits (2^-9), and two operands are cut to tf32 (2^-10 each).
-    torch.testing.assert_close(wide, x.softmax(-1), rtol=2.0**-8, atol=0.0)
+    y = softmax(x, compute=ACCURATE, formats=FLOAT32_RESULT)
+    # x - max, up to 8, keeps 10 fraction bits (2^-9); two operands are cut to tf32 (2^-10 each).
+    torch.testing.assert_close(y, x.softmax(-1), rtol=2.0**-8, atol=0.0)
 
 
 def normal(*shape, seed=0):
@@ -118,8 +123,8 @@ def normal(*shape, seed=0):
 @pytest.mark.parametrize("stable", [True, False])
 def test_mask_of_zeros_and_scale_of_one_change_nothing(stable):
     x = normal(2, 4, 64, 96)
-    y = softmax(x, scale=1.0, mask=torch.zeros(1, 1, 1, 96), stable=stable)
-    assert_same_bits(y, softmax(x, stable=stable))
+    y = softmax(x, scale=1.0, mask=torch.zeros(1, 1, 1, 96), numeric_stable=stable)
+    assert_same_bits(y, softmax(x, numeric_stable=stable))
 
 
 def test_scale_is_cut_to_bfloat16():
@@ -131,9 +136,10 @@ def test_scale_is_cut_to_bfloat16():
 @pytest.mark.parametrize("stable", [True, False])
 def test_scaled_and_masked_softmax_is_near_float64(stable):
     x, mask = normal(2, 2, 32, 96), normal(2, 1, 1, 96, seed=1)
-    y = softmax(x, scale=0.125, mask=mask, stable=stable, approximate=False)
+    scaled = ScaledMask(mask, 0.125)
+    y = softmax_over_width(x, scaled_mask=scaled, stable=stable, compute=ACCURATE)
     expected = (x.double() * 0.125 + mask).softmax(-1)
-    # x * scale + mask, up to 4, is packed to 2^-7: in a term and in the sum of all.  x * scale, up
+    # x * scale + mask, up to 4, is packed to 2^-7: in a term and in the sum of all. x * scale, up
     # to 1, and x - max are good to 2^-9, and so are what is multiplied and the product.
     torch.testing.assert_close(y.double(), expected, rtol=2 * 2.0**-7 + 4 * 2.0**-9, atol=0.0)
 
@@ -161,12 +167,13 @@ def test_scale_without_a_mask_is_refused():
         softmax(torch.zeros(1, 32), scale=2.0)
 
 
-@pytest.mark.parametrize("fp32_dest", [True, False])
-def test_long_rows_are_summed_in_parts(fp32_dest, monkeypatch):
+@pytest.mark.parametrize("fp32_dest_acc", [True, False])
+def test_long_rows_are_summed_in_parts(fp32_dest_acc, monkeypatch):
     """Three parts of equal values: every sum is a multiple of 2560 with few bits."""
     monkeypatch.setattr(norms, "SOFTMAX_BUFFER_BYTES", 0)
     width = 2 * LARGE_SOFTMAX_TILES * TILE + TILE * LARGE_SOFTMAX_TILES // 2
-    y = softmax(torch.full((1, width), 3.0), approximate=False, fp32_dest=fp32_dest)
+    compute = Compute("HiFi3", fp32_dest_acc=fp32_dest_acc)
+    y = softmax_over_width(torch.full((1, width), 3.0), compute=compute)
     # 1/6400 in a 16-bit Dst after a sum in it, whose parts lose up to 2^-8 twice.
     torch.testing.assert_close(y, torch.full((1, width), 1 / width), rtol=2.0**-7, atol=0.0)
 
@@ -175,8 +182,8 @@ def test_rows_that_fit_are_those_ttnn_keeps_in_l1():
     """Widths observed in the programs of TTNN, in tiles: the last that fits and four more."""
 
     def fits(tiles, source, between, stable, masked, padded):
-        needed = norms._softmax_bytes(tiles, source, source, between, True, stable, masked, padded)
-        return needed <= norms.SOFTMAX_BUFFER_BYTES
+        buffers = norms._SoftmaxBuffers(source, source, between, True, stable, masked, padded)
+        return norms._softmax_bytes(tiles, buffers) <= norms.SOFTMAX_BUFFER_BYTES
 
     observed = {
         ("bfloat16", "bfloat16", True, False, False): 320,
@@ -190,8 +197,9 @@ def test_rows_that_fit_are_those_ttnn_keeps_in_l1():
         ("float32", "float32", False, False, False): 308,
         ("bfloat8_b", "bfloat16", True, False, False): 424,
     }
-    for how, tiles in observed.items():
-        assert fits(tiles, *how) and not fits(tiles + 4, *how), (how, tiles)
+    for case, tiles in observed.items():
+        assert fits(tiles, *case), (case, tiles)
+        assert not fits(tiles + 4, *case), (case, tiles)
 
 
 @pytest.mark.parametrize("rows", [64, 40])
@@ -215,12 +223,12 @@ def test_tall_columns_are_added_tile_by_tile(monkeypatch):
     """Every tile that is added is aligned and what it is added to cut to tf32."""
     rows = (LAST_SOFTMAX_HEIGHT_IN_L1["bfloat16"] + 1) * TILE
     x = normal(rows, 32)
-    y = softmax_over_height(x, approximate=False, out="float32")
+    y = softmax_over_height(x, compute=ACCURATE, formats=FLOAT32_RESULT)
     # As above; and each of 32 sums of tiles is cut by up to 2^-10 of itself, half of it on average.
     limit = 4 * 2.0**-10 + 2.0**-9 + 2.0**-8 + 16 * 2.0**-10
     torch.testing.assert_close(y.double(), x.double().softmax(-2), rtol=limit, atol=0.0)
     monkeypatch.setitem(LAST_SOFTMAX_HEIGHT_IN_L1, "bfloat16", rows // TILE)
-    assert (softmax_over_height(x, approximate=False, out="float32") != y).any()
+    assert (softmax_over_height(x, compute=ACCURATE, formats=FLOAT32_RESULT) != y).any()
 
 
 @pytest.mark.parametrize("dim", [0, 1])
@@ -233,6 +241,5 @@ def test_softmax_over_a_leading_dimension_is_near_float64(dim):
 
 
 def test_softmax_over_two_equal_terms_is_a_half():
-    assert softmax_over_leading(torch.ones(2, 3, 4), 0, approximate=False).unique().tolist() == [
-        0.5
-    ]
+    y = softmax_over_leading(torch.ones(2, 3, 4), 0, compute=ACCURATE)
+    assert y.unique().tolist() == [0.5]

@@ -163,7 +163,7 @@ def test_float32_column_is_added_in_the_order_of_the_lanes():
 def test_fast_float32_sum_is_cut_to_tf32():
     x = torch.full((1, 32), 1 + 2.0**-12)
     assert reduce("sum", x, -1, dtype="float32", out="float32").item() == 32 * (1 + 2.0**-12)
-    fast = reduce("sum", x, -1, dtype="float32", out="float32", fast_and_approximate=True)
+    fast = reduce("sum", x, -1, dtype="float32", out="float32", fast=True)
     assert fast.item() == 32.0
 
 

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from tests.emulator.arithmetic.recorded import assert_same_bits, device_input
-from ttnn_emulator.arithmetic.exact.rotations import gated, rotary, rotary_pairs
+from ttnn_emulator.arithmetic.compute import Compute, FusedOp, FusedOps
+from ttnn_emulator.arithmetic.exact.elementwise import binary
+from ttnn_emulator.arithmetic.exact.rotations import rotary, rotary_pairs
 from ttnn_emulator.fidelity import recordings
 
 HALVES = [case for case in recordings.cases("rotary") if case.op.endswith("rotary_embedding")]
@@ -40,15 +42,13 @@ def test_low_fidelity_loses_the_lowest_bit_of_a_pair():
     cos, sin = torch.zeros(32), torch.ones(32)
     exact = rotary_pairs(x, cos, sin, turn)
     assert_same_bits(exact[0, :2], torch.tensor([-1.0078125, 1.0078125]))
-    cut = rotary_pairs(x, cos, sin, turn, fidelity="HiFi2")
+    cut = rotary_pairs(x, cos, sin, turn, compute=Compute("HiFi2"))
     assert_same_bits(cut[0, :2], torch.tensor([-1.0, 1.0]))
 
 
 @pytest.mark.parametrize("case", recordings.cases("swiglu"), ids=str)
 def test_swiglu_equals_the_recorded_kernel(case):
-    assert_same_bits(gated(case.tensor("a"), "silu"), case.output())
-
-
-def test_an_unknown_gate_is_an_error():
-    with pytest.raises(KeyError, match="swish"):
-        gated(torch.zeros(1, 64), "swish")
+    """TTNN composes it of slices, silu and a multiplication."""
+    value, gate = case.tensor("a").chunk(2, -1)
+    product = binary("multiply", value, gate, fused=FusedOps(b=(FusedOp("silu"),)))
+    assert_same_bits(product, case.output())

@@ -5,7 +5,7 @@ import pytest
 import torch
 from numba import njit
 
-from tests.emulator.arithmetic.test_formats import assert_same_bits
+from tests.emulator.arithmetic.recorded import assert_same_bits
 from ttnn_emulator.arithmetic.exact.matrix import matrix_accumulator, matrix_exact
 from ttnn_emulator.arithmetic.exact.simd import lanes, lanes_memory
 

@@ -1,4 +1,4 @@
-"""Groups' largest exponents by bytes: what they claim is so, and they claim it of ordinary operands."""
+"""Groups' largest exponents by bytes: their claims are true, and made of ordinary operands."""
 
 import numpy as np
 import pytest
@@ -12,10 +12,10 @@ ROWS = 20
 @njit
 def _in_bytes(stage, exponents, below_weights, below, largest):
     weights = np.empty((4, 2, 32, 16), np.float32)
-    held = np.empty((32, 64), np.int8)
-    matrix_operands.decode(stage, 0, below_weights, weights, held)
+    in_window = np.empty((32, 64), np.int8)
+    matrix_operands.decode(stage, 0, below_weights, weights, in_window)
     place = (0, 0, exponents.shape[2])
-    return matrix_exponents.in_bytes(held, exponents, place, below, largest)
+    return matrix_exponents.in_bytes(in_window, exponents, place, below, largest)
 
 
 def row_exponents(rows, below):
@@ -78,7 +78,8 @@ def test_it_is_claimed_of_ordinary_operands():
     rows = generator.standard_normal((ROWS, 32)).astype(np.float32)
     rows[:, ::3] = 0
     held, true, exact, near = largest_sums(weights, rows)
-    assert exact and near
+    assert exact
+    assert near
     np.testing.assert_array_equal(held, true)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.emulator.arithmetic.test_formats import assert_same_bits
+from tests.emulator.arithmetic.recorded import assert_same_bits
 from tests.emulator.arithmetic.test_matrix_unit import exact_product
 from ttnn_emulator.arithmetic.exact.matrix import matrix_kernels, matrix_pipeline, matrix_unit
 
@@ -36,7 +36,7 @@ def test_the_erratum_is_found(rows, phases):
     computed = matrix_unit._accumulate(
         activation,
         matrix_unit.prepare_weight(weight),
-        *(phases, True, 2, matrix_kernels.ONE_ACCUMULATION),
+        matrix_kernels.Accumulation(phases, True, block=2),
     )
     exact = exact_product(activation, weight, phases, True)
     off = (exact.double() - activation.double() @ weight.double()) * 2**PLACES

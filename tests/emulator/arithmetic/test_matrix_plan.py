@@ -2,9 +2,8 @@
 
 import pytest
 
-from ttnn_emulator.arithmetic.compute import Compute
+from ttnn_emulator.arithmetic.compute import Compute, Product
 from ttnn_emulator.arithmetic.exact.matrix.matrix_plan import (
-    Product,
     core_grid_k_block,
     default_compute,
     default_k_block,
@@ -51,7 +50,7 @@ def test_rows_of_cores_change_the_block_only_where_memory_does():
 
 # Read in the same way, tensors in L1: no blocks in a product of one square of output tiles.
 @pytest.mark.parametrize(
-    "rows, depth, columns, block",
+    ("rows", "depth", "columns", "block"),
     [(96, 256, 256, 8), (256, 64, 32, 2), (128, 384, 64, 12), (32, 3072, 3072, 2)],
 )
 def test_tensors_in_l1_have_rules_of_their_own(rows, depth, columns, block):
@@ -65,7 +64,7 @@ def test_a_core_grid_has_rules_of_its_own():
 
 
 @pytest.mark.parametrize(
-    "activation, weight, out, planned, expected",
+    ("activation", "weight", "out", "planned", "expected"),
     [
         (
             "bfloat16",

@@ -4,19 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from tests.emulator.arithmetic.test_formats import assert_same_bits, from_bits
+from tests.emulator.arithmetic.recorded import assert_same_bits, from_bits
+from ttnn_emulator.arithmetic.compute import FIDELITY_PHASES, Compute, Product
 from ttnn_emulator.arithmetic.exact import packer
 from ttnn_emulator.arithmetic.exact.matrix import (
     eltwise_unit,
+    matrix_accumulator,
     matrix_exact,
-    matrix_kernels,
     matrix_unit,
 )
-from ttnn_emulator.arithmetic.exact.matrix.matrix_plan import (
-    Product,
-    default_compute,
-    default_k_block,
-)
+from ttnn_emulator.arithmetic.exact.matrix.matrix_kernels import Accumulation
+from ttnn_emulator.arithmetic.exact.matrix.matrix_plan import default_compute, default_k_block
 from ttnn_emulator.fidelity import recordings
 
 RECORDED_GRID = (8, 9)
@@ -27,20 +25,20 @@ def _configuration(case, right):
     """Compute config and blocks of a recorded product, from its attributes or TTNN's defaults."""
     dtypes = [case.tensors[name]["dtype"] for name in ("a", right, "out0")]
     compute = default_compute(*dtypes, planned=False)
-    fidelity, wide, l1 = compute.fidelity, compute.fp32_dest_acc, compute.packer_l1_acc
     given = case.attributes
     if "math_fidelity" in given:
-        fidelity, wide = given["math_fidelity"], given["fp32_dest_acc_en"]
-        l1 = given["packer_l1_acc"]
+        compute = Compute(
+            given["math_fidelity"],
+            fp32_dest_acc=given["fp32_dest_acc_en"],
+            packer_l1_acc=given["packer_l1_acc"],
+        )
     elif given.get("config") == "('HiFi4', True)":
-        fidelity, wide, l1 = "HiFi4", True, False
+        compute = Compute("HiFi4", fp32_dest_acc=True)
     rows, depth = case.tensors["a"]["padded_shape"][-2:]
     columns = case.tensors[right]["padded_shape"][-1]
-    product = Product(rows, depth, columns, *dtypes, fp32_dest_acc=wide)
+    product = Product(rows, depth, columns, *dtypes, fp32_dest_acc=compute.fp32_dest_acc)
     return {
-        "fidelity": fidelity,
-        "fp32_dest_acc": wide,
-        "packer_l1_acc": l1,
+        "compute": compute,
         "k_block_tiles": default_k_block(product, RECORDED_GRID),
         "out": dtypes[2],
     }
@@ -73,7 +71,7 @@ def test_sum_gives_the_recorded_bits(case):
 
 
 def _packed(values):
-    return packer.pack_bfloat16(values, wide=False)
+    return packer.pack_bfloat16(values, fp32_dest_acc=False)
 
 
 def _rotated(case, values):
@@ -81,7 +79,7 @@ def _rotated(case, values):
     if "trans_mat" in case.tensors:
         swap = case.tensor("trans_mat")[0, 0, :32, :32]
         tiles = values.unflatten(-1, (-1, 32))
-        return matrix_unit.matmul(tiles, swap, fidelity="HiFi4").flatten(-2)
+        return matrix_unit.matmul(tiles, swap, compute=Compute("HiFi4")).flatten(-2)
     first, second = values.chunk(2, -1)
     negative = _packed(eltwise_unit.multiply(second, torch.tensor(-1.0)))
     return torch.cat([negative, first], -1)
@@ -107,10 +105,12 @@ REDUCTIONS = [case for case in recordings.cases("reduce") if case.op != "ttnn.ar
 def test_row_reduction_gives_the_recorded_bits(case):
     values = case.tensor("a")
     if case.op == "ttnn.max":
-        computed = packer.pack_bfloat16(matrix_unit.row_max(values), wide=False)
+        computed = packer.pack_bfloat16(matrix_unit.row_max(values), fp32_dest_acc=False)
     else:
         scaler = 1 / values.shape[-1] if case.op == "ttnn.mean" else 1.0
-        computed = packer.pack_bfloat16(matrix_unit.row_sum(values, scaler=scaler), wide=True)
+        computed = packer.pack_bfloat16(
+            matrix_unit.row_sum(values, scaler=scaler), fp32_dest_acc=True
+        )
     assert_same_bits(computed, case.output())
 
 
@@ -123,46 +123,54 @@ def _operand(generator, shape, spread, tf32=False, scale=0):
     return packer.truncate_to_tf32(values) if tf32 else packer.truncate_to_bfloat16(values)
 
 
-def exact_product(activation, weight, phases, wide):
+def exact_product(activation, weight, phases, fp32_dest_acc):
     dst = np.zeros((activation.shape[0], weight.shape[1]), np.uint32)
     matrix_exact.accumulate_tiles(
-        weight.numpy().view(np.uint32), activation.numpy().view(np.uint32), phases, wide, dst
+        weight.numpy().view(np.uint32),
+        activation.numpy().view(np.uint32),
+        phases,
+        fp32_dest_acc,
+        dst,
     )
     return torch.from_numpy(dst.view(np.float32))
 
 
-@pytest.mark.parametrize("wide", [False, True], ids=["dst16", "dst32"])
-@pytest.mark.parametrize("fidelity", matrix_unit.FIDELITY_PHASES)
+@pytest.mark.parametrize("fp32_dest_acc", [False, True], ids=["dst16", "dst32"])
+@pytest.mark.parametrize("fidelity", FIDELITY_PHASES)
 @pytest.mark.parametrize(
-    "spread, tf32, scale",
+    ("spread", "tf32", "scale"),
     [(0, False, 0), (3, False, 0), (20, False, 0), (3, True, 0), (5, False, -62)],
     ids=["equal", "near", "far", "tf32", "underflow"],
 )
-def test_vector_code_is_the_integer_definition(fidelity, wide, spread, tf32, scale):
+def test_vector_code_is_the_integer_definition(fidelity, fp32_dest_acc, spread, tf32, scale):
     generator = torch.Generator().manual_seed(spread)
     activation = _operand(generator, (9, 192), spread, tf32, scale)
     weight = _operand(generator, (192, 64), spread, tf32, scale)
     prepared = matrix_unit.prepare_weight(weight)
     assert prepared.tiles.dtype == (np.uint32 if tf32 else np.uint16)
-    phases = matrix_unit.FIDELITY_PHASES[fidelity]
+    phases = FIDELITY_PHASES[fidelity]
     computed = matrix_unit._accumulate(
-        activation, prepared, phases, wide, 6, matrix_kernels.ONE_ACCUMULATION
+        activation, prepared, Accumulation(phases, fp32_dest_acc, block=6)
     )
-    assert_same_bits(torch.from_numpy(computed[0]), exact_product(activation, weight, phases, wide))
+    assert_same_bits(
+        torch.from_numpy(computed[0]), exact_product(activation, weight, phases, fp32_dest_acc)
+    )
 
 
-@pytest.mark.parametrize("wide", [False, True], ids=["dst16", "dst32"])
+@pytest.mark.parametrize("fp32_dest_acc", [False, True], ids=["dst16", "dst32"])
 @pytest.mark.parametrize("rows", [1, 2, 32, 33, 70])
-def test_rows_do_not_depend_on_how_many_are_taken_together(rows, wide):
+def test_rows_do_not_depend_on_how_many_are_taken_together(rows, fp32_dest_acc):
     # One tile has a channel 300 times as large as the others, whose groups are then far apart.
     generator = torch.Generator().manual_seed(rows)
     activation = _operand(generator, (rows, 160), 0)
     activation[:, 100] *= 300
     weight = _operand(generator, (160, 192), 0)
     computed = matrix_unit._accumulate(
-        activation, matrix_unit.prepare_weight(weight), 4, wide, 5, matrix_kernels.ONE_ACCUMULATION
+        activation, matrix_unit.prepare_weight(weight), Accumulation(4, fp32_dest_acc, block=5)
     )
-    assert_same_bits(torch.from_numpy(computed[0]), exact_product(activation, weight, 4, wide))
+    assert_same_bits(
+        torch.from_numpy(computed[0]), exact_product(activation, weight, 4, fp32_dest_acc)
+    )
 
 
 def _eight_terms(total):
@@ -190,7 +198,7 @@ def test_a_group_far_below_the_destination_rounds_twice(distance, sign):
         weight[32:40, lane] = sign * _eight_terms(half - 16 + lane) * 2.0 ** -(10 + distance)
     activation = torch.ones(1, 64)
     computed = matrix_unit._accumulate(
-        activation, matrix_unit.prepare_weight(weight), 1, False, 2, 0
+        activation, matrix_unit.prepare_weight(weight), Accumulation(1, False, block=2)
     )
     assert_same_bits(torch.from_numpy(computed[0]), exact_product(activation, weight, 1, False))
     assert set(computed[0, 0, :32].tolist()) == {1.0, 1.0078125}
@@ -198,30 +206,31 @@ def test_a_group_far_below_the_destination_rounds_twice(distance, sign):
 
 @pytest.mark.parametrize("block", [1, 2, 3])
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("wide", [False, True], ids=["dst16", "dst32"])
-def test_blocks_of_special_values_are_summed_like_ordinary_ones(block, bias, wide, monkeypatch):
+@pytest.mark.parametrize("fp32_dest_acc", [False, True], ids=["dst16", "dst32"])
+def test_blocks_of_special_values_are_summed_like_ordinary_ones(
+    block, bias, fp32_dest_acc, monkeypatch
+):
     generator = torch.Generator().manual_seed(block)
     activation = _operand(generator, (2, 3, 192), 2)
     weight = _operand(generator, (192, 40), 2)
     arguments = {
-        "fp32_dest_acc": wide,
-        "packer_l1_acc": True,
+        "compute": Compute("HiFi2", fp32_dest_acc=fp32_dest_acc, packer_l1_acc=True),
         "k_block_tiles": block,
         "bias": torch.ones(40) if bias else None,
-        "out": "float32" if wide else "bfloat16",
+        "out": "float32" if fp32_dest_acc else "bfloat16",
     }
     fast = matrix_unit.matmul(activation, weight, **arguments)
-    monkeypatch.setattr(matrix_kernels, "LARGEST_PRODUCT", -1)
+    monkeypatch.setattr(matrix_accumulator, "LARGEST_PRODUCT", -1)
     assert_same_bits(matrix_unit.matmul(activation, weight, **arguments), fast)
 
 
-@pytest.mark.parametrize("fidelity", matrix_unit.FIDELITY_PHASES)
+@pytest.mark.parametrize("fidelity", FIDELITY_PHASES)
 def test_products_of_small_integers_are_exact(fidelity):
     generator = torch.Generator().manual_seed(1)
     activation = torch.randint(-3, 4, (5, 40), generator=generator).float()
     weight = torch.randint(-3, 4, (40, 7), generator=generator).float()
     computed = matrix_unit.matmul(
-        activation, weight, fidelity=fidelity, fp32_dest_acc=True, out="float32"
+        activation, weight, compute=Compute(fidelity, fp32_dest_acc=True), out="float32"
     )
     assert torch.equal(computed, activation @ weight)
 
@@ -236,7 +245,7 @@ def test_destination_of_16_bits_rounds_every_step_away():
 def test_hifi2_drops_the_activations_last_bit_and_keeps_the_weights():
     odd, one = torch.full((1, 32), 1.0078125), torch.ones(32, 1)
     assert matrix_unit.matmul(odd, one).item() == 32.0
-    assert matrix_unit.matmul(odd, one, fidelity="HiFi4").item() == 32.5
+    assert matrix_unit.matmul(odd, one, compute=Compute("HiFi4")).item() == 32.5
     assert matrix_unit.matmul(one.T, odd.T).item() == 32.5
 
 
@@ -264,14 +273,17 @@ def test_a_total_of_minus_one_unit_is_normalised_wrongly():
     weight = matrix_unit.prepare_weight(torch.ones(32, 64))
     activation = torch.zeros(1, 32)
     activation[0, 0] = 1.0
-    computed = matrix_unit._accumulate(activation, weight, 1, True, 1, 0, dst.copy())
+    computed = matrix_unit._accumulate(
+        activation, weight, Accumulation(1, True, block=1), dst.copy()
+    )
     assert set(computed.reshape(-1).tolist()) == {-16.0}
 
 
 def test_a_prepared_weight_shares_the_tensors_memory():
     weight = torch.randn(64, 128).bfloat16()
     tiles = matrix_unit.prepare_weight(weight).tiles
-    assert tiles.ctypes.data == weight.data_ptr() and tiles.nbytes == 2 * weight.numel()
+    assert tiles.ctypes.data == weight.data_ptr()
+    assert tiles.nbytes == 2 * weight.numel()
 
 
 def test_batched_products_are_the_products_of_each_batch():
@@ -291,7 +303,11 @@ def test_spilling_in_a_block_format_costs_accuracy_and_l1_accumulation_does_not(
     activation, weight = _operand(generator, (4, 256), 1), _operand(generator, (256, 32), 1)
     spilled, kept, whole = (
         matrix_unit.matmul(
-            activation, weight, k_block_tiles=block, packer_l1_acc=l1, out="bfloat8_b"
+            activation,
+            weight,
+            compute=Compute("HiFi2", packer_l1_acc=l1),
+            k_block_tiles=block,
+            out="bfloat8_b",
         )
         for block, l1 in ((1, False), (4, True), (None, False))
     )
@@ -316,25 +332,27 @@ def test_sums_align_to_ten_bits_and_round_away():
     assert_same_bits(eltwise_unit.add(first, second), expected)
 
 
-@pytest.mark.parametrize("wide", [False, True], ids=["dst16", "dst32"])
+@pytest.mark.parametrize("fp32_dest_acc", [False, True], ids=["dst16", "dst32"])
 @pytest.mark.parametrize(
-    "spread, tf32, scale",
+    ("spread", "tf32", "scale"),
     [(0, False, 0), (6, False, 0), (6, True, 0), (30, False, -100), (60, False, 0)],
     ids=["near", "far", "tf32", "underflow", "wide"],
 )
 def test_vector_code_of_elementwise_ops_is_the_integer_definition(
-    wide, spread, tf32, scale, monkeypatch
+    fp32_dest_acc, spread, tf32, scale, monkeypatch
 ):
     generator = torch.Generator().manual_seed(spread)
     first = _operand(generator, (5000,), spread, tf32, scale)
     second = _operand(generator, (5000,), spread, tf32, scale // 4)
-    computed = [eltwise_unit.add(first, second, wide=wide)]
-    for fidelity in matrix_unit.FIDELITY_PHASES:
-        computed.append(eltwise_unit.multiply(first, second, fidelity=fidelity, wide=wide))
+    computed = [eltwise_unit.add(first, second, fp32_dest_acc=fp32_dest_acc)]
+    for fidelity in FIDELITY_PHASES:
+        computed.append(
+            eltwise_unit.multiply(first, second, fidelity=fidelity, fp32_dest_acc=fp32_dest_acc)
+        )
     monkeypatch.setattr(eltwise_unit, "_LARGEST", -128)
-    assert_same_bits(computed[0], eltwise_unit.add(first, second, wide=wide))
-    for fidelity, fast in zip(matrix_unit.FIDELITY_PHASES, computed[1:]):
-        exact = eltwise_unit.multiply(first, second, fidelity=fidelity, wide=wide)
+    assert_same_bits(computed[0], eltwise_unit.add(first, second, fp32_dest_acc=fp32_dest_acc))
+    for fidelity, fast in zip(FIDELITY_PHASES, computed[1:], strict=True):
+        exact = eltwise_unit.multiply(first, second, fidelity=fidelity, fp32_dest_acc=fp32_dest_acc)
         assert_same_bits(fast, exact)
 
 
@@ -345,13 +363,13 @@ def test_a_mask_of_minus_infinity_survives_a_sum():
 
 
 @pytest.mark.parametrize(
-    "fidelity, expected",
+    ("fidelity", "expected"),
     [("LoFi", 3.84375), ("HiFi2", 3.953125), ("HiFi3", 3.96875), ("HiFi4", 3.96875)],
 )
 def test_multiply_rounds_after_every_phase(fidelity, expected):
     value = torch.tensor([1.9921875])
     assert eltwise_unit.multiply(value, value, fidelity=fidelity).item() == expected
-    exact = eltwise_unit.multiply(value, value, wide=True).item()
+    exact = eltwise_unit.multiply(value, value, fp32_dest_acc=True).item()
     assert exact == 1.9921875**2
 
 

@@ -1,8 +1,9 @@
-"""The vector unit's functions against the recorded kernels, bit for bit, and against mathematics."""
+"""The vector unit's functions: the recorded kernels bit for bit, and mathematics."""
 
 import pytest
 import torch
 
+from tests.emulator.arithmetic.recorded import assert_same_bits
 from ttnn_emulator.arithmetic.exact.vector import (
     vector_activations,
     vector_binary,
@@ -42,27 +43,16 @@ def packed(x):
     return unit.from_bits(torch.where(unit.is_zero(x), 0, pattern))
 
 
-def assert_same_bits(actual, recorded):
-    different = unit.bits(actual) != unit.bits(recorded)
-    count = int(different.sum())
-    if count:
-        place = tuple(different.nonzero()[0].tolist())
-        raise AssertionError(
-            f"{count} of {different.numel()} elements differ; the first at {place} is "
-            f"{actual[place].item()!r}, recorded {recorded[place].item()!r}"
-        )
-
-
 @pytest.mark.parametrize("case", recordings.cases("unary"), ids=str)
 def test_function_equals_the_recorded_kernel(case):
     options = {}
     if APPROXIMATE in case.name:
         options["approximate"] = True
-    fp32_dest = case.attributes.get("dtype") == "f32"
-    if fp32_dest:
-        options["fp32_dest"] = True
+    fp32_dest_acc = case.attributes.get("dtype") == "f32"
+    if fp32_dest_acc:
+        options["fp32_dest_acc"] = True
     result = UNARY[case.op](case.tensor("a"), **options)
-    assert_same_bits(result if fp32_dest else packed(result), case.output())
+    assert_same_bits(result if fp32_dest_acc else packed(result), case.output())
 
 
 @pytest.mark.parametrize(
@@ -70,9 +60,11 @@ def test_function_equals_the_recorded_kernel(case):
 )
 def test_multiply_equals_the_recorded_kernel(name):
     case = recordings.case(name)
-    fp32_dest = case.attributes.get("dtype") == "f32"
-    product = vector_binary.multiply(case.tensor("a"), case.tensor("b"), fp32_dest=fp32_dest)
-    assert_same_bits(product if fp32_dest else packed(product), case.output())
+    fp32_dest_acc = case.attributes.get("dtype") == "f32"
+    product = vector_binary.multiply(
+        case.tensor("a"), case.tensor("b"), fp32_dest_acc=fp32_dest_acc
+    )
+    assert_same_bits(product if fp32_dest_acc else packed(product), case.output())
 
 
 def test_multiply_by_a_python_scalar_rounds_the_scalar_to_bf16_first():
@@ -111,35 +103,43 @@ SCHRAUDOLPH = {
 }
 
 
-@pytest.mark.parametrize("fp32_dest", [False, True])
-def test_schraudolph_exponential_at_known_points(fp32_dest):
+@pytest.mark.parametrize("fp32_dest_acc", [False, True])
+def test_schraudolph_exponential_at_known_points(fp32_dest_acc):
     x = torch.tensor(list(SCHRAUDOLPH))
-    expected = [values[fp32_dest] for values in SCHRAUDOLPH.values()]
-    assert vector_exponential.exp(x, approximate=True, fp32_dest=fp32_dest).tolist() == expected
-    assert vector_exponential.attention_score_exp(x, 1.0, fp32_dest=fp32_dest).tolist() == expected
+    expected = [values[fp32_dest_acc] for values in SCHRAUDOLPH.values()]
+    assert (
+        vector_exponential.exp(x, approximate=True, fp32_dest_acc=fp32_dest_acc).tolist()
+        == expected
+    )
+    assert (
+        vector_exponential.attention_score_exp(x, 1.0, fp32_dest_acc=fp32_dest_acc).tolist()
+        == expected
+    )
 
 
-@pytest.mark.parametrize("fp32_dest", [False, True])
-def test_attention_score_exp_folds_in_the_scale(fp32_dest):
+@pytest.mark.parametrize("fp32_dest_acc", [False, True])
+def test_attention_score_exp_folds_in_the_scale(fp32_dest_acc):
     scale = 96**-0.5
     x = torch.linspace(-60, 0, 4001).bfloat16().float()
-    result = vector_exponential.attention_score_exp(x, scale, fp32_dest=fp32_dest)
+    result = vector_exponential.attention_score_exp(x, scale, fp32_dest_acc=fp32_dest_acc)
     error = result.double() / torch.exp(x.double() * scale) - 1
     # Schraudolph's sawtooth, and truncation by up to 2**-8 in a 16-bit Dst.
     assert error.max() <= 0.0312
-    assert error.min() >= (-0.0312 if fp32_dest else -0.0350)
+    assert error.min() >= (-0.0312 if fp32_dest_acc else -0.0350)
 
 
-@pytest.mark.parametrize("fp32_dest, bound", [(False, BF16_ULP), (True, 2.0**-21)])
-def test_accurate_attention_score_exp_is_accurate_where_the_scaled_score_is_exact(fp32_dest, bound):
+@pytest.mark.parametrize(("fp32_dest_acc", "bound"), [(False, BF16_ULP), (True, 2.0**-21)])
+def test_accurate_attention_score_exp_is_accurate_where_the_scaled_score_is_exact(
+    fp32_dest_acc, bound
+):
     x = torch.linspace(-60, 0, 4001).bfloat16().float()
-    result = vector_exponential.attention_score_exp_accurate(x, 0.125, fp32_dest=fp32_dest)
+    result = vector_exponential.attention_score_exp_accurate(x, 0.125, fp32_dest_acc=fp32_dest_acc)
     assert (result.double() / torch.exp(x.double() * 0.125) - 1).abs().max() <= bound
 
 
 CORRECTIONS = {
-    # (function, fp32_dest): relative error.  In a 16-bit Dst under one ulp of bf16, as exp_21f's
-    # source claims and as half an ulp and a 2-term polynomial allow.  In a 32-bit one a few fp32
+    # (function, fp32_dest_acc): relative error. In a 16-bit Dst under one ulp of bf16, as exp_21f's
+    # source claims and as half an ulp and a 2-term polynomial allow. In a 32-bit one a few fp32
     # ulp of |x| for the reduction in one step, of which |x*scale| < 6 here.
     (vector_exponential.attention_correction_exp, False): BF16_ULP,
     (vector_exponential.attention_correction_exp, True): 2.0**-21,
@@ -149,14 +149,16 @@ CORRECTIONS = {
 
 
 @pytest.mark.parametrize(
-    "function, fp32_dest", CORRECTIONS, ids=lambda p: getattr(p, "__name__", None)
+    ("function", "fp32_dest_acc"), CORRECTIONS, ids=lambda p: getattr(p, "__name__", None)
 )
-def test_attention_correction_uses_the_scale_cut_to_bf16(function, fp32_dest):
+def test_attention_correction_uses_the_scale_cut_to_bf16(function, fp32_dest_acc):
     scale = 96**-0.5
-    cut = unit.store(torch.tensor(scale), fp32_dest=False).double()
+    cut = unit.store(torch.tensor(scale), fp32_dest_acc=False).double()
     x = torch.linspace(-60, 0, 4001).bfloat16().float()
-    error = function(x, scale, fp32_dest=fp32_dest).double() / torch.exp(x.double() * cut) - 1
-    assert error.abs().max() <= CORRECTIONS[function, fp32_dest]
+    error = (
+        function(x, scale, fp32_dest_acc=fp32_dest_acc).double() / torch.exp(x.double() * cut) - 1
+    )
+    assert error.abs().max() <= CORRECTIONS[function, fp32_dest_acc]
 
 
 @pytest.mark.parametrize(
@@ -170,13 +172,13 @@ def test_attention_correction_of_an_unmoved_maximum_is_one(function):
     assert function(torch.zeros(1), 96**-0.5).item() == 1.0
 
 
-@pytest.mark.parametrize("fp32_dest, bound", [(False, 0.02), (True, 1e-5)])
-def test_attention_merge_agrees_with_the_log_sum_exp_of_both_parts(fp32_dest, bound):
+@pytest.mark.parametrize(("fp32_dest_acc", "bound"), [(False, 0.02), (True, 1e-5)])
+def test_attention_merge_agrees_with_the_log_sum_exp_of_both_parts(fp32_dest_acc, bound):
     generator = torch.Generator().manual_seed(9)
     own_max, other_max = (torch.randn(2, 64, generator=generator) * 4).bfloat16().float()
     own_sum, other_sum = (torch.rand(2, 64, generator=generator) * 30 + 1).bfloat16().float()
     own, other, maximum, total = vector_exponential.attention_merge(
-        own_max, other_max, own_sum, other_sum, 0.125, fp32_dest=fp32_dest
+        own_max, other_max, own_sum, other_sum, 0.125, fp32_dest_acc=fp32_dest_acc
     )
     assert torch.equal(maximum, torch.maximum(own_max, other_max))
     exact_own = torch.exp((own_max - maximum).double() * 0.125)
@@ -199,14 +201,14 @@ def test_approximate_reciprocal_truncates_in_a_16_bit_dst():
 
 def test_softmax_reciprocal_is_accurate_in_a_32_bit_dst():
     x = torch.linspace(1, 2000, 5000)
-    result = vector_roots.softmax_reciprocal(x, approximate=True, fp32_dest=True)
+    result = vector_roots.softmax_reciprocal(x, approximate=True, fp32_dest_acc=True)
     assert (result.double() * x.double() - 1).abs().max() <= 2.0**-23
 
 
-@pytest.mark.parametrize("fp32_dest, bound", [(False, 0.66 * BF16_ULP), (True, 2.0**-10)])
-def test_approximate_rsqrt_has_ten_bits(fp32_dest, bound):
+@pytest.mark.parametrize(("fp32_dest_acc", "bound"), [(False, 0.66 * BF16_ULP), (True, 2.0**-10)])
+def test_approximate_rsqrt_has_ten_bits(fp32_dest_acc, bound):
     x = torch.logspace(-6, 6, 5000).bfloat16().float()
-    result = vector_roots.rsqrt(x, approximate=True, fp32_dest=fp32_dest)
+    result = vector_roots.rsqrt(x, approximate=True, fp32_dest_acc=fp32_dest_acc)
     assert (result.double() * x.double().sqrt() - 1).abs().max() <= bound
 
 
@@ -228,28 +230,28 @@ def test_32_bit_dst_is_accurate_to_a_few_ulp(function):
     x = torch.linspace(*limits, 20001)
     exact = exact_function(x.double())
     ulp = torch.exp2(torch.floor(torch.log2(exact.abs().clamp(min=2.0**-120))) - 23)
-    error = (function(x, fp32_dest=True).double() - exact).abs() / ulp
+    error = (function(x, fp32_dest_acc=True).double() - exact).abs() / ulp
     assert error.max() <= bound
 
 
 def test_32_bit_gelu_inherits_the_absolute_error_of_erf_near_minus_one():
     x = torch.linspace(-5.5, 8, 20001)
     exact = torch.nn.functional.gelu(x.double())
-    error = (vector_activations.gelu(x, fp32_dest=True).double() - exact).abs()
+    error = (vector_activations.gelu(x, fp32_dest_acc=True).double() - exact).abs()
     assert (error / x.abs().clamp(min=2.0**-20)).max() <= 2.0**-22
 
 
 @pytest.mark.parametrize(
-    "function, exact", [(vector_functions.sin, torch.sin), (vector_functions.cos, torch.cos)]
+    ("function", "exact"), [(vector_functions.sin, torch.sin), (vector_functions.cos, torch.cos)]
 )
 def test_32_bit_sine_and_cosine_are_accurate_in_absolute_terms(function, exact):
     x = torch.linspace(-50, 50, 20001)
-    error = (function(x, fp32_dest=True).double() - exact(x.double())).abs()
+    error = (function(x, fp32_dest_acc=True).double() - exact(x.double())).abs()
     assert error.max() <= 2.0**-22
 
 
 @pytest.mark.parametrize(
-    "function, exact, bound",
+    ("function", "exact", "bound"),
     [
         # Steps of the tables of six lines: ckernel_sfpu_tanh.h states 0.01896 before bf16.
         (vector_activations.tanh, torch.tanh, 0.019 + 2.0**-8),
@@ -264,17 +266,17 @@ def test_tables_of_lines_stay_near_their_function(function, exact, bound):
 
 def test_32_bit_division_is_within_one_ulp():
     a, b = torch.randn(2, 20000, generator=torch.Generator().manual_seed(10))
-    quotient = vector_binary.divide(a, b, fp32_dest=True).double()
+    quotient = vector_binary.divide(a, b, fp32_dest_acc=True).double()
     exact = a.double() / b.double()
     ulp = torch.exp2(torch.floor(torch.log2(exact.abs())) - 23)
     assert ((quotient - exact).abs() / ulp).max() <= 1.0
 
 
-@pytest.mark.parametrize("fp32_dest", [False, True])
-def test_division_by_zero_gives_infinities_and_nan(fp32_dest):
+@pytest.mark.parametrize("fp32_dest_acc", [False, True])
+def test_division_by_zero_gives_infinities_and_nan(fp32_dest_acc):
     a = torch.tensor([1.0, -1.0, 0.0, 0.0, float("inf")])
     b = torch.tensor([0.0, 0.0, 0.0, 2.0, 2.0])
-    quotient = vector_binary.divide(a, b, fp32_dest=fp32_dest)
+    quotient = vector_binary.divide(a, b, fp32_dest_acc=fp32_dest_acc)
     assert quotient[:2].tolist() == [float("inf"), -float("inf")]
     # A 16-bit Dst keeps the NaN's upper half, so it is still one.
     assert quotient[2].isnan()
@@ -284,7 +286,7 @@ def test_division_by_zero_gives_infinities_and_nan(fp32_dest):
 def test_zero_times_infinity_is_zero_in_a_16_bit_dst_only():
     zero, infinity = torch.zeros(1), torch.full((1,), float("inf"))
     assert vector_binary.multiply(zero, infinity).item() == 0.0
-    assert vector_binary.multiply(zero, infinity, fp32_dest=True).isnan()
+    assert vector_binary.multiply(zero, infinity, fp32_dest_acc=True).isnan()
 
 
 def test_scalar_kernels_truncate_where_binary_ones_round():

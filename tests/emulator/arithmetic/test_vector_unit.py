@@ -64,7 +64,7 @@ def test_two_bit_normalisation_loses_a_sticky_bit():
 
 
 @pytest.mark.parametrize(
-    "a, b, c, expected",
+    ("a", "b", "c", "expected"),
     [
         (float("inf"), 0.0, 1.0, float("nan")),
         (float("inf"), 1.0, -float("inf"), float("nan")),
@@ -90,12 +90,12 @@ def test_a_nan_keeps_the_sign_of_its_product():
 
 def test_store_truncates_in_a_16_bit_dst_only():
     third = torch.tensor([1 / 3])  # 0x3EAAAAAB
-    assert unit.bits(unit.store(third, fp32_dest=False)).item() == 0x3EAA0000
-    assert unit.bits(unit.store(third, fp32_dest=True)).item() == 0x3EAAAAAB
+    assert unit.bits(unit.store(third, fp32_dest_acc=False)).item() == 0x3EAA0000
+    assert unit.bits(unit.store(third, fp32_dest_acc=True)).item() == 0x3EAAAAAB
 
 
 def test_store_flushes_denormals():
-    assert unit.store(torch.tensor([1e-40, -1e-40]), fp32_dest=True).tolist() == [0.0, 0.0]
+    assert unit.store(torch.tensor([1e-40, -1e-40]), fp32_dest_acc=True).tolist() == [0.0, 0.0]
 
 
 def test_the_two_bf16_roundings_differ_on_ties_only():
@@ -112,7 +112,7 @@ def test_round_to_integer_takes_ties_away_from_zero_and_saturates():
 
 
 def test_a_16_bit_dst_refuses_other_tensors():
-    with pytest.raises(TypeError, match="float32 lanes, not on torch.bfloat16"):
+    with pytest.raises(TypeError, match=r"float32 lanes, not on torch\.bfloat16"):
         unit.on_bf16_dest(unit.round_to_bf16, torch.zeros(4, dtype=torch.bfloat16))
 
 

@@ -1,6 +1,6 @@
 """What attention over a prompt and over a cache share: their configuration and common steps.
 
-B batch, K kv heads, G heads that share one.  Kernel sources: compute_common.hpp,
+B batch, K kv heads, G heads that share one. Kernel sources: compute_common.hpp,
 compute_streaming.hpp.
 """
 
@@ -8,57 +8,55 @@ from dataclasses import dataclass
 
 import torch
 
+from ttnn_emulator.arithmetic.compute import AttentionProgram, Compute
 from ttnn_emulator.arithmetic.exact.matrix import eltwise_unit
 from ttnn_emulator.arithmetic.exact.matrix.matrix_unit import matmul, prepare_weight, row_max
 from ttnn_emulator.arithmetic.exact.vector.vector_exponential import (
     attention_correction_exp,
     attention_correction_exp_polynomial,
 )
+from ttnn_emulator.arithmetic.formats import TILE
+
+# What TTNN 0.81.1 takes where no compute kernel configuration is given, as its runtime asks for it.
+ATTENTION = Compute("HiFi2", approximate=True)
+SMALLEST_CHUNKS = AttentionProgram(q_chunk=TILE, k_chunk=TILE)
 
 
 @dataclass(frozen=True)
-class Config:
-    """How an attention kernel is built; the defaults are TTNN's without any config.
+class AttentionConfig:
+    """How an attention kernel is built; the defaults are TTNN's without any configuration.
 
     Attributes:
-        fidelity, approximate, fp32_dest: compute kernel config (math_fidelity, math_approx_mode,
-            fp32_dest_acc_en).
-        exp_approximate: the program config's exp_approx_mode.
-        q_chunk, k_chunk: the program config's chunk sizes, multiples of 32.
+        compute: compute kernel configuration.
+        program: program configuration; its chunk sizes are not 0.
     """
 
-    fidelity: str = "HiFi2"
-    approximate: bool = True
-    fp32_dest: bool = False
-    exp_approximate: bool = True
-    q_chunk: int = 32
-    k_chunk: int = 32
+    compute: Compute = ATTENTION
+    program: AttentionProgram = SMALLEST_CHUNKS
 
 
-def product(rows, right, config, out):
-    """[B*K, G, R, X] @ [B*K, X, Y] -> [B*K, G, R, Y]."""
+def product(
+    rows: torch.Tensor, right: torch.Tensor, config: AttentionConfig, out: str
+) -> torch.Tensor:
+    """[B*K, G, R, X] @ [B*K, X, Y] -> [B*K, G, R, Y], packed as `out`."""
     count, group, height, depth = rows.shape
-    if right.dtype == torch.bfloat16:
-        right = prepare_weight(right)
-    dst = matmul(
-        rows.reshape(count, group * height, depth),
-        right,
-        fidelity=config.fidelity,
-        fp32_dest_acc=config.fp32_dest,
-        out=out,
-    )
-    return dst.reshape(count, group, height, -1)
+    flat = rows.reshape(count, group * height, depth)
+    weight = prepare_weight(right) if right.dtype == torch.bfloat16 else right
+    return matmul(flat, weight, compute=config.compute, out=out).reshape(count, group, height, -1)
 
 
-def larger(first, second):
-    """The larger of two maxima, in the order of `row_max`."""
+def larger(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """The larger of two maxima [..., 1], in the order of `row_max`."""
     return row_max(torch.cat((first, second), -1))
 
 
-def correction(old, new, scale, config):
-    """Factor for what was summed under the maximum `old`, in Dst."""
+def correction(
+    old: torch.Tensor, new: torch.Tensor, scale: float, config: AttentionConfig
+) -> torch.Tensor:
+    """Factor, in Dst, for what was summed under the maximum `old` and now counts under `new`."""
+    fp32_dest_acc = config.compute.fp32_dest_acc
     run = attention_correction_exp
-    if not config.exp_approximate:
+    if not config.program.exp_approximate:
         run = attention_correction_exp_polynomial
-    difference = eltwise_unit.subtract(old, new, wide=config.fp32_dest)
-    return run(difference, scale, fp32_dest=config.fp32_dest)
+    difference = eltwise_unit.subtract(old, new, fp32_dest_acc=fp32_dest_acc)
+    return run(difference, scale, fp32_dest_acc=fp32_dest_acc)

@@ -1,19 +1,26 @@
 """Scaled dot product attention of one query over a cache, step by step.
 
-B users, N heads, K kv heads, G = N / K heads that share one, C cache length, D head_dim.  Tensors
+B users, N heads, K kv heads, G = N / K heads that share one, C cache length, D head_dim. Tensors
 are float32 or bfloat16 and hold bfloat16 values; results are float32, rounded as the packer rounds
-them.  Several cores share one kv head: each goes through its chunks of the cache with a running
-maximum, sum and output, and a binary tree of cores merges them.  Every step's result is packed as
-bfloat16.  Kernel sources: sdpa_flash_decode.cpp, rt_args_common.hpp, tree_reduction.hpp,
+them. Several cores share one kv head: each goes through its chunks of the cache with a running
+maximum, sum and output, and a binary tree of cores merges them. Every step's result is packed as
+bfloat16. Kernel sources: sdpa_flash_decode.cpp, rt_args_common.hpp, tree_reduction.hpp,
 compute_common.hpp, sdpa_decode_program_factory.cpp.
 """
 
 import math
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
-from ttnn_emulator.arithmetic.compute import default_scale
-from ttnn_emulator.arithmetic.exact.attention_steps import Config, correction, larger, product
+from ttnn_emulator.arithmetic.compute import AttentionProgram, CacheScores, default_scale
+from ttnn_emulator.arithmetic.exact.attention_steps import (
+    AttentionConfig,
+    correction,
+    larger,
+    product,
+)
 from ttnn_emulator.arithmetic.exact.matrix import eltwise_unit
 from ttnn_emulator.arithmetic.exact.matrix.matrix_unit import row_max, row_sum
 from ttnn_emulator.arithmetic.exact.packer import pack, pack_bfloat16
@@ -25,16 +32,15 @@ from ttnn_emulator.arithmetic.exact.vector.vector_exponential import (
 from ttnn_emulator.arithmetic.exact.vector.vector_roots import attention_reciprocal
 
 LARGEST_CHUNK = 512
-CORES_PER_HEAD_LIMIT = 16  # max_cores_per_head_batch of a program config that does not set it
 HALF_TILE_HEADS = 16  # up to so many heads, causal attention works on tiles of 16 rows
 
 
-def default_chunk(length):
+def default_chunk(length: int) -> int:
     """Keys in a chunk where no program config says: a power of two that divides the cache."""
     return min(LARGEST_CHUNK, length & -length)
 
 
-def cores_per_head(cores, users, kv_heads, limit=None):
+def cores_per_head(cores: int, users: int, kv_heads: int, limit: int | None = None) -> int:
     """Cores that share one kv head of one user.
 
     Args:
@@ -50,30 +56,23 @@ def cores_per_head(cores, users, kv_heads, limit=None):
 
 
 def attention_decode(
-    query,
-    key,
-    value,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
     *,
-    positions=None,
-    cores=1,
-    scale=None,
-    mask=None,
-    sink=None,
-    config=None,
-    out="bfloat16",
-):
+    scores: CacheScores,
+    cores: int = 1,
+    config: AttentionConfig | None = None,
+    out: str = "bfloat16",
+) -> torch.Tensor:
     """softmax(query @ key^T * scale + mask) @ value, one query for each user.
 
     Args:
         query: [B, N, D].
-        key, value: [B, K, C, D] and [B, K, C, Dv].  The chunk of a user's position is read whole.
-        positions: last row of the cache that each user sees, B ints; None: all C rows, as without
-            `is_causal`.
+        key, value: [B, K, C, D] and [B, K, C, Dv]. The chunk of a user's position is read whole.
+        scores: how scores are made of products; no window, and a mask only without positions.
         cores: how many share a kv head, see `cores_per_head`.
-        scale: factor of the scores; None is `default_scale`.
-        mask: [B or 1, N or 1, C] added to the scores; only without positions.
-        sink: [N] bfloat16 scores before scaling that join the sum of the softmax; or None.
-        config: a `Config`, whose q_chunk is not looked at; None is TTNN's default.
+        config: how the kernel is built; its q_chunk is not looked at. None is TTNN's default.
         out: format of the result, as `packer.pack` names it.
 
     Returns:
@@ -84,11 +83,13 @@ def attention_decode(
     """
     users, heads, width = query.shape
     kv_heads, length = key.shape[1:3]
-    config = config or Config(k_chunk=default_chunk(length))
-    scale = default_scale(width) if scale is None else scale
+    config = config or AttentionConfig(program=AttentionProgram(k_chunk=default_chunk(length)))
+    k_chunk = config.program.k_chunk
+    scale = default_scale(width) if scores.scale is None else scores.scale
     scale = torch.tensor(scale, dtype=torch.float32).item()
-    causal = positions is not None
-    positions = torch.as_tensor(positions if causal else [length - 1] * users)
+    mask, sink = scores.mask, scores.sink
+    causal = scores.positions is not None
+    positions = torch.as_tensor(scores.positions if causal else [length - 1] * users)
     if ((positions < 0) | (positions >= length)).any():
         raise ValueError(f"positions {positions.tolist()} must lie in the cache, 0 to {length - 1}")
     query = query.reshape(users, kv_heads, heads // kv_heads, width)
@@ -96,12 +97,12 @@ def attention_decode(
         mask = mask.float().expand(users, heads, length).unflatten(1, (kv_heads, -1))
     if sink is not None:
         sink = sink.float().reshape(kv_heads, -1, 1)
+    accurate = not config.program.exp_approximate and not (causal and heads <= HALF_TILE_HEADS)
     output = torch.empty(*query.shape[:3], value.shape[-1])
-    chunks = positions // config.k_chunk + 1
+    chunks = positions // k_chunk + 1
     for count in chunks.unique().tolist():
-        chosen = torch.nonzero(chunks == count).flatten()
-        if len(chosen) == users:
-            chosen = slice(None)
+        same = torch.nonzero(chunks == count).flatten()
+        chosen = slice(None) if len(same) == users else same
         part = _Part(
             query[chosen],
             key[chosen],
@@ -110,24 +111,36 @@ def attention_decode(
             None if mask is None else mask[chosen],
             scale,
             config,
-            accurate=not config.exp_approximate and not (causal and heads <= HALF_TILE_HEADS),
+            accurate,
         )
         output[chosen] = part.attend(count, cores, sink)
-    return pack(output, out, wide=False).reshape(users, heads, -1)
+    return pack(output, out, fp32_dest_acc=False).reshape(users, heads, -1)
 
 
+class _State(NamedTuple):
+    """What some chunks of the cache come to: [B, K, G, 1], [B, K, G, 1] and [B, K, G, Dv]."""
+
+    largest: torch.Tensor
+    total: torch.Tensor
+    output: torch.Tensor
+
+
+@dataclass(frozen=True)
 class _Part:
-    """The users of one call whose positions lie in the same chunk of the cache.
+    """The users of one call whose positions lie in the same chunk of the cache."""
 
-    A state is (maximum, sum, output) of some chunks: [B, K, G, 1], [B, K, G, 1], [B, K, G, Dv].
-    """
+    query: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor
+    positions: torch.Tensor | None
+    mask: torch.Tensor | None
+    scale: float
+    config: AttentionConfig
+    accurate: bool
 
-    def __init__(self, query, key, value, positions, mask, scale, config, accurate):
-        self.query, self.key, self.value = query, key, value
-        self.positions, self.mask = positions, mask
-        self.scale, self.config = scale, config
-        self.wide = config.fp32_dest
-        self.score_exp = attention_score_exp_accurate if accurate else attention_score_exp
+    @property
+    def fp32_dest_acc(self):
+        return self.config.compute.fp32_dest_acc
 
     def attend(self, chunks, cores, sink):
         """[B, K, G, Dv] float32."""
@@ -135,32 +148,36 @@ class _Part:
             self._local(range(*_assigned(rank, chunks, cores)), masked=rank == 0)
             for rank in range(min(cores, chunks))
         ]
-        largest, total, output = self._merged(states, 0, cores)
+        state = self._merged(states, 0, cores)
         if sink is not None:
-            largest, total, output = self._with_sink((largest, total, output), sink)
+            state = self._with_sink(state, sink)
         inverse = attention_reciprocal(
-            total, approximate=self.config.approximate, fp32_dest=self.wide, streaming=False
+            state.total,
+            approximate=self.config.compute.approximate,
+            fp32_dest_acc=self.fp32_dest_acc,
+            streaming=False,
         )
-        return self._multiply(output, self._pack(inverse))
+        return self._multiply(state.output, self._pack(inverse))
 
     def _local(self, chunks, masked):
         """State of one core's chunks, in ascending order; a causal mask goes on its last one."""
         state = None
         for chunk in chunks:
             hide = masked and chunk == chunks[-1] and self.positions is not None
-            new = self._chunk(chunk, hide, state[0] if state else None)
+            new = self._chunk(chunk, hide, state.largest if state else None)
             if state is not None:
-                factor = self._correction(state[0], new[0])
-                total = self._add(new[1], self._multiply(state[1], factor))
-                output = self._add(self._multiply(state[2], factor), new[2])
-                new = (new[0], total, output)
+                factor = self._correction(state.largest, new.largest)
+                total = self._add(new.total, self._multiply(state.total, factor))
+                output = self._add(self._multiply(state.output, factor), new.output)
+                new = _State(new.largest, total, output)
             state = new
         return state
 
     def _chunk(self, chunk, hide, largest):
         """State of one chunk, its maximum taken with that of the chunks before."""
-        first = chunk * self.config.k_chunk
-        columns = slice(first, first + self.config.k_chunk)
+        k_chunk = self.config.program.k_chunk
+        first = chunk * k_chunk
+        columns = slice(first, first + k_chunk)
         scores = self._product(self.query, self.key[:, :, columns].transpose(2, 3))
         if self.mask is not None:
             scores = self._add(scores, self.mask[..., columns])
@@ -173,12 +190,13 @@ class _Part:
         new = row_max(scores)
         if largest is not None:
             new = larger(largest, new)
-        difference = eltwise_unit.subtract(scores, new, wide=self.wide)
-        probabilities = self.score_exp(difference, self.scale, fp32_dest=self.wide)
+        difference = eltwise_unit.subtract(scores, new, fp32_dest_acc=self.fp32_dest_acc)
+        score_exp = attention_score_exp_accurate if self.accurate else attention_score_exp
+        probabilities = score_exp(difference, self.scale, fp32_dest_acc=self.fp32_dest_acc)
         probabilities = self._pack(probabilities)
-        total = row_sum(probabilities, fidelity=self.config.fidelity, fp32_dest_acc=self.wide)
+        total = row_sum(probabilities, self.config.compute)
         output = self._product(probabilities, self.value[:, :, columns])
-        return new, self._pack(total), output
+        return _State(new, self._pack(total), output)
 
     def _merged(self, states, rank, cores):
         """State of a core after its children in the tree sent theirs."""
@@ -190,21 +208,26 @@ class _Part:
 
     def _merge(self, own, other):
         own_factor, other_factor, largest, total = attention_merge(
-            own[0], other[0], own[1], other[1], self.scale, fp32_dest=self.wide
+            own.largest,
+            other.largest,
+            own.total,
+            other.total,
+            self.scale,
+            fp32_dest_acc=self.fp32_dest_acc,
         )
-        own_output = self._multiply(own[2], self._pack(own_factor))
-        other_output = self._multiply(other[2], self._pack(other_factor))
-        return self._pack(largest), self._pack(total), self._add(own_output, other_output)
+        own_output = self._multiply(own.output, self._pack(own_factor))
+        other_output = self._multiply(other.output, self._pack(other_factor))
+        output = self._add(own_output, other_output)
+        return _State(self._pack(largest), self._pack(total), output)
 
     def _with_sink(self, state, sink):
         """A last chunk that is the sink's score alone and has no value."""
-        largest, total, output = state
-        sink = sink.expand_as(largest)
-        new = larger(sink, largest)
-        factor = self._correction(largest, new)
+        sink = sink.expand_as(state.largest)
+        new = larger(sink, state.largest)
+        factor = self._correction(state.largest, new)
         share = self._correction(sink, new)
-        total = self._add(self._multiply(total, factor), share)
-        return new, total, self._multiply(output, factor)
+        total = self._add(self._multiply(state.total, factor), share)
+        return _State(new, total, self._multiply(state.output, factor))
 
     def _correction(self, old, new):
         return self._pack(correction(old, new, self.scale, self.config))
@@ -214,14 +237,20 @@ class _Part:
         return flat[:, 0].unflatten(0, rows.shape[:2])
 
     def _multiply(self, first, second):
-        fidelity = self.config.fidelity
-        return self._pack(eltwise_unit.multiply(first, second, fidelity=fidelity, wide=self.wide))
+        return self._pack(
+            eltwise_unit.multiply(
+                first,
+                second,
+                fidelity=self.config.compute.fidelity,
+                fp32_dest_acc=self.fp32_dest_acc,
+            )
+        )
 
     def _add(self, first, second):
-        return self._pack(eltwise_unit.add(first, second, wide=self.wide))
+        return self._pack(eltwise_unit.add(first, second, fp32_dest_acc=self.fp32_dest_acc))
 
     def _pack(self, dst):
-        return pack_bfloat16(dst, self.wide)
+        return pack_bfloat16(dst, self.fp32_dest_acc)
 
 
 def _assigned(rank, chunks, cores):
@@ -237,7 +266,7 @@ def _assigned(rank, chunks, cores):
 def _children(rank, cores):
     """Cores whose states a core merges into its own, in this order (tree_reduction.hpp).
 
-    Places in the tree count down from the last core.  In round r a place that ends in r + 1 ones
+    Places in the tree count down from the last core. In round r a place that ends in r + 1 ones
     receives from the one 2^r before it; a place whose receiver does not exist sends to core 0.
     """
     place = cores - 1 - rank

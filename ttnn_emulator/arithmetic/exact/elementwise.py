@@ -1,17 +1,20 @@
 """Elementwise operations as the unary, binary_ng and typecast kernels compute them.
 
 Operands are contents in storage dtype with their device dtype beside them; results are float32
-values as the packer leaves them in the format `out`, or int64.  A kernel's destination has 32 bits
-as soon as an operand or the result does.  Kernel sources: eltwise_sfpu.cpp,
+values as the packer leaves them in the format `out`, or int64. A kernel's destination has 32 bits
+as soon as an operand or the result does. Kernel sources: eltwise_sfpu.cpp,
 eltwise_binary_no_bcast.cpp, eltwise_binary_sfpu_no_bcast.cpp, eltwise_typecast.cpp; which unit a
 binary operation takes was observed in the programs that TTNN 0.81.1 builds.
 """
+
+from collections.abc import Callable
 
 import numba
 import numpy as np
 import torch
 
 from ttnn_emulator.arithmetic import paths
+from ttnn_emulator.arithmetic.compute import NOTHING_FUSED, FusedOp, FusedOps
 from ttnn_emulator.arithmetic.exact.matrix import eltwise_unit
 from ttnn_emulator.arithmetic.exact.matrix.matrix_unit import unpack
 from ttnn_emulator.arithmetic.exact.packer import pack, pack_bfloat16, pack_block_float
@@ -30,7 +33,7 @@ from ttnn_emulator.arithmetic.rounded import rounded_eltwise
 INTEGERS = {"int32", "uint32", "uint16", "uint8"}
 
 # Functions whose instructions are followed: name -> (function, whether it has a fast variant).
-FOLLOWED = {
+FOLLOWED: dict[str, tuple[Callable[..., torch.Tensor], bool]] = {
     "abs": (vector_functions.absolute, False),
     "cos": (vector_functions.cos, False),
     "exp": (vector_exponential.exp, True),
@@ -52,21 +55,28 @@ FOLLOWED = {
 
 # Functions that round nothing: a result is an operand, a part of one or a constant.
 EXACT = {
-    *(
-        "ceil",
-        "clamp",
-        "eqz",
-        "fill",
-        "floor",
-        "frac",
-        "gez",
-        "gtz",
-        "identity",
-        "isfinite",
-        "isinf",
-    ),
-    *("isnan", "lez", "logical_not", "ltz", "nez", "relu6", "relu_max", "relu_min", "sign"),
-    *("threshold", "trunc"),
+    "ceil",
+    "clamp",
+    "eqz",
+    "fill",
+    "floor",
+    "frac",
+    "gez",
+    "gtz",
+    "identity",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "lez",
+    "logical_not",
+    "ltz",
+    "nez",
+    "relu6",
+    "relu_max",
+    "relu_min",
+    "sign",
+    "threshold",
+    "trunc",
 }
 
 EXACT_OF_INTEGERS = EXACT | {"abs", "neg", "relu", "square"}
@@ -76,11 +86,11 @@ NOT_FOLLOWED = {
     for name in rounded_eltwise.UNARY
     if name not in FOLLOWED and name not in EXACT and name != "softplus"
 }
-WIDE_SOFTPLUS = paths.approximation("softplus beside a 32-bit destination in float32")
+FP32_DEST_SOFTPLUS = paths.approximation("softplus beside a 32-bit destination in float32")
 OF_INTEGERS = paths.approximation("other functions of integers than the exact ones in float32")
 POWER = paths.approximation("pow of two tensors in float32")
 
-# Functions with a fast variant that is not followed; that of a root only leaves out the sign's check.
+# Functions with a fast variant that is not followed; a root's only leaves out the sign's check.
 ACCURATE_INSTEAD = {
     name: paths.approximation(f"the fast {name} as the accurate one")
     for name, (_, has_fast_variant) in FOLLOWED.items()
@@ -88,48 +98,50 @@ ACCURATE_INSTEAD = {
 }
 
 
-def is_wide(*dtypes):
+def has_fp32_dest(*dtypes: str) -> bool:
     """Whether a kernel that reads and writes these dtypes has a 32-bit destination."""
     return any(dtype == "float32" or dtype in INTEGERS for dtype in dtypes)
 
 
-def step_in_dest(step, dst, wide):
-    """A `compute.Step` from Dst to Dst.
+def in_dest(op: FusedOp, dst: torch.Tensor, fp32_dest_acc: bool) -> torch.Tensor:
+    """A function's result in Dst, from its operand in Dst.
 
     Functions that are not in `FOLLOWED` are computed in float32 and rounded once, which those in
     `EXACT` need not be.
     """
-    if step.name in FOLLOWED:
-        function, has_fast_variant = FOLLOWED[step.name]
-        fast = {"approximate": True} if has_fast_variant and step.approximate else {}
-        if step.approximate and step.name in ACCURATE_INSTEAD:
-            paths.tell(ACCURATE_INSTEAD[step.name])
-        return function(dst, *step.numbers, fp32_dest=wide, **fast)
-    if step.name == "softplus" and not wide:
-        beta, threshold = (*step.numbers, 1.0, 20.0)[:2] if step.numbers else (1.0, 20.0)
+    if op.name in FOLLOWED:
+        function, has_fast_variant = FOLLOWED[op.name]
+        fast = {"approximate": True} if has_fast_variant and op.approximate else {}
+        if op.approximate and op.name in ACCURATE_INSTEAD:
+            paths.tell(ACCURATE_INSTEAD[op.name])
+        return function(dst, *op.numbers, fp32_dest_acc=fp32_dest_acc, **fast)
+    if op.name == "softplus" and not fp32_dest_acc:
+        beta, threshold = (*op.numbers, 1.0, 20.0)[:2] if op.numbers else (1.0, 20.0)
         return vector_activations.softplus(dst, beta=beta, threshold=threshold)
-    if step.name not in EXACT:
-        paths.tell(NOT_FOLLOWED.get(step.name, WIDE_SOFTPLUS))
-    result = rounded_eltwise.UNARY[step.name](flush(dst), *step.numbers).float()
-    return store(result if wide else round_to_bf16(result), wide)
+    if op.name not in EXACT:
+        paths.tell(NOT_FOLLOWED.get(op.name, FP32_DEST_SOFTPLUS))
+    result = rounded_eltwise.UNARY[op.name](flush(dst), *op.numbers).float()
+    return store(result if fp32_dest_acc else round_to_bf16(result), fp32_dest_acc)
 
 
-def unary(x, *steps, dtype="bfloat16", out="bfloat16"):
-    """The steps of one unary kernel one after the other; see `rounded.unary`."""
+def unary(
+    x: torch.Tensor, *ops: FusedOp, dtype: str = "bfloat16", out: str = "bfloat16"
+) -> torch.Tensor:
+    """See `interface.Arithmetic`; the functions of one unary kernel."""
     if dtype in INTEGERS:
-        if not EXACT_OF_INTEGERS.issuperset(step.name for step in steps):
+        if not EXACT_OF_INTEGERS.issuperset(op.name for op in ops):
             paths.tell(OF_INTEGERS)
-        return rounded_eltwise.unary(x, *steps)
-    wide = is_wide(dtype, out)
+        return rounded_eltwise.unary(x, *ops)
+    fp32_dest_acc = has_fp32_dest(dtype, out)
     dst = x.float()
-    for step in steps:
-        dst = step_in_dest(step, dst, wide)
-    return packed(dst, out, wide)
+    for op in ops:
+        dst = in_dest(op, dst, fp32_dest_acc)
+    return packed(dst, out, fp32_dest_acc)
 
 
-def packed(dst, out, wide):
+def packed(dst: torch.Tensor, out: str, fp32_dest_acc: bool) -> torch.Tensor:
     """Dst as the packer leaves it in `out`; an integer format takes the value as it is."""
-    return dst if out in INTEGERS else pack(dst, out, wide)
+    return dst if out in INTEGERS else pack(dst, out, fp32_dest_acc)
 
 
 # --- two operands --------------------------------------------------------------------------------
@@ -144,30 +156,35 @@ def _takes_vector_unit(operation, dtypes, fast):
     return operation == "multiply" and not all(dtype in BLOCK_FORMAT_BITS for dtype in dtypes)
 
 
-def _sum(a, b, operation, dtypes, fast, wide):
+def _sum(a, b, operation, dtypes, fast, fp32_dest_acc):
     if operation == "rsub":
         a, b = b, a
     minus = operation != "add"
     if _takes_vector_unit(operation, dtypes, fast):
         run = vector_binary.subtract if minus else vector_binary.add
-        return run(a, b, fp32_dest=wide)
+        return run(a, b, fp32_dest_acc=fp32_dest_acc)
     run = eltwise_unit.subtract if minus else eltwise_unit.add
-    return run(unpack(a, wide), unpack(b, wide), wide=wide)
+    return run(unpack(a, fp32_dest_acc), unpack(b, fp32_dest_acc), fp32_dest_acc=fp32_dest_acc)
 
 
-def _product(a, b, operation, dtypes, fast, wide):
+def _product(a, b, operation, dtypes, fast, fp32_dest_acc):
     if _takes_vector_unit(operation, dtypes, fast):
-        return vector_binary.multiply(a, b, fp32_dest=wide)
-    return eltwise_unit.multiply(unpack(a, wide), unpack(b, wide), fidelity="HiFi4", wide=wide)
+        return vector_binary.multiply(a, b, fp32_dest_acc=fp32_dest_acc)
+    return eltwise_unit.multiply(
+        unpack(a, fp32_dest_acc),
+        unpack(b, fp32_dest_acc),
+        fidelity="HiFi4",
+        fp32_dest_acc=fp32_dest_acc,
+    )
 
 
-def _squared_difference(a, b, operation, dtypes, fast, wide):
-    difference = _sum(a, b, "subtract", dtypes, fast, wide)
-    return vector_functions.square(difference, fp32_dest=wide)
+def _squared_difference(a, b, operation, dtypes, fast, fp32_dest_acc):
+    difference = _sum(a, b, "subtract", dtypes, fast, fp32_dest_acc)
+    return vector_functions.square(difference, fp32_dest_acc=fp32_dest_acc)
 
 
-def _quotient(a, b, operation, dtypes, fast, wide):
-    return vector_binary.divide(a, b, fp32_dest=wide)
+def _quotient(a, b, operation, dtypes, fast, fp32_dest_acc):
+    return vector_binary.divide(a, b, fp32_dest_acc=fp32_dest_acc)
 
 
 FOLLOWED_BINARY = {
@@ -181,67 +198,69 @@ FOLLOWED_BINARY = {
 
 
 def binary(
-    operation,
-    a,
-    b,
+    operation: str,
+    a: torch.Tensor,
+    b: torch.Tensor,
     *,
-    dtypes=("bfloat16", "bfloat16"),
-    out="bfloat16",
-    a_steps=(),
-    b_steps=(),
-    steps=(),
-    fast=None,
-):
-    """An operation of two tensors that broadcast; see `rounded.binary`.
+    dtypes: tuple[str, str] = ("bfloat16", "bfloat16"),
+    out: str = "bfloat16",
+    fused: FusedOps = NOTHING_FUSED,
+    fast: bool | None = None,
+) -> torch.Tensor:
+    """See `interface.Arithmetic`.
 
     Operations that are not in `FOLLOWED_BINARY` only choose (maximum, comparisons) and are exact,
     or (pow) are computed in float32 and rounded once.
     """
     if any(dtype in INTEGERS for dtype in dtypes):
-        return rounded_eltwise.binary(
-            operation, a, b, a_steps=a_steps, b_steps=b_steps, steps=steps
-        )
-    wide = is_wide(*dtypes, out)
-    a = _prepared(a, a_steps, dtypes[0], wide)
-    b = _prepared(b, b_steps, dtypes[1], wide)
+        return rounded_eltwise.binary(operation, a, b, fused=fused)
+    fp32_dest_acc = has_fp32_dest(*dtypes, out)
+    a = _prepared(a, fused.a, dtypes[0], fp32_dest_acc)
+    b = _prepared(b, fused.b, dtypes[1], fp32_dest_acc)
     if operation in FOLLOWED_BINARY:
-        dst = FOLLOWED_BINARY[operation](a, b, operation, dtypes, fast, wide)
+        dst = FOLLOWED_BINARY[operation](a, b, operation, dtypes, fast, fp32_dest_acc)
     else:
         if operation == "pow":
             paths.tell(POWER)
         dst = rounded_eltwise.BINARY[operation](flush(a), flush(b)).float()
-        dst = store(dst if wide else round_to_bf16(dst), wide)
-    for step in steps:
-        dst = step_in_dest(step, dst, wide)
-    return packed(dst, out, wide)
+        dst = store(dst if fp32_dest_acc else round_to_bf16(dst), fp32_dest_acc)
+    for op in fused.result:
+        dst = in_dest(op, dst, fp32_dest_acc)
+    return packed(dst, out, fp32_dest_acc)
 
 
-def _prepared(x, steps, dtype, wide):
-    """An operand after the steps fused to it, which go through a buffer of the operand's format."""
+def _prepared(x, ops, dtype, fp32_dest_acc):
+    """An operand after the functions fused to it: through a buffer of the operand's format."""
     x = x.float()
-    if not steps:
+    if not ops:
         return x
-    for step in steps:
-        x = step_in_dest(step, x, wide)
+    for op in ops:
+        x = in_dest(op, x, fp32_dest_acc)
     number = x.dim() == 0  # its buffer is bfloat16 beside a block format
-    return pack(x, "bfloat16" if number and dtype in BLOCK_FORMAT_BITS else dtype, wide)
+    buffer = "bfloat16" if number and dtype in BLOCK_FORMAT_BITS else dtype
+    return pack(x, buffer, fp32_dest_acc)
 
 
-def where(condition, if_true, if_false, *, out="bfloat16"):
-    """`if_true` where `condition` is not zero, `if_false` elsewhere; all three broadcast."""
+def where(
+    condition: torch.Tensor,
+    if_true: torch.Tensor,
+    if_false: torch.Tensor,
+    *,
+    out: str = "bfloat16",
+) -> torch.Tensor:
+    """See `interface.Arithmetic`."""
     chosen = rounded_eltwise.where(condition, if_true, if_false)
-    return chosen if out in INTEGERS else pack(chosen, out, wide=out == "float32")
+    return chosen if out in INTEGERS else pack(chosen, out, fp32_dest_acc=out == "float32")
 
 
-def moved(x, dtype, out=None, *, wide=None):
-    """Contents that a compute kernel only moves, on their way into an output.
-
-    Args:
-        x: contents of `dtype`.
-        dtype, out: the operand's and the result's dtype; no `out` is the operand's.
-        wide: where float32 goes through SrcA, whether Dst has 32 bits: the low bits of tf32 are
-            dropped beside it, those of bfloat16 beside a 16-bit one.  None where float32 is
-            unpacked to Dst, which drops nothing (tilize, untilize, transpose).
+def moved(
+    x: torch.Tensor,
+    dtype: str,
+    out: str | None = None,
+    *,
+    fp32_dest_acc: bool | None = None,
+) -> torch.Tensor:
+    """See `interface.Arithmetic`.
 
     Of bfloat16 the packer keeps no denormal and no -0; a block format has neither, and is made of
     the result when that is `stored`.
@@ -254,14 +273,13 @@ def moved(x, dtype, out=None, *, wide=None):
         return x
     if dtype != "float32":
         return flush(x.float())
-    if wide is not None:
-        x = unpack(x, wide)
-    return pack_bfloat16(x, wide=wide is not False)
+    if fp32_dest_acc is not None:
+        x = unpack(x, fp32_dest_acc)
+    return pack_bfloat16(x, fp32_dest_acc=fp32_dest_acc is not False)
 
 
-def stored(values, dtype):
-    """What an output buffer holds of a kernel's result, in its storage dtype: a block format is the
-    packer's.
+def stored(values: torch.Tensor, dtype: str) -> torch.Tensor:
+    """See `interface.Arithmetic`; a block format is as the packer makes it.
 
     Values that a block format holds already, moved or packed in another way, come out as they are.
     """
@@ -279,8 +297,8 @@ def _moved(bits):
     return bits & ~0x7F if exponent == 0x7F80 else bits
 
 
-def typecast(x, from_dtype, to_dtype):
-    """Values of `x` as `ttnn.typecast` converts them: floats as float32, integers as integers."""
+def typecast(x: torch.Tensor, from_dtype: str, to_dtype: str) -> torch.Tensor:
+    """See `interface.Arithmetic`; to floats as float32, to integers as integers."""
     if from_dtype in INTEGERS:
         return _from_integer(x, to_dtype)
     values = x.float()
@@ -293,7 +311,7 @@ def typecast(x, from_dtype, to_dtype):
     if to_dtype == "bfloat16":
         if from_dtype == "float32":
             values = vector_typecast.float32_to_bfloat16(values)
-        return pack(values, to_dtype, wide=False)
+        return pack(values, to_dtype, fp32_dest_acc=False)
     return _pack_typecast(values, to_dtype)
 
 

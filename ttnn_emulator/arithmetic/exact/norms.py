@@ -1,17 +1,20 @@
 """rms_norm and softmax step by step, with the format of every intermediate buffer.
 
 Tensors are float32 or bfloat16 and hold what lies in the device's buffers: S rows, W columns, as
-padded on the device.  Results are float32, rounded as the packer rounds them to the format `out`.
+padded on the device. Results are float32, rounded as the packer rounds them to the format `out`.
 Kernel sources: layernorm.cpp, layernorm_large_tensor.cpp, numeric.h, softmax.cpp, and those that
-functions name.  Formats of the circular buffers are those that TTNN 0.81.1's program factories ask
-for.
+functions name. The circular buffers have the formats that TTNN 0.81.1's program factories
+ask for.
 """
 
 import math
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 
 from ttnn_emulator.arithmetic import paths
+from ttnn_emulator.arithmetic.compute import BFLOAT16, Compute, Formats
 from ttnn_emulator.arithmetic.exact.matrix import eltwise_unit
 from ttnn_emulator.arithmetic.exact.matrix.matrix_unit import row_max, row_sum, unpack
 from ttnn_emulator.arithmetic.exact.packer import pack, truncate_to_bfloat16
@@ -22,12 +25,20 @@ from ttnn_emulator.arithmetic.exact.vector.vector_functions import square
 from ttnn_emulator.arithmetic.exact.vector.vector_roots import reciprocal, rsqrt, softmax_reciprocal
 from ttnn_emulator.arithmetic.exact.vector.vector_unit import add as add_lanes
 from ttnn_emulator.arithmetic.exact.vector.vector_unit import load, store
-from ttnn_emulator.arithmetic.formats import BLOCK, BLOCK_FORMAT_BITS
+from ttnn_emulator.arithmetic.formats import (
+    BLOCK,
+    BLOCK_FORMAT_BITS,
+    TILE,
+    TILE_BYTES,
+    ceil_div,
+)
 
-TILE = 32
+# What TTNN 0.81.1 takes where no compute kernel configuration is given, as its runtime asks for it.
+RMS_NORM = Compute("HiFi4", approximate=True)
+SOFTMAX = Compute("HiFi3", approximate=True, fp32_dest_acc=True)
 
 # Widest row, in tiles, that layernorm.cpp holds in L1; wider ones are left to
-# layernorm_large_tensor.cpp.  By (32-bit Dst, weight, residual), observed in the programs that TTNN
+# layernorm_large_tensor.cpp. By (32-bit Dst, weight, residual), observed in the programs that TTNN
 # 0.81.1 builds for bfloat16 tensors on an n150.
 LAST_WIDTH_IN_L1 = {
     (False, False, False): 304,
@@ -42,68 +53,60 @@ LAST_WIDTH_IN_L1 = {
 
 
 def rms_norm(
-    x,
-    weight=None,
-    bias=None,
+    x: torch.Tensor,
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    residual: torch.Tensor | None = None,
     *,
-    epsilon,
-    width=None,
-    residual=None,
-    fidelity="HiFi4",
-    approximate=True,
-    fp32_dest=False,
-    out="bfloat16",
-):
-    """x / sqrt(mean(x**2) + epsilon) * weight + bias over the last dimension.
-
-    Args:
-        x: [..., S, W].
-        weight, bias: [W] or broadcastable to x; None leaves the step out.
-        epsilon: added to the mean of squares; the kernel cuts it to bfloat16.
-        width: columns that are not padding; None means all W.  Padding takes no part in the mean.
-        residual: added to x first, [..., S, W]; or None.
-        fidelity, approximate, fp32_dest: compute kernel config (math_fidelity, math_approx_mode,
-            fp32_dest_acc_en); the defaults are those of `ttnn.rms_norm` without one.
-        out: format of the result, as `packer.pack` names it.
-
-    Returns:
-        [..., S, W] float32.
-    """
-    wide = fp32_dest
+    epsilon: float,
+    width: int | None = None,
+    compute: Compute | None = None,
+    formats: Formats = BFLOAT16,
+) -> torch.Tensor:
+    """See `interface.Arithmetic`; the kernel cuts epsilon to bfloat16."""
+    compute = compute or RMS_NORM
+    fidelity, fp32_dest_acc = compute.fidelity, compute.fp32_dest_acc
     width = x.shape[-1] if width is None else width
-    x = unpack(x, wide)
+    x = unpack(x, fp32_dest_acc)
     if residual is not None:
-        x = unpack(eltwise_unit.add(x, unpack(residual, wide), wide=wide), wide)
-    if _fits_in_l1(x.shape[-1], wide, weight is not None, residual is not None):
-        squares = eltwise_unit.multiply(x, x, fidelity=fidelity, wide=wide)
+        x = unpack(
+            eltwise_unit.add(x, unpack(residual, fp32_dest_acc), fp32_dest_acc=fp32_dest_acc),
+            fp32_dest_acc,
+        )
+    if _fits_in_l1(x.shape[-1], fp32_dest_acc, weight is not None, residual is not None):
+        squares = eltwise_unit.multiply(x, x, fidelity=fidelity, fp32_dest_acc=fp32_dest_acc)
     else:
         paths.tell(paths.BEYOND_L1)
-        squares = square(x, fp32_dest=wide)
+        squares = square(x, fp32_dest_acc=fp32_dest_acc)
     squares[..., width:] = 0  # the last scaler tile is 0 there, and so is 0 times anything
-    total = row_sum(squares, fidelity=fidelity, fp32_dest_acc=wide)
+    total = row_sum(squares, compute)
     reciprocal_width = (torch.tensor(1.0) / width).item()
-    mean = multiply_by_scalar(total, reciprocal_width, fp32_dest=wide)
-    epsilon = truncate_to_bfloat16(torch.tensor(float(epsilon)))
-    shifted = eltwise_unit.add(unpack(mean, wide), epsilon, wide=wide)
-    factor = rsqrt(shifted, approximate=approximate, fp32_dest=wide)
-    y = eltwise_unit.multiply(x, unpack(factor, wide), fidelity=fidelity, wide=wide)
+    mean = multiply_by_scalar(total, reciprocal_width, fp32_dest_acc=fp32_dest_acc)
+    addend = truncate_to_bfloat16(torch.tensor(float(epsilon)))
+    shifted = eltwise_unit.add(unpack(mean, fp32_dest_acc), addend, fp32_dest_acc=fp32_dest_acc)
+    factor = rsqrt(shifted, approximate=compute.approximate, fp32_dest_acc=fp32_dest_acc)
+    y = eltwise_unit.multiply(
+        x, unpack(factor, fp32_dest_acc), fidelity=fidelity, fp32_dest_acc=fp32_dest_acc
+    )
     if weight is not None:
-        weight = unpack(weight, wide)
-        y = eltwise_unit.multiply(unpack(y, wide), weight, fidelity=fidelity, wide=wide)
+        weight = unpack(weight, fp32_dest_acc)
+        y = eltwise_unit.multiply(
+            unpack(y, fp32_dest_acc), weight, fidelity=fidelity, fp32_dest_acc=fp32_dest_acc
+        )
     if bias is not None:
-        y = eltwise_unit.add(unpack(y, wide), unpack(bias, wide), wide=wide)
-    return pack(y, out, wide)
+        y = eltwise_unit.add(
+            unpack(y, fp32_dest_acc), unpack(bias, fp32_dest_acc), fp32_dest_acc=fp32_dest_acc
+        )
+    return pack(y, formats.out, fp32_dest_acc)
 
 
-def _fits_in_l1(width, wide, has_weight, has_residual):
-    return math.ceil(width / TILE) <= LAST_WIDTH_IN_L1[wide, has_weight, has_residual]
+def _fits_in_l1(width, fp32_dest_acc, has_weight, has_residual):
+    return ceil_div(width, TILE) <= LAST_WIDTH_IN_L1[fp32_dest_acc, has_weight, has_residual]
 
 
-# Bytes that the buffers of softmax.cpp may take: between 1350656, the most of the programs that TTNN
-# 0.81.1 was seen to build on an n150, and 1353728, the least of those it did not.
+# Bytes that the buffers of softmax.cpp may take: between 1350656, the most of the programs that
+# TTNN 0.81.1 was seen to build on an n150, and 1353728, the least of those it did not.
 SOFTMAX_BUFFER_BYTES = 1320 * 1024
-
-TILE_BYTES = {"float32": 4096, "bfloat16": 2048, "bfloat8_b": 1088}
 
 # Tiles of a row that softmax_large_tensor.cpp takes at a time.
 LARGE_SOFTMAX_TILES = 80
@@ -113,19 +116,66 @@ LAST_SOFTMAX_HEIGHT_IN_L1 = {"bfloat16": 32, "bfloat8_b": 32, "float32": 24}
 
 
 def softmax(
-    x,
+    x: torch.Tensor,
+    dim: int = -1,
     *,
-    width=None,
-    stable=True,
-    scale=None,
-    mask=None,
-    fidelity="HiFi3",
-    approximate=True,
-    fp32_dest=True,
-    wide_exponentials=False,
-    dtype="bfloat16",
-    out="bfloat16",
-):
+    width: int | None = None,
+    scale: float | None = None,
+    mask: torch.Tensor | None = None,
+    numeric_stable: bool = True,
+    compute: Compute | None = None,
+    formats: Formats = BFLOAT16,
+) -> torch.Tensor:
+    """See `interface.Arithmetic`; each dimension has a kernel of its own."""
+    float32 = formats.operand == "float32"
+    float32_exponentials = float32 or (compute is not None and compute.fp32_dest_acc)
+    compute = compute or replace(SOFTMAX, approximate=not float32)
+    dim %= x.dim()
+    if dim == x.dim() - 2:
+        return softmax_over_height(x, compute=compute, formats=formats)
+    if dim < x.dim() - 2:
+        return softmax_over_leading(x, dim, compute=compute, formats=formats)
+    return softmax_over_width(
+        x,
+        width=width,
+        scaled_mask=_scaled_mask(mask, scale),
+        stable=numeric_stable,
+        compute=compute,
+        float32_exponentials=float32_exponentials,
+        formats=formats,
+    )
+
+
+class ScaledMask(NamedTuple):
+    """What softmax adds to its operand once that is scaled.
+
+    Attributes:
+        values: up to W columns, broadcastable.
+        scale: factor of the operand, cut to bfloat16.
+    """
+
+    values: torch.Tensor
+    scale: float = 1.0
+
+
+def _scaled_mask(mask, scale):
+    if mask is not None:
+        return ScaledMask(mask, 1.0 if scale is None else float(scale))
+    if scale is not None:
+        raise ValueError(f"softmax: scale is {scale} but there is no mask; multiply x instead")
+    return None
+
+
+def softmax_over_width(
+    x: torch.Tensor,
+    *,
+    width: int | None = None,
+    scaled_mask: ScaledMask | None = None,
+    stable: bool = True,
+    compute: Compute = SOFTMAX,
+    float32_exponentials: bool = False,
+    formats: Formats = BFLOAT16,
+) -> torch.Tensor:
     """exp(x - max) / sum(exp(x - max)) of x * scale + mask over the last dimension.
 
     Minus infinity is added to the columns from `width` on, so they count for nothing unless they
@@ -134,68 +184,81 @@ def softmax(
     Args:
         x: [..., S, W], W a multiple of 32 if there is padding.
         width: columns that are not padding; None means all W.
+        scaled_mask: mask and scale, or None.
         stable: whether the row's maximum is subtracted first (`numeric_stable`).
-        scale: factor of x, cut to bfloat16; only with a mask.
-        mask: what is added to x * scale, with up to W columns and broadcastable; or None.
-        fidelity, approximate, fp32_dest: compute kernel config (math_fidelity, math_approx_mode,
-            fp32_dest_acc_en); the defaults are those of `ttnn.softmax` of a bfloat16 or bfloat8_b
-            tensor without one.  Of a float32 tensor, `approximate` is off.
-        wide_exponentials: whether what lies between the steps is kept in float32 rather than
-            bfloat16.  So it is for a float32 tensor, and for a given compute kernel config with a
-            32-bit Dst.
-        dtype: format of x.
-        out: format of the result, as `packer.pack` names it.
+        compute: compute kernel configuration.
+        float32_exponentials: whether what lies between the steps is kept in float32 rather than
+            bfloat16. So it is for a float32 tensor, and for a given compute kernel configuration
+            with a 32-bit Dst.
+        formats: of x and of the result.
 
     Returns:
-        [..., S, W] float32.  Rows that do not fit in L1 are summed in parts
+        [..., S, W] float32. Rows that do not fit in L1 are summed in parts
         (softmax_large_tensor.cpp).
-
-    Raises:
-        ValueError: for a scale without a mask, as TTNN does.
     """
-    if scale is not None and mask is None:
-        raise ValueError(f"softmax: scale is {scale} but there is no mask; multiply x instead")
-    wide = fp32_dest
-    between = "float32" if wide_exponentials else "bfloat16"
-    padded = width is not None and width < x.shape[-1]
-    tiles = math.ceil(x.shape[-1] / TILE)
-    needed = _softmax_bytes(tiles, dtype, out, between, wide, stable, mask is not None, padded)
-    fits = needed <= SOFTMAX_BUFFER_BYTES
-    x = unpack(x, wide)
-    if mask is not None:
-        scale = truncate_to_bfloat16(torch.tensor(1.0 if scale is None else float(scale)))
-        x = eltwise_unit.multiply(x, scale, fidelity=fidelity, wide=wide)
-        if padded and fits:  # the product goes from Dst to SrcA, whose format is that of x
-            x = _mask_padding(x, width, dtype, wide)
-        x = unpack(pack(x, between, wide), wide)
+    fidelity, fp32_dest_acc = compute.fidelity, compute.fp32_dest_acc
+    padding = x.shape[-1] - (x.shape[-1] if width is None else width)
+    buffers = _SoftmaxBuffers(
+        source=formats.operand,
+        out=formats.out,
+        between="float32" if float32_exponentials else "bfloat16",
+        fp32_dest_acc=fp32_dest_acc,
+        stable=stable,
+        masked=scaled_mask is not None,
+        padded=padding > 0,
+    )
+    fits = _softmax_bytes(ceil_div(x.shape[-1], TILE), buffers) <= SOFTMAX_BUFFER_BYTES
+    between = buffers.between
+    x = unpack(x, fp32_dest_acc)
+    if scaled_mask is not None:
+        factor = truncate_to_bfloat16(torch.tensor(scaled_mask.scale))
+        x = eltwise_unit.multiply(x, factor, fidelity=fidelity, fp32_dest_acc=fp32_dest_acc)
+        if padding > 0 and fits:  # the product goes from Dst to SrcA, whose format is that of x
+            x = _mask_padding(x, padding, formats.operand, fp32_dest_acc)
+        x = unpack(pack(x, between, fp32_dest_acc), fp32_dest_acc)
+        mask = scaled_mask.values
         mask = torch.nn.functional.pad(mask, (0, x.shape[-1] - mask.shape[-1]))
-        x = eltwise_unit.add(x, unpack(mask, wide), wide=wide)
-        if padded and not fits:  # the sum goes from Dst to SrcB, whose format is that of the mask
-            x = _mask_padding(x, width, "bfloat16", wide)
-    elif padded:
-        x = _mask_padding(x, width, "float32", wide)
+        x = eltwise_unit.add(x, unpack(mask, fp32_dest_acc), fp32_dest_acc=fp32_dest_acc)
+        if padding > 0 and not fits:  # the sum goes from Dst to SrcB, of the format of the mask
+            x = _mask_padding(x, padding, "bfloat16", fp32_dest_acc)
+    elif padding > 0:
+        x = _mask_padding(x, padding, "float32", fp32_dest_acc)
     if stable:
-        x = unpack(pack(x, between, wide), wide)
-        x = eltwise_unit.subtract(x, row_max(x), wide=wide)
-    exponentials = softmax_exp(x, approximate=approximate, fp32_dest=wide)
-    exponentials = unpack(pack(exponentials, between, wide), wide)
+        x = unpack(pack(x, between, fp32_dest_acc), fp32_dest_acc)
+        x = eltwise_unit.subtract(x, row_max(x), fp32_dest_acc=fp32_dest_acc)
+    exponentials = softmax_exp(x, approximate=compute.approximate, fp32_dest_acc=fp32_dest_acc)
+    exponentials = unpack(pack(exponentials, between, fp32_dest_acc), fp32_dest_acc)
     if fits:
-        total = row_sum(exponentials, fidelity=fidelity, fp32_dest_acc=wide)
+        total = row_sum(exponentials, compute)
     else:
         paths.tell(paths.BEYOND_L1)
-        total = _sum_in_parts(exponentials, fidelity, wide)
-    inverse = softmax_reciprocal(total, approximate=approximate, fp32_dest=wide)
-    y = eltwise_unit.multiply(exponentials, unpack(inverse, wide), fidelity=fidelity, wide=wide)
-    return pack(y, out, wide)
+        total = _sum_in_parts(exponentials, compute)
+    inverse = softmax_reciprocal(
+        total, approximate=compute.approximate, fp32_dest_acc=fp32_dest_acc
+    )
+    return pack(_product(exponentials, inverse, compute), formats.out, fp32_dest_acc)
 
 
-def _softmax_bytes(tiles, source, out, between, wide, stable, masked, padded):
-    """Size of softmax.cpp's circular buffers, of which some hold a whole row."""
-    block = 4 if wide else 8
-    row = math.ceil(tiles / block) * block
-    source, out, between = TILE_BYTES[source], TILE_BYTES[out], TILE_BYTES[between]
-    destination = TILE_BYTES["float32" if wide else "bfloat16"]
-    bfloat16 = TILE_BYTES["bfloat16"]
+class _SoftmaxBuffers(NamedTuple):
+    """What the size of softmax.cpp's circular buffers depends on, besides the length of a row."""
+
+    source: str  # formats: of the operand, of the result, of what lies between the steps
+    out: str
+    between: str
+    fp32_dest_acc: bool
+    stable: bool
+    masked: bool
+    padded: bool
+
+
+def _softmax_bytes(tiles, buffers):
+    """Size of softmax.cpp's circular buffers, of which some hold a whole row of `tiles`."""
+    stable, masked, padded = buffers.stable, buffers.masked, buffers.padded
+    block = 4 if buffers.fp32_dest_acc else 8
+    row = ceil_div(tiles, block) * block
+    source, out = TILE_BYTES[buffers.source], TILE_BYTES[buffers.out]
+    between, bfloat16 = TILE_BYTES[buffers.between], TILE_BYTES["bfloat16"]
+    destination = TILE_BYTES["float32" if buffers.fp32_dest_acc else "bfloat16"]
     size = row * between + 2 * block * out  # exponentials, result
     size += max(source, bfloat16) + 2 * destination  # scalers of max and sum, reciprocal
     if masked:
@@ -209,113 +272,115 @@ def _softmax_bytes(tiles, source, out, between, wide, stable, masked, padded):
     return size + (between if stable else 0)
 
 
-def _mask_padding(x, width, source, wide):
-    """x with the last tile's padding masked by the matrix unit, which reads x in format `source`."""
+def _mask_padding(x, padding, source, fp32_dest_acc):
+    """x, its last tile's padding masked by the matrix unit, which reads x in format `source`."""
+    width = x.shape[-1] - padding
     first = width // TILE * TILE
     mask = torch.zeros(x.shape[-1] - first)
     mask[width - first :] = -math.inf
     last = x[..., first:]
-    last = unpack(last, wide) if source == "float32" else truncate_to_bfloat16(last)
-    return torch.cat((x[..., :first], eltwise_unit.add(last, mask, wide=wide)), -1)
+    last = unpack(last, fp32_dest_acc) if source == "float32" else truncate_to_bfloat16(last)
+    masked = eltwise_unit.add(last, mask, fp32_dest_acc=fp32_dest_acc)
+    return torch.cat((x[..., :first], masked), -1)
 
 
-def _sum_in_parts(exponentials, fidelity, wide):
+def _sum_in_parts(exponentials, compute):
     """Row sums of LARGE_SOFTMAX_TILES at a time, the one before cut to tf32 and added to each."""
     total = None
     for part in exponentials.split(LARGE_SOFTMAX_TILES * TILE, -1):
-        dst = row_sum(part, fidelity=fidelity, fp32_dest_acc=wide)
+        dst = row_sum(part, compute)
         if total is not None:
-            dst = store(add_lanes(load(dst), load(total)), wide)
-        total = unpack(dst, wide)
+            dst = store(add_lanes(load(dst), load(total)), compute.fp32_dest_acc)
+        total = unpack(dst, compute.fp32_dest_acc)
     return total
 
 
 def softmax_over_height(
-    x,
-    *,
-    fidelity="HiFi3",
-    approximate=True,
-    fp32_dest=True,
-    dtype="bfloat16",
-    out="bfloat16",
-):
+    x: torch.Tensor, *, compute: Compute = SOFTMAX, formats: Formats = BFLOAT16
+) -> torch.Tensor:
     """exp(x - max) / sum(exp(x - max)) over the last dimension but one (moreh_softmax_h.cpp).
 
     Args:
         x: [..., S, W], rows of padding left out.
-        fidelity, approximate, fp32_dest: compute kernel config; as for `softmax`.  The exponential
-            is accurate whatever `approximate` says; the reciprocal is not.
-        dtype: format of x.
-        out: format of the result.
+        compute: compute kernel configuration. The exponential is accurate whatever its
+            `approximate` says; the reciprocal is not.
+        formats: of x and of the result.
 
     Returns:
         [..., S, W] float32.
 
-    Rows of padding count as 0 in the maximum, and not in the sum.  Columns that do not fit in L1
+    Rows of padding count as 0 in the maximum, and not in the sum. Columns that do not fit in L1
     are added up tile by tile first (moreh_softmax_h_large.cpp), which rounds every sum.
     """
-    wide = fp32_dest
+    fp32_dest_acc = compute.fp32_dest_acc
     rows = x.shape[-2]
-    x = unpack(x, wide)
+    x = unpack(x, fp32_dest_acc)
     largest = row_max(x.transpose(-1, -2)).transpose(-1, -2)
     if rows % TILE:
         largest = largest.clamp(min=0.0)
-    exponentials = _exponentials(x, largest, wide)
+    exponentials = _exponentials(x, largest, fp32_dest_acc)
     total = torch.nn.functional.pad(exponentials, (0, 0, 0, -rows % TILE))
-    if math.ceil(rows / TILE) > LAST_SOFTMAX_HEIGHT_IN_L1[dtype]:
+    if ceil_div(rows, TILE) > LAST_SOFTMAX_HEIGHT_IN_L1[formats.operand]:
         paths.tell(paths.BEYOND_L1)
-        total = _add_up(total.split(TILE, -2), wide)
-    total = matrix_sum(total, -2, 1.0, fidelity, wide)
-    inverse = reciprocal(total, approximate=approximate, fp32_dest=wide)
-    y = eltwise_unit.multiply(exponentials, unpack(inverse, wide), fidelity=fidelity, wide=wide)
-    return _pack_rows(y, out, wide)
+        total = _add_up(total.split(TILE, -2), fp32_dest_acc)
+    total = matrix_sum(total, -2, 1.0, compute)
+    return _normalised(exponentials, total, compute, formats.out)
 
 
 def softmax_over_leading(
-    x,
-    dim,
-    *,
-    fidelity="HiFi3",
-    approximate=True,
-    fp32_dest=True,
-    dtype="bfloat16",
-    out="bfloat16",
-):
+    x: torch.Tensor, dim: int, *, compute: Compute = SOFTMAX, formats: Formats = BFLOAT16
+) -> torch.Tensor:
     """exp(x - max) / sum(exp(x - max)) over a leading dimension (moreh_softmax_c_large.cpp).
 
-    Arguments as for `softmax_over_height`; dim is not one of the last two.  The sum is one of
-    tiles, rounded with every term.  The maximum has the format of x.
+    Arguments as for `softmax_over_height`; dim is not one of the last two. The sum is one of
+    tiles, rounded with every term. The maximum has the format of x.
     """
-    wide = fp32_dest
-    x = unpack(x, wide)
-    if dtype in BLOCK_FORMAT_BITS:
+    fp32_dest_acc = compute.fp32_dest_acc
+    x = unpack(x, fp32_dest_acc)
+    if formats.operand in BLOCK_FORMAT_BITS:
         largest, *terms = x.split(1, dim)
         for term in terms:
-            largest = _pack_rows(torch.maximum(largest, term), dtype, wide)
+            largest = _pack_rows(torch.maximum(largest, term), formats.operand, fp32_dest_acc)
     else:
         largest = row_max(x.movedim(dim, -1)).movedim(-1, dim)
-    exponentials = _exponentials(x, largest, wide)
-    total = _add_up(exponentials.split(1, dim), wide)
-    inverse = reciprocal(total, approximate=approximate, fp32_dest=wide)
-    y = eltwise_unit.multiply(exponentials, unpack(inverse, wide), fidelity=fidelity, wide=wide)
-    return _pack_rows(y, out, wide)
+    exponentials = _exponentials(x, largest, fp32_dest_acc)
+    total = _add_up(exponentials.split(1, dim), fp32_dest_acc)
+    return _normalised(exponentials, total, compute, formats.out)
 
 
-def _exponentials(x, largest, wide):
-    """exp(x - largest) as the matrix unit reads it; buffers are as wide as Dst."""
-    centred = unpack(eltwise_unit.subtract(x, largest, wide=wide), wide)
-    return unpack(softmax_exp(centred, approximate=False, fp32_dest=wide), wide)
+def _normalised(exponentials, total, compute, out):
+    """exponentials / total, packed."""
+    fp32_dest_acc = compute.fp32_dest_acc
+    inverse = reciprocal(total, approximate=compute.approximate, fp32_dest_acc=fp32_dest_acc)
+    return _pack_rows(_product(exponentials, inverse, compute), out, fp32_dest_acc)
 
 
-def _add_up(terms, wide):
+def _product(exponentials, inverse, compute):
+    return eltwise_unit.multiply(
+        exponentials,
+        unpack(inverse, compute.fp32_dest_acc),
+        fidelity=compute.fidelity,
+        fp32_dest_acc=compute.fp32_dest_acc,
+    )
+
+
+def _exponentials(x, largest, fp32_dest_acc):
+    """exp(x - largest) as the matrix unit reads it; buffers have Dst's width."""
+    centred = unpack(eltwise_unit.subtract(x, largest, fp32_dest_acc=fp32_dest_acc), fp32_dest_acc)
+    return unpack(
+        softmax_exp(centred, approximate=False, fp32_dest_acc=fp32_dest_acc), fp32_dest_acc
+    )
+
+
+def _add_up(terms, fp32_dest_acc):
     """Sum of terms by the matrix unit, packed and read again with every term."""
     total = terms[0]
     for term in terms[1:]:
-        total = unpack(eltwise_unit.add(total, term, wide=wide), wide)
+        total = unpack(eltwise_unit.add(total, term, fp32_dest_acc=fp32_dest_acc), fp32_dest_acc)
     return total
 
 
-def _pack_rows(y, out, wide):
+def _pack_rows(y, out, fp32_dest_acc):
     """Packed; rows of a block format are filled up to whole blocks with zeros."""
     width = y.shape[-1]
-    return pack(torch.nn.functional.pad(y, (0, -width % BLOCK)), out, wide)[..., :width]
+    return pack(torch.nn.functional.pad(y, (0, -width % BLOCK)), out, fp32_dest_acc)[..., :width]

@@ -9,6 +9,7 @@ the packer's and the unpacker's format conversion.
 """
 
 import functools
+from collections.abc import Callable
 
 import numba
 import numpy as np
@@ -28,7 +29,7 @@ def _bits(values):
     return values.float().contiguous().view(torch.int32)
 
 
-def _lanewise(function):
+def _lanewise(function: Callable) -> Callable[[torch.Tensor], torch.Tensor]:
     """A function of float32 patterns as a function of tensors, in one pass over them."""
     compiled = numba.vectorize(["int32(int32)"], cache=True)(function)
 
@@ -53,66 +54,62 @@ def _rounded_half_away(bits):
 
 
 @_lanewise
-def flush_denormals(bits):
+def flush_denormals(bits: int) -> int:
     """Values whose exponent field is 0 become +0, negative zero too: what the matrix unit sees."""
     return _flushed(bits)
 
 
 @_lanewise
-def truncate_to_tf32(bits):
+def truncate_to_tf32(bits: int) -> int:
     """float32 unpacked to SrcA or SrcB beside a 32-bit destination: the low 13 bits are dropped."""
     return and32(bits, _TF32)
 
 
 @_lanewise
-def truncate_to_bfloat16(bits):
+def truncate_to_bfloat16(bits: int) -> int:
     """float32 unpacked to SrcA or SrcB beside a 16-bit destination; denormals become +0."""
     return _flushed(and32(bits, _UPPER_HALF))
 
 
 @_lanewise
-def round_half_away(bits):
-    """float32 to bfloat16 values, ties away from zero; NaN and overflow become infinity."""
-    return _rounded_half_away(bits)
-
-
-@_lanewise
-def _pack_wide(bits):
+def _pack_32_bits(bits):
     return _flushed(_rounded_half_away(bits))
 
 
 @_lanewise
-def _pack_narrow(bits):
+def _pack_16_bits(bits):
     nan = and32(bits, _MAGNITUDE) > _EXPONENT
     return _flushed(or32(and32(bits, _SIGN), _EXPONENT) if nan else bits)
 
 
-def pack_bfloat16(dst, wide):
+def pack_bfloat16(dst: torch.Tensor, fp32_dest_acc: bool) -> torch.Tensor:
     """A destination packed as bfloat16.
 
     Args:
         dst: contents of the destination; bfloat16 values if it has 16 bits.
-        wide: whether the destination has 32 bits: those round half away.
+        fp32_dest_acc: whether the destination has 32 bits: those round half away.
 
     NaN becomes infinity of its sign, results with exponent 0 become +0 (negative zero too).
     """
-    return (_pack_wide if wide else _pack_narrow)(dst)
+    return (_pack_32_bits if fp32_dest_acc else _pack_16_bits)(dst)
 
 
-def pack_block_float(dst, dtype, *, six_fraction_bits=True):
+def pack_block_float(
+    dst: torch.Tensor, dtype: str, *, six_fraction_bits: bool = True
+) -> torch.Tensor:
     """A destination packed as bfloat8_b or bfloat4_b, dequantised.
 
     Args:
         dst: [..., W] contents of the destination; a last block that W does not fill goes on with
             zeros.
         dtype: "bfloat8_b" or "bfloat4_b".
-        six_fraction_bits: whether the packer first rounds to 6 fraction bits.  It does wherever
+        six_fraction_bits: whether the packer first rounds to 6 fraction bits. It does wherever
             TTNN names bfloat8_b as what the packer reads from the destination: for every kernel but
             a typecast to bfloat8_b, where it names the destination's own format.
 
-    A 32-bit destination loses its low 16 bits first.  Each magnitude is rounded half away to seven
+    A 32-bit destination loses its low 16 bits first. Each magnitude is rounded half away to seven
     bits below the largest exponent of its block and clamped; bfloat4_b keeps the upper three of
-    them.  A zero has no sign.  What a block format holds already comes out as it is.
+    them. A zero has no sign. What a block format holds already comes out as it is.
     """
     width = dst.shape[-1]
     dst = torch.nn.functional.pad(dst, (0, -width % BLOCK))
@@ -133,12 +130,12 @@ def pack_block_float(dst, dtype, *, six_fraction_bits=True):
     return torch.where(blocks < 0, -value, value).reshape(dst.shape)[..., :width] + 0.0
 
 
-def pack(dst, dtype, wide):
+def pack(dst: torch.Tensor, dtype: str, fp32_dest_acc: bool) -> torch.Tensor:
     """A destination packed as `dtype`: float32, bfloat16, bfloat8_b or bfloat4_b."""
     if dtype == "float32":
         return dst
     if dtype == "bfloat16":
-        return pack_bfloat16(dst, wide)
+        return pack_bfloat16(dst, fp32_dest_acc)
     if dtype in BLOCK_FORMAT_BITS:
         return pack_block_float(dst, dtype)
     raise ValueError(f"the packer has no format {dtype!r} here; use float32, bfloat16 or a block")
@@ -158,12 +155,12 @@ def _sum(l1, packed):
 
 
 @numba.vectorize(["float32(float32, float32)"], cache=True)
-def _add_wide(l1, packed):
+def _add_float32(l1, packed):
     return _signed_flush(_sum(l1, packed))
 
 
 @numba.vectorize(["float32(float32, float32)"], cache=True)
-def _add_narrow(l1, packed):
+def _add_bfloat16(l1, packed):
     bits = bits_of(_sum(l1, packed))
     odd = and32(bits >> np.int32(16), np.int32(1))
     even = and32(add32(bits, add32(odd, np.int32(0x7FFF))), _UPPER_HALF)
@@ -171,13 +168,14 @@ def _add_narrow(l1, packed):
     return _signed_flush(float_of(np.int32(0x7FC00000) if nan else even))
 
 
-def add_in_l1(l1, packed, wide):
+def add_in_l1(l1: torch.Tensor, packed: torch.Tensor, float32: bool) -> torch.Tensor:
     """Packer L1 accumulation: what lies in L1 plus what is packed, rounded to nearest even.
 
     Args:
-        l1, packed: same shape; bfloat16 values, or float32 if `wide`.
-        wide: whether L1 holds float32.
+        l1, packed: same shape; bfloat16 values, or float32.
+        float32: whether L1 holds float32.
     """
+    add = _add_float32 if float32 else _add_bfloat16
     with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN are the packer's results
-        total = (_add_wide if wide else _add_narrow)(l1.float().numpy(), packed.float().numpy())
+        total = add(l1.float().numpy(), packed.float().numpy())
     return torch.from_numpy(np.asarray(total))

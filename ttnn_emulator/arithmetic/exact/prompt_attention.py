@@ -2,8 +2,8 @@
 
 B batch, N heads, K kv heads, G = N / K heads that share one, S queries, T keys, D head_dim.
 Tensors are float32 or bfloat16 and hold bfloat16 values; results are float32, rounded as the packer
-rounds them.  Kernel sources: sdpa.cpp, compute_streaming.hpp (16-bit Dst), compute_common.hpp
-(32-bit Dst).  Chunks of queries (q_chunk) are independent of each other; each goes through the keys
+rounds them. Kernel sources: sdpa.cpp, compute_streaming.hpp (16-bit Dst), compute_common.hpp
+(32-bit Dst). Chunks of queries (q_chunk) are independent of each other; each goes through the keys
 in chunks (k_chunk) with a running maximum, a running sum and a running output.
 """
 
@@ -12,10 +12,15 @@ from dataclasses import dataclass
 
 import torch
 
-from ttnn_emulator.arithmetic.compute import default_scale
-from ttnn_emulator.arithmetic.exact.attention_steps import Config, correction, larger, product
+from ttnn_emulator.arithmetic.compute import CAUSAL, PromptScores, default_scale
+from ttnn_emulator.arithmetic.exact.attention_steps import (
+    AttentionConfig,
+    correction,
+    larger,
+    product,
+)
 from ttnn_emulator.arithmetic.exact.matrix import eltwise_unit
-from ttnn_emulator.arithmetic.exact.matrix.matrix_unit import row_max, row_sum, unpack
+from ttnn_emulator.arithmetic.exact.matrix.matrix_unit import LANES, row_max, row_sum, unpack
 from ttnn_emulator.arithmetic.exact.packer import add_in_l1, pack, pack_bfloat16
 from ttnn_emulator.arithmetic.exact.vector import vector_binary
 from ttnn_emulator.arithmetic.exact.vector.vector_exponential import (
@@ -25,9 +30,8 @@ from ttnn_emulator.arithmetic.exact.vector.vector_exponential import (
 from ttnn_emulator.arithmetic.exact.vector.vector_roots import attention_reciprocal
 from ttnn_emulator.arithmetic.exact.vector.vector_unit import add as add_lanes
 from ttnn_emulator.arithmetic.exact.vector.vector_unit import store
+from ttnn_emulator.arithmetic.formats import TILE, ceil_div
 
-TILE = 32
-LANES = 64  # columns that the matrix unit's code computes together
 DST_TILES = 8  # tiles of a 16-bit Dst in half synchronisation
 
 # Shapes (height, width) of a block of tiles in Dst, the preferred ones first
@@ -39,7 +43,7 @@ SUBBLOCKS = (
 
 
 @dataclass(frozen=True)
-class Visible:
+class _Visible:
     """Which keys each query sees.
 
     Attributes:
@@ -58,56 +62,51 @@ class Visible:
 
 
 def attention(
-    query,
-    key,
-    value,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
     *,
-    scale=None,
-    causal=True,
-    start=0,
-    window=None,
-    keys=None,
-    mask=None,
-    mask_format="bfloat16",
-    sink=None,
-    config=None,
-    out="bfloat16",
-):
+    scores: PromptScores = CAUSAL,
+    config: AttentionConfig | None = None,
+    out: str = "bfloat16",
+) -> torch.Tensor:
     """softmax(query @ key^T * scale + mask) @ value.
 
     Args:
         query: [B, N, S, D]; rows are independent, so padding rows need not be given.
         key, value: [B, K, T, D] and [B, K, T, Dv], T with its padding: the kernel reads it.
-        scale: factor of the scores; None is `default_scale`.
-        causal: a query sees no keys after its own position.
-        start: position of the first query (chunked prefill).
-        window: keys a query sees, its own included; None for all.
-        keys: how many keys are not padding, for attention without `causal` and `mask`.
-        mask: [B or 1, N or 1, S, T] added to the scores instead of the causal mask.
-        mask_format: format of the mask's buffer.
-        sink: [N] bfloat16 scores before scaling that join the sum of the softmax; or None.
-        config: a `Config`; None is TTNN's default.
+        scores: how scores are made of products; a mask replaces the causal one.
+        config: how the kernel is built; None is TTNN's default.
         out: format of the result, as `packer.pack` names it.
 
     Returns:
         [B, N, S, Dv] float32.
+
+    Raises:
+        ValueError: for a sink beside a 32-bit Dst.
     """
-    config = config or Config()
+    config = config or AttentionConfig()
+    fp32_dest_acc = config.compute.fp32_dest_acc
     batch, heads, rows, width = query.shape
     kv_heads, length = key.shape[1:3]
-    scale = default_scale(width) if scale is None else scale
+    scale = default_scale(width) if scores.scale is None else scores.scale
     scale = torch.tensor(scale, dtype=torch.float32).item()
-    hidden = _hidden(start, rows, length, causal and mask is None, window, keys)
+    mask, sink, window = scores.mask, scores.sink, scores.window
+    causal = scores.causal and mask is None
     if mask is not None:
-        mask = _scaled_mask(mask, scale, mask_format).expand(batch, heads, rows, length)
+        mask = _scaled_mask(mask, scale, scores.mask_format).expand(batch, heads, rows, length)
         mask = _by_kv_head(mask, kv_heads)
     if sink is not None:
         sink = sink.float().expand(batch, heads)[..., None, None]
         sink = _by_kv_head(sink, kv_heads)
-    causal = causal and mask is None
-    stamped = not config.fp32_dest or (causal and window is None)  # use_lightweight_causal_mask
-    visible = Visible(hidden, mask, causal, start, stamped)
-    run = _wide if config.fp32_dest else _streaming
+    visible = _Visible(
+        hidden=_hidden(scores.start, rows, length, causal, window, scores.keys),
+        mask=mask,
+        causal=causal,
+        start=scores.start,
+        stamped=not fp32_dest_acc or (causal and window is None),  # use_lightweight_causal_mask
+    )
+    run = _in_32_bits if fp32_dest_acc else _in_16_bits
     result = run(
         _by_kv_head(query, kv_heads),
         key.reshape(batch * kv_heads, length, width),
@@ -117,7 +116,7 @@ def attention(
         sink,
         config,
     )
-    return pack(result, out, config.fp32_dest).reshape(batch, heads, rows, -1)
+    return pack(result, out, fp32_dest_acc).reshape(batch, heads, rows, -1)
 
 
 def _by_kv_head(x, kv_heads):
@@ -146,7 +145,7 @@ def _scaled_mask(mask, scale, mask_format):
     TTNN multiplies it by a scalar before the kernel: nearest even (binary_ng).
     """
     inverse = torch.tensor(1 / scale).bfloat16().float()
-    return pack(vector_binary.multiply(mask.float(), inverse), mask_format, wide=False)
+    return pack(vector_binary.multiply(mask.float(), inverse), mask_format, fp32_dest_acc=False)
 
 
 def _chunks(rows, length, visible, config):
@@ -154,12 +153,13 @@ def _chunks(rows, length, visible, config):
 
     Rows are taken by whole chunks of queries; a causal chunk of queries stops at its diagonal.
     """
-    for first in range(0, length, config.k_chunk):
+    q_chunk, k_chunk = config.program.q_chunk, config.program.k_chunk
+    for first in range(0, length, k_chunk):
         row = 0
         if visible.causal:
-            row = max(first - visible.start, 0) // config.q_chunk * config.q_chunk
+            row = max(first - visible.start, 0) // q_chunk * q_chunk
         if row < rows:
-            yield first, min(first + config.k_chunk, length), row
+            yield first, min(first + k_chunk, length), row
 
 
 class _Scores:
@@ -172,7 +172,7 @@ class _Scores:
     def __call__(self, first, end, row):
         """[B*K, G, S - row, end - first]."""
         if end > self.end:
-            whole = max(LANES, self.config.k_chunk)
+            whole = max(LANES, self.config.program.k_chunk)
             self.first, self.end, self.row = first, min(first + whole, self.key.shape[1]), row
             self.block = product(
                 self.query[:, :, row:],
@@ -195,22 +195,22 @@ def _hide(scores, first, end, row, visible):
     return torch.where(hidden, torch.where(scores == math.inf, cancelled, -math.inf), scores)
 
 
-def _sum_of_tiles(probabilities, wide):
-    """[..., X] -> [..., 32]: tiles added one after the other in L1, in float32 if `wide`."""
+def _sum_of_tiles(probabilities, float32):
+    """[..., X] -> [..., 32]: tiles added one after the other in L1, which may hold float32."""
     tiles = probabilities.split(TILE, -1)
     total = tiles[0]
     for tile in tiles[1:]:
-        total = add_in_l1(total, tile, wide)
+        total = add_in_l1(total, tile, float32)
     return total
 
 
 # --- 16-bit Dst: compute_streaming.hpp -----------------------------------------------------------
 
 
-def _streaming(query, key, value, scale, visible, sink, config):
+def _in_16_bits(query, key, value, scale, visible, sink, config):
     """[B*K, G, S, Dv] in a 16-bit Dst."""
     rows, length = query.shape[2], key.shape[1]
-    fidelity = config.fidelity
+    fidelity = config.compute.fidelity
     scores_of = _Scores(query, key, config, "bfloat16")
     largest = torch.empty(*query.shape[:3], 1)
     total = torch.empty(*query.shape[:3], TILE)
@@ -220,7 +220,7 @@ def _streaming(query, key, value, scale, visible, sink, config):
         if visible.mask is None:
             scores = _hide(scores, first, end, row, visible)
         else:
-            scores = add_in_l1(scores, visible.mask[:, :, row:, first:end], wide=False)
+            scores = add_in_l1(scores, visible.mask[:, :, row:, first:end], float32=False)
         new = row_max(scores)
         if first:
             old = largest[:, :, row:]
@@ -228,24 +228,26 @@ def _streaming(query, key, value, scale, visible, sink, config):
         # Always the approximate exponential, whatever exp_approx_mode says.
         difference = eltwise_unit.subtract(scores, new)
         probabilities = attention_score_exp(difference, scale)
-        chunk_total = _sum_of_tiles(probabilities, wide=False)
+        chunk_total = _sum_of_tiles(probabilities, float32=False)
         chunk_output = _weighted_values(
             probabilities, value[:, first:end], first, row, visible, config
         )
         if first:
             factor = correction(old, new, scale, config)
             rescaled = eltwise_unit.multiply(total[:, :, row:], factor, fidelity=fidelity)
-            chunk_total = add_in_l1(chunk_total, rescaled, wide=False)
+            chunk_total = add_in_l1(chunk_total, rescaled, float32=False)
             rescaled = eltwise_unit.multiply(output[:, :, row:], factor, fidelity=fidelity)
-            chunk_output = add_in_l1(chunk_output, rescaled, wide=False)
+            chunk_output = add_in_l1(chunk_output, rescaled, float32=False)
         largest[:, :, row:] = new
         total[:, :, row:] = chunk_total
         output[:, :, row:] = chunk_output
-    denominator = row_sum(total, fidelity=fidelity, fp32_dest_acc=False)
+    denominator = row_sum(total, config.compute)
     if sink is not None:
         share = correction(largest, sink, -scale, config)
-        denominator = store(add_lanes(denominator, share), fp32_dest=False)
-    inverse = attention_reciprocal(denominator, approximate=config.approximate, streaming=True)
+        denominator = store(add_lanes(denominator, share), fp32_dest_acc=False)
+    inverse = attention_reciprocal(
+        denominator, approximate=config.compute.approximate, streaming=True
+    )
     return eltwise_unit.multiply(output, inverse, fidelity=fidelity)
 
 
@@ -255,10 +257,10 @@ def _weighted_values(probabilities, value, first, row, visible, config):
     The rows of a chunk of queries that the kernel computes first take the keys in the pieces in
     which their exponentials get ready, and sum the pieces in L1; the others take all in one.
     """
-    width = _subblock(config.q_chunk // TILE, config.k_chunk // TILE)[1] * TILE
+    width = _subblock(config.program.q_chunk // TILE, config.program.k_chunk // TILE)[1] * TILE
     rows = torch.arange(row, row + probabilities.shape[2])
     pieces = []
-    if width < config.k_chunk:
+    if width < config.program.k_chunk:
         pieces = list(_pieces(rows, first, len(value[0]), width, value.shape[-1], visible, config))
     result = torch.empty(*probabilities.shape[:3], value.shape[-1])
     whole = torch.ones_like(rows, dtype=torch.bool)
@@ -268,7 +270,7 @@ def _weighted_values(probabilities, value, first, row, visible, config):
         total = None
         for k in range(0, extent, piece):
             some = product(part[..., k : k + piece], value[:, k : k + piece], config, "bfloat16")
-            total = some if total is None else add_in_l1(total, some, wide=False)
+            total = some if total is None else add_in_l1(total, some, float32=False)
         result[:, :, chosen] = total
     if whole.all():
         return product(probabilities, value, config, "bfloat16")
@@ -283,11 +285,12 @@ def _pieces(rows, first, available, width, value_width, visible, config):
     On its diagonal a chunk of queries takes only the keys up to its end, in the widest pieces that
     divide them (largest_factor_le); so does the last chunk of keys without a causal mask.
     """
-    early = rows % config.q_chunk < _first_rows(config, value_width)
-    active = torch.full_like(rows, available if visible.mask is None else config.k_chunk)
+    q_chunk, k_chunk = config.program.q_chunk, config.program.k_chunk
+    early = rows % q_chunk < _first_rows(q_chunk, value_width)
+    active = torch.full_like(rows, available if visible.mask is None else k_chunk)
     if visible.causal:
-        chunk_end = visible.start + (rows // config.q_chunk + 1) * config.q_chunk
-        active = (chunk_end - first).clamp(max=config.k_chunk)
+        chunk_end = visible.start + (rows // q_chunk + 1) * q_chunk
+        active = (chunk_end - first).clamp(max=k_chunk)
     for extent in active[early].unique().tolist():
         tiles, widest = extent // TILE, width // TILE
         piece = next(f for f in range(widest, 0, -1) if tiles % f == 0) * TILE
@@ -305,13 +308,13 @@ def _subblock(height, width, highest=DST_TILES):
     )
 
 
-def _first_rows(config, value_width):
+def _first_rows(q_chunk, value_width):
     """Rows of a chunk of queries whose output is computed first (sdpa_streaming_qktv.hpp).
 
     Two rows of tiles at most, where they fit in Dst beside each other.
     """
-    tiles = config.q_chunk // TILE
-    height, width = _subblock(tiles, math.ceil(value_width / TILE), highest=2)
+    tiles = q_chunk // TILE
+    height, width = _subblock(tiles, ceil_div(value_width, TILE), highest=2)
     if height == 1 and 2 * width <= DST_TILES and tiles >= 2:
         height = 2
     return height * TILE
@@ -320,7 +323,7 @@ def _first_rows(config, value_width):
 # --- 32-bit Dst: compute_common.hpp --------------------------------------------------------------
 
 
-def _wide(query, key, value, scale, visible, sink, config):
+def _in_32_bits(query, key, value, scale, visible, sink, config):
     """[B*K, G, S, Dv] in a 32-bit Dst.
 
     Scores, probabilities and sums lie in L1 as float32, of which the matrix unit reads tf32;
@@ -331,42 +334,50 @@ def _wide(query, key, value, scale, visible, sink, config):
         raise ValueError("attention with a sink is not followed with a 32-bit Dst; leave out one")
     rows, length = query.shape[2], key.shape[1]
     scores_of = _Scores(query, key, config, "float32")
-    score_exp = attention_score_exp if config.exp_approximate else attention_score_exp_accurate
+    score_exp = attention_score_exp
+    if not config.program.exp_approximate:
+        score_exp = attention_score_exp_accurate
 
     def multiply(first, second):
-        return eltwise_unit.multiply(first, second, fidelity=config.fidelity, wide=True)
+        return eltwise_unit.multiply(
+            first, second, fidelity=config.compute.fidelity, fp32_dest_acc=True
+        )
 
     largest = torch.empty(*query.shape[:3], 1)
     total = torch.empty(*query.shape[:3], TILE)
     output = torch.empty(*query.shape[:3], value.shape[-1])
     for first, end, row in _chunks(rows, length, visible, config):
-        scores = unpack(scores_of(first, end, row), wide=True)
+        scores = unpack(scores_of(first, end, row), fp32_dest_acc=True)
         if visible.mask is None:
             scores = _hide(scores, first, end, row, visible)
         else:
             mask = visible.mask[:, :, row:, first:end]
-            scores = unpack(eltwise_unit.add(scores, mask, wide=True), wide=True)
+            scores = unpack(eltwise_unit.add(scores, mask, fp32_dest_acc=True), fp32_dest_acc=True)
         # The reduction moves its Dst through SrcB, which cuts it to bfloat16 (llk_math_reduce.h).
-        new = unpack(row_max(scores), wide=False)
+        new = unpack(row_max(scores), fp32_dest_acc=False)
         if first:
             old = largest[:, :, row:]
             new = larger(old, new)
-        difference = eltwise_unit.subtract(scores, new, wide=True)
-        probabilities = score_exp(difference, scale, fp32_dest=True)
-        chunk_total = _sum_of_tiles(probabilities, wide=True)
+        difference = eltwise_unit.subtract(scores, new, fp32_dest_acc=True)
+        probabilities = score_exp(difference, scale, fp32_dest_acc=True)
+        chunk_total = _sum_of_tiles(probabilities, float32=True)
         chunk_output = product(probabilities, value[:, first:end], config, "bfloat16")
         if first:
-            factor = pack_bfloat16(correction(old, new, scale, config), wide=True)
-            rescaled = multiply(unpack(total[:, :, row:], wide=True), factor)
+            factor = pack_bfloat16(correction(old, new, scale, config), fp32_dest_acc=True)
+            rescaled = multiply(unpack(total[:, :, row:], fp32_dest_acc=True), factor)
             chunk_total = eltwise_unit.add(
-                unpack(chunk_total, wide=True), unpack(rescaled, wide=True), wide=True
+                unpack(chunk_total, fp32_dest_acc=True),
+                unpack(rescaled, fp32_dest_acc=True),
+                fp32_dest_acc=True,
             )
-            rescaled = pack_bfloat16(multiply(output[:, :, row:], factor), wide=True)
-            chunk_output = add_in_l1(chunk_output, rescaled, wide=False)
+            rescaled = pack_bfloat16(multiply(output[:, :, row:], factor), fp32_dest_acc=True)
+            chunk_output = add_in_l1(chunk_output, rescaled, float32=False)
         largest[:, :, row:] = new
         total[:, :, row:] = chunk_total
         output[:, :, row:] = chunk_output
-    denominator = row_sum(total, fidelity=config.fidelity, fp32_dest_acc=True)
-    denominator = unpack(denominator, wide=True)
-    inverse = attention_reciprocal(denominator, approximate=config.approximate, fp32_dest=True)
-    return multiply(output, unpack(inverse, wide=True))
+    denominator = row_sum(total, config.compute)
+    denominator = unpack(denominator, fp32_dest_acc=True)
+    inverse = attention_reciprocal(
+        denominator, approximate=config.compute.approximate, fp32_dest_acc=True
+    )
+    return multiply(output, unpack(inverse, fp32_dest_acc=True))

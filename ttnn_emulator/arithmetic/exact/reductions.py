@@ -1,33 +1,36 @@
 """Sums, means, extremes and variances step by step: each device program and what it rounds.
 
 Tensors are float32 or bfloat16 and hold logical contents of any rank; results are float32, rounded
-as the packer rounds them, with the reduced dimensions kept as 1.  TTNN fills the padding of tiles
+as the packer rounds them, with the reduced dimensions kept as 1. TTNN fills the padding of tiles
 with what changes nothing first: 0 for sums and means, -inf for max, inf for min.
 
-Programs, their order, formats and defines are those that TTNN 0.81.1 starts on an n150.  Kernel
-sources: reduce.cpp, reduce_rm.cpp, reduce_{w,h}_neg.cpp, reduce_nc.cpp, welford_reduce_{w,h,hw}.cpp,
-llk_math_reduce.h, ckernel_sfpu_reduce.h, ckernel_sfpu_welfords_common.h.
+Programs, their order, formats and defines are those that TTNN 0.81.1 starts on an n150. Kernel
+sources: reduce.cpp, reduce_rm.cpp, reduce_{w,h}_neg.cpp, reduce_nc.cpp,
+welford_reduce_{w,h,hw}.cpp, llk_math_reduce.h, ckernel_sfpu_reduce.h,
+ckernel_sfpu_welfords_common.h.
 """
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numba import njit, prange
 
 from ttnn_emulator.arithmetic import paths
+from ttnn_emulator.arithmetic.compute import Compute
 from ttnn_emulator.arithmetic.exact.matrix import matrix_exact
 from ttnn_emulator.arithmetic.exact.matrix.matrix_unit import matmul, row_max, unpack
 from ttnn_emulator.arithmetic.exact.packer import pack, truncate_to_bfloat16, truncate_to_tf32
 from ttnn_emulator.arithmetic.exact.vector.vector_binary import multiply_by_scalar
 from ttnn_emulator.arithmetic.exact.vector.vector_roots import sqrt
 from ttnn_emulator.arithmetic.exact.vector.vector_unit import add, load, mad, mul, store
-from ttnn_emulator.arithmetic.formats import BLOCK, BLOCK_FORMAT_BITS
+from ttnn_emulator.arithmetic.formats import BLOCK, BLOCK_FORMAT_BITS, FACE, TILE, ceil_div
 
-TILE = 32
-FACE = 16
 CORES = 64
+
+# What TTNN 0.81.1 takes where no compute kernel configuration is given, as its runtime asks for it.
+REDUCE = Compute("HiFi3", fp32_dest_acc=True)
 
 # Least number of tiles along a height that is split among idle cores.
 LEAST_TILES_TO_SPLIT = 20
@@ -36,48 +39,36 @@ SLICED = paths.Fact("rows split among cores")
 COMBINED_VARIANCES = paths.approximation("variances of several dimensions combined in float64")
 
 
-@dataclass(frozen=True)
-class _Config:
-    """How programs compute: fidelity, 32-bit Dst, and whether float32 may stay float32."""
+class _Settings(NamedTuple):
+    """How programs compute: their configuration, and whether float32 may stay float32."""
 
-    fidelity: str
-    wide: bool
+    compute: Compute
     accurate: bool
+
+    @property
+    def fp32_dest_acc(self):
+        return self.compute.fp32_dest_acc
 
 
 def reduce(
-    operation,
-    x,
-    dims=None,
+    operation: str,
+    x: torch.Tensor,
+    dims: int | tuple[int, ...] | None = None,
     *,
-    scalar=1.0,
-    fidelity="HiFi3",
-    fp32_dest=True,
-    fast_and_approximate=False,
-    dtype="bfloat16",
-    out="bfloat16",
-):
-    """`ttnn.sum`, `mean`, `max` or `min` over some dimensions, times `scalar`.
-
-    Args:
-        operation: "sum", "mean", "max" or "min".
-        x: [...] contents, values of format `dtype`.
-        dims: a dimension, several, or None for all.
-        scalar: factor of the result.
-        fidelity, fp32_dest: compute kernel config (math_fidelity, fp32_dest_acc_en); the defaults
-            are TTNN's.
-        fast_and_approximate: leave float32 to the matrix unit, which cuts it to tf32.  Otherwise
-            the vector unit reduces it, if Dst has 32 bits.
-        dtype: format of x and of what lies between programs: float32, bfloat16 or bfloat8_b.
-        out: format of the result.
-
-    Returns:
-        float32, reduced dimensions kept as 1.
+    scalar: float = 1.0,
+    compute: Compute = REDUCE,
+    fast: bool = False,
+    dtype: str = "bfloat16",
+    out: str = "bfloat16",
+) -> torch.Tensor:
+    """`interface.Arithmetic.reduce` of floats, step by step; without dims, over all of them.
 
     Several dimensions take several programs: of sum, the leading ones last to first, then rows and
-    columns; of the others, all last to first.  Between them stands `dtype`, or float32 where TTNN
+    columns; of the others, all last to first. Between them stands `dtype`, or float32 where TTNN
     keeps it: for a bfloat16 sum, or a mean of not only the last two dimensions, that leaves some
     dimension; and between the rows and the columns of a bfloat16 sum.
+
+    The vector unit reduces float32 if Dst has 32 bits, unless `fast` leaves it to the matrix unit.
 
     Raises:
         ValueError: for another operation.
@@ -86,34 +77,34 @@ def reduce(
         raise ValueError(f"{operation!r} is no reduction; use sum, mean, max or min")
     if scalar < 0 and operation in ("max", "min"):  # the factor comes last and turns the order
         operation = "min" if operation == "max" else "max"
-    dims = _sorted_dims(dims, x.dim())
+    over = _sorted_dims(dims, x.dim())
     x = x.float()
     if x.dim() == 0:
         return x
-    config = _Config(fidelity, fp32_dest, fp32_dest and not fast_and_approximate)
+    settings = _Settings(compute, accurate=compute.fp32_dest_acc and not fast)
     adds = operation in ("sum", "mean")
-    chained = adds and 1 < len(dims) < x.dim() and dtype == "bfloat16"
+    chained = adds and 1 < len(over) < x.dim() and dtype == "bfloat16"
     if x.dim() == 1:
-        return _reduce_one(operation, x[None], (1,), scalar, dtype, out, config)[0]
+        return _reduce_one(operation, x[None], (1,), scalar, dtype, out, settings)[0]
     if operation == "sum" and scalar == 1.0 and dtype != "float32":
-        leading = [dim for dim in dims if dim < x.dim() - 2]
-        dims = tuple(dim for dim in dims if dim >= x.dim() - 2)
+        leading = [dim for dim in over if dim < x.dim() - 2]
+        over = tuple(dim for dim in over if dim >= x.dim() - 2)
         for dim in reversed(leading):
             between = "float32" if chained else dtype
-            last = dim == leading[0] and not dims
-            x = _add_tiles(x, dim, fp32_dest, out if last else between)
-        if not dims:
+            last = dim == leading[0] and not over
+            x = _add_tiles(x, dim, compute.fp32_dest_acc, out if last else between)
+        if not over:
             return x
         dtype = "float32" if chained and leading else dtype
-    if _one_step(dims, x.dim()):
-        return _reduce_one(operation, x, dims, scalar, dtype, out, config)
-    if operation == "mean" and len(dims) > 1:
-        scalar = scalar / math.prod(x.shape[dim] for dim in dims)
+    if _one_step(over, x.dim()):
+        return _reduce_one(operation, x, over, scalar, dtype, out, settings)
+    if operation == "mean" and len(over) > 1:
+        scalar = scalar / math.prod(x.shape[dim] for dim in over)
         operation = "sum"
-    return _one_by_one(operation, x, dims, scalar, dtype, out, config, chained)
+    return _one_by_one(operation, x, over, scalar, dtype, out, settings, chained)
 
 
-def _sorted_dims(dims, rank):
+def _sorted_dims(dims: int | tuple[int, ...] | None, rank: int) -> tuple[int, ...]:
     if dims is None:
         return tuple(range(rank))
     dims = (dims,) if isinstance(dims, int) else tuple(dims)
@@ -124,7 +115,7 @@ def _one_step(dims, rank):
     return dims in ((rank - 1,), (rank - 2,), (rank - 2, rank - 1))
 
 
-def _one_by_one(operation, x, dims, scalar, dtype, out, config, chained):
+def _one_by_one(operation, x, dims, scalar, dtype, out, settings, chained):
     """A program for every dimension, the last first; leading ones are transposed to the height."""
     scaled = dims[0] if operation in ("max", "min") else dims[-1]
     for dim in reversed(dims):
@@ -133,42 +124,42 @@ def _one_by_one(operation, x, dims, scalar, dtype, out, config, chained):
         factor = scalar if dim == scaled else 1.0
         axis = max(dim, x.dim() - 2)
         x = x.transpose(dim, axis)
-        x = _reduce_one(operation, x, (axis,), factor, dtype, result, config)
+        x = _reduce_one(operation, x, (axis,), factor, dtype, result, settings)
         x = x.transpose(dim, axis)
         dtype = result
     return x
 
 
-def _reduce_one(operation, x, dims, scalar, dtype, out, config):
+def _reduce_one(operation, x, dims, scalar, dtype, out, settings):
     """Over the width, over the height, or over both."""
     if operation == "mean":
         scalar = scalar / math.prod(x.shape[dim] for dim in dims)
     if len(dims) == 2:
-        return _over_both(operation, x, scalar, dtype, out, config)
-    vector = dtype == "float32" and config.accurate
+        return _over_both(operation, x, scalar, dtype, out, settings)
+    vector = dtype == "float32" and settings.accurate
     axis = dims[0] - x.dim()
     if axis == -2 and operation in ("sum", "mean") and _slices(x) > 1:
-        return _sum_of_slices(x, scalar, dtype, out, config, vector)
-    return _program(operation, x, axis, scalar, dtype, out, config, vector)
+        return _sum_of_slices(x, scalar, dtype, out, settings, vector)
+    return _program(operation, x, axis, scalar, dtype, out, settings, vector)
 
 
-def _over_both(operation, x, scalar, dtype, out, config):
+def _over_both(operation, x, scalar, dtype, out, settings):
     """First the width, then the height; a single tile that the matrix unit reduces, at once."""
-    vector = dtype == "float32" and config.accurate
-    tiles = math.prod(x.shape[:-2]) * math.prod(math.ceil(size / TILE) for size in x.shape[-2:])
+    vector = dtype == "float32" and settings.accurate
+    tiles = math.prod(x.shape[:-2]) * math.prod(ceil_div(size, TILE) for size in x.shape[-2:])
     if tiles == 1 and not vector and operation != "min":
-        return _single_tile(operation, x, scalar, out, config)
+        return _single_tile(operation, x, scalar, out, settings)
     between = dtype
-    if operation == "sum" and dtype == "bfloat16" and config.wide:
+    if operation == "sum" and dtype == "bfloat16" and settings.fp32_dest_acc:
         between = "float32"
-    x = _program(operation, x, -1, 1.0, dtype, between, config, vector)
-    return _program(operation, x, -2, scalar, between, out, config, vector)
+    x = _program(operation, x, -1, 1.0, dtype, between, settings, vector)
+    return _program(operation, x, -2, scalar, between, out, settings, vector)
 
 
 def _slices(x):
     """Into how many the rows are split: columns of tiles alone would leave cores idle."""
-    tiles = math.ceil(x.shape[-2] / TILE)
-    columns = math.prod(x.shape[:-2]) * math.ceil(x.shape[-1] / TILE)
+    tiles = ceil_div(x.shape[-2], TILE)
+    columns = math.prod(x.shape[:-2]) * ceil_div(x.shape[-1], TILE)
     if not columns or tiles < LEAST_TILES_TO_SPLIT:
         return 1
     slices = min(CORES // columns, tiles)
@@ -177,85 +168,89 @@ def _slices(x):
     return slices
 
 
-def _sum_of_slices(x, scalar, dtype, out, config, vector):
+def _sum_of_slices(x, scalar, dtype, out, settings, vector):
     """Sum over the height in two programs, the sums of slices in float32 between them."""
     slices = _slices(x)
-    rows = TILE * math.ceil(math.ceil(x.shape[-2] / TILE) / slices)
+    rows = TILE * ceil_div(ceil_div(x.shape[-2], TILE), slices)
     x = torch.nn.functional.pad(x, (0, 0, 0, slices * rows - x.shape[-2]))
     x = x.unflatten(-2, (slices, rows))
-    partial = _program("sum", x, -2, 1.0, dtype, "float32", config, vector).squeeze(-2)
-    vector = config.accurate and dtype != "bfloat8_b"
-    return _program("sum", partial, -2, scalar, "float32", out, config, vector)
+    partial = _program("sum", x, -2, 1.0, dtype, "float32", settings, vector).squeeze(-2)
+    vector = settings.accurate and dtype != "bfloat8_b"
+    return _program("sum", partial, -2, scalar, "float32", out, settings, vector)
 
 
-def _program(operation, x, axis, scalar, dtype, out, config, vector):
+def _program(operation, x, axis, scalar, dtype, out, settings, vector):
     """One device program: the width (-1) or the height (-2) reduced.
 
     On the matrix unit a sum is a product with a tile of `scalar`, which is cut to the bits of its
     buffer; the vector unit, and any extreme, multiply the result by the float32 scalar.
     """
     if operation in ("max", "min"):
-        return _extreme(operation, x, axis, scalar, dtype, out, config, vector)
+        return _extreme(operation, x, axis, scalar, dtype, out, settings, vector)
     if vector:
-        total = _scaled(_vector_sum(x, axis), scalar, config.wide)
+        total = _scaled(_vector_sum(x, axis), scalar, settings.fp32_dest_acc)
     else:
         cut = truncate_to_tf32 if dtype == "float32" else truncate_to_bfloat16
         scaler = cut(torch.tensor(float(scalar))).item()
-        total = matrix_sum(x, axis, scaler, config.fidelity, config.wide)
-    return _pack(total, out, config.wide)
+        total = matrix_sum(x, axis, scaler, settings.compute)
+    return _pack(total, out, settings.fp32_dest_acc)
 
 
-def _scaled(dst, scalar, wide):
-    return dst if scalar == 1.0 else multiply_by_scalar(dst, scalar, fp32_dest=wide)
+def _scaled(dst, scalar, fp32_dest_acc):
+    return dst if scalar == 1.0 else multiply_by_scalar(dst, scalar, fp32_dest_acc=fp32_dest_acc)
 
 
-def _pack(dst, out, wide):
+def _pack(dst, out, fp32_dest_acc):
     """Packed; rows of a block format are filled up to whole blocks with zeros."""
     if out not in BLOCK_FORMAT_BITS:
-        return pack(dst, out, wide)
+        return pack(dst, out, fp32_dest_acc)
     width = dst.shape[-1]
-    return pack(torch.nn.functional.pad(dst, (0, -width % BLOCK)), out, wide)[..., :width]
+    return pack(torch.nn.functional.pad(dst, (0, -width % BLOCK)), out, fp32_dest_acc)[..., :width]
 
 
 # --- matrix unit ---------------------------------------------------------------------------------
 
 
-def matrix_sum(x, axis, scaler, fidelity, wide):
+def matrix_sum(x: torch.Tensor, axis: int, scaler: float, compute: Compute) -> torch.Tensor:
     """Sum over the width (-1) or the height (-2) times a scaler, as it stands in Dst.
 
-    Over the width the data is SrcB, over the height SrcA.  Over the height a face takes all phases
+    Over the width the data is SrcB, over the height SrcA. Over the height a face takes all phases
     before the next does (GAPOOL), which is what a product does with tiles whose other half is zero.
     """
-    how = {"fidelity": fidelity, "fp32_dest_acc": wide, "out": "float32"}
     if axis == -1:
-        return matmul(x, torch.full((x.shape[-1], 1), scaler), **how)
-    height = math.ceil(x.shape[-2] / FACE)
+        return matmul(x, torch.full((x.shape[-1], 1), scaler), compute=compute, out="float32")
+    height = ceil_div(x.shape[-2], FACE)
     x = torch.nn.functional.pad(x, (0, 0, 0, height * FACE - x.shape[-2]))
     faces = torch.nn.functional.pad(x.unflatten(-2, (height, FACE)), (0, 0, 0, TILE - FACE))
-    total = matmul(torch.full((1, height * TILE), scaler), faces.flatten(-3, -2), **how)
+    total = matmul(
+        torch.full((1, height * TILE), scaler),
+        faces.flatten(-3, -2),
+        compute=compute,
+        out="float32",
+    )
     return total.reshape(*x.shape[:-2], 1, x.shape[-1])
 
 
-def _single_tile(operation, x, scalar, out, config):
+def _single_tile(operation, x, scalar, out, settings):
     """REDUCE_SCALAR: sums of columns over all four faces, then over the 16 columns.
 
     The sums of columns go back to SrcB, which cuts them to the input's format: bfloat16.
     """
     if operation == "max":
-        dst = row_max(unpack(x, config.wide).flatten(-2))[..., None]
+        dst = row_max(unpack(x, settings.fp32_dest_acc).flatten(-2))[..., None]
     else:
         height, width = x.shape[-2:]
         tile = torch.nn.functional.pad(x, (0, TILE - width, 0, TILE - height))
         faces = tile.unflatten(-1, (2, FACE)).unflatten(-3, (2, FACE)).transpose(-2, -3)
         faces = faces.reshape(*x.shape[:-2], 4 * FACE, FACE)
-        columns = matrix_sum(faces, -2, 1.0, config.fidelity, config.wide)
+        columns = matrix_sum(faces, -2, 1.0, settings.compute)
         columns = truncate_to_bfloat16(columns).transpose(-1, -2)
-        dst = matrix_sum(columns, -2, 1.0, config.fidelity, config.wide)
-    return _pack(_scaled(dst, scalar, config.wide), out, config.wide)
+        dst = matrix_sum(columns, -2, 1.0, settings.compute)
+    return _pack(_scaled(dst, scalar, settings.fp32_dest_acc), out, settings.fp32_dest_acc)
 
 
 @njit(parallel=True, cache=True)
-def _accumulate(terms, wide, out):
+def _accumulate(terms, fp32_dest_acc, out):
     """ELWADD of every term and zero onto Dst: terms [K, M] and out [M], bits of float32."""
     for i in prange(out.size):
         value = np.int64(0)
@@ -264,36 +259,36 @@ def _accumulate(terms, wide, out):
             exponent = (bits >> 23) & 0xFF
             units = ((bits & 0x7FFFFF) | 0x800000) >> 13 if exponent else np.int64(0)
             units = -units if bits >> 31 else units
-            value = matrix_exact.accumulate(value, units, exponent, 0, 0, wide)
+            value = matrix_exact.accumulate(value, units, exponent, 0, 0, fp32_dest_acc)
         out[i] = value
 
 
-def _add_tiles(x, dim, wide, out):
+def _add_tiles(x, dim, fp32_dest_acc, out):
     """Sum over a leading dimension, tile by tile in Dst (reduce_nc.cpp)."""
-    terms = unpack(x, wide).movedim(dim, 0)
+    terms = unpack(x, fp32_dest_acc).movedim(dim, 0)
     shape = terms.shape[1:]
     terms = terms.reshape(len(terms), -1).contiguous().numpy().view(np.uint32)
     dst = np.zeros(terms.shape[1], np.uint32)
-    _accumulate(terms, wide, dst)
+    _accumulate(terms, fp32_dest_acc, dst)
     dst = torch.from_numpy(dst.view(np.float32)).reshape(shape)
-    return _pack(dst, out, wide).unsqueeze(dim)
+    return _pack(dst, out, fp32_dest_acc).unsqueeze(dim)
 
 
-def _extreme(operation, x, axis, scalar, dtype, out, config, vector):
+def _extreme(operation, x, axis, scalar, dtype, out, settings, vector):
     """max or min, exact: only a block format between tiles of a height, and the factor, round."""
     if not vector:
-        x = unpack(x, config.wide)
+        x = unpack(x, settings.fp32_dest_acc)
     sign = 1.0 if operation == "max" else -1.0
     x = (sign * x).transpose(axis, -1)
     if operation == "min" and dtype == "bfloat8_b" and axis == -2:
         largest = None
         for rows in x.split(TILE, -1):
             both = row_max(rows) if largest is None else torch.maximum(largest, row_max(rows))
-            largest = _pack(both.transpose(-1, -2), dtype, config.wide).transpose(-1, -2)
+            largest = _pack(both.transpose(-1, -2), dtype, settings.fp32_dest_acc).transpose(-1, -2)
     else:
         largest = row_max(x)
     dst = sign * largest.transpose(axis, -1) + 0.0  # no negative zero
-    return _pack(_scaled(dst, scalar, config.wide), out, config.wide)
+    return _pack(_scaled(dst, scalar, settings.fp32_dest_acc), out, settings.fp32_dest_acc)
 
 
 # --- vector unit ---------------------------------------------------------------------------------
@@ -322,61 +317,59 @@ def _vector_sum(x, axis):
     return add(pairs[..., :1], pairs[..., 1:]).transpose(-1, -2)
 
 
-def variance(x, dims=None, correction=True, *, scalar=1.0, fp32_dest=True, out="bfloat16"):
-    """`ttnn.var`: variance over some dimensions, kept as 1; scalar squared multiplies it.
+def variance(
+    x: torch.Tensor,
+    dims: int | tuple[int, ...] | None = None,
+    correction: bool = True,
+    *,
+    scalar: float = 1.0,
+    compute: Compute | None = None,
+    out: str = "bfloat16",
+) -> torch.Tensor:
+    """See `interface.Arithmetic`; without dims, over all of them.
 
-    Args:
-        x: [...] contents, float32 or bfloat16.
-        dims: a dimension, several, or None for all.
-        correction: whether to divide by N - 1 instead of N.
-        scalar: factor of x.
-        fp32_dest: whether Dst has 32 bits (fp32_dest_acc_en); the statistics are float32 anyway.
-        out: format of the result.
-
-    One dimension is followed step by step: the mean as an offset from the first value, then the
-    squares about it.  Of several, the last but one is; its means and variances are combined here in
-    float64 and rounded to float32, where the device adds float32 in a tree.  A single value has the
-    variance NaN, or 0 without correction.
+    The statistics are float32 whatever Dst's width. One dimension is followed step by step: the
+    mean as an offset from the first value, then the squares about it. Of several, the last but one
+    is; its means and variances are combined here in float64 and rounded to float32, where the
+    device adds float32 in a tree. A single value has the variance NaN, or 0 without correction.
     """
-    return _statistic(x, dims, correction, lambda dst: dst, scalar * scalar, fp32_dest, out)
+    fp32_dest_acc = (compute or REDUCE).fp32_dest_acc
+    return _statistic(x, dims, correction, lambda dst: dst, scalar * scalar, fp32_dest_acc, out)
 
 
 def standard_deviation(
-    x,
-    dims=None,
-    correction=True,
+    x: torch.Tensor,
+    dims: int | tuple[int, ...] | None = None,
+    correction: bool = True,
     *,
-    scalar=1.0,
-    approximate=False,
-    fp32_dest=True,
-    out="bfloat16",
-):
-    """`ttnn.std`: the root of the variance, taken in Dst, times |scalar|; else as `variance`.
-
-    `approximate` is the compute config's math_approx_mode, which the root heeds.
-    """
+    scalar: float = 1.0,
+    compute: Compute | None = None,
+    out: str = "bfloat16",
+) -> torch.Tensor:
+    """See `interface.Arithmetic`: the root of the variance, taken in Dst, times |scalar|."""
+    compute = compute or REDUCE
 
     def root(dst):
-        return sqrt(dst, approximate=approximate, fp32_dest=fp32_dest)
+        return sqrt(dst, approximate=compute.approximate, fp32_dest_acc=compute.fp32_dest_acc)
 
-    return _statistic(x, dims, correction, root, abs(scalar), fp32_dest, out)
+    return _statistic(x, dims, correction, root, abs(scalar), compute.fp32_dest_acc, out)
 
 
-def _statistic(x, dims, correction, of_variance, factor, wide, out):
+def _statistic(x, dims, correction, of_variance, factor, fp32_dest_acc, out):
     """A function of the variance, in Dst, times a factor; TTNN fills in that of a single value."""
     dims = _sorted_dims(dims, x.dim())
     count = math.prod(x.shape[dim] for dim in dims)
     kept = [1 if dim in dims else size for dim, size in enumerate(x.shape)]
     if count == 1:
         return torch.full(kept, math.nan if correction else 0.0)
-    dst = of_variance(_variance(x.float(), dims, kept, count, correction, wide))
-    return _pack(_scaled(dst, factor, wide), out, wide)
+    dst = of_variance(_variance(x.float(), dims, kept, count, correction, fp32_dest_acc))
+    return _pack(_scaled(dst, factor, fp32_dest_acc), out, fp32_dest_acc)
 
 
-def _variance(x, dims, kept, count, correction, wide):
+def _variance(x, dims, kept, count, correction, fp32_dest_acc):
     if len(dims) == 1:
         _, result = _mean_and_variance(x.movedim(dims, (0,)), count - bool(correction))
-        return store(result.reshape(kept), wide)
+        return store(result.reshape(kept), fp32_dest_acc)
     paths.tell(COMBINED_VARIANCES)
     leading = [dim for dim in range(x.dim()) if dim not in dims]
     columns = x.permute(*leading, *dims).movedim(-2, 0).contiguous()
@@ -384,7 +377,7 @@ def _variance(x, dims, kept, count, correction, wide):
     over = tuple(range(len(leading), means.dim()))
     total = means.double().var(over, correction=0) + variances.double().mean(over)
     total = total * (count / (count - bool(correction)))
-    return store(load(total.float().reshape(kept)), wide)
+    return store(load(total.float().reshape(kept)), fp32_dest_acc)
 
 
 def _mean_and_variance(x, divisor):

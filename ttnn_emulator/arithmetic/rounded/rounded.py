@@ -1,74 +1,70 @@
 """Arithmetic in float32, each operation's result rounded once to its output's dtype.
 
 The quick arithmetic: shapes, layouts and data movement are the device's, rounding within an
-operation is not. Functions take the operands' contents in storage dtype and return float32 values
-(bfloat16 ones where a library routine rounds float32 sums once on its own), or int64 for integers.
+operation is not. `interface.Arithmetic` documents the functions.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch.nn import functional
 
-from ttnn_emulator.arithmetic.rounded.rounded_attention import (
-    attention,
-    attention_decode,
-    attention_rows,
-    rotary,
-    rotary_pairs,
-    rotate_half,
+from ttnn_emulator.arithmetic.compute import (
+    BFLOAT16,
+    ON_ALL_CORES,
+    Blocking,
+    Compute,
+    Formats,
+    FusedOp,
+    Product,
 )
-from ttnn_emulator.arithmetic.rounded.rounded_eltwise import (
-    binary,
-    moved,
-    stored,
-    typecast,
-    unary,
-    where,
-    wide,
-)
+from ttnn_emulator.arithmetic.rounded import rounded_attention, rounded_eltwise
 
 COLUMN_CHUNK = 1024  # columns of a bf16 weight that are float32 at a time
+LONG_SIDE = 1024  # rows and columns from which on it matters how a matrix lies in memory
+REDUCTIONS: dict[str, Callable[..., torch.Tensor]] = {
+    "sum": torch.sum,
+    "mean": torch.mean,
+    "max": torch.amax,
+    "min": torch.amin,
+}
+
+# What has modules of its own.
+attention = rounded_attention.attention
+attention_decode = rounded_attention.attention_decode
+attention_rows = rounded_attention.attention_rows
+rotary = rounded_attention.rotary
+rotary_pairs = rounded_attention.rotary_pairs
+rotate_half = rounded_attention.rotate_half
+binary = rounded_eltwise.binary
+moved = rounded_eltwise.moved
+stored = rounded_eltwise.stored
+typecast = rounded_eltwise.typecast
+unary = rounded_eltwise.unary
+where = rounded_eltwise.where
 
 
 # --- matrix products -----------------------------------------------------------------------------
 
 
 def matmul(
-    a,
-    b,
-    bias=None,
+    a: torch.Tensor,
+    b: torch.Tensor,
+    bias: torch.Tensor | None = None,
     *,
-    product,
-    compute=None,
-    cores=(8, 8),
-    core_grid=None,
-    planned=False,
-    k_block=None,
-    steps=(),
-):
-    """Matrix product with float32 sums.
+    product: Product,
+    compute: Compute | None = None,
+    blocking: Blocking = ON_ALL_CORES,
+    fused: tuple[FusedOp, ...] = (),
+) -> torch.Tensor:
+    """See `interface.Arithmetic`.
 
-    Args:
-        a: [..., M, K] contents.
-        b: [..., K, N] contents; leading dimensions broadcast against those of `a`.
-        bias: [..., 1, N] contents to add, or None.
-        product: a `matrix_plan.Product`. For any output but float32 the sums of bf16 operands are
-            rounded to bf16, the destination register's format.
-        compute: a `compute.Compute`, None for TTNN's default.
-        cores: (columns, rows) of worker cores.
-        core_grid: (columns, rows) that the caller asked for, or None.
-        planned: whether the caller gave a program configuration.
-        k_block: tiles of K in one block that it names, or None.
-        steps: `compute.Step`s fused to the product.
-
-    How the device sums (`compute` and the blocks) is not modelled here.
-
-    Returns:
-        [..., M, N] bfloat16 or float32.
+    For any output but float32 the float32 sums of bf16 operands are rounded to bf16, the format of
+    the destination register; then the result is bfloat16.
     """
     sums = _biased(a, b, bias, product.out)
-    return unary(sums, *steps) if steps else sums
+    return unary(sums, *fused) if fused else sums
 
 
 def _biased(a, b, bias, out):
@@ -103,11 +99,8 @@ def _float32_matmul(a, b):
     return torch.cat([torch.matmul(a, chunk.float()) for chunk in chunks], dim=-1)
 
 
-LONG_SIDE = 1024  # rows and columns of a matrix that is worth a second look at how it lies
-
-
-def arranged(contents):
-    """A tensor on its way to the device, as products read it fastest: its values stay in place.
+def arranged(contents: torch.Tensor) -> torch.Tensor:
+    """See `interface.Arithmetic`.
 
     A large matrix lies with a column's values next to each other, as Hugging Face keeps its
     weights: a product of few rows reads it 1.2 to 1.8 times as fast.
@@ -122,46 +115,34 @@ def arranged(contents):
 
 
 def rms_norm(
-    x,
-    weight=None,
-    bias=None,
-    residual=None,
+    x: torch.Tensor,
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    residual: torch.Tensor | None = None,
     *,
-    epsilon,
-    width=None,
-    compute=None,
-    dtype="bfloat16",
-    out="bfloat16",
-):
-    """x / sqrt(mean(x^2) + epsilon) * weight + bias over the last dimension.
-
-    Args:
-        x: [..., W] contents, W padded or not.
-        weight, bias: [W] contents or None.
-        residual: [..., W] contents added to `x` first, or None.
-        epsilon: number under the root.
-        width: columns that are not padding; None for all W.
-        compute: a `compute.Compute`, None for TTNN's default; not modelled here.
-        dtype, out: the operand's and the result's dtype.
-    """
+    epsilon: float,
+    width: int | None = None,
+    compute: Compute | None = None,
+    formats: Formats = BFLOAT16,
+) -> torch.Tensor:
+    """See `interface.Arithmetic`."""
     x = x.float() if residual is None else x.float() + residual.float()
     mean = x[..., :width].square().mean(-1, keepdim=True)
     return _affine(x * torch.rsqrt(mean + epsilon), weight, bias)
 
 
 def layer_norm(
-    x,
-    weight=None,
-    bias=None,
-    residual=None,
+    x: torch.Tensor,
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    residual: torch.Tensor | None = None,
     *,
-    epsilon,
-    width=None,
-    compute=None,
-    dtype="bfloat16",
-    out="bfloat16",
-):
-    """(x - mean(x)) / sqrt(var(x) + epsilon) * weight + bias; arguments as for `rms_norm`."""
+    epsilon: float,
+    width: int | None = None,
+    compute: Compute | None = None,
+    formats: Formats = BFLOAT16,
+) -> torch.Tensor:
+    """See `interface.Arithmetic`."""
     x = x.float() if residual is None else x.float() + residual.float()
     mean = x[..., :width].mean(-1, keepdim=True)
     variance = x[..., :width].var(-1, correction=0, keepdim=True)
@@ -175,32 +156,17 @@ def _affine(x, weight, bias):
 
 
 def softmax(
-    x,
-    dim=-1,
+    x: torch.Tensor,
+    dim: int = -1,
     *,
-    width=None,
-    scale=None,
-    mask=None,
-    numeric_stable=True,
-    compute=None,
-    dtype="bfloat16",
-    out="bfloat16",
-):
-    """softmax(x * scale + mask) along `dim`.
-
-    Args:
-        x: contents of any shape.
-        dim: dimension that sums to one.
-        width: columns of the last dimension that are not padding; None for all.
-        scale: number, or None for 1.
-        mask: contents that broadcast against `x`, or None.
-        numeric_stable: whether the maximum is subtracted first; without it large values overflow.
-        compute: a `compute.Compute`, None for TTNN's default; not modelled here.
-        dtype, out: the operand's and the result's dtype.
-
-    Returns:
-        Values of x's shape, 0 in columns of padding.
-    """
+    width: int | None = None,
+    scale: float | None = None,
+    mask: torch.Tensor | None = None,
+    numeric_stable: bool = True,
+    compute: Compute | None = None,
+    formats: Formats = BFLOAT16,
+) -> torch.Tensor:
+    """See `interface.Arithmetic`."""
     padding = 0 if width is None else x.shape[-1] - width
     x = x[..., :width].float()
     if scale is not None:
@@ -217,72 +183,48 @@ def softmax(
 
 # --- reductions ----------------------------------------------------------------------------------
 
-REDUCTIONS = {"sum": torch.sum, "mean": torch.mean, "max": torch.amax, "min": torch.amin}
-
 
 def reduce(
-    operation,
-    x,
-    dims,
+    operation: str,
+    x: torch.Tensor,
+    dims: tuple[int, ...],
     *,
-    scalar=1.0,
-    compute=None,
-    fast=None,
-    dtype="bfloat16",
-    out="bfloat16",
-):
-    """Contents reduced over `dims`, which stay as ones, times a scalar.
-
-    Args:
-        operation: "sum", "mean", "max" or "min".
-        x: logical contents.
-        dims: tuple of dimensions.
-        scalar: factor of the result.
-        compute: a `compute.Compute`, None for TTNN's default; not modelled here.
-        fast: fast_and_approximate_mode, which picks a unit of the core; not modelled here.
-        dtype, out: the operand's and the result's dtype.
-    """
-    x = wide(x)
+    scalar: float = 1.0,
+    compute: Compute | None = None,
+    fast: bool | None = None,
+    dtype: str = "bfloat16",
+    out: str = "bfloat16",
+) -> torch.Tensor:
+    """See `interface.Arithmetic`."""
+    x = rounded_eltwise.promoted(x)
     if operation == "mean":
         x = x.float()
     result = REDUCTIONS[operation](x, dims, keepdim=True)
     return result if scalar == 1.0 else result * scalar
 
 
-def variance(x, dims, correction, *, scalar=1.0, compute=None, out="bfloat16"):
-    """Variance of x * scalar over `dims`, which stay as ones.
-
-    The divisor is the count, less one with `correction`; other arguments as for `reduce`.
-    """
+def variance(
+    x: torch.Tensor,
+    dims: tuple[int, ...],
+    correction: bool,
+    *,
+    scalar: float = 1.0,
+    compute: Compute | None = None,
+    out: str = "bfloat16",
+) -> torch.Tensor:
+    """See `interface.Arithmetic`."""
     x = x.float() * scalar
     return torch.var(x, dims, correction=int(correction), keepdim=True)
 
 
-def standard_deviation(x, dims, correction, *, scalar=1.0, compute=None, out="bfloat16"):
-    """The root of `variance`."""
+def standard_deviation(
+    x: torch.Tensor,
+    dims: tuple[int, ...],
+    correction: bool,
+    *,
+    scalar: float = 1.0,
+    compute: Compute | None = None,
+    out: str = "bfloat16",
+) -> torch.Tensor:
+    """See `interface.Arithmetic`."""
     return variance(x, dims, correction, scalar=scalar).sqrt()
-
-
-__all__ = [
-    "arranged",
-    "attention",
-    "attention_decode",
-    "attention_rows",
-    "binary",
-    "layer_norm",
-    "matmul",
-    "moved",
-    "reduce",
-    "rms_norm",
-    "rotary",
-    "rotary_pairs",
-    "rotate_half",
-    "softmax",
-    "standard_deviation",
-    "stored",
-    "typecast",
-    "unary",
-    "variance",
-    "where",
-    "wide",
-]

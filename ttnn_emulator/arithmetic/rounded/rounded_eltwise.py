@@ -1,13 +1,18 @@
-"""Elementwise operations in float32 (integers in int64), for `ttnn_emulator.arithmetic.rounded.rounded`."""
+"""Elementwise operations in float32 (integers in int64), for `rounded`."""
+
+from collections.abc import Callable
 
 import torch
 from torch.nn import functional
 
+from ttnn_emulator.arithmetic.compute import NOTHING_FUSED, FusedOp, FusedOps
 from ttnn_emulator.arithmetic.formats import encode
 
+Function = Callable[..., torch.Tensor]
 
-def wide(values):
-    """The type that arithmetic happens in: float32 for floats, int64 for integers."""
+
+def promoted(values: torch.Tensor) -> torch.Tensor:
+    """Values in the type that arithmetic happens in: float32 for floats, int64 for integers."""
     return values.float() if values.dtype.is_floating_point else values.long()
 
 
@@ -27,8 +32,8 @@ def _round(x, decimals=0):
     return torch.round(x, decimals=decimals)
 
 
-# Operation -> function of wide values and the operation's own numbers.
-UNARY = {
+# Operation -> function of promoted values and the operation's own numbers.
+UNARY: dict[str, Function] = {
     "abs": torch.abs,
     "cbrt": lambda x: x.sign() * x.abs().pow(1 / 3),
     "ceil": torch.ceil,
@@ -90,7 +95,7 @@ UNARY = {
     "trunc": torch.trunc,
 }
 
-BINARY = {
+BINARY: dict[str, Function] = {
     "add": torch.add,
     "subtract": torch.subtract,
     "multiply": torch.multiply,
@@ -112,68 +117,57 @@ BINARY = {
 }
 
 
-def unary(x, *steps, dtype="bfloat16", out="bfloat16"):
-    """Functions of each element, one after the other.
-
-    Args:
-        x: contents of any shape.
-        steps: `compute.Step`s with names of `UNARY`. The error of a fast variant is not modelled.
-        dtype, out: the operand's and the result's dtype.
-    """
-    x = wide(x)
-    for step in steps:
-        x = UNARY[step.name](x, *step.numbers)
+def unary(
+    x: torch.Tensor, *ops: FusedOp, dtype: str = "bfloat16", out: str = "bfloat16"
+) -> torch.Tensor:
+    """See `interface.Arithmetic`; the error of a fast variant is not modelled."""
+    x = promoted(x)
+    for op in ops:
+        x = UNARY[op.name](x, *op.numbers)
     return x
 
 
 def binary(
-    operation,
-    a,
-    b,
+    operation: str,
+    a: torch.Tensor,
+    b: torch.Tensor,
     *,
-    dtypes=("bfloat16", "bfloat16"),
-    out="bfloat16",
-    a_steps=(),
-    b_steps=(),
-    steps=(),
-    fast=None,
-):
-    """An operation of `BINARY` on the elements of two tensors that broadcast.
-
-    Args:
-        operation: its name.
-        a, b: contents.
-        dtypes, out: the operands' and the result's dtypes.
-        a_steps, b_steps, steps: `compute.Step`s applied to the operands and to the result.
-        fast: fast_and_approximate_mode, which picks a unit of the core; None for TTNN's default.
-    """
-    return unary(BINARY[operation](unary(a, *a_steps), unary(b, *b_steps)), *steps)
+    dtypes: tuple[str, str] = ("bfloat16", "bfloat16"),
+    out: str = "bfloat16",
+    fused: FusedOps = NOTHING_FUSED,
+    fast: bool | None = None,
+) -> torch.Tensor:
+    """See `interface.Arithmetic`."""
+    return unary(BINARY[operation](unary(a, *fused.a), unary(b, *fused.b)), *fused.result)
 
 
-def where(condition, if_true, if_false, *, out="bfloat16"):
-    """`if_true` where `condition` is not zero, `if_false` elsewhere; all three broadcast."""
-    return torch.where(condition != 0, wide(if_true), wide(if_false))
+def where(
+    condition: torch.Tensor,
+    if_true: torch.Tensor,
+    if_false: torch.Tensor,
+    *,
+    out: str = "bfloat16",
+) -> torch.Tensor:
+    """See `interface.Arithmetic`."""
+    return torch.where(condition != 0, promoted(if_true), promoted(if_false))
 
 
-def typecast(x, from_dtype, to_dtype):
-    """Values of `x` on their way to another dtype; writing them to the output rounds them."""
+def typecast(x: torch.Tensor, from_dtype: str, to_dtype: str) -> torch.Tensor:
+    """See `interface.Arithmetic`; writing the values to the output rounds them."""
     return x
 
 
-def moved(x, dtype, out=None, *, wide=None):
-    """Contents that a compute kernel only moves (tilize, untilize, transpose, a cache's update).
-
-    Args:
-        x: contents of `dtype`.
-        dtype, out: the operand's and the result's dtype; no `out` is the operand's.
-        wide: whether Dst has 32 bits, None where float32 goes straight there; not modelled here.
-    """
+def moved(
+    x: torch.Tensor,
+    dtype: str,
+    out: str | None = None,
+    *,
+    fp32_dest_acc: bool | None = None,
+) -> torch.Tensor:
+    """See `interface.Arithmetic`."""
     return x
 
 
-def stored(values, dtype):
-    """What an output buffer holds of a kernel's result, in its storage dtype.
-
-    Values are rounded once: block formats too, as the host encodes them.
-    """
+def stored(values: torch.Tensor, dtype: str) -> torch.Tensor:
+    """See `interface.Arithmetic`; rounds once, to block formats as the host encodes them."""
     return encode(values, dtype)

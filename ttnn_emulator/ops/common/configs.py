@@ -2,8 +2,7 @@
 
 import ttnn
 
-from ttnn_emulator.arithmetic.compute import AttentionProgram, Compute
-from ttnn_emulator.arithmetic.exact.matrix.matrix_unit import FIDELITY_PHASES
+from ttnn_emulator.arithmetic.compute import FIDELITY_PHASES, AttentionProgram, Compute
 from ttnn_emulator.dispatch import NotEmulated
 
 

@@ -1,15 +1,16 @@
 """Element by element add, subtract and multiply in the matrix unit (ELWADD, ELWSUB, ELWMUL).
 
 Their sums are aligned and rounded by the same accumulator as a matrix product's, one term at a
-time.  Source: ttsim tensix.cpp and the ISA documentation's pages of these names.
+time. Source: ttsim tensix.cpp and the ISA documentation's pages of these names.
 """
 
 import numpy as np
 import torch
 from numba import njit, prange
 
+from ttnn_emulator.arithmetic.compute import FIDELITY_PHASES
 from ttnn_emulator.arithmetic.exact.matrix import matrix_exact
-from ttnn_emulator.arithmetic.exact.matrix.matrix_kernels import (
+from ttnn_emulator.arithmetic.exact.matrix.matrix_accumulator import (
     TIE_AWAY,
     accumulate16,
     accumulate32,
@@ -27,12 +28,16 @@ from ttnn_emulator.arithmetic.exact.simd.lanes import (
     shift_right,
     sub32,
 )
+from ttnn_emulator.arithmetic.formats import ceil_div
 
 # Largest biased exponent of an operand, and of a product, that the vector code below takes.
 _LARGEST = 240
 
 _CHUNK = 4096  # elements of one task
 WORTH_WAKING = 1 << 16  # elements that one thread does in the time that waking another takes
+
+
+_ceil_div = njit(ceil_div)
 
 
 @njit
@@ -47,13 +52,13 @@ def _normal(value):
 
 
 @njit
-def _add_chunk(first, second, wide, dst):
+def _add_chunk(first, second, fp32_dest_acc, dst):
     for i in range(dst.size):
         a = _normal(first[i])
         b = _normal(second[i])
         ruler = ruler_of(max32(_exponent(a), _exponent(b)))
         dst[i] = fma(b, TIE_AWAY, fma(a, TIE_AWAY, ruler)) - ruler
-    if wide:
+    if fp32_dest_acc:
         for i in range(dst.size):
             dst[i] = _normal(dst[i])
     else:
@@ -62,17 +67,17 @@ def _add_chunk(first, second, wide, dst):
 
 
 @njit(cache=True)
-def _add_in_turn(first, second, wide, out):
-    _add_chunk(first, second, wide, out)
+def _add_in_turn(first, second, fp32_dest_acc, out):
+    _add_chunk(first, second, fp32_dest_acc, out)
 
 
 @njit(parallel=True, cache=True)
-def _add_in_parallel(first, second, wide, out):
+def _add_in_parallel(first, second, fp32_dest_acc, out):
     """Both values rounded half away to ten fraction bits of the larger exponent, then added."""
-    for chunk in prange((out.size + _CHUNK - 1) // _CHUNK):
+    for chunk in prange(_ceil_div(out.size, _CHUNK)):
         start = chunk * _CHUNK
         stop = min(out.size, start + _CHUNK)
-        _add_chunk(first[start:stop], second[start:stop], wide, out[start:stop])
+        _add_chunk(first[start:stop], second[start:stop], fp32_dest_acc, out[start:stop])
 
 
 @njit
@@ -85,11 +90,11 @@ def _split(values, top_bits, low_bits, top, low):
 
 
 @njit
-def _phase(pieces_a, pieces_b, exponents, adjust, wide, dst):
+def _phase(pieces_a, pieces_b, exponents, adjust, fp32_dest_acc, dst):
     """One phase of a multiplication onto dst."""
     none = np.int32(0)
     adjust = np.int32(adjust)
-    if wide:
+    if fp32_dest_acc:
         for i in range(dst.size):
             exponent = max32(add32(exponents[i], adjust), none)
             ruler = ruler_of(exponent)
@@ -106,7 +111,7 @@ def _phase(pieces_a, pieces_b, exponents, adjust, wide, dst):
 
 
 @njit
-def _multiply_chunk(a, b, phases, wide, dst):
+def _multiply_chunk(a, b, phases, fp32_dest_acc, dst):
     top_a, low_a = np.empty_like(a), np.empty_like(a)
     top_b, low_b = np.empty_like(a), np.empty_like(a)
     exponents = np.empty(a.size, np.int32)
@@ -115,30 +120,32 @@ def _multiply_chunk(a, b, phases, wide, dst):
     for i in range(a.size):
         exponents[i] = add32(_exponent(a[i]), _exponent(b[i]))
         dst[i] = np.float32(0)
-    _phase(top_a, top_b, exponents, -127, wide, dst)
+    _phase(top_a, top_b, exponents, -127, fp32_dest_acc, dst)
     if phases > 1:
-        _phase(low_a, top_b, exponents, -132, wide, dst)
+        _phase(low_a, top_b, exponents, -132, fp32_dest_acc, dst)
     if phases > 2:
-        _phase(top_a, low_b, exponents, -134, wide, dst)
+        _phase(top_a, low_b, exponents, -134, fp32_dest_acc, dst)
     if phases > 3:
-        _phase(low_a, low_b, exponents, -139, wide, dst)
+        _phase(low_a, low_b, exponents, -139, fp32_dest_acc, dst)
     for i in range(a.size):
         smaller = min32(_exponent(a[i]), _exponent(b[i]))
         dst[i] = dst[i] if smaller > np.int32(0) else np.float32(0)
 
 
 @njit(cache=True)
-def _multiply_in_turn(first, second, phases, wide, out):
-    _multiply_chunk(first, second, phases, wide, out)
+def _multiply_in_turn(first, second, phases, fp32_dest_acc, out):
+    _multiply_chunk(first, second, phases, fp32_dest_acc, out)
 
 
 @njit(parallel=True, cache=True)
-def _multiply_in_parallel(first, second, phases, wide, out):
+def _multiply_in_parallel(first, second, phases, fp32_dest_acc, out):
     """Phase by phase onto the destination, from +0."""
-    for chunk in prange((out.size + _CHUNK - 1) // _CHUNK):
+    for chunk in prange(_ceil_div(out.size, _CHUNK)):
         start = chunk * _CHUNK
         stop = min(out.size, start + _CHUNK)
-        _multiply_chunk(first[start:stop], second[start:stop], phases, wide, out[start:stop])
+        _multiply_chunk(
+            first[start:stop], second[start:stop], phases, fp32_dest_acc, out[start:stop]
+        )
 
 
 def _operands(first, second):
@@ -160,12 +167,12 @@ def _largest_exponent(values):
     return int(np.float32(largest).view(np.uint32) >> 23) & 0xFF
 
 
-def add(first, second, *, wide=False):
+def add(first: torch.Tensor, second: torch.Tensor, *, fp32_dest_acc: bool = False) -> torch.Tensor:
     """first + second as it stands in Dst: the smaller aligned to 10 fraction bits, half away.
 
     Args:
         first, second: float32 or bfloat16 of shapes that broadcast; bfloat16 values, or tf32.
-        wide: whether the destination has 32 bits: else the sum is rounded to 8, half away.
+        fp32_dest_acc: whether the destination has 32 bits: else the sum is rounded to 8, half away.
 
     Returns:
         float32 of the broadcast shape.
@@ -174,39 +181,47 @@ def add(first, second, *, wide=False):
     out = np.empty_like(first)
     if max(_largest_exponent(first), _largest_exponent(second)) <= _LARGEST:
         if out.size < WORTH_WAKING:
-            _add_in_turn(first, second, wide, out)
+            _add_in_turn(first, second, fp32_dest_acc, out)
         else:
-            _add_in_parallel(first, second, wide, out)
+            _add_in_parallel(first, second, fp32_dest_acc, out)
     else:
-        matrix_exact.add(_bits(first), _bits(second), wide, _bits(out))
+        matrix_exact.add(_bits(first), _bits(second), fp32_dest_acc, _bits(out))
     return torch.from_numpy(out).reshape(shape)
 
 
-def subtract(first, second, *, wide=False):
+def subtract(
+    first: torch.Tensor, second: torch.Tensor, *, fp32_dest_acc: bool = False
+) -> torch.Tensor:
     """first - second as it stands in Dst; see `add`."""
-    return add(first, -second, wide=wide)
+    return add(first, -second, fp32_dest_acc=fp32_dest_acc)
 
 
-def multiply(first, second, *, fidelity="HiFi4", wide=False):
+def multiply(
+    first: torch.Tensor,
+    second: torch.Tensor,
+    *,
+    fidelity: str = "HiFi4",
+    fp32_dest_acc: bool = False,
+) -> torch.Tensor:
     """first * second as it stands in Dst after the phases of `fidelity`.
 
     Args:
         first: SrcA, of which a phase sees 5 bits.
         second: SrcB, of which a phase sees 7 bits; the broadcast operand of a kernel.
         fidelity: LoFi, HiFi2, HiFi3 or HiFi4.
-        wide: whether the destination has 32 bits: else it is rounded to 8 after every phase.
+        fp32_dest_acc: whether the destination has 32 bits: else each phase is rounded to 8.
 
     Returns:
         float32 of the broadcast shape.
     """
-    phases = ("LoFi", "HiFi2", "HiFi3", "HiFi4").index(fidelity) + 1
+    phases = FIDELITY_PHASES[fidelity]
     first, second, shape = _operands(first, second)
     out = np.empty_like(first)
     if _largest_exponent(first) + _largest_exponent(second) - 127 <= _LARGEST:
         if out.size < WORTH_WAKING:
-            _multiply_in_turn(first, second, phases, wide, out)
+            _multiply_in_turn(first, second, phases, fp32_dest_acc, out)
         else:
-            _multiply_in_parallel(first, second, phases, wide, out)
+            _multiply_in_parallel(first, second, phases, fp32_dest_acc, out)
     else:
-        matrix_exact.multiply(_bits(first), _bits(second), phases, wide, _bits(out))
+        matrix_exact.multiply(_bits(first), _bits(second), phases, fp32_dest_acc, _bits(out))
     return torch.from_numpy(out).reshape(shape)

@@ -1,12 +1,12 @@
 """Sixteen products onto a destination in float32: the same bits as `matrix_exact`'s integers.
 
-Every function takes scalars or vectors, a lane of which is one output column.  Three facts make
+Every function takes scalars or vectors, a lane of which is one output column. Three facts make
 plain float32 arithmetic exact here:
 
 * Adding a value to 1.5 * 2^23 * u rounds it to a multiple of u, so a chain of eight fused
   multiply-adds that starts from such a "ruler" is the sum of eight products, each rounded to the
   unit u of its group; subtracting the ruler gives that sum without error.
-* The hardware rounds ties away from zero where float32 rounds them to even.  A product has at most
+* The hardware rounds ties away from zero where float32 rounds them to even. A product has at most
   12 bits, so making it larger by 2^-13 of itself breaks every tie and moves nothing else.
 * Rounding first to 23 and then to 10 fraction bits, as the accumulator does, is one rounding after
   adding 2^-14 of the coarser unit.
@@ -18,6 +18,8 @@ import numpy as np
 from numba import njit
 
 from ttnn_emulator.arithmetic.exact.simd.lanes import (
+    Float,
+    Int,
     abs32,
     add32,
     and32,
@@ -92,19 +94,19 @@ _in_memory = constants_in_memory(
 
 
 @njit
-def ruler_of(exponent):
+def ruler_of(exponent: Int) -> Float:
     """1.5 * 2^23 times the unit of a group with that biased exponent."""
     return ruler_at(shift_left(exponent, 23))
 
 
 @njit
-def ruler_at(exponent):
+def ruler_at(exponent: Int) -> Float:
     """`ruler_of` an exponent that already lies where float32 has it, 23 places up."""
     return float_of(add32(exponent, _RULER))
 
 
 @njit
-def round_to_eight_bits(total):
+def round_to_eight_bits(total: Float) -> Float:
     """A sum as a 16-bit destination stores it: half away, and +0 for what is not normal."""
     bits = bits_of(total)
     rounded = and32(add32(bits, 0x8000), -0x10000)
@@ -113,7 +115,7 @@ def round_to_eight_bits(total):
 
 
 @njit
-def accumulate16(dst, sum0, ruler0, sum1, ruler1):
+def accumulate16(dst: Float, sum0: Float, ruler0: Float, sum1: Float, ruler1: Float) -> Float:
     """A 16-bit destination plus two group sums, each given with the ruler of its group."""
     own = ruler_at(and32(bits_of(dst), _EXPONENT))
     ruler = larger(larger(ruler0, ruler1), own)
@@ -125,12 +127,12 @@ def accumulate16(dst, sum0, ruler0, sum1, ruler1):
 
 @njit
 def _aligned(doubled, shift):
-    """Half of an integer shifted right with ties toward plus infinity; 31 places or more leave 0."""
+    """Half of an integer shifted right, ties toward plus infinity; 31 places or more leave 0."""
     return shift_right(add32(shift_right(doubled, min32(shift, 31)), 1), 1)
 
 
 @njit
-def accumulate32(dst, sum0, exponent0, sum1, exponent1):
+def accumulate32(dst: Float, sum0: Int, exponent0: Int, sum1: Int, exponent1: Int) -> Float:
     """A 32-bit destination plus two group sums, integers at ten fraction bits of their exponent."""
     bits = bits_of(dst)
     own = and32(shift_right(bits, 23), 0xFF)
@@ -154,7 +156,9 @@ def accumulate32(dst, sum0, exponent0, sum1, exponent1):
 
 
 @njit
-def aligned32(bits, sum0, sum1, finest, coarsest):
+def aligned32(
+    bits: Int, sum0: Float, sum1: Float, finest: Float, coarsest: Float
+) -> tuple[Float, Float, Float]:
     """A 32-bit destination and the sums of two near groups as they are added up.
 
     Args:
@@ -180,7 +184,7 @@ def aligned32(bits, sum0, sum1, finest, coarsest):
 
 
 @njit
-def joined32(units, unit, total):
+def joined32(units: Float, unit: Float, total: Float) -> tuple[Float, Float]:
     """What `aligned32` returns, added up: to nearest even, and as the destination stores it."""
     new = fma(units, unit, total)
     # What was lost in rounding; a 2^-30th of the sum turns its ties away from zero.
@@ -189,11 +193,11 @@ def joined32(units, unit, total):
 
 
 @njit
-def accumulate32_near(dst, sum0, ruler0, sum1, ruler1):
+def accumulate32_near(dst: Float, sum0: Float, ruler0: Float, sum1: Float, ruler1: Float) -> Float:
     """`accumulate32` for groups of exponents 24 to 200 that are within `NEAR` of each other.
 
-    The sums are float32 values, each given with the ruler of its group.  Exact like the integers,
-    in half as many instructions.  The weights of a step fill half the registers, so that most
+    The sums are float32 values, each given with the ruler of its group. Exact like the integers,
+    in half as many instructions. The weights of a step fill half the registers, so that most
     constants are read from memory.
 
     A plain dst + (sum0 + sum1) in float32 would take two thirds of the time, but change 0.02 % of
@@ -209,14 +213,14 @@ def accumulate32_near(dst, sum0, ruler0, sum1, ruler1):
 
 
 @njit
-def smallest_suspect(exponent):
+def smallest_suspect(exponent: int) -> int:
     """As int32 what the bits of every new destination that meets the erratum are below.
 
     Args:
         exponent: the largest biased exponent of any group.
 
     Two groups come to less than 2^6 of that power of two (31496 units of 2^-10 each), hence leave
-    no total of -1 on a destination of a larger exponent; the unit of one is 2^-23 of it.  Of
+    no total of -1 on a destination of a larger exponent; the unit of one is 2^-23 of it. Of
     negative values the smallest in magnitude have the smallest bits.
     """
     return _SIGN + (max(exponent + 6 - 23, 0) << 23) + 1

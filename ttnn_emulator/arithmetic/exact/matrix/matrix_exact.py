@@ -3,14 +3,16 @@
 This is the definition that `matrix_kernels` computes with float tricks for ordinary values; it also
 serves the values those tricks do not cover (infinities, NaNs, magnitudes near 2^100).
 
-A significand has 11 bits, the leading one included.  The unit multiplies 5 bits of SrcA by 7 bits
-of SrcB; a fidelity phase says which.  Sixteen products are summed in two groups of eight, each
+A significand has 11 bits, the leading one included. The unit multiplies 5 bits of SrcA by 7 bits
+of SrcB; a fidelity phase says which. Sixteen products are summed in two groups of eight, each
 aligned to the group's largest exponent, and the two sums are aligned with the old destination.
 Source: ttsim tensix.cpp (mvmul, fpu_accum_normalize_encode) and the ISA documentation's MVMUL page.
 """
 
 import numpy as np
 from numba import njit, prange
+
+from ttnn_emulator.arithmetic.exact.simd.lanes import Int
 
 # Exponent adjustment of each fidelity phase: the bias, and 5 or 7 bits for the lower pieces.
 PHASE_ADJUST = (-127, -132, -134, -139)
@@ -48,7 +50,7 @@ def _to_ten_bits(magnitude, low):
 
 
 @njit
-def _encode(total, exponent, wide):
+def _encode(total, exponent, fp32_dest_acc):
     """float32 bits of `total` units of 2^(exponent-150), rounded half away as Dst stores it."""
     if total == 0:
         return 0
@@ -57,7 +59,7 @@ def _encode(total, exponent, wide):
     if total < 0:
         sign = 1 << 31
         magnitude = -total
-    if wide and total == -1:
+    if fp32_dest_acc and total == -1:
         # Known erratum of the 32-bit destination: the normaliser moves this value four places the
         # wrong way.
         length = 1
@@ -68,7 +70,7 @@ def _encode(total, exponent, wide):
         while magnitude >> length:
             length += 1
         exponent += length - 24
-        keep = 24 if wide else 8
+        keep = 24 if fp32_dest_acc else 8
         drop = length - keep
         significand = magnitude
         if drop > 0:
@@ -87,10 +89,12 @@ def _encode(total, exponent, wide):
 
 
 @njit
-def accumulate(dst, sum0, exponent0, sum1, exponent1, wide):
+def accumulate(
+    dst: Int, sum0: Int, exponent0: Int, sum1: Int, exponent1: Int, fp32_dest_acc: bool
+) -> Int:
     """Dst + two group sums, each in units of 2^(exponent-137); exponent 0 is an empty group."""
     dst_exponent = _exponent(dst)
-    dst_magnitude = 0
+    dst_magnitude = np.int64(0)
     if dst_exponent > 0:
         dst_magnitude = 0x800000 | (np.int64(dst) & 0x7FFFFF)
     exponent = max(exponent0, exponent1, dst_exponent)
@@ -100,18 +104,18 @@ def accumulate(dst, sum0, exponent0, sum1, exponent1, wide):
     for value, own in ((sum0, exponent0), (sum1, exponent1)):
         low = 1 if value < 0 else 0
         magnitude = _align(abs(value) << 13, exponent - own, low)
-        if not wide:
+        if not fp32_dest_acc:
             magnitude = _to_ten_bits(magnitude, low)
         total += -magnitude if low else magnitude
     magnitude = _align(dst_magnitude, exponent - dst_exponent, 0)
-    if not wide:
+    if not fp32_dest_acc:
         magnitude = _to_ten_bits(magnitude, 0)
     total += -magnitude if _negative(dst) else magnitude
-    return _encode(total, exponent, wide)
+    return _encode(total, exponent, fp32_dest_acc)
 
 
 @njit
-def pieces(pattern_a, pattern_b, phase):
+def pieces(pattern_a: Int, pattern_b: Int, phase: int) -> tuple[Int, Int]:
     """The 5-bit piece of SrcA and the 7-bit piece of SrcB that `phase` multiplies."""
     a = _significand(pattern_a)
     b = _significand(pattern_b)
@@ -147,14 +151,16 @@ def _group(weights, column, activations, row, start, phase, adjust):
 
 
 @njit(parallel=True, cache=True)
-def accumulate_tiles(weights, activations, phases, wide, dst):
+def accumulate_tiles(
+    weights: np.ndarray, activations: np.ndarray, phases: int, fp32_dest_acc: bool, dst: np.ndarray
+) -> None:
     """Accumulate activations @ weights onto `dst`, in place.
 
     Args:
         weights: [K, N] uint32 bits of float32 (SrcA), K a multiple of 32.
         activations: [M, K] uint32 bits of float32 (SrcB).
         phases: 1 (LoFi) to 4 (HiFi4).
-        wide: whether the destination has 32 bits.
+        fp32_dest_acc: whether the destination has 32 bits.
         dst: [M, N] uint32 bits of float32.
     """
     adjusts = PHASE_ADJUST
@@ -171,7 +177,7 @@ def accumulate_tiles(weights, activations, phases, wide, dst):
                         sum1, exponent1 = _group(
                             weights, column, activations, row, start + 8, phase, adjusts[phase]
                         )
-                        value = accumulate(value, sum0, exponent0, sum1, exponent1, wide)
+                        value = accumulate(value, sum0, exponent0, sum1, exponent1, fp32_dest_acc)
             dst[row, column] = value
 
 
@@ -192,15 +198,17 @@ def _aligned_sum(first, second):
 
 
 @njit(parallel=True, cache=True)
-def add(first, second, wide, out):
+def add(first: np.ndarray, second: np.ndarray, fp32_dest_acc: bool, out: np.ndarray) -> None:
     """ELWADD: out = first + second, flat arrays of uint32 bits of float32."""
     for i in prange(out.size):
         total, exponent = _aligned_sum(np.int64(first[i]), np.int64(second[i]))
-        out[i] = accumulate(0, total, exponent, 0, 0, wide)
+        out[i] = accumulate(0, total, exponent, 0, 0, fp32_dest_acc)
 
 
 @njit(parallel=True, cache=True)
-def multiply(first, second, phases, wide, out):
+def multiply(
+    first: np.ndarray, second: np.ndarray, phases: int, fp32_dest_acc: bool, out: np.ndarray
+) -> None:
     """ELWMUL: out = first * second, flat arrays of uint32 bits of float32; `first` is SrcA."""
     adjusts = PHASE_ADJUST
     for i in prange(out.size):
@@ -213,7 +221,7 @@ def multiply(first, second, phases, wide, out):
                     term = -term
                 exponent = _exponent(first[i]) + _exponent(second[i]) + adjusts[phase]
                 if exponent > 0:
-                    value = accumulate(value, term, exponent, 0, 0, wide)
+                    value = accumulate(value, term, exponent, 0, 0, fp32_dest_acc)
                 else:
-                    value = accumulate(value, 0, 0, 0, 0, wide)
+                    value = accumulate(value, 0, 0, 0, 0, fp32_dest_acc)
         out[i] = value

@@ -7,6 +7,7 @@ Within a tile, `place` is the tile's index, the first row of the destination amo
 rows, and how many rows there are.
 """
 
+import numpy as np
 from numba import njit
 
 from ttnn_emulator.arithmetic.exact.matrix.matrix_accumulator import NEAR
@@ -47,9 +48,9 @@ COLUMNS = SPAN * VECTOR  # of a span: one vector of bytes
 
 # Where `accumulate32_near` serves: no group with products has an exponent sum below LOW, and no
 # destination but 0 an exponent below TINY. Then no destination falls below 2^-91 within the tile,
-# as its last bit is that of LOW in the last phase, or above. Groups without products count as FLOOR,
-# whose exponent is 36, of 2^-91, in the first phase: they round no destination. In the last phase
-# it is 24, from which on the inverse of the accumulator's unit is finite.
+# as its last bit is that of LOW in the last phase, or above. Groups without products count as
+# FLOOR, whose exponent is 36, of 2^-91, in the first phase: they round no destination. In the last
+# phase it is 24, from which on the inverse of the accumulator's unit is finite.
 LOW = 198
 TINY = 60
 FLOOR = 163
@@ -96,7 +97,13 @@ def _spread(sums, largest, group, row):
 
 
 @njit
-def in_bytes(exponents, operands, place, below, largest):
+def in_bytes(
+    exponents: np.ndarray,
+    operands: np.ndarray,
+    place: tuple[int, int, int],
+    below: int,
+    largest: np.ndarray,
+) -> tuple[bool, bool, int]:
     """Largest exponent sums of a tile's groups, less `below`, if the bytes show them.
 
     Args:
@@ -188,9 +195,9 @@ def _group_exponents(exponents, operands, place, floor, largest):
 
 @njit
 def _near(largest, dst):
-    """Whether the groups of each step lie near each other and no destination near zero; the largest.
+    """Whether each step's groups lie near each other and no destination near zero; the largest.
 
-    That is what `accumulate32_near` asks for.  A destination of two groups without a product may
+    That is what `accumulate32_near` asks for. A destination of two groups without a product may
     not be rounded to the unit that `floor` gives them; it is not if it is not tiny.
     """
     highest = apart = sub32(load(largest, 0, VECTOR), load(largest, 0, VECTOR))
@@ -209,10 +216,16 @@ def _near(largest, dst):
 
 
 @njit
-def in_numbers(exponents, operands, place, floor, largest):
+def in_numbers(
+    exponents: np.ndarray,
+    operands: np.ndarray,
+    place: tuple[int, int, int],
+    floor: int,
+    largest: np.ndarray,
+) -> bool:
     """Largest exponent sums of a tile's groups as `in_bytes` writes them, at least `floor`.
 
-    Returns whether one is below `LOW`.  They may overflow until a phase's adjustment is added.
+    Returns whether one is below `LOW`. They may overflow until a phase's adjustment is added.
     """
     low = False
     for pair in range(exponents.shape[0]):
@@ -222,7 +235,7 @@ def in_numbers(exponents, operands, place, floor, largest):
 
 
 @njit
-def all_near(largest, dst):
+def all_near(largest: np.ndarray, dst: np.ndarray) -> tuple[bool, int]:
     """Whether `accumulate32_near` serves, as far as `in_numbers` has not found out.
 
     If it does the largest of all exponents comes with it, else a number that means nothing.

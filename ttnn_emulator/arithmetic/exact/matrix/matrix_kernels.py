@@ -4,29 +4,20 @@ The columns of a product are cut into stripes, each a task; a task goes through 
 (`matrix_tiles`) and sums their blocks as the packer does.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import get_num_threads, njit, prange
 
-from ttnn_emulator.arithmetic.exact.matrix.matrix_accumulator import (
-    LARGEST_PRODUCT,
-    TIE_AWAY,
-    accumulate16,
-    accumulate32,
-    round_to_eight_bits,
-    ruler_of,
-)
 from ttnn_emulator.arithmetic.exact.matrix.matrix_operands import (
-    EMPTY,
     PAIR,
     SPAN,
-    STEP,
-    TILE,
     VECTOR,
+    Rows,
+    Tile,
     decode,
-    split_rows,
-    window_of,
 )
-from ttnn_emulator.arithmetic.exact.matrix.matrix_tiles import accumulate_tile
+from ttnn_emulator.arithmetic.exact.matrix.matrix_tiles import Scratch, accumulate_tile
 from ttnn_emulator.arithmetic.exact.simd.lanes import (
     add32,
     and32,
@@ -37,22 +28,7 @@ from ttnn_emulator.arithmetic.exact.simd.lanes import (
     shift_right,
 )
 from ttnn_emulator.arithmetic.exact.simd.lanes_memory import prefetch
-
-__all__ = [
-    "EMPTY",
-    "LARGEST_PRODUCT",
-    "STEP",
-    "TIE_AWAY",
-    "TILE",
-    "accumulate16",
-    "accumulate32",
-    "accumulate_tiles",
-    "round_to_eight_bits",
-    "ruler_of",
-    "split_rows",
-    "stripe_of",
-    "window_of",
-]
+from ttnn_emulator.arithmetic.formats import TILE, ceil_div
 
 # Columns of a group, in which weights are stored: a span, whose vectors take turns, lest a step of
 # a row wait for the step before; decoded it fits the first-level cache.
@@ -60,12 +36,52 @@ LANES = SPAN * VECTOR
 CHUNK = 160  # most rows that share one decoded tile; more spill out of the second-level cache
 CACHE_LINE = 64  # bytes
 
+# Multiply-adds that one thread does in the time that waking another takes.
+WORTH_WAKING = 1 << 19
+
+# Most groups of columns of a task: of many rows and of few, such as a token's. Both measured.
+WIDEST, WIDEST_OF_FEW, FEW_ROWS = 8, 36, 8
+
+# What becomes of the destination between blocks of K.
+ONE_ACCUMULATION = 0  # spilled and reloaded without loss
+LAST_BLOCK_ON_TOP = 1  # blocks summed in L1; the last accumulates onto that sum
+ALL_BLOCKS_IN_L1 = 2  # blocks summed in L1, the last one too
+
+
+class Accumulation(NamedTuple):
+    """How a matrix product's sums accumulate.
+
+    Attributes:
+        phases: fidelity phases, 1 (LoFi) to 4 (HiFi4).
+        fp32_dest_acc: whether the destination has 32 bits.
+        block: tiles of K in one block, a divisor of K/32.
+        mode: ONE_ACCUMULATION, LAST_BLOCK_ON_TOP or ALL_BLOCKS_IN_L1.
+    """
+
+    phases: int
+    fp32_dest_acc: bool
+    block: int
+    mode: int = ONE_ACCUMULATION
+
+
+class _Operands(NamedTuple):
+    """The operands of `accumulate_tiles`."""
+
+    sources: np.ndarray
+    batches: np.ndarray
+    pieces: np.ndarray
+    exponents: np.ndarray
+    windows: np.ndarray
+
+
 _EXPONENT_MASK = 0x7F800000
 _SIGN = -0x80000000
 
+_ceil_div = njit(ceil_div)
+
 
 @njit
-def _pack_and_add(partial, dst, first, wide):
+def _pack_and_add(partial, dst, first, fp32_dest_acc):
     """The packer's L1 accumulation: dst joins what lies in L1, rounded to nearest even."""
     flat = partial.reshape(-1)
     other = dst.reshape(-1)
@@ -74,17 +90,11 @@ def _pack_and_add(partial, dst, first, wide):
             flat[i] = other[i]
             continue
         bits = bits_of(flat[i] + other[i])
-        if not wide:
+        if not fp32_dest_acc:
             odd = and32(shift_right(bits, 16), 1)
             bits = and32(add32(bits, add32(odd, 0x7FFF)), -0x10000)
         normal = greater32(and32(bits, _EXPONENT_MASK), 0)
         flat[i] = float_of(select32(normal, bits, and32(bits, _SIGN)))
-
-
-@njit
-def _share(whole, parts):
-    """A whole divided by a number of parts, rounded up."""
-    return (whole + parts - 1) // parts
 
 
 @njit
@@ -101,13 +111,13 @@ def _prefetch_tile(sources, batch, tile, group):
 
 
 @njit
-def _accumulate(start, held, partial, sources, batch, operands, windows, how):
+def _accumulate(start, held, partial, sources, batch, rows, windows, accumulation):
     """Accumulate all K tiles of one stripe of columns onto `held` [columns / 16 + 1, rows, 16].
 
     The last of its vectors is a spare one.
     """
     dst = held[:-1]
-    phases, wide, block, mode = how
+    phases, fp32_dest_acc, block, mode = accumulation
     tiles = sources.shape[1]
     blocks = tiles // block
     pieces = np.empty((SPAN, 2, TILE, VECTOR), np.float32)
@@ -115,52 +125,39 @@ def _accumulate(start, held, partial, sources, batch, operands, windows, how):
     below_weights = windows[0]
     below = windows[0] + windows[1]
     groups = np.empty((SPAN, 4, dst.shape[1], VECTOR), np.int32)
-    work = (groups, np.empty((SPAN // 2, TILE, PAIR), np.int16))
+    scratch = Scratch(groups, np.empty((SPAN // 2, TILE, PAIR), np.int16))
     for tile in range(tiles):
         stored = sources[batch, tile].reshape((TILE, sources.shape[3] * LANES))
         for vector in range(0, dst.shape[0], SPAN):
             group = start + vector // SPAN
             _prefetch_tile(sources, batch, tile + 1, group)
             decode(stored, group * LANES, below_weights, pieces, in_window)
-            decoded = (pieces, in_window, below, stored, group * LANES)
-            accumulate_tile(held, vector, decoded, operands, tile, work, phases, wide)
+            decoded = Tile(pieces, in_window, below, stored, group * LANES)
+            accumulate_tile(held, vector, decoded, rows, tile, scratch, phases, fp32_dest_acc)
         if mode == ONE_ACCUMULATION or (tile + 1) % block:
             continue
         index = tile // block
         last = index == blocks - 1
         if mode == LAST_BLOCK_ON_TOP and last:
             continue
-        _pack_and_add(partial, dst, index == 0, wide)
+        _pack_and_add(partial, dst, index == 0, fp32_dest_acc)
         if last or (mode == LAST_BLOCK_ON_TOP and index == blocks - 2):
             dst[:] = partial
         else:
             dst[:] = 0
 
 
-# Multiply-adds that one thread does in the time that waking another takes.
-WORTH_WAKING = 1 << 19
-
-# What becomes of the destination between blocks of K.
-ONE_ACCUMULATION = 0  # spilled and reloaded without loss
-LAST_BLOCK_ON_TOP = 1  # blocks summed in L1; the last accumulates onto that sum
-ALL_BLOCKS_IN_L1 = 2  # blocks summed in L1, the last one too
-
-
-# Most groups of columns of a task: of many rows and of few, such as a token's. Both measured.
-WIDEST, WIDEST_OF_FEW, FEW_ROWS = 8, 36, 8
-
-
-def stripe_of(rows, groups):
+def stripe_of(rows: int, groups: int) -> int:
     """How many groups of 64 columns one task should take of `groups`, with `rows` rows.
 
-    Of few rows wide ones, of which a task has less to set up; with many the destinations should
+    Of few rows many groups, of which a task has less to set up; with many the destinations should
     stay in the second-level cache, beside a tile of weights.
     """
     threads = get_num_threads()
     widest = WIDEST_OF_FEW if rows <= FEW_ROWS else WIDEST
-    stripes = -(-groups // widest)
-    stripes = -(-stripes // threads) * threads
-    return -(-groups // stripes)
+    stripes = ceil_div(groups, widest)
+    stripes = ceil_div(stripes, threads) * threads
+    return ceil_div(groups, stripes)
 
 
 @njit
@@ -182,12 +179,12 @@ def _columns_together(dst, out):
 
 
 @njit
-def _task(task, sources, batches, pieces, exponents, windows, how, stripe, out):
+def _task(task, operands, accumulation, stripe, out):
     """One stripe of columns of one chunk of rows of one product."""
     groups = out.shape[2] // LANES
-    stripes = _share(groups, stripe)
-    chunks = _share(out.shape[1], CHUNK)
-    chunk = _share(out.shape[1], chunks)  # as evenly as can be
+    stripes = _ceil_div(groups, stripe)
+    chunks = _ceil_div(out.shape[1], CHUNK)
+    chunk = _ceil_div(out.shape[1], chunks)  # as evenly as can be
     batch = task // (chunks * stripes)
     top = task // stripes % chunks * chunk
     start = task % stripes * stripe
@@ -196,32 +193,47 @@ def _task(task, sources, batches, pieces, exponents, windows, how, stripe, out):
     columns = slice(start * LANES, (start + width) * LANES)
     held = np.empty((width * LANES // VECTOR + 1, height, VECTOR), np.float32)
     dst = held[:-1]
-    partial = np.empty_like(dst[: 0 if how[3] == ONE_ACCUMULATION else dst.shape[0]])
+    partial = np.empty_like(dst[: 0 if accumulation.mode == ONE_ACCUMULATION else dst.shape[0]])
     _columns_apart(out[batch, top : top + height, columns], dst)
-    operands = (pieces[batch], exponents[batch], top)
-    _accumulate(start, held, partial, sources, batches[batch], operands, windows, how)
+    rows = Rows(operands.pieces[batch], operands.exponents[batch], top)
+    chosen = operands.batches[batch]
+    _accumulate(
+        start, held, partial, operands.sources, chosen, rows, operands.windows, accumulation
+    )
     _columns_together(dst, out[batch, top : top + height, columns])
 
 
+@njit
 def _tasks(out, stripe):
     """How many tasks `_task` is called for."""
     count, rows, columns = out.shape
-    return count * -(-rows // CHUNK) * -(-(columns // LANES) // stripe)
+    return count * _ceil_div(rows, CHUNK) * _ceil_div(columns // LANES, stripe)
 
 
 @njit(parallel=True, nogil=True, cache=True)
-def _in_parallel(tasks, sources, batches, pieces, exponents, windows, how, stripe, out):
-    for task in prange(tasks):
-        _task(task, sources, batches, pieces, exponents, windows, how, stripe, out)
+def _in_parallel(sources, batches, pieces, exponents, windows, accumulation, stripe, out):
+    for task in prange(_tasks(out, stripe)):
+        operands = _Operands(sources, batches, pieces, exponents, windows)
+        _task(task, operands, accumulation, stripe, out)
 
 
 @njit(nogil=True, cache=True)
-def _in_turn(tasks, sources, batches, pieces, exponents, windows, how, stripe, out):
-    for task in range(tasks):
-        _task(task, sources, batches, pieces, exponents, windows, how, stripe, out)
+def _in_turn(sources, batches, pieces, exponents, windows, accumulation, stripe, out):
+    operands = _Operands(sources, batches, pieces, exponents, windows)
+    for task in range(_tasks(out, stripe)):
+        _task(task, operands, accumulation, stripe, out)
 
 
-def accumulate_tiles(sources, batches, pieces, exponents, windows, how, stripe, out):
+def accumulate_tiles(
+    sources: np.ndarray,
+    batches: np.ndarray,
+    pieces: np.ndarray,
+    exponents: np.ndarray,
+    windows: np.ndarray,
+    accumulation: Accumulation,
+    stripe: int,
+    out: np.ndarray,
+) -> None:
     """Accumulate activations @ weights onto `out`, in place.
 
     Args:
@@ -230,12 +242,10 @@ def accumulate_tiles(sources, batches, pieces, exponents, windows, how, stripe, 
         pieces, exponents: of the SrcB operands, from `split_rows`; [B, 1, ...] pieces do for two
             phases.
         windows: [2] int64, `window_of` the largest exponents of the weights and of the activations.
-        how: fidelity phases, 1 (LoFi) to 4 (HiFi4); whether the destination has 32 bits; tiles of K
-            in one block, a divisor of K/32; and ONE_ACCUMULATION, LAST_BLOCK_ON_TOP or
-            ALL_BLOCKS_IN_L1.
+        accumulation: how the sums accumulate.
         stripe: groups of 64 columns that one task takes; see `stripe_of`.
         out: [B, M, N] float32, what the destination holds at first and at last.
     """
-    work = out.size * sources.shape[1] * TILE * how[0]
+    work = out.size * sources.shape[1] * TILE * accumulation.phases
     run = _in_turn if work < WORTH_WAKING else _in_parallel
-    run(_tasks(out, stripe), sources, batches, pieces, exponents, windows, how, stripe, out)
+    run(sources, batches, pieces, exponents, windows, accumulation, stripe, out)

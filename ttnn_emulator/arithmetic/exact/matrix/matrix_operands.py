@@ -1,13 +1,16 @@
 """Operands of the matrix unit taken apart: the pieces a fidelity phase multiplies, and exponents.
 
 Weights (SrcA) are taken apart a tile of K at a time, activations (SrcB) once for all columns.
-Exponents have two forms.  As 16-bit numbers they cover everything.  As bytes, of which a vector
+Exponents have two forms. As 16-bit numbers they cover everything. As bytes, of which a vector
 holds four times as many as of float32 values, they count from `WINDOW` places below the largest
-exponent in the whole matrix: a sum of two is at most 240.  A sum above `WINDOW` has two operands in
+exponent in the whole matrix: a sum of two is at most 240. A sum above `WINDOW` has two operands in
 it that the window covers, hence is exact; and where it is the largest of eight such sums, it is the
-largest of the true ones: a product that the window does not cover cannot come to more than `WINDOW`.
+largest of the true ones: a product outside the window cannot come to more than `WINDOW`.
 """
 
+from typing import NamedTuple
+
+import numpy as np
 from numba import njit, prange, types
 from numba.extending import overload
 
@@ -32,8 +35,8 @@ from ttnn_emulator.arithmetic.exact.simd.lanes import (
 )
 from ttnn_emulator.arithmetic.exact.simd.lanes_across import half32, interleaved8, joined16
 from ttnn_emulator.arithmetic.exact.simd.lanes_memory import load, store
+from ttnn_emulator.arithmetic.formats import TILE
 
-TILE = 32  # K values of one tile, in which the fidelity phases are gone through once
 STEP = 16  # K values of one step, in two groups of eight
 VECTOR = 16  # columns of a float32 vector
 PAIR = 32  # columns of two of them, whose exponents make one int16 vector
@@ -45,9 +48,44 @@ EMPTY = -1000
 # The largest number that a byte holds of an exponent; twice that fits a byte.
 WINDOW = 120
 
+# Operands that one thread splits in the time that waking another takes.
+WORTH_WAKING = 1 << 15
+
+
+class Rows(NamedTuple):
+    """SrcB operands of a matrix product, from `split_rows`, and which of their rows count.
+
+    Attributes:
+        pieces: [1 or 2, K/16, M, 16] float32.
+        exponents: [2, K/16, M, 16] int32.
+        first: the row that belongs to the destination's first row.
+    """
+
+    pieces: np.ndarray
+    exponents: np.ndarray
+    first: int
+
+
+class Tile(NamedTuple):
+    """A span of a tile of SrcA operands.
+
+    Attributes:
+        pieces: [SPAN, 2, 32, 16] float32, from `decode`.
+        exponents: [32, SPAN * 16] int8, in bytes, from `decode`.
+        below: `window_of` the largest exponents of both operands, together.
+        stored: [32, columns] uint16 (bfloat16) or uint32 (float32 bits), which it was decoded from.
+        first: the span's first column in it.
+    """
+
+    pieces: np.ndarray
+    exponents: np.ndarray
+    below: int
+    stored: np.ndarray
+    first: int
+
 
 @njit
-def window_of(largest):
+def window_of(largest: int) -> int:
     """The biased exponent that counts as 0 in bytes; one that is not larger does, too."""
     return max(largest - WINDOW, 0)
 
@@ -61,9 +99,9 @@ def _split_row(batch, row, rows, pieces, exponents, below):
             bits = bits_of(values[i])
             exponent = and32(shift_right(bits, 23), 0xFF)
             bits = select32(greater32(exponent, 0), bits, 0)
-            held = max32(sub32(exponent, below), 0)
-            held = or32(shift_left(held, 8), held)
-            exponents[batch, 1, step, row, i] = or32(shift_left(held, 16), held)
+            byte = max32(sub32(exponent, below), 0)
+            pair = or32(shift_left(byte, 8), byte)
+            exponents[batch, 1, step, row, i] = or32(shift_left(pair, 16), pair)
             exponent = select32(greater32(exponent, 0), exponent, EMPTY)
             pair = or32(shift_left(exponent, 16), and32(exponent, 0xFFFF))
             exponents[batch, 0, step, row, i] = pair
@@ -88,11 +126,7 @@ def _split_in_parallel(rows, pieces, exponents, below):
         _split_row(number // count, number % count, rows, pieces, exponents, below)
 
 
-# Operands that one thread splits in the time that waking another takes.
-WORTH_WAKING = 1 << 15
-
-
-def split_rows(rows, pieces, exponents, below):
+def split_rows(rows: np.ndarray, pieces: np.ndarray, exponents: np.ndarray, below: int) -> None:
     """Split SrcB operands into their 7-bit and 4-bit pieces and exponents, step by step of K.
 
     Args:
@@ -144,7 +178,9 @@ def _decode_pair(row, first, below, pieces, k):
 
 
 @njit
-def decode(stored, first, below, pieces, exponents):
+def decode(
+    stored: np.ndarray, first: int, below: int, pieces: np.ndarray, exponents: np.ndarray
+) -> None:
     """Split a span of a tile of SrcA operands into pieces, and exponents in bytes.
 
     Args:
@@ -161,7 +197,7 @@ def decode(stored, first, below, pieces, exponents):
 
 
 @njit
-def decode_exponents(stored, first, exponents):
+def decode_exponents(stored: np.ndarray, first: int, exponents: np.ndarray) -> None:
     """Exponents of a span of a tile as 16-bit numbers, `EMPTY` for zeros: [SPAN / 2, 32, 32]."""
     for pair in range(SPAN // 2):
         for k in range(TILE):

@@ -1,6 +1,6 @@
-"""The quick way to add up, `accumulate32_near`, as a pipeline through which all rows of a tile pass.
+"""The quick way to add up, `accumulate32_near`, as a pipeline that all rows of a tile pass through.
 
-In a step of one row most instructions wait for the one before.  So that the machine always has some
+In a step of one row most instructions wait for the one before. So that the machine always has some
 that need not wait, a row goes through four stages, and there are four rows in the pipeline:
 
 1. the first four products of each group, on top of its ruler;
@@ -9,15 +9,16 @@ that need not wait, a row goes through four stages, and there are four rows in t
 4. their total, rounded and stored.
 
 The rows of the next step follow at once, as running empty and filling again takes as long as six
-rows.  For that a step takes its destinations from one place and leaves them in another, a vector and
+rows. For that a step takes its destinations from one place and leaves them in another, a vector and
 a spare one in turn: within a tile the number of steps is even.
 
-The erratum is not looked for in each row.  It needs a total that is tiny and negative: if the
+The erratum is not looked for in each row. It needs a total that is tiny and negative: if the
 smallest of a step may be one, which is rare, the step is done again in the plain way.
 """
 
 from typing import NamedTuple
 
+import numpy as np
 from numba import njit
 
 from ttnn_emulator.arithmetic.exact.matrix.matrix_accumulator import (
@@ -28,7 +29,7 @@ from ttnn_emulator.arithmetic.exact.matrix.matrix_accumulator import (
     smallest_suspect,
 )
 from ttnn_emulator.arithmetic.exact.matrix.matrix_exact import PHASE_ADJUST
-from ttnn_emulator.arithmetic.exact.matrix.matrix_operands import STEP, TILE, VECTOR
+from ttnn_emulator.arithmetic.exact.matrix.matrix_operands import STEP, VECTOR
 from ttnn_emulator.arithmetic.exact.simd.lanes import (
     add32,
     bits_of,
@@ -42,6 +43,7 @@ from ttnn_emulator.arithmetic.exact.simd.lanes import (
 )
 from ttnn_emulator.arithmetic.exact.simd.lanes_across import in_any_lane
 from ttnn_emulator.arithmetic.exact.simd.lanes_memory import element, load, store
+from ttnn_emulator.arithmetic.formats import TILE
 
 STAGES = 4  # the least rows that there must be
 
@@ -49,12 +51,26 @@ STAGES = 4  # the least rows that there must be
 _ORDINARY = 127
 
 
+class Groups(NamedTuple):
+    """Largest exponents of groups of eight products.
+
+    Attributes:
+        largest: [SPAN, 4, M, 16] int32, less `below`, 23 places up.
+        below: what is to be added to them.
+        highest: the largest of `largest`, as a number.
+    """
+
+    largest: np.ndarray
+    below: int
+    highest: int
+
+
 class _Arrays(NamedTuple):
     """What a step takes its operands from, as flat arrays."""
 
-    weights: object  # pieces [SPAN, 2, 32, 16]
-    largest: object  # exponents of groups [SPAN, 4, M, 16]
-    activations: object  # pieces [P, K/16, rows, 16]
+    weights: np.ndarray  # pieces [SPAN, 2, 32, 16]
+    largest: np.ndarray  # exponents of groups [SPAN, 4, M, 16]
+    activations: np.ndarray  # pieces [P, K/16, rows, 16]
 
 
 class _Step(NamedTuple):
@@ -152,7 +168,15 @@ def _again(dst, source, target, arrays, step, rows):
 
 
 @njit
-def accumulate_in_pipeline(dst, vector, pieces, operands, place, largest, below, phases, highest):
+def accumulate_in_pipeline(
+    dst: np.ndarray,
+    vector: int,
+    pieces: np.ndarray,
+    operands: np.ndarray,
+    place: tuple[int, int, int],
+    groups: Groups,
+    phases: int,
+) -> None:
     """All steps of one tile for a span of columns, for which `accumulate32_near` must serve.
 
     Args:
@@ -161,16 +185,15 @@ def accumulate_in_pipeline(dst, vector, pieces, operands, place, largest, below,
         pieces: [SPAN, 2, 32, 16] float32 from `decode`.
         operands: [P, K/16, M, 16] float32 pieces from `split_rows`.
         place: as of `matrix_tiles`; there must be at least `STAGES` rows.
-        largest: [SPAN, 4, M, 16] int32, the groups' exponents less `below`, 23 places up.
-        below: what is to be added to exponents.
+        groups: the groups' exponents.
         phases: how many fidelity phases.
-        highest: the largest of `largest`, as a number.
 
     Rows, steps and arrays are counted in elements from an array's start: Numba keeps count of an
     array's users, hence calls a function whenever a variable gets another one.
     """
     tile, base, rows = place
-    depth, held = operands.shape[1:3]
+    largest, below, highest = groups
+    depth, height = operands.shape[1:3]
     vectors = largest.shape[0]
     rows *= VECTOR
     last = rows - VECTOR
@@ -201,7 +224,7 @@ def accumulate_in_pipeline(dst, vector, pieces, operands, place, largest, below,
                     ((2 * index + (phase & 1)) * TILE + STEP * half) * VECTOR,
                     exponents,
                     exponents + rows,
-                    (((phase >> 1) * depth + 2 * tile + half) * held + base) * VECTOR,
+                    (((phase >> 1) * depth + 2 * tile + half) * height + base) * VECTOR,
                     (PHASE_ADJUST[phase] + below) << 23,
                 )
                 source, target = (spare, home) if half else (home, spare)

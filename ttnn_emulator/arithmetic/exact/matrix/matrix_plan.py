@@ -1,16 +1,12 @@
 """What TTNN chooses for a matrix product that is given no config: blocks of K, and the arithmetic.
 
-The block size decides the result: sums are rounded anew in every block.  The rules are those of
+The block size decides the result: sums are rounded anew in every block. The rules are those of
 TTNN's matmul_program_config.cpp, restated; in ttnn 0.81.1 they give the `in0_block_w` that the
 runtime asks its kernels for at every shape of the test beside this file.
 """
 
-from dataclasses import dataclass
-
-from ttnn_emulator.arithmetic.compute import Compute
-
-TILE = 32
-TILE_BYTES = {"float32": 4096, "bfloat16": 2048, "bfloat8_b": 1088, "bfloat4_b": 576}
+from ttnn_emulator.arithmetic.compute import Compute, Product
+from ttnn_emulator.arithmetic.formats import TILE, TILE_BYTES, ceil_div
 
 # Bytes of a core's L1 that tensors and circular buffers share on an n150.
 L1_BYTES = 1_393_312
@@ -22,30 +18,7 @@ _NARROW_RATIO = 8
 _CORE_GRID_BLOCK = 4
 
 
-@dataclass(frozen=True)
-class Product:
-    """Shapes and formats of one product [..., M, K] @ [..., K, N], all interleaved.
-
-    Attributes:
-        rows, depth, columns: M, K, N, padded to tiles or not.
-        activation, weight, out: dtypes by name.
-        fp32_dest_acc: whether the destination has 32 bits.
-        dram: whether the inputs and the output all lie in DRAM; else some lie in L1.
-        bias: dtype of a fused bias, or None.
-    """
-
-    rows: int
-    depth: int
-    columns: int
-    activation: str = "bfloat16"
-    weight: str = "bfloat16"
-    out: str = "bfloat16"
-    fp32_dest_acc: bool = False
-    dram: bool = True
-    bias: str | None = None
-
-
-def default_compute(activation, weight, out, planned):
+def default_compute(activation: str, weight: str, out: str, planned: bool) -> Compute:
     """The compute config TTNN takes when none is given.
 
     Args:
@@ -60,10 +33,6 @@ def default_compute(activation, weight, out, planned):
     else:
         fidelity = "HiFi2"
     return Compute(fidelity, fp32_dest_acc=out == "float32", packer_l1_acc=out != "float32")
-
-
-def _up(value, step):
-    return -(-value // step)
 
 
 def _is_narrow(height, width, dram):
@@ -95,8 +64,8 @@ def _output_blocks(height, width):
     for rows in [height, 1, *_divisors(height)[1:-1]]:
         for columns in [width, 1, *_divisors(width)[1:-1]]:
             ratio = max(rows, columns) / min(rows, columns)
-            held = best.get(rows * columns)
-            if held is None or ratio <= max(held) / min(held):
+            other = best.get(rows * columns)
+            if other is None or ratio <= max(other) / min(other):
                 best[rows * columns] = (rows, columns)
     return [best[size] for size in sorted(best, reverse=True)]
 
@@ -113,14 +82,14 @@ def _fitting_block(product, height, width, block, l1_bytes):
 def _k_block_through_l1(product, height, width, depth, grid, l1_bytes):
     """The rule where an input or the output lies in L1; sizes in tiles.
 
-    TTNN first looks for the largest square of output tiles that fits a core.  Products of one such
+    TTNN first looks for the largest square of output tiles that fits a core. Products of one such
     square, and those with more of them than cores, go to a kernel without blocks (bmm.cpp).
     """
     pairs = 2 if depth % 2 == 0 else 1
     square = next(
         (side for side in (16, 8, 4, 2) if _buffer_bytes(product, side, side, 2) < l1_bytes), 1
     )
-    down, across = _up(height, square), _up(width, square)
+    down, across = ceil_div(height, square), ceil_div(width, square)
     single = down == across == 1
     if down * across > grid[0] * grid[1] or (single and depth % 2):
         return depth
@@ -131,36 +100,38 @@ def _k_block_through_l1(product, height, width, depth, grid, l1_bytes):
     return pairs
 
 
-def default_k_block(product, grid=(8, 8), l1_bytes=L1_BYTES):
+def default_k_block(
+    product: Product, grid: tuple[int, int] = (8, 8), l1_bytes: int = L1_BYTES
+) -> int:
     """Tiles of K in one block (in0_block_w) without program config and core grid.
 
     Args:
-        product: a `Product`.  A batch of either input does not enter.
+        product: a `Product`. A batch of either input does not enter.
         grid: (columns, rows) of worker cores: (8, 8) on an n150, (8, 9) where 72 cores are free.
         l1_bytes: L1 of a core below the lowest tensor in it.
 
     Returns:
         An int that divides K in tiles; all of K where the kernel knows no blocks.
     """
-    height, width = _up(product.rows, TILE), _up(product.columns, TILE)
-    depth = _up(product.depth, TILE)
+    height, width = ceil_div(product.rows, TILE), ceil_div(product.columns, TILE)
+    depth = ceil_div(product.depth, TILE)
     if not product.dram:
         return _k_block_through_l1(product, height, width, depth, grid, l1_bytes)
     if _is_narrow(height * TILE, width * TILE, dram=True):
         return 2 if depth % 2 == 0 else 1
     if depth % grid[0]:
         return 1
-    per_core = _up(height, grid[1]), _up(width, grid[0])
+    per_core = ceil_div(height, grid[1]), ceil_div(width, grid[0])
     return _fitting_block(product, *per_core, depth // grid[0], l1_bytes)
 
 
-def core_grid_k_block(product, core_grid):
+def core_grid_k_block(product: Product, core_grid: tuple[int, int]) -> int:
     """Tiles of K in one block when a `core_grid` (columns, rows) is passed to the op."""
-    height, width = _up(product.rows, TILE), _up(product.columns, TILE)
-    depth = _up(product.depth, TILE)
+    height, width = ceil_div(product.rows, TILE), ceil_div(product.columns, TILE)
+    depth = ceil_div(product.depth, TILE)
     within_tile = min(height, width, depth) == 1
     if within_tile or _is_narrow(height * TILE, width * TILE, dram=False):
-        block = _up(depth, core_grid[0] * core_grid[1])
+        block = ceil_div(depth, core_grid[0] * core_grid[1])
     else:
         block = _CORE_GRID_BLOCK
     while depth % block:

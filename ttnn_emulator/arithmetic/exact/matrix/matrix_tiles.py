@@ -1,13 +1,16 @@
 """One tile of K of a matrix product: sixteen K values at a time onto many rows' destinations.
 
 A vector's lanes are output columns; `matrix_accumulator` has the arithmetic of a step, sixteen
-products onto the destination.  A tile of weights is decoded once.  Then, for each phase and each
+products onto the destination. A tile of weights is decoded once. Then, for each phase and each
 half of the tile, sixteen weights of every lane stay in registers while the rows pass by, so that a
 step reads little more than the sixteen values of its row.
 
-Columns are taken in spans of a few vectors.  Within a tile, `place` is the tile's index, the first
+Columns are taken in spans of a few vectors. Within a tile, `place` is the tile's index, the first
 row of the destination among the operands' rows, and how many rows there are.
 """
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -29,9 +32,15 @@ from ttnn_emulator.arithmetic.exact.matrix.matrix_operands import (
     SPAN,
     STEP,
     VECTOR,
+    Rows,
+    Tile,
     decode_exponents,
 )
-from ttnn_emulator.arithmetic.exact.matrix.matrix_pipeline import STAGES, accumulate_in_pipeline
+from ttnn_emulator.arithmetic.exact.matrix.matrix_pipeline import (
+    STAGES,
+    Groups,
+    accumulate_in_pipeline,
+)
 from ttnn_emulator.arithmetic.exact.simd.lanes import (
     add32,
     bits_of,
@@ -44,6 +53,18 @@ from ttnn_emulator.arithmetic.exact.simd.lanes import (
     sub32,
 )
 from ttnn_emulator.arithmetic.exact.simd.lanes_memory import load, store
+
+
+class Scratch(NamedTuple):
+    """Memory that a tile's accumulation works in.
+
+    Attributes:
+        largest: [SPAN, 4, M, 16] int32, largest exponents of groups.
+        exponents: [SPAN / 2, 32, 32] int16, exponents of weights.
+    """
+
+    largest: np.ndarray
+    exponents: np.ndarray
 
 
 @njit
@@ -89,7 +110,7 @@ def _sums32_near(weights, b, exponent0, exponent1):
 
 @njit
 def _sums32(weights, b, exponent0, exponent1):
-    """What `accumulate32` adds to a destination: nothing of groups whose exponent is not positive."""
+    """What `accumulate32` adds to a destination, of groups whose exponent is positive."""
     exponent0 = max32(exponent0, 0)
     exponent1 = max32(exponent1, 0)
     total0, ruler0, total1, ruler1 = _sums(weights, b, exponent0, exponent1)
@@ -102,7 +123,7 @@ def _sums32(weights, b, exponent0, exponent1):
 
 @njit
 def _sums16(weights, b, exponent0, exponent1):
-    """What `accumulate16` adds to a destination: nothing of groups whose exponent is not positive."""
+    """What `accumulate16` adds to a destination, of groups whose exponent is positive."""
     none = np.float32(0)
     total0, ruler0, total1, ruler1 = _sums(weights, b, max32(exponent0, 0), max32(exponent1, 0))
     sum0 = select(greater32(exponent0, 0), total0 - ruler0, none)
@@ -110,10 +131,10 @@ def _sums16(weights, b, exponent0, exponent1):
     return sum0, ruler0, sum1, ruler1
 
 
-def _all_steps(way, sums, accumulate):
+def _all_steps(way: str, sums: Callable, accumulate: Callable) -> Callable:
     """The loop over a tile's steps with one of the ways of adding up, which has a name.
 
-    The name goes into those of the functions.  Functions of one name are told apart by a number
+    The name goes into those of the functions. Functions of one name are told apart by a number
     that differs between processes: code that several have compiled and kept would be mixed up when
     it is loaded together.
     """
@@ -164,52 +185,63 @@ _steps32_near = _all_steps("_32_near", _sums32_near, accumulate32_near)
 
 
 @njit
-def _accumulate_rows(dst, vector, decoded, operands, place, work, phases, wide):
-    pieces, in_window, below, stored, first = decoded
+def _accumulate_rows(dst, vector, decoded, operands, place, scratch, phases, fp32_dest_acc):
+    _, _, rows = place
+    pieces, below = decoded.pieces, decoded.below
     row_pieces, row_exponents, _ = operands
-    largest, exponents = work
+    largest, exponents = scratch
     part = dst[vector : vector + SPAN]
-    exact, near, highest = in_bytes(in_window, row_exponents, place, below, largest)
+    exact, near, highest = in_bytes(decoded.exponents, row_exponents, place, below, largest)
     if not exact:
         below = 0
-        decode_exponents(stored, first, exponents)
-        if wide:
+        decode_exponents(decoded.stored, decoded.first, exponents)
+        if fp32_dest_acc:
             low = in_numbers(exponents, row_exponents, place, FLOOR, largest)
             near, highest = all_near(largest, part)
             near = near and not low
-        if not wide or not near:
+        if not fp32_dest_acc or not near:
             in_numbers(exponents, row_exponents, place, 0, largest)
-    if not wide:
+    if not fp32_dest_acc:
         _steps16(part, pieces, row_pieces, place, largest, below, phases)
     elif not near:
         _steps32(part, pieces, row_pieces, place, largest, below, phases)
-    elif place[2] < STAGES:
+    elif rows < STAGES:
         _steps32_near(part, pieces, row_pieces, place, largest, below, phases)
     else:
-        accumulate_in_pipeline(
-            dst, vector, pieces, row_pieces, place, largest, below, phases, highest
-        )
+        groups = Groups(largest, below, highest)
+        accumulate_in_pipeline(dst, vector, pieces, row_pieces, place, groups, phases)
 
 
 @njit
-def accumulate_tile(dst, vector, decoded, operands, tile, work, phases, wide):
+def accumulate_tile(
+    dst: np.ndarray,
+    vector: int,
+    decoded: Tile,
+    operands: Rows,
+    tile: int,
+    scratch: Scratch,
+    phases: int,
+    fp32_dest_acc: bool,
+) -> None:
     """One tile of K, all fidelity phases, for a span of columns.
 
     Args:
         dst: [vectors + 1, M, 16] float32, changed in place; the last vector is a spare one.
         vector: index of the span's first vector.
-        decoded: the tile's pieces and exponents in bytes from `decode`; `window_of` both operands
-            together; and what they were decoded from: the tile and the span's first column.
-        operands: pieces and exponents from `split_rows`, and which of their rows is dst's first.
+        decoded: the tile of weights, decoded.
+        operands: the rows that it meets.
         tile: index of the tile of K.
-        work: [SPAN, 4, M, 16] int32 and [SPAN / 2, 32, 32] int16 to work in.
+        scratch: memory to work in.
+        phases: how many fidelity phases.
+        fp32_dest_acc: whether the destination has 32 bits.
 
     A product of a single row, a token being decoded, is compiled apart from the others: setting up
-    a loop over rows would take as long as a step.
+    a loop over rows would take as long as a step. Hence `place` is a plain tuple, in which Numba
+    keeps the literal 1 as a type; a named one would lose it.
     """
-    base = operands[2]
     if dst.shape[1] == 1:
-        _accumulate_rows(dst, vector, decoded, operands, (tile, base, 1), work, phases, wide)
+        place = (tile, operands.first, 1)
+        _accumulate_rows(dst, vector, decoded, operands, place, scratch, phases, fp32_dest_acc)
     else:
-        place = (tile, base, dst.shape[1])
-        _accumulate_rows(dst, vector, decoded, operands, place, work, phases, wide)
+        several = (tile, operands.first, dst.shape[1])
+        _accumulate_rows(dst, vector, decoded, operands, several, scratch, phases, fp32_dest_acc)

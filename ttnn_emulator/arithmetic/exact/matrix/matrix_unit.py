@@ -4,20 +4,29 @@
 activation is SrcB, of which a fidelity phase sees 7 bits, the weight is SrcA, of which it sees 5.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from ttnn_emulator.arithmetic.compute import FIDELITY_PHASES, Compute
 from ttnn_emulator.arithmetic.exact import packer
-from ttnn_emulator.arithmetic.exact.matrix import matrix_exact, matrix_kernels
+from ttnn_emulator.arithmetic.exact.matrix import (
+    matrix_accumulator,
+    matrix_exact,
+    matrix_kernels,
+    matrix_operands,
+)
 from ttnn_emulator.arithmetic.exact.matrix.eltwise_unit import add
-from ttnn_emulator.arithmetic.formats import BLOCK_FORMAT_BITS
+from ttnn_emulator.arithmetic.exact.matrix.matrix_kernels import Accumulation
+from ttnn_emulator.arithmetic.formats import BLOCK_FORMAT_BITS, TILE
 
-FIDELITY_PHASES = {"LoFi": 1, "HiFi2": 2, "HiFi3": 3, "HiFi4": 4}
+LANES = matrix_kernels.LANES  # columns that the kernels compute together
 
-TILE = matrix_kernels.TILE
-LANES = matrix_kernels.LANES
+# What TTNN 0.81.1 takes where no compute kernel configuration is given, as its runtime asks for it.
+MATMUL = Compute("HiFi2")
+ROW_SUM = Compute("HiFi3", fp32_dest_acc=True)
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,7 @@ class Weight:
     """
 
     tiles: np.ndarray
-    shape: tuple
+    shape: tuple[int, ...]
     largest_exponent: int
 
 
@@ -49,15 +58,15 @@ def _survey(bits):
     return largest, magnitude < end if magnitude.min(initial=end) < end else None
 
 
-def prepare_weight(weight):
+def prepare_weight(weight: torch.Tensor) -> Weight:
     """Lay out a right operand once, so that products with it need not.
 
     Args:
-        weight: [..., K, N] bfloat16 or float32 (block formats: dequantised).  float32 with more
+        weight: [..., K, N] bfloat16 or float32 (block formats: dequantised). float32 with more
             bits than bfloat16 is what a 32-bit destination reads as tf32.
 
     Returns:
-        A `Weight`.  It shares the tensor's memory if that is contiguous bfloat16 without
+        A `Weight`. It shares the tensor's memory if that is contiguous bfloat16 without
         denormals, K a multiple of 32 and N of 64: 2 bytes per value, none of them copied.
     """
     depth, columns = weight.shape[-2:]
@@ -81,7 +90,7 @@ def prepare_weight(weight):
     return Weight(tiles, tuple(weight.shape), largest)
 
 
-def weight_in_place(weight, largest_exponent):
+def weight_in_place(weight: torch.Tensor, largest_exponent: int) -> Weight:
     """The `Weight` of a tensor that `lies_in` found to need no copy; nothing is looked at again."""
     bits = weight.view(torch.int16).numpy().view(np.uint16)
     depth, columns = weight.shape[-2:]
@@ -89,7 +98,7 @@ def weight_in_place(weight, largest_exponent):
     return Weight(tiles, tuple(weight.shape), largest_exponent)
 
 
-def lies_in(prepared, weight):
+def lies_in(prepared: Weight, weight: torch.Tensor) -> bool:
     """Whether a `Weight` shares the memory of the tensor that it was made of."""
     if weight.dtype != torch.bfloat16 or not weight.is_contiguous():
         return False
@@ -106,26 +115,27 @@ def _activation_rows(activation, batches):
 def _activation_pieces(rows, phases, below):
     """The 7-bit and the 4-bit pieces of SrcB operands, and their exponents in two forms."""
     batches, count, depth = rows.shape
-    steps = depth // matrix_kernels.STEP, count, matrix_kernels.STEP
+    steps = depth // matrix_operands.STEP, count, matrix_operands.STEP
     pieces = np.empty((batches, 2 if phases > 2 else 1, *steps), np.float32)
     exponents = np.empty((batches, 2, *steps), np.int32)
-    matrix_kernels.split_rows(rows.numpy(), pieces, exponents, below)
+    matrix_operands.split_rows(rows.numpy(), pieces, exponents, below)
     return pieces, exponents
 
 
 def _batches(activation, weight):
     """How many products there are, and which of the weights each takes."""
-    held = weight.tiles.shape[0]
-    if held == 1:
+    matrices = weight.tiles.shape[0]
+    if matrices == 1:
         return 1, np.zeros(1, np.int64)
     leading = np.broadcast_shapes(activation.shape[:-2], weight.shape[:-2])
-    index = np.arange(held, dtype=np.int64).reshape(weight.shape[:-2])
+    index = np.arange(matrices, dtype=np.int64).reshape(weight.shape[:-2])
     index = np.broadcast_to(index, leading).reshape(-1)
     return len(index), np.ascontiguousarray(index)
 
 
-def _accumulate_exact(rows, weight, which, phases, wide, block, mode, dst):
+def _accumulate_exact(rows, weight, which, accumulation, dst):
     """What `matrix_kernels.accumulate_tiles` does, for values out of its range."""
+    phases, fp32_dest_acc, block, mode = accumulation
     tiles = weight.tiles
     bits = tiles.reshape(tiles.shape[0], tiles.shape[1] * TILE, -1)
     if bits.dtype == np.uint16:
@@ -133,29 +143,28 @@ def _accumulate_exact(rows, weight, which, phases, wide, block, mode, dst):
     step = block * TILE if mode else bits.shape[1]
     starts = range(0, bits.shape[1], step)
     for batch, chosen in enumerate(which):
-        held = None
+        l1 = None
         for start in starts:
             last = start + step >= bits.shape[1]
-            on_top = last and held is not None and mode == matrix_kernels.LAST_BLOCK_ON_TOP
-            state = held if on_top else dst[batch] * (0 if start else 1)
+            on_top = last and l1 is not None and mode == matrix_kernels.LAST_BLOCK_ON_TOP
+            state = l1 if on_top else dst[batch] * (0 if start else 1)
             state = np.ascontiguousarray(state).view(np.uint32)
             matrix_exact.accumulate_tiles(
                 np.ascontiguousarray(bits[chosen, start : start + step]),
                 rows[batch, :, start : start + step].contiguous().numpy().view(np.uint32),
                 phases,
-                wide,
+                fp32_dest_acc,
                 state,
             )
             state = state.view(np.float32)
-            if held is not None and not on_top:
-                state = packer.add_in_l1(
-                    torch.from_numpy(held), torch.from_numpy(state), wide
-                ).numpy()
-            held = state
-        dst[batch] = held
+            if l1 is not None and not on_top:
+                block_sum = torch.from_numpy(state)
+                state = packer.add_in_l1(torch.from_numpy(l1), block_sum, fp32_dest_acc).numpy()
+            l1 = state
+        dst[batch] = l1
 
 
-def _accumulate(activation, weight, phases, wide, block, mode, dst=None):
+def _accumulate(activation, weight, accumulation, dst=None):
     """Contents of the destination after all of K: [batches, rows, padded N] float32."""
     batches, which = _batches(activation, weight)
     if len(which) > 1:
@@ -166,35 +175,30 @@ def _accumulate(activation, weight, phases, wide, block, mode, dst=None):
     if dst is None:
         dst = np.zeros((batches, rows.shape[1], columns), np.float32)
     largest = (weight.largest_exponent, _survey(rows.numpy().view(np.uint32))[0])
-    if sum(largest) > matrix_kernels.LARGEST_PRODUCT:
-        _accumulate_exact(rows, weight, which, phases, wide, block, mode, dst)
+    if sum(largest) > matrix_accumulator.LARGEST_PRODUCT:
+        _accumulate_exact(rows, weight, which, accumulation, dst)
         return dst
-    windows = np.array([matrix_kernels.window_of(exponent) for exponent in largest])
-    pieces, exponents = _activation_pieces(rows, phases, windows[1])
+    windows = np.array([matrix_operands.window_of(exponent) for exponent in largest])
+    pieces, exponents = _activation_pieces(rows, accumulation.phases, windows[1])
+    stripe = matrix_kernels.stripe_of(rows.shape[1], columns // LANES)
     matrix_kernels.accumulate_tiles(
-        *(weight.tiles, which, pieces, exponents, windows, (phases, wide, block, mode)),
-        matrix_kernels.stripe_of(rows.shape[1], columns // LANES),
-        dst,
+        weight.tiles, which, pieces, exponents, windows, accumulation, stripe, dst
     )
     return dst
 
 
-def _accumulate_with_spills(activation, weight, arguments, dtype):
+def _accumulate_with_spills(activation, weight, accumulation, dtype):
     """`_accumulate` with what is spilled between blocks of K packed in a block format."""
-    block = arguments[-1]
+    block = accumulation.block
     tiles = weight.tiles.shape[1]
     padded = torch.nn.functional.pad(activation, (0, -activation.shape[-1] % TILE))
     dst = None
     for start in range(0, tiles, block):
         if dst is not None:
             dst = packer.pack_block_float(torch.from_numpy(dst), dtype).numpy()
-        dst = _accumulate(
-            padded[..., start * TILE : (start + block) * TILE],
-            replace(weight, tiles=np.ascontiguousarray(weight.tiles[:, start : start + block])),
-            *arguments,
-            matrix_kernels.ONE_ACCUMULATION,
-            dst,
-        )
+        part = padded[..., start * TILE : (start + block) * TILE]
+        tiles_of_part = np.ascontiguousarray(weight.tiles[:, start : start + block])
+        dst = _accumulate(part, replace(weight, tiles=tiles_of_part), accumulation, dst)
     return dst
 
 
@@ -207,34 +211,32 @@ def _trim(dst, activation, weight):
     return torch.from_numpy(dst)[..., :columns].reshape(*leading, activation.shape[-2], columns)
 
 
-def unpack(values, wide):
+def unpack(values: torch.Tensor, fp32_dest_acc: bool) -> torch.Tensor:
     """What SrcA and SrcB hold of float32 or bfloat16 values: tf32 beside a 32-bit destination."""
     if values.dtype == torch.bfloat16:
         return values.float()
-    return packer.truncate_to_tf32(values) if wide else packer.truncate_to_bfloat16(values)
+    return packer.truncate_to_tf32(values) if fp32_dest_acc else packer.truncate_to_bfloat16(values)
 
 
 def matmul(
-    activation,
-    weight,
+    activation: torch.Tensor,
+    weight: torch.Tensor | Weight,
     *,
-    fidelity="HiFi2",
-    fp32_dest_acc=False,
-    packer_l1_acc=False,
-    k_block_tiles=None,
-    bias=None,
-    fused=None,
-    out="bfloat16",
-):
+    compute: Compute = MATMUL,
+    k_block_tiles: int | None = None,
+    bias: torch.Tensor | None = None,
+    fused: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    out: str = "bfloat16",
+) -> torch.Tensor:
     """activation @ weight (+ bias) as the matmul kernel computes it.
 
     Args:
         activation: [..., M, K] float32 or bfloat16.
-        weight: [..., K, N] float32 or bfloat16, or a `Weight` of it.  Leading dimensions
+        weight: [..., K, N] float32 or bfloat16, or a `Weight` of it. Leading dimensions
             broadcast; without any (or all 1) the weight serves all rows.
-        fidelity: a name of `FIDELITY_PHASES`.
-        fp32_dest_acc: 32-bit destination: sums keep 24 bits instead of 8.
-        packer_l1_acc: sum the blocks of K in L1, all but the last with rounding to nearest even.
+        compute: compute kernel configuration. In a 32-bit destination sums keep 24 bits instead of
+            8. With packer_l1_acc the blocks of K are summed in L1, all but the last with rounding
+            to nearest even.
         k_block_tiles: in0_block_w, tiles of K in one block, a divisor of K/32; None is all of K.
         bias: [..., 1, N] or [N] float32 or bfloat16, added by the matrix unit at the end.
         fused: function from Dst to Dst that is applied before packing, or None.
@@ -249,6 +251,7 @@ def matmul(
     Raises:
         ValueError: for shapes that do not fit or a block size that does not divide K.
     """
+    fp32_dest_acc = compute.fp32_dest_acc
     if not isinstance(weight, Weight):
         weight = prepare_weight(unpack(weight, fp32_dest_acc))
     depth = activation.shape[-1]
@@ -262,32 +265,33 @@ def matmul(
     block = k_block_tiles or tiles
     if tiles % block:
         raise ValueError(f"k_block_tiles={block} does not divide the {tiles} tiles of K={depth}")
-    arguments = (FIDELITY_PHASES[fidelity], fp32_dest_acc, block)
-    if packer_l1_acc and block < tiles:
+    mode = matrix_kernels.ONE_ACCUMULATION
+    if compute.packer_l1_acc and block < tiles:
         sums_all = bias is not None
         mode = matrix_kernels.ALL_BLOCKS_IN_L1 if sums_all else matrix_kernels.LAST_BLOCK_ON_TOP
-    else:
-        mode = matrix_kernels.ONE_ACCUMULATION
+    accumulation = Accumulation(FIDELITY_PHASES[compute.fidelity], fp32_dest_acc, block, mode)
     if mode == matrix_kernels.ONE_ACCUMULATION and not fp32_dest_acc and out in BLOCK_FORMAT_BITS:
-        dst = _accumulate_with_spills(activation, weight, arguments, out)
+        sums = _accumulate_with_spills(activation, weight, accumulation, out)
     else:
-        dst = _accumulate(activation, weight, *arguments, mode)
-    dst = _trim(dst, activation, weight)
+        sums = _accumulate(activation, weight, accumulation)
+    dst = _trim(sums, activation, weight)
     if bias is not None:
-        dst = add(unpack(dst, fp32_dest_acc), unpack(bias, fp32_dest_acc), wide=fp32_dest_acc)
+        dst = unpack(dst, fp32_dest_acc)
+        dst = add(dst, unpack(bias, fp32_dest_acc), fp32_dest_acc=fp32_dest_acc)
     if fused is not None:
         dst = fused(dst)
     return packer.pack(dst, out, fp32_dest_acc)
 
 
-def row_sum(values, *, scaler=1.0, fidelity="HiFi3", fp32_dest_acc=True):
+def row_sum(
+    values: torch.Tensor, compute: Compute = ROW_SUM, *, scaler: float = 1.0
+) -> torch.Tensor:
     """Sum over the last dimension times a scaler, as the reduce kernel leaves it in Dst.
 
     Args:
         values: [..., W] float32 or bfloat16; W is padded with zeros to tiles.
+        compute: compute kernel configuration.
         scaler: the bfloat16 value that every product has as its SrcA: 1, or 1/W for a mean.
-        fidelity: a name of `FIDELITY_PHASES`.
-        fp32_dest_acc: whether the destination has 32 bits.
 
     Returns:
         [..., 1] float32, not yet packed.
@@ -297,13 +301,13 @@ def row_sum(values, *, scaler=1.0, fidelity="HiFi3", fp32_dest_acc=True):
     """
     width = values.shape[-1]
     weight = prepare_weight(torch.full((width, 1), scaler, dtype=torch.bfloat16))
-    rows = unpack(values, fp32_dest_acc).reshape(-1, width)
-    arguments = (FIDELITY_PHASES[fidelity], fp32_dest_acc, weight.tiles.shape[1])
-    dst = _accumulate(rows, weight, *arguments, matrix_kernels.ONE_ACCUMULATION)
+    rows = unpack(values, compute.fp32_dest_acc).reshape(-1, width)
+    phases, tiles = FIDELITY_PHASES[compute.fidelity], weight.tiles.shape[1]
+    dst = _accumulate(rows, weight, Accumulation(phases, compute.fp32_dest_acc, block=tiles))
     return _trim(dst, rows, weight).reshape(*values.shape[:-1], 1)
 
 
-def row_max(values):
+def row_max(values: torch.Tensor) -> torch.Tensor:
     """Largest value of the last dimension: [..., W] to [..., 1], exact (GMPOOL).
 
     Denormals count as 0 and the order is that of sign and magnitude, so NaN counts as larger than

@@ -1,18 +1,21 @@
 """Operations of one machine instruction each, on single values and on vectors of them.
 
 Numba widens every integer expression to 64 bits and has no fused multiply-add, no reinterpretation
-of bits and no vector types.  Each function here is one LLVM instruction (or two) of a fixed width.
+of bits and no vector types. Each function here is one LLVM instruction (or two) of a fixed width.
 It takes scalars, of whose loops LLVM can make vector code, or a `Vector`; a scalar beside a vector
-stands for that value in every lane.  LLVM splits vectors that are wider than the machine's.  Float
-vectors have + - * as well.  Nothing here reorders or contracts float operations.
+stands for that value in every lane. LLVM splits vectors that are wider than the machine's. Float
+vectors have + - * as well. Nothing here reorders or contracts float operations.
 """
 
 import operator
+from collections.abc import Callable
+from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, models, overload, register_model
+from numba.extending import intrinsic as numba_intrinsic
+from numba.extending import models, overload, register_model
 
 I8 = ir.IntType(8)
 I16 = ir.IntType(16)
@@ -29,10 +32,24 @@ LLVM_TYPES = {
 }
 
 
+# A scalar or a `Vector` of them within compiled code. To Python it is neither: Numba types it.
+Int = Any
+Float = Any
+
+# Numba's type of an operand: Vector, Array, Literal, whichever an intrinsic asks for.
+Kind = Any
+
+# What an intrinsic returns when it is compiled: its signature, and what emits its code.
+Typed = tuple[Any, Callable]
+
+# Numba types the result as the function decorated, but compiled code calls it without the context.
+intrinsic: Callable[..., Any] = numba_intrinsic
+
+
 class Vector(types.Type):
     """Numba's type of a vector: `lanes` values of type `element`."""
 
-    def __init__(self, element, lanes):
+    def __init__(self, element: types.Type, lanes: int) -> None:
         self.element = element
         self.lanes = lanes
         super().__init__(f"Vector({element}, {lanes})")
@@ -45,7 +62,7 @@ class _VectorModel(models.PrimitiveModel):
         super().__init__(manager, vector, kind)
 
 
-def in_every_lane(builder, value, lanes):
+def in_every_lane(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
     """Emit a vector of which every lane is one LLVM value."""
     vector = ir.VectorType(value.type, lanes)
     undefined = ir.Constant(vector, ir.Undefined)
@@ -64,17 +81,18 @@ def _operation(result, elements, emit):
         def of(element):
             return Vector(element, lanes) if lanes else element
 
-        for element, kind in zip(elements, kinds):
+        for element, kind in zip(elements, kinds, strict=True):
             if isinstance(kind, Vector) and kind != of(element):
                 raise TypeError(f"the operand should be {of(element)}, not {kind}")
         given = [
-            kind if isinstance(kind, Vector) else element for element, kind in zip(elements, kinds)
+            kind if isinstance(kind, Vector) else element
+            for element, kind in zip(elements, kinds, strict=True)
         ]
 
         def generate(context, builder, signature, args):
             spread = [
                 in_every_lane(builder, value, lanes) if lanes and kind in elements else value
-                for value, kind in zip(args, signature.args)
+                for value, kind in zip(args, signature.args, strict=True)
             ]
             return emit(builder, *spread)
 
@@ -202,15 +220,18 @@ def _vectors(x, y):
 def _added(x, y):
     if _vectors(x, y):
         return lambda x, y: _add(x, y)
+    return None
 
 
 @overload(operator.sub)
 def _subtracted(x, y):
     if _vectors(x, y):
         return lambda x, y: _subtract(x, y)
+    return None
 
 
 @overload(operator.mul)
 def _multiplied(x, y):
     if _vectors(x, y):
         return lambda x, y: _multiply(x, y)
+    return None

@@ -3,9 +3,16 @@
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
-from ttnn_emulator.arithmetic.exact.simd.lanes import I16, I32, Vector, in_every_lane
+from ttnn_emulator.arithmetic.exact.simd.lanes import (
+    I16,
+    I32,
+    Kind,
+    Typed,
+    Vector,
+    in_every_lane,
+    intrinsic,
+)
 
 # A machine's wide vector is made of parts of 16 bytes, within which moving is cheapest.
 _PART = 16
@@ -17,7 +24,7 @@ def _shuffled(builder, first, second, lanes):
 
 
 @intrinsic(prefer_literal=True)
-def half32(typingctx, vector, half):
+def half32(typingctx: object, vector: Kind, half: Kind) -> Typed:
     """The lower (0) or the upper (1) half of an int16 vector, as int32."""
     lanes, first = vector.lanes // 2, half.literal_value * (vector.lanes // 2)
 
@@ -29,7 +36,7 @@ def half32(typingctx, vector, half):
 
 
 @intrinsic
-def joined16(typingctx, low, high):
+def joined16(typingctx: object, low: Kind, high: Kind) -> Typed:
     """The low 16 bits of two int32 vectors, one after the other."""
     lanes = 2 * low.lanes
 
@@ -52,19 +59,19 @@ def _repeated(element, lanes):
 
 
 @intrinsic(prefer_literal=True)
-def twice16(typingctx, pair, lanes):
+def twice16(typingctx: object, pair: Kind, lanes: Kind) -> Typed:
     """An int16 vector that repeats the two halves of an int32."""
     return _repeated(types.int16, lanes)
 
 
 @intrinsic(prefer_literal=True)
-def four8(typingctx, four, lanes):
+def four8(typingctx: object, four: Kind, lanes: Kind) -> Typed:
     """An int8 vector that repeats the four bytes of an int32."""
     return _repeated(types.int8, lanes)
 
 
 @intrinsic
-def interleaved8(typingctx, low, high):
+def interleaved8(typingctx: object, low: Kind, high: Kind) -> Typed:
     """64 bytes of two int8 vectors, for four vectors of 16 lanes, as `exponents32` takes them.
 
     Each 16 bytes then hold four of every vector's: a 4 x 4 transpose of fours of bytes.
@@ -93,7 +100,7 @@ def _halves_in_turn(builder, low, high, half):
 
 
 @intrinsic(prefer_literal=True)
-def exponents32(typingctx, sums, number):
+def exponents32(typingctx: object, sums: Kind, number: Kind) -> Typed:
     """Of 64 bytes in the order of `interleaved8` those of vector `number`, 0 to 3, as int32.
 
     They are read as unsigned and lie 23 places up, where float32 has its exponent.
@@ -114,7 +121,7 @@ def exponents32(typingctx, sums, number):
 
 
 @intrinsic
-def unsigned_largest(typingctx, vector):
+def unsigned_largest(typingctx: object, vector: Kind) -> Typed:
     """The largest lane of a vector of integers, read as unsigned, as int64."""
 
     def generate(context, builder, signature, args):
@@ -128,7 +135,7 @@ def unsigned_largest(typingctx, vector):
 
 
 @intrinsic
-def in_any_lane(typingctx, condition):
+def in_any_lane(typingctx: object, condition: Kind) -> Typed:
     """Whether a vector of booleans has a true one."""
 
     def generate(context, builder, signature, args):

@@ -1,17 +1,27 @@
 """Vectors, elements and constants in memory: contiguous arrays at positions that are not checked.
 
 Numba looks at every index whether it is negative, to count from the end then; in a loop over few
-instructions that is half the work.  A position here is one of `array.flat`.
+instructions that is half the work. A position here is one of `array.flat`.
 """
+
+from collections.abc import Callable
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
-from ttnn_emulator.arithmetic.exact.simd.lanes import I8, I32, LLVM_TYPES, Vector
+from ttnn_emulator.arithmetic.exact.simd.lanes import (
+    I8,
+    I32,
+    LLVM_TYPES,
+    Int,
+    Kind,
+    Typed,
+    Vector,
+    intrinsic,
+)
 
-_STORED = {types.uint16: types.int16, types.uint32: types.int32}
+_STORED: dict[Kind, Kind] = {types.uint16: types.int16, types.uint32: types.int32}
 
 
 def _address(context, builder, signature, args, kind):
@@ -21,7 +31,7 @@ def _address(context, builder, signature, args, kind):
 
 
 @intrinsic(prefer_literal=True)
-def load(typingctx, array, index, lanes):
+def load(typingctx: object, array: Kind, index: Kind, lanes: Kind) -> Typed:
     """`lanes` values from position `index` of a contiguous array; unsigned ones read as signed."""
     element = _STORED.get(array.dtype, array.dtype)
     result = Vector(element, lanes.literal_value)
@@ -35,7 +45,7 @@ def load(typingctx, array, index, lanes):
 
 
 @intrinsic
-def element(typingctx, array, index):
+def element(typingctx: object, array: Kind, index: Kind) -> Typed:
     """The value at position `index` of a contiguous array; an unsigned one reads as signed."""
     result = _STORED.get(array.dtype, array.dtype)
 
@@ -47,7 +57,7 @@ def element(typingctx, array, index):
 
 
 @intrinsic
-def store(typingctx, array, index, vector):
+def store(typingctx: object, array: Kind, index: Kind, vector: Kind) -> Typed:
     """Put a vector at position `index` of a contiguous array of its elements' type."""
 
     def generate(context, builder, signature, args):
@@ -61,8 +71,8 @@ def store(typingctx, array, index, vector):
 
 
 @intrinsic
-def prefetch(typingctx, array, index):
-    """Have what lies at position `index` of a contiguous array fetched into the second-level cache."""
+def prefetch(typingctx: object, array: Kind, index: Kind) -> Typed:
+    """Fetch what lies at position `index` of a contiguous array into the second-level cache."""
 
     def generate(context, builder, signature, args):
         pointer = _address(context, builder, signature, args, I8)
@@ -75,17 +85,17 @@ def prefetch(typingctx, array, index):
     return types.none(array, types.intp), generate
 
 
-def constants_in_memory(*constants):
+def constants_in_memory(*constants: int) -> Callable[[int], Int]:
     """A function that reads one of these int32 constants from memory, each time it is used.
 
-    The machine broadcasts it to all lanes while reading, at no cost.  LLVM would keep a constant of
+    The machine broadcasts it to all lanes while reading, at no cost. LLVM would keep a constant of
     a loop in a register, and where it has none left would copy registers about.
 
-    They make one table, so that one register addresses them all.  In it each has 16 bytes to
+    They make one table, so that one register addresses them all. In it each has 16 bytes to
     itself: LLVM reads so many at once, and would have to take several constants apart again.
     """
-    held = [value for constant in constants for value in (constant, 0, 0, 0)]
-    kind = ir.ArrayType(I32, len(held))
+    table_of = [value for constant in constants for value in (constant, 0, 0, 0)]
+    kind = ir.ArrayType(I32, len(table_of))
     name = "constants_in_memory." + ".".join(f"{number & 0xFFFFFFFF:08x}" for number in constants)
 
     @intrinsic(prefer_literal=True)
@@ -96,7 +106,7 @@ def constants_in_memory(*constants):
             table = builder.module.globals.get(name)
             if table is None:
                 table = ir.GlobalVariable(builder.module, kind, name)
-                table.initializer = ir.Constant(kind, held)
+                table.initializer = ir.Constant(kind, table_of)
                 # It might be replaced in linking, so nothing is assumed of what it holds.
                 table.linkage = "linkonce"
             place = [ir.Constant(I32, 0), ir.Constant(I32, position)]

@@ -1,6 +1,6 @@
 """Activations on the vector unit: sigmoid, silu, gelu, tanh, softplus, relu.
 
-Arguments and results are float32 tensors of any shape, as they lie in Dst before and after.  In a
+Arguments and results are float32 tensors of any shape, as they lie in Dst before and after. In a
 16-bit Dst most kernels round to bf16 themselves; where one does not, the store truncates.
 Kernel sources are ckernel_sfpu_<name>.h of Wormhole unless another is named.
 """
@@ -58,14 +58,14 @@ _sigmoid_bf16 = rounded(_sigmoid_21f)
 _silu_bf16 = rounded(_silu_21f)
 
 
-def sigmoid(x, *, fp32_dest=False):
+def sigmoid(x: torch.Tensor, *, fp32_dest_acc: bool = False) -> torch.Tensor:
     """1 / (1 + e**-x) as `sigmoid_tile` leaves it in Dst, not approximate (the default)."""
-    return choose(_sigmoid_bf16, _sigmoid_fp32, x, fp32_dest)
+    return choose(_sigmoid_bf16, _sigmoid_fp32, x, fp32_dest_acc)
 
 
-def silu(x, *, fp32_dest=False):
+def silu(x: torch.Tensor, *, fp32_dest_acc: bool = False) -> torch.Tensor:
     """x * sigmoid(x) as `silu_tile` leaves it in Dst; it has no approximate form."""
-    return choose(_silu_bf16, _silu_fp32, x, fp32_dest)
+    return choose(_silu_bf16, _silu_fp32, x, fp32_dest_acc)
 
 
 _GELU_TAIL = (3.0369991064e-01, 9.5413386822e-02, 1.3809983619e-02, 7.5950479368e-04)
@@ -158,15 +158,17 @@ def _gelu_fp32(x):
     return torch.where(x > -5.54259443, result, add(x, -x))
 
 
-def gelu(x, *, approximate=False, fp32_dest=False):
+def gelu(
+    x: torch.Tensor, *, approximate: bool = False, fp32_dest_acc: bool = False
+) -> torch.Tensor:
     """gelu(x) as `gelu_tile` leaves it in Dst.
 
-    Accurate (the default): piecewise and rounded to bf16, or by erf in fp32.  Approximate
+    Accurate (the default): piecewise and rounded to bf16, or by erf in fp32. Approximate
     (`fast_and_approximate_mode=True`): x/2 plus a table of six lines, truncated in a 16-bit Dst.
     """
     if approximate:
-        return on_dest(_gelu_linear, x, fp32_dest=fp32_dest)
-    return choose(_gelu_bf16, _gelu_fp32, x, fp32_dest)
+        return on_dest(_gelu_linear, x, fp32_dest_acc=fp32_dest_acc)
+    return choose(_gelu_bf16, _gelu_fp32, x, fp32_dest_acc)
 
 
 _TANH = (
@@ -230,11 +232,13 @@ def _tanh_fp32(x):
     return copy_sign(result, x)
 
 
-def tanh(x, *, approximate=False, fp32_dest=False):
+def tanh(
+    x: torch.Tensor, *, approximate: bool = False, fp32_dest_acc: bool = False
+) -> torch.Tensor:
     """tanh(x) as `tanh_tile` leaves it in Dst: a polynomial, fp32, or a table of six lines."""
     if approximate:
-        return on_dest(_tanh_linear, x, fp32_dest=fp32_dest)
-    return choose(_tanh_polynomial, _tanh_fp32, x, fp32_dest)
+        return on_dest(_tanh_linear, x, fp32_dest_acc=fp32_dest_acc)
+    return choose(_tanh_polynomial, _tanh_fp32, x, fp32_dest_acc)
 
 
 _SOFTPLUS_BF16 = (
@@ -257,11 +261,11 @@ def _softplus_bf16(x, beta, threshold):
     return torch.where(t <= threshold, round_to_bf16(result), x)
 
 
-def softplus(x, *, beta=1.0, threshold=20.0):
+def softplus(x: torch.Tensor, *, beta: float = 1.0, threshold: float = 20.0) -> torch.Tensor:
     """log(1 + e**(beta x)) / beta as `softplus_tile` leaves it in a 16-bit Dst."""
     return on_bf16_dest(_softplus_bf16, x, float(beta), float(threshold))
 
 
-def relu(x, *, fp32_dest=False):
+def relu(x: torch.Tensor, *, fp32_dest_acc: bool = False) -> torch.Tensor:
     """max(x, 0); relu_tile is relu_min with threshold 0."""
-    return on_dest(maximum, x, 0.0, fp32_dest=fp32_dest)
+    return on_dest(maximum, x, 0.0, fp32_dest_acc=fp32_dest_acc)

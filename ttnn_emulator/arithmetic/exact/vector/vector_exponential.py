@@ -41,7 +41,7 @@ SCHRAUDOLPH_B = 32500.818359375
 SCHRAUDOLPH_LOWEST = -88.5
 
 
-def exp_21f(x, coefficients=EXP_21F):
+def exp_21f(x: torch.Tensor, coefficients: tuple[float, ...] = EXP_21F) -> torch.Tensor:
     """e**x to about 21 bits, unrounded (_sfpu_exp_21f_bf16_): 0 below -88, infinity above 88.7.
 
     The helper that sigmoid and silu call; lanes in, lanes out.
@@ -51,7 +51,7 @@ def exp_21f(x, coefficients=EXP_21F):
     return exp2_21f(power, coefficients)
 
 
-def exp2_21f(power, coefficients=EXP_21F):
+def exp2_21f(power: torch.Tensor, coefficients: tuple[float, ...] = EXP_21F) -> torch.Tensor:
     """2**(power - 127) for power in [0, 256), the second half of `exp_21f`."""
     shift = exponent(power) - 127
     significand = (bits(power) & 0x7FFFFF) | 0x800000
@@ -61,7 +61,7 @@ def exp2_21f(power, coefficients=EXP_21F):
     return set_exponent(polynomial(fraction, *coefficients), fixed >> 23)
 
 
-def exp_accurate_fp32(x):
+def exp_accurate_fp32(x: torch.Tensor) -> torch.Tensor:
     """e**x to about 2 units in the last fp32 place (_sfpu_exp_fp32_accurate_); lanes in and out."""
     seen = x != -math.inf
     if not seen.all():  # half of the scores of a causal attention are not: they give +0
@@ -105,7 +105,7 @@ def _exp_bf16(x):
     return round_to_bf16(exp_21f(x, EXP_21F_INSTRUCTIONS))
 
 
-def exp(x, *, approximate=False, fp32_dest=False):
+def exp(x: torch.Tensor, *, approximate: bool = False, fp32_dest_acc: bool = False) -> torch.Tensor:
     """e**x as `exp_tile` leaves it in Dst.
 
     Accurate: 21 bits rounded to bf16 in a 16-bit Dst, fp32 in a 32-bit one.
@@ -113,42 +113,46 @@ def exp(x, *, approximate=False, fp32_dest=False):
     exponent field, wrong by -3.4 % to +3.1 %, not rounded when it is stored.
     """
     if approximate:
-        return on_dest(_schraudolph_clamped, x, 1.0, fp32_dest=fp32_dest)
-    if fp32_dest:
+        return on_dest(_schraudolph_clamped, x, 1.0, fp32_dest_acc=fp32_dest_acc)
+    if fp32_dest_acc:
         return on_fp32_dest(exp_accurate_fp32, x)
     return on_bf16_dest(_exp_bf16, x)
 
 
-def softmax_exp(x, *, approximate, fp32_dest):
+def softmax_exp(x: torch.Tensor, *, approximate: bool, fp32_dest_acc: bool) -> torch.Tensor:
     """exp in `ttnn.softmax` (softmax.cpp): exp_tile<EXP_APPROX> with its input clamped.
 
     EXP_APPROX is the compute config's math_approx_mode; by default it is on for bf16 inputs and
     off for fp32 ones, both with a 32-bit Dst.
     """
-    return exp(x, approximate=approximate, fp32_dest=fp32_dest)
+    return exp(x, approximate=approximate, fp32_dest_acc=fp32_dest_acc)
 
 
-def attention_score_exp(x, scale, *, fp32_dest=False):
+def attention_score_exp(
+    x: torch.Tensor, scale: float, *, fp32_dest_acc: bool = False
+) -> torch.Tensor:
     """e**(x*scale) of attention scores less their row maximum, as packed: x <= 0, negatives to 0.
 
-    exp_tile<approx, scale_fp32, InputClamping::None> followed by the packer's ReLU.  Attention
+    exp_tile<approx, scale_fp32, InputClamping::None> followed by the packer's ReLU. Attention
     uses it wherever EXP_APPROX_MODE is on (the default), and even where it is off in prefill with
     a 16-bit Dst (compute_streaming.hpp) and in decode with half tiles (up to 16 heads per key head:
-    VectorMode::R in sub_exp_block_bcast_cols_inplace, compute_common.hpp).  `scale` is the full
-    float32 scale.  Above x*scale = 0.72 the line saturates.
+    VectorMode::R in sub_exp_block_bcast_cols_inplace, compute_common.hpp). `scale` is the full
+    float32 scale. Above x*scale = 0.72 the line saturates.
     """
-    result = on_dest(_schraudolph_unclamped, x, float(scale), fp32_dest=fp32_dest)
+    result = on_dest(_schraudolph_unclamped, x, float(scale), fp32_dest_acc=fp32_dest_acc)
     return torch.where(bits(result) < 0, constant(0.0), result)
 
 
-def attention_score_exp_accurate(x, scale, *, fp32_dest=False):
+def attention_score_exp_accurate(
+    x: torch.Tensor, scale: float, *, fp32_dest_acc: bool = False
+) -> torch.Tensor:
     """e**(x*scale) of attention scores with EXP_APPROX_MODE off, where the kernel honours that.
 
     mul_unary_tile by the float32 scale, whose store into a 16-bit Dst truncates, then exp_tile
     (compute_common.hpp sub_exp_block_bcast_cols_inplace: decode, and prefill with a 32-bit Dst).
     """
-    scaled = on_dest(mul, x, float(scale), fp32_dest=fp32_dest)
-    return exp(scaled, fp32_dest=fp32_dest)
+    scaled = on_dest(mul, x, float(scale), fp32_dest_acc=fp32_dest_acc)
+    return exp(scaled, fp32_dest_acc=fp32_dest_acc)
 
 
 def _truncated_to_bf16(scale):
@@ -164,14 +168,16 @@ def _correction_fp32(x, scale):
     return exp_accurate_fp32(mul(x, scale))
 
 
-def attention_correction_exp(x, scale, *, fp32_dest=False):
+def attention_correction_exp(
+    x: torch.Tensor, scale: float, *, fp32_dest_acc: bool = False
+) -> torch.Tensor:
     """e**(x*scale) of the difference of two running maxima, EXP_APPROX_MODE on (the default).
 
     calculate_exponential_first_column<true>, and always in decode's merge of cores
     (calculate_fused_max_sub_exp_add_tile): the scale is cut to bf16, then the accurate exp.
     """
     scale = _truncated_to_bf16(scale)
-    if fp32_dest:
+    if fp32_dest_acc:
         return on_fp32_dest(_correction_fp32, x, scale)
     return on_bf16_dest(_correction_bf16, x, scale)
 
@@ -204,18 +210,28 @@ def _correction_polynomial_bf16(x, scale, coefficients):
     return round_to_bf16(_correction_polynomial(x, scale, coefficients))
 
 
-def attention_correction_exp_polynomial(x, scale, *, fp32_dest=False):
+def attention_correction_exp_polynomial(
+    x: torch.Tensor, scale: float, *, fp32_dest_acc: bool = False
+) -> torch.Tensor:
     """As `attention_correction_exp`, with EXP_APPROX_MODE off: a short polynomial instead.
 
     calculate_exponential_polynomial (ckernel_sfpu_sdpa.h); the scale is cut to bf16 here too.
     """
-    coefficients = _CORRECTION_POLYNOMIALS[fp32_dest]
-    run = on_fp32_dest if fp32_dest else on_bf16_dest
-    function = _correction_polynomial if fp32_dest else _correction_polynomial_bf16
+    coefficients = _CORRECTION_POLYNOMIALS[fp32_dest_acc]
+    run = on_fp32_dest if fp32_dest_acc else on_bf16_dest
+    function = _correction_polynomial if fp32_dest_acc else _correction_polynomial_bf16
     return run(function, x, _truncated_to_bf16(scale), coefficients)
 
 
-def attention_merge(own_max, other_max, own_sum, other_sum, scale, *, fp32_dest=False):
+def attention_merge(
+    own_max: torch.Tensor,
+    other_max: torch.Tensor,
+    own_sum: torch.Tensor,
+    other_sum: torch.Tensor,
+    scale: float,
+    *,
+    fp32_dest_acc: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """The row statistics of two cores' parts of one decode attention, merged.
 
     Args:
@@ -234,12 +250,12 @@ def attention_merge(own_max, other_max, own_sum, other_sum, scale, *, fp32_dest=
     own_max, other_max = load(own_max), load(other_max)
     maximum_ = torch.where(own_max < other_max, other_max, own_max)
     scale = _truncated_to_bf16(scale)
-    correction = _correction_fp32 if fp32_dest else _correction_bf16
+    correction = _correction_fp32 if fp32_dest_acc else _correction_bf16
     own = correction(add(own_max, -maximum_), scale)
     other = correction(add(other_max, -maximum_), scale)
-    own_total = store(mul(own, load(own_sum)), fp32_dest)
+    own_total = store(mul(own, load(own_sum)), fp32_dest_acc)
     other_total = mul(other, load(other_sum))
-    if not fp32_dest:
-        other_total = store(other_total, fp32_dest)
-    total = store(add(other_total, own_total), fp32_dest)
-    return store(own, fp32_dest), store(other, fp32_dest), maximum_, total
+    if not fp32_dest_acc:
+        other_total = store(other_total, fp32_dest_acc)
+    total = store(add(other_total, own_total), fp32_dest_acc)
+    return store(own, fp32_dest_acc), store(other, fp32_dest_acc), maximum_, total

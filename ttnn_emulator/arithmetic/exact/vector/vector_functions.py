@@ -1,6 +1,6 @@
 """Other functions of one value on the vector unit: log, sine, cosine, square, sign changes.
 
-Arguments and results are float32 tensors of any shape, as they lie in Dst before and after.  In a
+Arguments and results are float32 tensors of any shape, as they lie in Dst before and after. In a
 16-bit Dst most kernels round to bf16 themselves; where one does not, the store truncates.
 Kernel sources are ckernel_sfpu_<name>.h of Wormhole unless another is named.
 """
@@ -66,9 +66,9 @@ def _log_fp32(x):
     return _log_lanes(x, (-0.5, *_LOG_FP32))
 
 
-def log(x, *, fp32_dest=False):
+def log(x: torch.Tensor, *, fp32_dest_acc: bool = False) -> torch.Tensor:
     """Natural logarithm as `log_tile` leaves it in Dst; -infinity at 0, NaN below."""
-    return choose(_log_bf16, _log_fp32, x, fp32_dest)
+    return choose(_log_bf16, _log_fp32, x, fp32_dest_acc)
 
 
 _SINE = {  # coefficients of a**2 in (sin(a) - a) / a**3
@@ -79,50 +79,50 @@ _ROUNDING = 12582912.0  # 1.5 * 2**23: adding it leaves a rounded integer in the
 _ONE_OVER_PI = 0.31830987334251404
 
 
-def _sine_of_turns(x, turns, parity, parts, fp32_dest):
+def _sine_of_turns(x, turns, parity, parts, fp32_dest_acc):
     a = x
     for part in parts:
         a = mad(turns, float.fromhex(part), a)
     s = mul(a, a)
     a = from_bits(bits(a) ^ (parity << 31))
-    r = polynomial(s, *(float.fromhex(c) for c in _SINE[fp32_dest]))
+    r = polynomial(s, *(float.fromhex(c) for c in _SINE[fp32_dest_acc]))
     r = mad(r, mul(a, s), a)
-    return r if fp32_dest else round_to_bf16(r)
+    return r if fp32_dest_acc else round_to_bf16(r)
 
 
-def _sin(x, fp32_dest):
+def _sin(x, fp32_dest_acc):
     turns = mad(x, _ONE_OVER_PI, _ROUNDING)
     parity = bits(turns)
     parts = ("-0x1.92p+1", "-0x1.fbp-11", "-0x1.51p-21", "-0x1.0b4612p-33")
-    return _sine_of_turns(x, add(turns, -_ROUNDING), parity, parts, fp32_dest)
+    return _sine_of_turns(x, add(turns, -_ROUNDING), parity, parts, fp32_dest_acc)
 
 
-def _cos(x, fp32_dest):
+def _cos(x, fp32_dest_acc):
     turns = add(mad(x, _ONE_OVER_PI, 0.5), _ROUNDING)
     parity = bits(turns)
     turns = mad(add(turns, -_ROUNDING), 2.0, -1.0)
     parts = ("-0x1.92p+0", "-0x1.fbp-12", "-0x1.51p-22", "-0x1.0b4612p-34")
-    return _sine_of_turns(x, turns, parity, parts, fp32_dest)
+    return _sine_of_turns(x, turns, parity, parts, fp32_dest_acc)
 
 
-def sin(x, *, fp32_dest=False):
+def sin(x: torch.Tensor, *, fp32_dest_acc: bool = False) -> torch.Tensor:
     """sin(x) as `sin_tile` leaves it in Dst (ckernel_sfpu_trigonometry.h)."""
-    return on_dest(_sin, x, fp32_dest, fp32_dest=fp32_dest)
+    return on_dest(_sin, x, fp32_dest_acc, fp32_dest_acc=fp32_dest_acc)
 
 
-def cos(x, *, fp32_dest=False):
+def cos(x: torch.Tensor, *, fp32_dest_acc: bool = False) -> torch.Tensor:
     """cos(x) as `cos_tile` leaves it in Dst (ckernel_sfpu_trigonometry.h)."""
-    return on_dest(_cos, x, fp32_dest, fp32_dest=fp32_dest)
+    return on_dest(_cos, x, fp32_dest_acc, fp32_dest_acc=fp32_dest_acc)
 
 
-def negate(x, *, fp32_dest=False):
+def negate(x: torch.Tensor, *, fp32_dest_acc: bool = False) -> torch.Tensor:
     """-x, exact."""
-    return on_dest(torch.neg, x, fp32_dest=fp32_dest)
+    return on_dest(torch.neg, x, fp32_dest_acc=fp32_dest_acc)
 
 
-def absolute(x, *, fp32_dest=False):
+def absolute(x: torch.Tensor, *, fp32_dest_acc: bool = False) -> torch.Tensor:
     """|x|, exact."""
-    return on_dest(torch.abs, x, fp32_dest=fp32_dest)
+    return on_dest(torch.abs, x, fp32_dest_acc=fp32_dest_acc)
 
 
 def _square_bf16(x):
@@ -133,15 +133,15 @@ def _square_fp32(x):
     return mul(x, x)
 
 
-def fill(x, value, *, fp32_dest=False):
+def fill(x: torch.Tensor, value: float, *, fp32_dest_acc: bool = False) -> torch.Tensor:
     """One number everywhere; a 16-bit Dst cuts it, no instruction rounds (ckernel_sfpu_fill.h)."""
-    return store(torch.full_like(x, value), fp32_dest)
+    return store(torch.full_like(x, value), fp32_dest_acc)
 
 
-def square(x, *, fp32_dest=False):
+def square(x: torch.Tensor, *, fp32_dest_acc: bool = False) -> torch.Tensor:
     """x*x as `square_tile` leaves it in Dst: nearest even in either width.
 
     rms_norm squares this way only where a row does not fit in L1 (layernorm_large_tensor.cpp);
     otherwise its matrix unit multiplies (layernorm.cpp).
     """
-    return choose(_square_bf16, _square_fp32, x, fp32_dest)
+    return choose(_square_bf16, _square_fp32, x, fp32_dest_acc)

@@ -1,7 +1,7 @@
 """Number conversions of `ttnn.typecast` that run on the vector unit (ckernel_sfpu_typecast.h).
 
 Conversions between float formats other than float32 to bfloat16 need no instruction: the unpacker
-and the packer make them.  Integers are taken as any integer tensor and given as int32, uint32 or
+and the packer make them. Integers are taken as any integer tensor and given as int32, uint32 or
 uint16 tensors.
 """
 
@@ -17,9 +17,9 @@ from ttnn_emulator.arithmetic.exact.vector.vector_unit import (
 )
 
 
-def float32_to_bfloat16(x):
+def float32_to_bfloat16(x: torch.Tensor) -> torch.Tensor:
     """Nearest even, as float32 values; denormals become zero."""
-    return store(round_to_bf16_even(load(x)), fp32_dest=True)
+    return store(round_to_bf16_even(load(x)), fp32_dest_acc=True)
 
 
 def _truncated(x):
@@ -28,31 +28,31 @@ def _truncated(x):
     return magnitude.clamp(max=2.0**62).to(torch.int64)
 
 
-def to_int32(x):
+def to_int32(x: torch.Tensor) -> torch.Tensor:
     """Toward zero, saturating at -2**31 and 2**31 - 1; NaN saturates by its sign."""
     negative = bits(x) < 0
     magnitude = torch.minimum(_truncated(x), torch.where(negative, 1 << 31, (1 << 31) - 1))
     return torch.where(negative, -magnitude, magnitude).to(torch.int32)
 
 
-def to_uint32(x):
+def to_uint32(x: torch.Tensor) -> torch.Tensor:
     """Toward zero, negative values to 0, saturating at 2**32 - 1."""
     magnitude = _truncated(x).clamp(max=(1 << 32) - 1)
     return torch.where(bits(x) < 0, 0, magnitude).to(torch.uint32)
 
 
-def to_uint16(x):
+def to_uint16(x: torch.Tensor) -> torch.Tensor:
     """To the nearest, ties up, negative values to 0, saturating at 65535."""
     magnitude = round_to_integer(x, 65535)
     return torch.where(bits(x) < 0, 0, magnitude).to(torch.uint16)
 
 
-def integer_to_float32(values):
+def integer_to_float32(values: torch.Tensor) -> torch.Tensor:
     """int32, uint32 or uint16 to float32, nearest even."""
     return values.to(torch.int64).to(torch.float32)
 
 
-def integer_to_bfloat16(values):
+def integer_to_bfloat16(values: torch.Tensor) -> torch.Tensor:
     """int32, uint32 or uint16 to bfloat16 values in float32.
 
     Two roundings: to float32 nearest even, then to bf16 with ties away from zero.
@@ -60,7 +60,7 @@ def integer_to_bfloat16(values):
     return round_to_bf16(integer_to_float32(values))
 
 
-def integer_to_uint16(values):
+def integer_to_uint16(values: torch.Tensor) -> torch.Tensor:
     """int32 or uint32 to uint16, saturating at 0 and 65535.
 
     A negative int32 read as sign and magnitude is negative too, so it clamps to 0.

@@ -1,19 +1,25 @@
 """The vector unit (SFPU): what one instruction does to float32 lanes, and its loads and stores.
 
 Functions made of these instructions are in `vector_exponential`, `vector_roots`,
-`vector_activations`, `vector_functions`, `vector_binary` and `vector_typecast`.  A lane is a
-float32; a tensor stands for any number of lanes.  Sources: the Wormhole pages of Tenstorrent's ISA documentation (SFPMAD, SFPSTOCHRND,
-SFPLUTFP32, SFPSWAP, SFPSTORE) and its bit-exact model of the multiply-add (Miscellaneous/FMA).
+`vector_activations`, `vector_functions`, `vector_binary` and `vector_typecast`. A lane is a
+float32; a tensor stands for any number of lanes. Sources: the Wormhole pages of Tenstorrent's ISA
+documentation (SFPMAD, SFPSTOCHRND, SFPLUTFP32, SFPSWAP, SFPSTORE) and its bit-exact model of the
+multiply-add (Miscellaneous/FMA).
 """
 
 import functools
 import math
+from collections.abc import Callable
 
 import numba
 import numpy as np
 import torch
 
 from ttnn_emulator.arithmetic.exact.simd.lanes import leading_zeros64
+
+Lanes = torch.Tensor | float  # a number stands for it in every lane
+Function = Callable[..., torch.Tensor]  # of lanes, and of `Parameter`s
+Parameter = float | tuple[float, ...]
 
 SIGN = -0x80000000
 MAGNITUDE = 0x7FFFFFFF
@@ -24,47 +30,47 @@ LARGEST_DENORMAL = 2.0**-126 - 2.0**-149
 # --- registers -----------------------------------------------------------------------------------
 
 
-def constant(value):
+def constant(value: float) -> torch.Tensor:
     """A float32 constant as a register holds it (Python floats round to nearest even once)."""
     return torch.tensor(value, dtype=torch.float32)
 
 
-def bits(x):
+def bits(x: torch.Tensor) -> torch.Tensor:
     """The int32 pattern of float32 `x`."""
     return x.contiguous().view(torch.int32)
 
 
-def from_bits(pattern):
+def from_bits(pattern: torch.Tensor) -> torch.Tensor:
     """The float32 whose int32 pattern is given."""
     return pattern.to(torch.int32).contiguous().view(torch.float32)
 
 
-def exponent(x):
+def exponent(x: torch.Tensor) -> torch.Tensor:
     """Biased exponent field of `x`, int32 in 0..255 (SFPEXEXP without debias)."""
     return (bits(x) >> 23) & 0xFF
 
 
-def set_exponent(x, biased):
+def set_exponent(x: torch.Tensor, biased: torch.Tensor) -> torch.Tensor:
     """`x` with its exponent field replaced by the low 8 bits of int32 `biased` (SFPSETEXP)."""
     return from_bits((bits(x) & ~INFINITY_BITS) | ((biased & 0xFF) << 23))
 
 
-def copy_sign(magnitude, sign):
+def copy_sign(magnitude: torch.Tensor, sign: torch.Tensor) -> torch.Tensor:
     """The magnitude of the first with the sign bit of the second (SFPSETSGN)."""
     return from_bits((bits(magnitude) & MAGNITUDE) | (bits(sign) & SIGN))
 
 
-def is_zero(x):
+def is_zero(x: torch.Tensor) -> torch.Tensor:
     """True where the exponent field is 0: the unit takes denormals for zero."""
     return exponent(x) == 0
 
 
-def without_denormals(x):
+def without_denormals(x: torch.Tensor) -> torch.Tensor:
     """Denormals and -0 become +0."""
     return torch.nn.functional.hardshrink(x, LARGEST_DENORMAL)
 
 
-def flush(x):
+def flush(x: torch.Tensor) -> torch.Tensor:
     """Denormals become zero and keep their sign."""
     return torch.copysign(without_denormals(x), x)
 
@@ -182,7 +188,7 @@ def _pattern(x):
     return _lanes(x).contiguous().numpy().view(np.uint32)
 
 
-def mad(a, b, c):
+def mad(a: Lanes, b: Lanes, c: Lanes) -> torch.Tensor:
     """a*b + c lanewise (SFPMAD); tensors broadcast, Python floats are float32 constants."""
     result = _mad_bits(_pattern(a), _pattern(b), _pattern(c))
     return torch.from_numpy(result.view(np.float32))
@@ -196,29 +202,30 @@ def _settled(result, a, b, c):
     return result
 
 
-def mul(a, b):
+def mul(a: Lanes, b: Lanes) -> torch.Tensor:
     """a*b lanewise (SFPMUL): nearest even, a denormal result and any zero are +0.
 
-    Lanes hold no denormals (`load`).  This is `mad(a, b, 0)` made of one float32 product, except
+    Lanes hold no denormals (`load`). This is `mad(a, b, 0)` made of one float32 product, except
     for products within 2**-151 under the smallest normal number.
     """
-    a, b = _lanes(a), _lanes(b)
-    return _settled(a * b, a, b, 0.0)
+    first, second = _lanes(a), _lanes(b)
+    return _settled(first * second, first, second, 0.0)
 
 
-def add(a, b):
+def add(a: Lanes, b: Lanes) -> torch.Tensor:
     """a+b lanewise (SFPADD): nearest even, a denormal result and any zero are +0.
 
     Equal to `mad(1, a, b)`.
     """
-    a, b = _lanes(a), _lanes(b)
-    return _settled(a + b, 1.0, a, b)
+    first, second = _lanes(a), _lanes(b)
+    return _settled(first + second, 1.0, first, second)
 
 
-def polynomial(x, *coefficients):
+def polynomial(x: torch.Tensor, *coefficients: Lanes) -> torch.Tensor:
     """Horner's scheme with one multiply-add per step; coefficients from the constant term up."""
-    result = coefficients[-1]
-    for coefficient in reversed(coefficients[:-1]):
+    *lower, next_to_highest, highest = coefficients
+    result = mad(highest, x, next_to_highest)
+    for coefficient in reversed(lower):
         result = mad(result, x, coefficient)
     return result
 
@@ -228,25 +235,25 @@ def _order(x):
     return torch.where(pattern < 0, pattern ^ MAGNITUDE, pattern)
 
 
-def minimum(x, limit):
+def minimum(x: torch.Tensor, limit: float) -> torch.Tensor:
     """The smaller in the order of SFPSWAP: by sign and magnitude, so a NaN is beyond infinity."""
-    limit = constant(limit).expand_as(x)
-    return torch.where(_order(limit) < _order(x), limit, x)
+    bound = constant(limit).expand_as(x)
+    return torch.where(_order(bound) < _order(x), bound, x)
 
 
-def maximum(x, limit):
+def maximum(x: torch.Tensor, limit: float) -> torch.Tensor:
     """The larger in the order of SFPSWAP: by sign and magnitude, so a NaN is beyond infinity."""
-    limit = constant(limit).expand_as(x)
-    return torch.where(_order(limit) > _order(x), limit, x)
+    bound = constant(limit).expand_as(x)
+    return torch.where(_order(bound) > _order(x), bound, x)
 
 
 # --- conversions ---------------------------------------------------------------------------------
 
 
-def round_to_bf16(x):
+def round_to_bf16(x: torch.Tensor) -> torch.Tensor:
     """Nearest bf16, ties away from zero (SFPSTOCHRND FP32_TO_FP16B without randomness).
 
-    Exponent 0 becomes +0, NaN the infinity of its sign.  sfpi's `convert<vFloat16b>(x, Nearest)`.
+    Exponent 0 becomes +0, NaN the infinity of its sign. sfpi's `convert<vFloat16b>(x, Nearest)`.
     """
     pattern = bits(x)
     rounded = torch.where((pattern & 0x8000) != 0, (pattern & -0x10000) + 0x10000, pattern)
@@ -256,7 +263,7 @@ def round_to_bf16(x):
     return from_bits(torch.where(is_zero(x), 0, rounded))
 
 
-def rounded(function):
+def rounded(function: Function) -> Function:
     """`function` followed by the kernel's own rounding to bf16, ties away from zero."""
 
     def run(x, *parameters):
@@ -265,7 +272,7 @@ def rounded(function):
     return run
 
 
-def round_to_bf16_even(x):
+def round_to_bf16_even(x: torch.Tensor) -> torch.Tensor:
     """Nearest bf16, ties to even, by integer arithmetic on the pattern.
 
     What the multiply, square, divide and typecast kernels do instead of `round_to_bf16`
@@ -276,17 +283,19 @@ def round_to_bf16_even(x):
     return from_bits(rounded)
 
 
-def round_to_integer(x, largest):
+def round_to_integer(x: torch.Tensor, largest: int) -> torch.Tensor:
     """|x| to the nearest integer, ties away from zero, at most `largest`: int32 (SFPSTOCHRND).
 
     The modes UINT8 (255) and UINT16 (65535) drop the sign; for INT8 (127) and INT16 (32767) the
-    caller puts it back.  NaN and infinity give `largest`.
+    caller puts it back. NaN and infinity give `largest`.
     """
     magnitude = torch.nan_to_num(x.abs().double(), nan=float(largest), posinf=float(largest))
     return torch.floor(magnitude + 0.5).clamp(max=largest).to(torch.int32)
 
 
-def piecewise_linear(x, segments):
+def piecewise_linear(
+    x: torch.Tensor, segments: tuple[tuple[float, float, float], ...]
+) -> torch.Tensor:
     """slope*|x| + intercept of the segment |x| falls in (SFPLUT, SFPLUTFP32).
 
     Args:
@@ -306,24 +315,24 @@ def piecewise_linear(x, segments):
 # --- Dst -----------------------------------------------------------------------------------------
 
 
-def load(x):
+def load(x: torch.Tensor) -> torch.Tensor:
     """What a register holds after loading Dst: denormals were zeroed on their way into Dst."""
     return flush(x)
 
 
-def store(x, fp32_dest):
+def store(x: torch.Tensor, fp32_dest_acc: bool) -> torch.Tensor:
     """What Dst holds after SFPSTORE: float32, or its upper 16 bits (truncation, no rounding)."""
     x = flush(x)
-    return x if fp32_dest else from_bits(bits(x) & -0x10000)
+    return x if fp32_dest_acc else from_bits(bits(x) & -0x10000)
 
 
 @functools.lru_cache(maxsize=128)
 def _table(function, parameters):
     patterns = torch.arange(1 << 16, dtype=torch.int32) << 16
-    return store(function(load(from_bits(patterns)), *parameters), fp32_dest=False).numpy()
+    return store(function(load(from_bits(patterns)), *parameters), fp32_dest_acc=False).numpy()
 
 
-def on_bf16_dest(function, x, *parameters):
+def on_bf16_dest(function: Function, x: torch.Tensor, *parameters: Parameter) -> torch.Tensor:
     """store(function(load(x), *parameters)) for a 16-bit Dst, by a table of all 65536 values.
 
     Only the upper 16 bits of each lane of `x` are looked at: a 16-bit Dst holds no others.
@@ -335,19 +344,23 @@ def on_bf16_dest(function, x, *parameters):
     return torch.from_numpy(np.asarray(_table(function, parameters).take(upper_halves)))
 
 
-def on_fp32_dest(function, x, *parameters):
+def on_fp32_dest(function: Function, x: torch.Tensor, *parameters: Parameter) -> torch.Tensor:
     """store(function(load(x), *parameters)) for a 32-bit Dst."""
-    return store(function(load(x), *parameters), fp32_dest=True)
+    return store(function(load(x), *parameters), fp32_dest_acc=True)
 
 
-def on_dest(function, x, *parameters, fp32_dest):
+def on_dest(
+    function: Function, x: torch.Tensor, *parameters: Parameter, fp32_dest_acc: bool
+) -> torch.Tensor:
     """`function` from Dst to Dst, for kernels whose arithmetic does not depend on its width."""
-    run = on_fp32_dest if fp32_dest else on_bf16_dest
+    run = on_fp32_dest if fp32_dest_acc else on_bf16_dest
     return run(function, x, *parameters)
 
 
-def choose(bf16_function, fp32_function, x, fp32_dest):
+def choose(
+    bf16_function: Function, fp32_function: Function, x: torch.Tensor, fp32_dest_acc: bool
+) -> torch.Tensor:
     """From Dst to Dst, for kernels whose arithmetic depends on Dst's width."""
-    if fp32_dest:
+    if fp32_dest_acc:
         return on_fp32_dest(fp32_function, x)
     return on_bf16_dest(bf16_function, x)
