@@ -98,15 +98,15 @@ def softmax(
 ) -> torch.Tensor:
     """Along the last dimension the rows of padding are computed too, its columns become zero."""
     _tell_approximations(input_tensor)
-    how = {
+    options: dict[str, Any] = {
         "numeric_stable": numeric_stable,
         "compute": compute_of(compute_kernel_config),
         "formats": Formats(input_tensor.dtype, launch.output.dtype),
     }
     dim %= len(input_tensor.shape)
     if dim != len(input_tensor.shape) - 1 or not input_tensor.tiled:
-        return launch.math.softmax(input_tensor.logical, dim, **how)
-    result = launch.math.softmax(input_tensor.data, width=input_tensor.shape[-1], **how)
+        return launch.math.softmax(input_tensor.logical, dim, **options)
+    result = launch.math.softmax(input_tensor.data, width=input_tensor.shape[-1], **options)
     marked = padding.undefined_rows(input_tensor.data)
     return padding.mark_undefined_rows(result, marked, launch.output.dtype)
 
