@@ -15,7 +15,7 @@ import torch
 import tqdm
 
 from ttnn_verify import backend
-from ttnn_verify.huggingface import accuracy, inputs
+from ttnn_verify.huggingface import accuracy, inputs, module_floors
 from ttnn_verify.numerics import tolerance
 
 DEFAULT_PROMPT_LENGTH = 128
@@ -83,7 +83,7 @@ class Job:
     arithmetic: str | None
     device_id: int
     model_file: types.ModuleType
-    checkpoint: inputs.Checkpoint
+    checkpoint: inputs.HubCheckpoint
     prompt_ids: torch.Tensor  # [1, S]
     new_tokens: int
     min_new_tokens: int
@@ -239,15 +239,32 @@ def _counted(things, word):
 
 def differences(job, score):
     """A line for each of the first few steps of another choice: of no consequence, or a defect."""
-    limit = tolerance.logits_relative_l2(job.checkpoint.config().num_hidden_layers)
-    found, defects = score.disagreements, score.defects(limit)
-    lines = [
-        f"Differs in      {one} ({'a defect' if one in defects else 'a near-tie'})"
-        for one in found[:MOST_DIFFERENCES]
-    ]
-    if len(found) > MOST_DIFFERENCES:
-        lines.append(f"                {len(found)} steps in all, {len(defects)} of them defects")
+    steps = score.disagreements
+    if not steps:
+        return []
+    allowed = allowed_error(job, score.reference)
+    defects = [] if allowed is None else score.defects(allowed)
+
+    def verdict(step):
+        if allowed is None:
+            return "not judged: the noise floor of this architecture is not known"
+        return "a defect" if step in defects else "a near-tie"
+
+    lines = [f"Differs in      {step} ({verdict(step)})" for step in steps[:MOST_DIFFERENCES]]
+    if len(steps) > MOST_DIFFERENCES:
+        judged = "" if allowed is None else f", {len(defects)} of them defects"
+        lines.append(f"                {len(steps)} steps in all{judged}")
     return lines
+
+
+def allowed_error(job, reference):
+    """Relative L2 error of the logits that rounding explains; None if that is not known.
+
+    It is measured, in two passes of Hugging Face's model over the text (see `module_floors`).
+    """
+    hf_model = job.checkpoint.hf_model(inputs.DTYPES[job.reference_dtype])
+    floor = module_floors.of_reference(hf_model, reference)
+    return None if floor is None else tolerance.K * floor.relative_l2
 
 
 def interval(share, score):

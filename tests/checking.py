@@ -2,7 +2,7 @@
 
 from ttnn_verify.huggingface import module_floors
 from ttnn_verify.numerics import metrics, tolerance
-from ttnn_verify.numerics.floors import Floor
+from ttnn_verify.numerics.floors import EXACT, Floor
 from ttnn_verify.pytest_plugins import comparisons
 
 
@@ -15,7 +15,7 @@ def check(part, case, expected, noisy, actual, record=None):
         expected, noisy: Hugging Face's result, exactly and with a device's roundings, `[..., S, W]`.
         record: pytest's record_property.
     """
-    _check(part, case, expected, actual, module_floors.floor(expected, noisy), record)
+    _check(part, case, expected, actual, module_floors.measured(expected, noisy), record)
 
 
 def check_row(part, case, expected, noisy, row, actual, record=None):
@@ -25,20 +25,20 @@ def check_row(part, case, expected, noisy, row, actual, record=None):
     no smaller than that of all rows together.
     """
     due, noise = (x[..., row : row + 1, :] for x in (expected, noisy))
-    usual = module_floors.floor(expected, noisy).relative_l2
-    floor = module_floors.larger(module_floors.floor(due, noise), Floor(usual, usual))
+    usual = module_floors.measured(expected, noisy).relative_l2
+    floor = module_floors.larger(module_floors.measured(due, noise), Floor(usual, usual))
     _check(part, case, due, actual, floor, record)
 
 
 def check_equal(part, case, expected, actual, record=None):
     """Fail unless nothing but the place of the numbers has changed."""
-    _check(part, case, expected, actual, tolerance.MOVEMENT, record)
+    _check(part, case, expected, actual, EXACT, record)
 
 
 def _check(part, case, expected, actual, floor, record):
     comparison = metrics.compare(expected, actual)
     verdict = tolerance.judge(comparison, floor)
     if record:
-        moved = floor == tolerance.MOVEMENT
+        moved = floor == EXACT
         record(*comparisons.entry(part, f"{part}-{case}", comparison, verdict, moved))
     assert verdict.passed, f"{part}-{case}: {verdict.line}; {comparison}"

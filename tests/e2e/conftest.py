@@ -26,5 +26,5 @@ def tt_model(build):
 @pytest.fixture(scope="session")
 def logits_limit(due):
     """The relative L2 that logits may be off: what decides whether a choice was a near-tie."""
-    noise = module_floors.floor(due["logits"], due.noisy_stack("logits"))
+    noise = module_floors.measured(due["logits"], due.noisy_stack("logits"))
     return tolerance.K * noise.relative_l2

@@ -22,13 +22,14 @@ def reference():
 def printed(reference, tokens):
     """The lines for a model that chooses the given tokens."""
     score = accuracy.score(Along(reference, tokens), reference)
-    checkpoint = types.SimpleNamespace(name="small", config=lambda: small_model().config)
+    checkpoint = types.SimpleNamespace(name="small", hf_model=lambda dtype: small_model())
     job = types.SimpleNamespace(
         checkpoint=checkpoint,
         backend="emulated",
         arithmetic=None,
         prompt_ids=reference.prompt_ids,
         prefill_decode=False,
+        reference_dtype="float32",
     )
     return evaluation.report(job, score)
 

@@ -31,7 +31,7 @@ def test_teacher_forcing_agrees(way, tt_model, reference, noisy, record_property
     exact = reference.logits
     check("e2e.teacher_forcing", way, exact[None], noisy[None], score.logits[None], record_property)
 
-    floor = module_floors.floor(exact, noisy)
+    floor = module_floors.measured(exact, noisy)
     defects = score.defects(tolerance.K * floor.relative_l2)
     assert not defects, "Hugging Face was sure:\n" + "\n".join(map(str, defects))
     assert not score.implausible, f"steps {score.implausible}: not among HF's first 100"

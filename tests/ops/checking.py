@@ -4,7 +4,7 @@ import warnings
 
 import ttnn
 
-from ttnn_verify.numerics import erratum, metrics, tolerance
+from ttnn_verify.numerics import erratum, floors, metrics, tolerance
 from ttnn_verify.pytest_plugins import comparisons
 
 from .placing import comparable, held, place
@@ -28,16 +28,16 @@ def check(op, sample, device, record=None):
         dtype = sample.result or sample.dtype
         assert tensor.dtype == dtype, f"{name}: dtype {tensor.dtype}, due is {dtype}"
         got = comparable(ttnn.to_torch(tensor))
-        floor = tolerance.MOVEMENT
+        floor = floors.EXACT
         if op.floor:
             floor = op.floor(expected, *exact, **sample.kwargs)
-        got, struck = erratum.spared(expected, got, floor)
+        got, struck = erratum.mask_erratum(expected, got, floor)
         if struck:
             warnings.warn(f"{name}: the matrix unit's erratum at {struck}", stacklevel=2)
         comparison = metrics.compare(expected, got, dtype=dtype.name.lower())
         verdict = tolerance.judge(comparison, floor)
         if record:
-            movement = floor == tolerance.MOVEMENT
+            movement = floor == floors.EXACT
             record(*comparisons.entry(op.name, name, comparison, verdict, movement))
         assert verdict.passed, f"{name}: {verdict.line}; {comparison}"
 

@@ -11,6 +11,7 @@ import dataclasses
 import math
 
 from ttnn_verify import backend
+from ttnn_verify.huggingface import module_floors
 from ttnn_verify.numerics import tolerance
 
 backend.quiet()  # before ttnn, which the modules below import
@@ -94,7 +95,7 @@ def measure(model, hf_model, ids, decoded=3, accurate=False):
     alone = cumulative.run(model, sequences, traced, steps, isolate=True)
     table = cumulative.run(model, sequences, traced, steps)
     findings = isolated.run(model, sequences, traced, steps, accurate)
-    allowed = tolerance.logits_relative_l2(hf_model.config.num_hidden_layers)
+    allowed = tolerance.K * module_floors.of_logits(hf_model, ids).relative_l2
     return Drift(tuple(cumulative.with_isolated(table, alone)), tuple(findings), allowed)
 
 

@@ -16,7 +16,7 @@ def judged(expected, actual, dtype, floor):
         brief = _brief(expected, actual, dtype, floor)
         if brief is not None:
             return brief
-    floor = tolerance.MOVEMENT if floor is None else floor()
+    floor = op_floors.EXACT if floor is None else floor()
     return tolerance.judge(metrics.compare(expected, actual), floor)
 
 

@@ -10,9 +10,6 @@ import dataclasses
 from ttnn_verify.drift.observation import layouts, reading, taps, tracing, walk
 from ttnn_verify.numerics import metrics, tolerance
 
-# Roundings that a value has behind it since the input of its layer, at most: those of a layer.
-LAYER = tolerance.bf16_relative_l2(tolerance.ROUNDINGS_DECODER_LAYER)
-
 
 @dataclasses.dataclass(frozen=True)
 class Found:
@@ -47,7 +44,7 @@ def search(model, sequences, steps):
     )
     state = _Search(model, sequences, traced, steps)
     layers = max((step.layer for step in steps if step.layer is not None), default=0) + 1
-    if not state.logits_off(logits, layers):
+    if not state.logits_off(logits):
         return Found(None, None, 0.0, 0.0, state.evaluations)
     ends = [step for step in steps if step.short == "output"]
     bad = _first(layers, lambda i: state.off(ends[i], None, i + 1))
@@ -80,13 +77,16 @@ class _Search:
     def __init__(self, model, sequences, traced, steps):
         self.model, self.sequences, self.traced, self.steps = model, sequences, traced, steps
         self.pairs = tracing.paired_heads(traced, steps)
+        # roundings that the output of a layer has more behind it than its input
+        counts = tolerance.roundings(steps)
+        self.layer = tolerance.bf16_relative_l2(counts["layers.0.output"] - counts["embedding"])
         self.evaluations = 1  # the traced run
         self.errors = {}
 
     def made(self, step):
         return any(one.call_of(step.name) for _, passes in self.traced for one in passes)
 
-    def logits_off(self, logits, layers):
+    def logits_off(self, logits):
         """Whether any logits `[(piece, [S, V])]` of the traced run are off."""
         last, errors = self.steps[-1], []
         for piece, found in logits:
@@ -94,7 +94,7 @@ class _Search:
             errors.append(
                 metrics.relative_l2(golden[piece.start : piece.start + len(found)], found)
             )
-        allowed = tolerance.logits_relative_l2(layers)
+        allowed = tolerance.stand_in_relative_l2(self.steps)
         self.errors[last.name] = max(errors), allowed
         return not max(errors) <= allowed
 
@@ -105,7 +105,7 @@ class _Search:
             given: a step whose value is replaced by Hugging Face's, or None.
         """
         self.evaluations += 1
-        allowed = LAYER * max(layers, 1) ** 0.5
+        allowed = self.layer * max(layers, 1) ** 0.5
         error = self._error(step, given)
         self.errors[step.name] = error, allowed
         return not error <= allowed
