@@ -7,7 +7,8 @@ import tqdm
 import transformers
 
 from ttnn_verify import jobs
-from ttnn_verify.huggingface import accuracy, inputs
+from ttnn_verify.huggingface import accuracy, inputs, module_floors
+from ttnn_verify.numerics import tolerance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +49,15 @@ def run_hf(plan: Plan) -> accuracy.Score:
     """The score of Hugging Face's model, led along its own continuation."""
     hf_model = _hf_model(plan)
     return _score(plan, hf_model, _write(plan, hf_model), "Again")
+
+
+def allowed_error(plan: Plan, reference: accuracy.Reference) -> float | None:
+    """Relative L2 error of the logits that rounding explains; None if that is not known.
+
+    It is measured, in two passes of Hugging Face's model over the text (see `module_floors`).
+    """
+    floor = module_floors.of_reference(_hf_model(plan), reference)
+    return None if floor is None else tolerance.K * floor.relative_l2
 
 
 def _hf_model(plan: Plan) -> transformers.PreTrainedModel:

@@ -50,7 +50,7 @@ class Bringup:
 class Prompt:
     """A checkpoint and the token ids `[1, S]` that it is given."""
 
-    checkpoint: inputs.Checkpoint
+    checkpoint: inputs.HubCheckpoint
     ids: torch.Tensor
 
     @property
@@ -84,7 +84,7 @@ def find_bringup(args: argparse.Namespace, path: str) -> Bringup:
 
 def find_prompt(
     args: argparse.Namespace,
-    checkpoint: inputs.Checkpoint,
+    checkpoint: inputs.HubCheckpoint,
     length: int,
     model_file: types.ModuleType | None = None,
 ) -> Prompt:
@@ -100,7 +100,7 @@ def find_prompt(
 
 
 def read_prompt(
-    args: argparse.Namespace, checkpoint: inputs.Checkpoint, length: int
+    args: argparse.Namespace, checkpoint: inputs.HubCheckpoint, length: int
 ) -> torch.Tensor:
     """The prompt's token ids `[1, S]`; `length` ids of held-out text where none is given."""
     if args.prompt_ids_file is not None:

@@ -23,5 +23,5 @@ def tt_model(build):
 @pytest.fixture(scope="session")
 def logits_limit(hf_reference):
     """The relative L2 that logits may be off: what decides whether a choice was a near-tie."""
-    noise = module_floors.floor(hf_reference["logits"], hf_reference.rounded_stack("logits"))
+    noise = module_floors.measured(hf_reference["logits"], hf_reference.rounded_stack("logits"))
     return tolerance.K * noise.relative_l2

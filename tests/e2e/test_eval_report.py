@@ -23,8 +23,10 @@ def reference():
 def printed(reference, tokens):
     """The lines for a model that chooses the given tokens."""
     score = accuracy.score(Along(reference, tokens), reference)
-    checkpoint = types.SimpleNamespace(name="small", config=lambda: small_model().config)
-    plan = evaluation.Plan(jobs.Prompt(checkpoint, reference.prompt_ids), 20, 20)
+    checkpoint = types.SimpleNamespace(name="small", hf_model=lambda dtype: small_model())
+    plan = evaluation.Plan(
+        jobs.Prompt(checkpoint, reference.prompt_ids), 20, 20, reference_dtype="float32"
+    )
     return score_text.lines(plan, bringup("emulated"), score)
 
 

@@ -32,7 +32,7 @@ def test_teacher_forcing_agrees(way, tt_model, reference, rounded, record_proper
         "e2e.teacher_forcing", way, exact[None], rounded[None], score.logits[None], record_property
     )
 
-    floor = module_floors.floor(exact, rounded)
+    floor = module_floors.measured(exact, rounded)
     defects = score.defects(tolerance.K * floor.relative_l2)
     assert not defects, "Hugging Face was sure:\n" + "\n".join(map(str, defects))
     assert not score.implausible, f"steps {score.implausible}: not among HF's first 100"

@@ -5,7 +5,7 @@ import itertools
 import torch
 import ttnn
 
-from ttnn_verify.numerics import op_floors, tolerance
+from ttnn_verify.numerics import op_floors
 
 from .movement import BF16, BFP8, FP32, HEADS, HIDDEN, I32, ODD, ROWS, TILE, U32, moved
 from .operands import memory_config, on
@@ -51,7 +51,7 @@ def cast_floor(golden, x, *, source, target):
         or (source, target) in WIDER
         or (source not in FLOATS and target == FP32)
     ):
-        return tolerance.MOVEMENT
+        return op_floors.EXACT
     return op_floors.typecast(golden.double(), target.name.lower())
 
 

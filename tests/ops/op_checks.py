@@ -5,7 +5,7 @@ import warnings
 import ttnn
 
 from tests.support.checks import assert_same_bits
-from ttnn_verify.numerics import erratum, metrics, tolerance
+from ttnn_verify.numerics import erratum, floors, metrics, tolerance
 from ttnn_verify.pytest_plugins import comparisons
 
 from .operands import comparable, held, place
@@ -29,16 +29,16 @@ def check(op, sample, device, record=None):
         dtype = sample.result or sample.dtype
         assert tensor.dtype == dtype, f"{name}: dtype {tensor.dtype}, expected {dtype}"
         values = comparable(ttnn.to_torch(tensor))
-        floor = tolerance.MOVEMENT
+        floor = floors.EXACT
         if op.floor:
             floor = op.floor(expected, *exact, **sample.kwargs)
-        values, errata = erratum.spared(expected, values, floor)
+        values, errata = erratum.mask_erratum(expected, values, floor)
         if errata:
             warnings.warn(f"{name}: the matrix unit's erratum at {errata}", stacklevel=2)
         comparison = metrics.compare(expected, values, dtype=dtype.name.lower())
         verdict = tolerance.judge(comparison, floor)
         if record:
-            is_movement = floor == tolerance.MOVEMENT
+            is_movement = floor == floors.EXACT
             record(*comparisons.entry(op.name, name, comparison, verdict, is_movement))
         assert verdict.passed, f"{name}: {verdict.line}; {comparison}"
 

@@ -7,7 +7,7 @@ import ttnn
 
 from ttnn_verify.huggingface import module_floors
 from ttnn_verify.numerics import metrics, tolerance
-from ttnn_verify.numerics.floors import Floor
+from ttnn_verify.numerics.floors import EXACT, Floor
 from ttnn_verify.pytest_plugins import comparisons
 
 Record = Callable[[str, object], None]  # pytest's record_property
@@ -90,7 +90,7 @@ def check(
             roundings; their distance is the floor.
         record: pytest's record_property, by which the run's summary learns of the figures.
     """
-    judge(part, case, expected, actual, module_floors.floor(expected, rounded), record)
+    judge(part, case, expected, actual, module_floors.measured(expected, rounded), record)
 
 
 def check_row(
@@ -108,9 +108,9 @@ def check_row(
     as no smaller than that of all rows together.
     """
     expected_row, rounded_row = (x[..., row : row + 1, :] for x in (expected, rounded))
-    usual = module_floors.floor(expected, rounded).relative_l2
+    usual = module_floors.measured(expected, rounded).relative_l2
     floor = module_floors.larger(
-        module_floors.floor(expected_row, rounded_row), Floor(usual, usual)
+        module_floors.measured(expected_row, rounded_row), Floor(usual, usual)
     )
     judge(part, case, expected_row, actual, floor, record)
 
@@ -123,7 +123,7 @@ def check_equal(
     record: Record | None = None,
 ) -> None:
     """Fail unless nothing but the place of the numbers has changed."""
-    judge(part, case, expected, actual, tolerance.MOVEMENT, record)
+    judge(part, case, expected, actual, EXACT, record)
 
 
 def judge(
@@ -138,6 +138,6 @@ def judge(
     comparison = metrics.compare(expected, actual)
     verdict = tolerance.judge(comparison, floor)
     if record:
-        is_movement = floor == tolerance.MOVEMENT
+        is_movement = floor == EXACT
         record(*comparisons.entry(part, f"{part}-{case}", comparison, verdict, is_movement))
     assert verdict.passed, f"{part}-{case}: {verdict.line}; {comparison}"

@@ -82,7 +82,8 @@ def test_end_of_text_stops_the_reference_only_after_the_minimum(hf_model):
         stubborn.lm_head.weight[END] = 100 * normal  # end of text, at once
     assert accuracy.reference(stubborn, PROMPT, 12, min_new_tokens=0).tokens.tolist() == [END]
     longer = accuracy.reference(stubborn, PROMPT, 12)
-    assert len(longer.tokens) == 12 and END not in longer.tokens
+    assert len(longer.tokens) == 12
+    assert END not in longer.tokens
     # the same model under the same rule agrees, although its greatest logit is end of text
     assert longer.logits[0].argmax() == END
     assert accuracy.score(stubborn, longer).top1 == 1
@@ -92,7 +93,8 @@ def test_end_of_text_stops_the_reference_only_after_the_minimum(hf_model):
 def test_a_model_agrees_with_itself(hf_model, reference, prefill_decode):
     score = accuracy.score(hf_model, reference, prefill_decode)
     assert score.top1 == score.top5 == 1
-    assert score.pcc > 0.999999 and score.pcc_steps.min() > 0.999999
+    assert score.pcc > 0.999999
+    assert score.pcc_steps.min() > 0.999999
     assert score.kl_steps.abs().max() < 1e-6
     assert not score.nonfinite
 

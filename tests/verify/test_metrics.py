@@ -59,7 +59,8 @@ def test_one_bad_element_spoils_every_metric(bad):
     expected, actual = torch.randn(5, 6), torch.randn(5, 6)
     actual[2, 3] = bad
     result = metrics.compare(expected, actual)
-    assert result.nonfinite_actual and not result.nonfinite_expected
+    assert result.nonfinite_actual
+    assert not result.nonfinite_expected
     assert math.isnan(result.pcc)
     assert not math.isfinite(result.relative_l2)
     assert result.max_error.index == (2, 3)
@@ -78,9 +79,11 @@ def test_different_shapes_do_not_compare():
 
 def test_a_comparison_of_different_shapes_says_so_and_measures_nothing():
     result = metrics.compare(torch.zeros(3, 2), torch.zeros(2, 3))
-    assert not result.shape_matches and not result.equal
+    assert not result.shape_matches
+    assert not result.equal
     assert str(result) == "shape (2, 3) for (3, 2)"
-    assert math.isnan(result.relative_l2) and result.worst_row is None
+    assert math.isnan(result.relative_l2)
+    assert result.worst_row is None
 
 
 def test_worst_row_finds_a_wrong_token_among_large_ones():
@@ -189,14 +192,15 @@ def test_values_that_are_not_ones_of_the_format_are_seen(actual, dtype, matches)
 
 def test_integers_have_no_unit_in_the_last_place():
     result = metrics.compare(torch.tensor([1, 2]), torch.tensor([1, 3]), "int32")
-    assert result.ulps is None and result.mismatches == 1
+    assert result.ulps is None
+    assert result.mismatches == 1
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (0,), (3, 0), (2, 3, 4, 5, 6)])
 def test_tensors_of_any_rank_compare_and_print(shape):
     x = torch.randn(shape)
     result = metrics.compare(x, x.bfloat16(), "bfloat16")
-    assert str(result) and result.table()
+    assert str(result)
     assert metrics.compare(x, x).equal
 
 
@@ -234,13 +238,6 @@ def test_rank_in_a_row_with_nan_is_last():
     assert metrics.rank(logits, torch.tensor([1])).item() == 3
 
 
-def test_topk_agreement_counts_rows():
-    logits = torch.arange(10.0).repeat(4, 1)  # the greatest is token 9
-    tokens = torch.tensor([9, 8, 5, 0])
-    assert metrics.topk_agreement(logits, tokens, 1) == 0.25
-    assert metrics.topk_agreement(logits, tokens, 5) == 0.75
-
-
 def test_a_histogram_counts_every_error_and_keeps_its_sign():
     expected = torch.zeros(1000, dtype=torch.float64)
     actual = expected.clone()
@@ -249,7 +246,8 @@ def test_a_histogram_counts_every_error_and_keeps_its_sign():
     counts = metrics.histogram(expected, actual)
     # all are nearly ten times the root mean square away: beyond, in the outermost bins
     assert (counts[0], counts[-1], counts[metrics.HISTOGRAM_BINS // 2]) == (1, 10, 989)
-    assert sum(counts) == 1000 and len(counts) == metrics.HISTOGRAM_BINS
+    assert sum(counts) == 1000
+    assert len(counts) == metrics.HISTOGRAM_BINS
 
 
 @pytest.mark.parametrize("actual", [1.0, math.nan, math.inf])

@@ -1,10 +1,11 @@
-"""The noise of Phi-3's parts: roundings alone, and Hugging Face's model left as it was."""
+"""Noise floors of Phi-3's modules: roundings alone, and Hugging Face's model left as it was."""
 
 import pytest
 import torch
+import transformers
 from transformers.models.phi3 import modeling_phi3
 
-from ttnn_verify.huggingface import module_floors, submodules
+from ttnn_verify.huggingface import accuracy, module_floors, submodules
 from ttnn_verify.numerics import metrics, tolerance
 
 from .test_golden import IDS, small_model
@@ -29,8 +30,8 @@ def test_every_value_is_one_of_bfloat16(hf_model):
 @pytest.mark.parametrize(("name", "roundings"), [("input_norm", 2), ("qkv", 3), ("q", 6), ("k", 6)])
 def test_noise_is_of_the_size_of_its_roundings(name, roundings, hf_model):
     """The embedding's, the norm's, the product's; then of a table, two products and their sum."""
-    exact, noisy = submodules.values(hf_model, IDS), module_floors.values(hf_model, IDS)
-    error = metrics.relative_l2(exact[f"layers.0.{name}"], noisy[f"layers.0.{name}"])
+    exact, rounded_reference = submodules.values(hf_model, IDS), module_floors.values(hf_model, IDS)
+    error = metrics.relative_l2(exact[f"layers.0.{name}"], rounded_reference[f"layers.0.{name}"])
     most = tolerance.bf16_relative_l2(roundings)  # 2.4 times what is expected
     assert most / 5 < error < most
 
@@ -39,8 +40,8 @@ def test_a_part_fed_with_exact_input_has_less_noise_than_in_a_pass(hf_model):
     exact, inherited = submodules.values(hf_model, IDS), module_floors.values(hf_model, IDS)
     alone = module_floors.run(hf_model.model.layers[2].mlp, exact["layers.2.post_norm"])
     errors = [
-        metrics.relative_l2(exact["layers.2.down"], noisy)
-        for noisy in (alone, inherited["layers.2.down"])
+        metrics.relative_l2(exact["layers.2.down"], rounded_reference)
+        for rounded_reference in (alone, inherited["layers.2.down"])
     ]
     assert 0 < errors[0] < errors[1]
 
@@ -62,7 +63,38 @@ def test_the_model_is_left_as_it_was(hf_model):
 
 def test_a_floor_is_at_least_a_rounding_of_the_result():
     exact = torch.randn(1, 32, 64)
-    unrounded = module_floors.floor(exact, exact)
-    rounded = module_floors.floor(exact, module_floors.to_bf16(exact))
+    unrounded = module_floors.measured(exact, exact)
+    rounded = module_floors.measured(exact, module_floors.to_bf16(exact))
     assert unrounded.relative_l2 > 0
     assert rounded.relative_l2 == pytest.approx(unrounded.relative_l2, rel=0.5)
+
+
+def test_the_floor_of_logits_is_that_of_a_whole_pass(hf_model):
+    exact, rounded = (
+        make.values(hf_model, IDS)["logits"][0] for make in (submodules, module_floors)
+    )
+    assert module_floors.of_logits(hf_model, IDS) == module_floors.measured(exact, rounded)
+    last = module_floors.measured(exact[-2:], rounded[-2:])
+    assert module_floors.of_logits(hf_model, IDS, last=2) == last
+
+
+def test_an_attention_whose_roundings_cannot_be_replaced_is_refused(hf_model):
+    hf_model.set_attn_implementation("sdpa")
+    with pytest.raises(ValueError, match=r"'sdpa'.*'eager'"):
+        module_floors.of_logits(hf_model, IDS)
+
+
+def test_a_reference_in_bfloat16_has_errors_of_its_own(hf_model):
+    """Any attention will do: the passes are made on a copy in float32."""
+    hf_model.set_attn_implementation("sdpa")
+    reference = accuracy.reference(hf_model, IDS, 4)
+    one = module_floors.of_reference(hf_model, reference)
+    both = module_floors.of_reference(hf_model.bfloat16(), reference)
+    assert both.relative_l2 == pytest.approx(2**0.5 * one.relative_l2)
+
+
+def test_another_architecture_has_no_floor():
+    config = transformers.LlamaConfig(
+        vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
+    )
+    assert module_floors.of_reference(transformers.LlamaForCausalLM(config), None) is None

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from ttnn_verify import backend
+from ttnn_verify.huggingface import module_floors
 from ttnn_verify.numerics import tolerance
 
 backend.quiet()  # before ttnn, which the modules below import
@@ -110,7 +111,7 @@ def measure(
     alone = cumulative.run(model, sequences, traced, steps, isolate=True)
     table = cumulative.run(model, sequences, traced, steps)
     findings = isolated.run(model, sequences, traced, steps, accurate)
-    allowed = tolerance.logits_relative_l2(hf_model.config.num_hidden_layers)
+    allowed = tolerance.K * module_floors.of_logits(hf_model, ids).relative_l2
     return DriftResult(tuple(cumulative.with_isolated(table, alone)), tuple(findings), allowed)
 
 

@@ -158,7 +158,7 @@ def judged(
         brief = _brief(expected, actual, dtype, floor)
         if brief is not None:
             return brief
-    allowed = tolerance.MOVEMENT if floor is None else floor()
+    allowed = op_floors.EXACT if floor is None else floor()
     return tolerance.judge(metrics.compare(expected, actual), allowed)
 
 

@@ -17,9 +17,6 @@ from ttnn_verify.drift.observation.hf_values import HfValue
 from ttnn_verify.drift.observation.matching import Matched
 from ttnn_verify.numerics import metrics, tolerance
 
-# Roundings that a value has behind it since the input of its layer, at most: those of a layer.
-LAYER = tolerance.bf16_relative_l2(tolerance.ROUNDINGS_DECODER_LAYER)
-
 
 @dataclasses.dataclass(frozen=True)
 class SearchResult:
@@ -68,7 +65,7 @@ def search(
     )
     state = _Search(model, sequences, traced, steps)
     layers = max((step.layer for step in steps if step.layer is not None), default=0) + 1
-    if not state.logits_off(logits, layers):
+    if not state.logits_off(logits):
         return SearchResult(None, None, 0.0, 0.0, state.evaluations)
     ends = [step for step in steps if step.short == "output"]
     bad = _first(layers, lambda i: state.off(ends[i], None, i + 1))
@@ -109,22 +106,23 @@ class _Search:
     ) -> None:
         self.model, self.sequences, self.traced, self.steps = model, sequences, traced, steps
         self.pairs = tracing.paired_heads(traced, steps)
+        # roundings that the output of a layer has more behind it than its input
+        counts = tolerance.roundings(steps)
+        self.layer = tolerance.bf16_relative_l2(counts["layers.0.output"] - counts["embedding"])
         self.evaluations = 1  # the traced run
         self.errors: dict[str, tuple[float, float]] = {}  # name -> error, allowed
 
     def computed(self, step: HfValue) -> bool:
         return any(one.call_of(step.name) for call in self.traced for one in call.passes)
 
-    def logits_off(
-        self, logits: Sequence[tuple[walk.ModelCall, torch.Tensor]], layers: int
-    ) -> bool:
+    def logits_off(self, logits: Sequence[tuple[walk.ModelCall, torch.Tensor]]) -> bool:
         """Whether any logits [S, V] of the traced run are off."""
         last, errors = self.steps[-1], []
         for call, values in logits:
             golden = self.sequences[call.sequence].values.golden[last.name]
             golden = golden[call.start : call.start + len(values)]
             errors.append(metrics.relative_l2(golden, values))
-        allowed = tolerance.logits_relative_l2(layers)
+        allowed = tolerance.stand_in_relative_l2(self.steps)
         self.errors[last.name] = max(errors), allowed
         return not max(errors) <= allowed
 
@@ -135,7 +133,7 @@ class _Search:
             given: a step whose value is replaced by Hugging Face's, or None.
         """
         self.evaluations += 1
-        allowed = LAYER * max(layers, 1) ** 0.5
+        allowed = self.layer * max(layers, 1) ** 0.5
         error = self._error(step, given)
         self.errors[step.name] = error, allowed
         return not error <= allowed

@@ -1,7 +1,7 @@
 """Teacher forcing: Hugging Face writes a continuation, the TTNN model is led along it and scored.
 
 After each token the model names its next one; whether that is the reference's is one step of
-agreement. A wrong answer does not lead it astray, since the next input is the reference's again.
+agreement. A wrong answer does not affect later steps: the next input is the reference's again.
 
 Top-5 has two conventions: `top5` asks whether the reference's token is among the model's five,
 `reference_top5` whether the model's token is among the reference's five, as tt-metal's tests ask.
@@ -11,16 +11,25 @@ import dataclasses
 import inspect
 import math
 import time
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import transformers
 
 from ttnn_verify.numerics import metrics, tolerance
 
-# A token that the reference ranks behind so many others is not a rounding's doing.
+# A choice that the reference ranks behind this many tokens is not explained by rounding: no healthy
+# run came near it, and a model that is led by a wrong input names random tokens. November 2026.
 PLAUSIBLE = 100
 
-NORMAL_95 = 1.959964  # standard deviations of a normal distribution that hold 95 %
+NORMAL_95 = 1.959964  # standard deviations to either side that hold 95 % of a normal distribution
+
+OnTokens = Callable[[int], object]
+
+
+def _ignore(count: int) -> None:
+    """No progress is shown."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +39,7 @@ class Reference:
     Attributes:
         prompt_ids: `[1, S]` int64.
         tokens: `[T]` int64, the greedy continuation.
-        logits: `[T, V]` float32; row t is what the model said before `tokens[t]` was chosen.
+        logits: `[T, V]` float32; `tokens[t]` was chosen by row t.
         banned_until, banned: the tokens `banned` (end of text) could not be chosen in the steps
             before `banned_until`.
         prefill_seconds, decode_seconds: time for the prompt, and for the T - 1 tokens after it.
@@ -45,28 +54,28 @@ class Reference:
     decode_seconds: float
 
     @property
-    def choosable(self):
+    def choosable(self) -> torch.Tensor:
         """The logits `[T, V]`, -inf where a token could not be chosen."""
         return self.allowed(self.logits)
 
-    def allowed(self, logits):
+    def allowed(self, logits: torch.Tensor) -> torch.Tensor:
         """Any model's logits `[T, V]` of these steps, -inf where a token could not be chosen."""
         logits = logits.clone()
         logits[: self.banned_until, list(self.banned)] = -torch.inf
         return logits
 
     @property
-    def perplexity(self):
+    def perplexity(self) -> float:
         """Of the continuation, as the reference itself sees it."""
         return perplexity(self.logits, self.tokens)
 
     @property
-    def prefill_rate(self):
+    def prefill_rate(self) -> float:
         """Tokens of the prompt per second."""
         return _rate(self.prompt_ids.shape[-1], self.prefill_seconds)
 
     @property
-    def decode_rate(self):
+    def decode_rate(self) -> float:
         """Tokens after the first per second."""
         return _rate(len(self.tokens) - 1, self.decode_seconds)
 
@@ -77,27 +86,27 @@ class Disagreement:
 
     Attributes:
         step: from 0.
-        due, chosen: the reference's token and the model's.
+        expected, chosen: the reference's token and the model's.
         margin: by how much the reference prefers its own, in logits.
-        rank: the chosen token's place in the reference's order, 0 for the first.
+        rank: of the chosen token among the reference's logits, 0 for the greatest.
     """
 
     step: int
-    due: int
+    expected: int
     chosen: int
     margin: float
     rank: int
 
-    def __str__(self):
+    def __str__(self) -> str:
         return (
-            f"step {self.step}: token {self.chosen} for {self.due}, which the reference prefers by "
-            f"{self.margin:.3f}; there the token is number {self.rank + 1}"
+            f"step {self.step}: token {self.chosen} for {self.expected}, which the reference "
+            f"prefers by {self.margin:.3f}; there the token is number {self.rank + 1}"
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """How a model fared along a reference. `logits` is `[T, V]` float32, its rows as there."""
+    """How a model agrees with a reference. `logits` is `[T, V]` float32, as in `Reference`."""
 
     reference: Reference
     logits: torch.Tensor
@@ -105,121 +114,121 @@ class Score:
     decode_seconds: float
 
     @property
-    def ranks(self):
-        """`[T]` int64: the reference token's place among the tokens the model could choose."""
+    def ranks(self) -> torch.Tensor:
+        """`[T]` int64: the reference token's rank among the tokens that the model could choose."""
         return metrics.rank(self.reference.allowed(self.logits), self.reference.tokens)
 
     @property
-    def choices(self):
+    def choices(self) -> torch.Tensor:
         """`[T]` int64: the tokens that the model chooses."""
         return self.reference.allowed(self.logits).argmax(-1)
 
     @property
-    def choice_ranks(self):
-        """`[T]` int64: the place of the model's choice among the reference's tokens."""
+    def choice_ranks(self) -> torch.Tensor:
+        """`[T]` int64: the rank of the model's choice among the reference's tokens."""
         return metrics.rank(self.reference.choosable, self.choices)
 
     @property
-    def implausible(self):
+    def implausible(self) -> list[int]:
         """Steps in which the model chooses a token outside the reference's first `PLAUSIBLE`."""
         return torch.nonzero(self.choice_ranks >= PLAUSIBLE).flatten().tolist()
 
     @property
-    def disagreements(self):
-        """A `Disagreement` for each step in which the model does not choose the reference token."""
-        reference, choices, places = self.reference, self.choices, self.choice_ranks
+    def disagreements(self) -> list[Disagreement]:
+        """The steps in which the model does not choose the reference token."""
+        reference, choices, ranks = self.reference, self.choices, self.choice_ranks
         return [
             Disagreement(
                 step=step,
-                due=int(reference.tokens[step]),
+                expected=int(reference.tokens[step]),
                 chosen=int(choices[step]),
                 margin=float(
                     reference.logits[step, reference.tokens[step]]
                     - reference.logits[step, choices[step]]
                 ),
-                rank=int(places[step]),
+                rank=int(ranks[step]),
             )
             for step in torch.nonzero(self.ranks >= 1).flatten().tolist()
         ]
 
-    def defects(self, relative_l2):
-        """The disagreements that logits with an allowed error of `relative_l2` do not explain.
+    def defects(self, relative_l2: float) -> list[Disagreement]:
+        """The disagreements that an allowed relative L2 error of the logits does not explain.
 
-        The reference was surer of its own token than `tolerance.near_tie`.
+        The reference prefers its own token by more than `tolerance.near_tie`, or by NaN.
         """
         logits = self.reference.logits
         return [
-            one
-            for one in self.disagreements
-            if not one.margin <= tolerance.near_tie(logits[one.step], relative_l2)
+            step
+            for step in self.disagreements
+            if not step.margin <= tolerance.near_tie(logits[step.step], relative_l2)
         ]
 
     @property
-    def top1(self):
+    def top1(self) -> float:
         """Share of the steps, 0 to 1, in which the model chooses the reference token."""
         return float((self.ranks < 1).double().mean())
 
     @property
-    def top5(self):
+    def top5(self) -> float:
         """Share of the steps, 0 to 1, in which the reference token is among the model's five."""
         return float((self.ranks < 5).double().mean())
 
     @property
-    def reference_top5(self):
+    def reference_top5(self) -> float:
         """Share of the steps, 0 to 1, in which the model's choice is among the reference's five."""
         return float((self.choice_ranks < 5).double().mean())
 
     @property
-    def perplexity(self):
+    def perplexity(self) -> float:
         """Of the reference's continuation, as the model sees it."""
         return perplexity(self.logits, self.reference.tokens)
 
     @property
-    def nonfinite(self):
+    def nonfinite(self) -> metrics.NonFinite:
         return metrics.nonfinite(self.logits)
 
     @property
-    def pcc(self):
+    def pcc(self) -> float:
         """PCC of all logits of all steps with the reference's."""
         return metrics.pcc(self.reference.logits, self.logits)
 
     @property
-    def pcc_steps(self):
+    def pcc_steps(self) -> torch.Tensor:
         """`[T]` float64: PCC of the logits, step by step."""
-        pairs = zip(self.reference.logits, self.logits)
+        pairs = zip(self.reference.logits, self.logits, strict=True)
         return torch.tensor([metrics.pcc(a, b) for a, b in pairs], dtype=torch.float64)
 
     @property
-    def kl_steps(self):
+    def kl_steps(self) -> torch.Tensor:
         """`[T]` float64: KL divergence of the model's next token from the reference's, in nats."""
         return metrics.kl(self.reference.logits, self.logits)
 
     @property
-    def prefill_rate(self):
+    def prefill_rate(self) -> float:
         """Tokens of the prompt per second."""
         return _rate(self.reference.prompt_ids.shape[-1], self.prefill_seconds)
 
     @property
-    def decode_rate(self):
+    def decode_rate(self) -> float:
         """Tokens after the first per second."""
         return _rate(len(self.logits) - 1, self.decode_seconds)
 
 
-def nll(logits, tokens):
+def nll(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     """`[T]` float64: -log of the probability that logits `[T, V]` give each of the tokens `[T]`."""
     logs = torch.log_softmax(logits.double(), -1)
     return -logs.gather(-1, tokens[:, None])[:, 0]
 
 
-def perplexity(logits, tokens):
+def perplexity(logits: torch.Tensor, tokens: torch.Tensor) -> float:
     """e to the mean of `nll`."""
     return float(nll(logits, tokens).mean().exp())
 
 
-def wilson(share, steps):
-    """The 95 % interval (low, high) of a share of so many steps, by Wilson (1927).
+def wilson(share: float, steps: int) -> tuple[float, float]:
+    """The 95 % interval (low, high) of a share of `steps` steps, by Wilson (1927).
 
-    Unlike the usual plus or minus it stays within 0 and 1, and says something at 100 %.
+    Unlike the normal approximation it stays within 0 and 1, and has a width at 100 %.
     """
     if not 0 <= share <= 1 or steps < 1:
         raise ValueError(
@@ -232,23 +241,30 @@ def wilson(share, steps):
 
 
 @torch.no_grad()
-def reference(hf_model, prompt_ids, new_tokens, min_new_tokens=None, on_tokens=lambda count: None):
+def reference(
+    hf_model: transformers.PreTrainedModel,
+    prompt_ids: torch.Tensor,
+    new_tokens: int,
+    min_new_tokens: int | None = None,
+    on_tokens: OnTokens = _ignore,
+) -> Reference:
     """Let a Hugging Face model write greedily after the prompt.
 
     Args:
         hf_model: a causal language model of transformers.
         prompt_ids: `[1, S]` integers.
         new_tokens: how many tokens to write at most.
-        min_new_tokens: the end of text is not chosen before so many; None for `new_tokens`, which
-            makes the continuation exactly that long.
-        on_tokens: called with the number of tokens written, after each.
+        min_new_tokens: the end of text cannot be chosen before this many; None for `new_tokens`,
+            which makes the continuation exactly that long.
+        on_tokens: called after each token, with the number of tokens written since the last call.
 
     Raises:
         ValueError: not one prompt of at least one token, or fewer than one token to write.
     """
     if prompt_ids.ndim != 2 or prompt_ids.shape[0] != 1 or prompt_ids.shape[1] == 0:
         raise ValueError(
-            f"prompt_ids of shape {tuple(prompt_ids.shape)}: teacher forcing takes one prompt, [1, S]."
+            f"prompt_ids of shape {tuple(prompt_ids.shape)}: "
+            "teacher forcing takes one prompt, [1, S]."
         )
     minimum = new_tokens if min_new_tokens is None else min_new_tokens
     if not 0 <= minimum <= new_tokens or new_tokens < 1:
@@ -257,7 +273,7 @@ def reference(hf_model, prompt_ids, new_tokens, min_new_tokens=None, on_tokens=l
         )
     end = hf_model.generation_config.eos_token_id
     watch = _StopWatch(on_tokens)
-    # every setting that could change a greedy choice is given, the checkpoint's own would fill in
+    # every setting that could change a greedy choice, else the checkpoint's own would apply
     settings = transformers.GenerationConfig(
         do_sample=False,
         num_beams=1,
@@ -271,7 +287,7 @@ def reference(hf_model, prompt_ids, new_tokens, min_new_tokens=None, on_tokens=l
         return_dict_in_generate=True,
         use_cache=True,
     )
-    written = hf_model.generate(
+    written: Any = hf_model.generate(  # type: ignore[operator]  # its stubs leave out the mixin
         prompt_ids,
         attention_mask=torch.ones_like(prompt_ids),
         generation_config=settings,
@@ -289,14 +305,19 @@ def reference(hf_model, prompt_ids, new_tokens, min_new_tokens=None, on_tokens=l
 
 
 @torch.no_grad()
-def score(model, reference, prefill_decode=False, on_tokens=lambda count: None):
-    """Lead a model along a reference and keep what it says.
+def score(
+    model: Callable[..., Any],
+    reference: Reference,
+    prefill_decode: bool = False,
+    on_tokens: OnTokens = _ignore,
+) -> Score:
+    """Lead a model along a reference and record its logits.
 
     Args:
-        model: called as Hugging Face models are: `model(input_ids, past_key_values=..., use_cache=True)`
-            returns logits `[1, S, V]` or `[1, 1, V]` and past_key_values.
+        model: called as Hugging Face models are: `model(input_ids, past_key_values=...,
+            use_cache=True)` returns logits `[1, S, V]` or `[1, 1, V]` and past_key_values.
         prefill_decode: give the prompt token by token too, through the decode path.
-        on_tokens: called with the number of tokens taken in, after each call of the model.
+        on_tokens: called after each call of the model, with the number of tokens it was given.
     """
     prompt = reference.prompt_ids
     pieces = prompt.split(1, dim=1) if prefill_decode else [prompt]
@@ -315,12 +336,14 @@ def score(model, reference, prefill_decode=False, on_tokens=lambda count: None):
     return Score(reference, torch.stack(rows), prefilled - start, done - prefilled)
 
 
-def _step(model, input_ids, cache):
-    """One call: the cache to go on with, and the last token's logits `[V]` in float32.
+def _step(
+    model: Callable[..., Any], input_ids: torch.Tensor, cache: Any
+) -> tuple[Any, torch.Tensor]:
+    """One call of the model: its cache, and the logits `[V]` of the last token in float32.
 
-    No other token's logits are asked for if the model takes the argument, as in `generate`.
+    As in `generate`, only the last token's logits are asked for where the model has that argument.
     """
-    only = {}
+    only: dict[str, int] = {}
     if "logits_to_keep" in inspect.signature(getattr(model, "forward", model)).parameters:
         only["logits_to_keep"] = 1
     out = model(input_ids=input_ids, past_key_values=cache, use_cache=True, **only)
@@ -328,31 +351,31 @@ def _step(model, input_ids, cache):
 
 
 class _StopWatch:
-    """A streamer for `generate`: it is handed the prompt first, then each token as it is chosen."""
+    """A streamer for `generate`: it is given the prompt first, then each token as it is chosen."""
 
-    def __init__(self, on_tokens):
-        self.times = []
+    def __init__(self, on_tokens: OnTokens) -> None:
+        self.times: list[float] = []
         self._on_tokens = on_tokens
 
-    def put(self, tokens):
+    def put(self, tokens: torch.Tensor) -> None:
         self.times.append(time.perf_counter())
         if len(self.times) > 1:
             self._on_tokens(1)
 
-    def end(self):
+    def end(self) -> None:
         pass
 
 
-def _ids(token_ids):
-    """A configuration's token ids, which may be None, one or a list, as a tuple."""
+def _ids(token_ids: int | list[int] | tuple[int, ...] | None) -> tuple[int, ...]:
+    """Token ids of a configuration, where they are None, one or several, as a tuple."""
     if token_ids is None:
         return ()
     return tuple(token_ids) if isinstance(token_ids, (list, tuple)) else (int(token_ids),)
 
 
-def _first(token_ids):
+def _first(token_ids: int | list[int] | tuple[int, ...] | None) -> int | None:
     return _ids(token_ids)[0] if _ids(token_ids) else None
 
 
-def _rate(tokens, seconds):
+def _rate(tokens: int, seconds: float) -> float:
     return tokens / seconds if seconds > 0 else 0.0

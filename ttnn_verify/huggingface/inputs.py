@@ -1,4 +1,4 @@
-"""What a command line is given: a model file, a checkpoint, a prompt. Each is checked before use."""
+"""The inputs of the command lines, each checked before use: model file, checkpoint, prompt."""
 
 import dataclasses
 import importlib.machinery
@@ -6,8 +6,10 @@ import importlib.util
 import json
 import pathlib
 import sys
+import types
 import urllib.error
 import urllib.request
+from typing import Any
 
 import torch
 import transformers
@@ -15,27 +17,29 @@ from huggingface_hub import constants
 from huggingface_hub.errors import HFValidationError, StrictDataclassError
 from huggingface_hub.utils import validate_repo_id
 
-HUB_TIMEOUT = 3  # seconds to wait for the hub before it counts as out of reach
+HUB_TIMEOUT = 3  # seconds to wait for the hub before it counts as unreachable
 
 DTYPES = {"auto": "auto", "float32": torch.float32, "bfloat16": torch.bfloat16}
 
-PHI3_ROPE_TYPES = ("default", "longrope", "su")  # su was longrope's name in the first releases
+# Phi-3's rope types, of which "su" was the name of longrope in the first releases. transformers
+# would read "yarn" as longrope, and refuses the others without naming them.
+PHI3_ROPE_TYPES = ("default", "longrope", "su")
 
 PROMPTS = pathlib.Path(__file__).parents[2] / "assets" / "prompts"
 
 
 class BadInput(ValueError):
-    """Something on the command line cannot be used; the message says what would be right."""
+    """An input of a command line cannot be used; the message says what would be right."""
 
 
-def quiet_transformers():
-    """Keep transformers to errors, and its loading bars to terminals."""
+def quiet_transformers() -> None:
+    """Let transformers print errors only, and loading bars only on a terminal."""
     transformers.logging.set_verbosity_error()
     if not sys.stderr.isatty():
         transformers.logging.disable_progress_bar()
 
 
-def load_model_file(path):
+def load_model_file(path: str | pathlib.Path) -> types.ModuleType:
     """Run a model file and return it as a module that has `build_model`.
 
     Raises:
@@ -53,7 +57,9 @@ def load_model_file(path):
         loader.get_code(name)
     except (SyntaxError, ValueError) as error:
         raise BadInput(f"model file {str(path)!r} is not Python: {error}.") from error
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
+    spec = importlib.util.spec_from_loader(name, loader)
+    assert spec is not None  # None only for a loader without `is_package`
+    module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up by name
     loader.exec_module(module)
     if not callable(getattr(module, "build_model", None)):
@@ -64,7 +70,7 @@ def load_model_file(path):
 
 
 @dataclasses.dataclass(frozen=True)
-class Checkpoint:
+class HubCheckpoint:
     """A checkpoint in a folder or on the Hugging Face hub. Make one with `find_checkpoint`."""
 
     name: str
@@ -72,7 +78,7 @@ class Checkpoint:
     local_files_only: bool
 
     @property
-    def _source(self):
+    def _source(self) -> dict[str, Any]:
         return {
             "pretrained_model_name_or_path": self.name,
             "cache_dir": self.cache_dir,
@@ -80,8 +86,8 @@ class Checkpoint:
             "trust_remote_code": False,
         }
 
-    def config_dict(self):
-        """The configuration as it stands in config.json.
+    def config_dict(self) -> dict[str, Any]:
+        """The content of config.json.
 
         Raises:
             BadInput: there is none.
@@ -94,7 +100,7 @@ class Checkpoint:
             raise BadInput(f"no config.json in folder {self.name!r}; a checkpoint folder has one.")
         return config
 
-    def config(self):
+    def config(self) -> transformers.PretrainedConfig:
         """The configuration as transformers reads it.
 
         Raises:
@@ -108,18 +114,19 @@ class Checkpoint:
             reason = str(error).strip().split("\n\n")[0].splitlines()[-1].strip()
             raise BadInput(f"the configuration of {self.name!r} is refused: {reason}") from error
 
-    def hf_model(self, dtype="auto"):
-        """The model in transformers, on the host, in `dtype` ("auto" for the checkpoint's own).
+    def hf_model(self, dtype: torch.dtype | str = "auto") -> transformers.PreTrainedModel:
+        """The transformers model, on the host, in `dtype` ("auto" for the checkpoint's own).
 
         Raises:
             BadInput: no weights, or not all of them.
         """
         try:
-            model, info = transformers.AutoModelForCausalLM.from_pretrained(
+            loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
                 **self._source, dtype=dtype, output_loading_info=True
             )
         except OSError as error:
             raise BadInput(f"no weights for {self.name!r}: {str(error).splitlines()[0]}") from error
+        model, info = loaded
         # transformers would fill them with random numbers
         absent = sorted(info["missing_keys"]) + sorted(info["mismatched_keys"])
         if absent:
@@ -128,7 +135,7 @@ class Checkpoint:
             )
         return model.eval()
 
-    def tokenizer(self):
+    def tokenizer(self) -> Any:  # transformers has no common base class with __call__ and decode
         """The tokenizer.
 
         Raises:
@@ -141,7 +148,7 @@ class Checkpoint:
                 f"no tokenizer in {self.name!r}; a prompt of token ids needs none."
             ) from error
 
-    def _absent(self, error):
+    def _absent(self, error: OSError) -> str:
         if pathlib.Path(self.name).is_dir():
             return f"folder {self.name!r}: {str(error).splitlines()[0]}"
         if self.local_files_only:
@@ -151,40 +158,45 @@ class Checkpoint:
         return f"no checkpoint {self.name!r}: no such folder, and {where}."
 
 
-def find_checkpoint(name, cache_dir=None):
-    """A checkpoint by folder or hub id. The hub is asked for nothing when it is out of reach."""
+def find_checkpoint(name: str, cache_dir: str | None = None) -> HubCheckpoint:
+    """A checkpoint by folder or hub id; by its cache alone when the hub is unreachable.
+
+    Raises:
+        BadInput: a file, or neither a folder nor a hub id.
+    """
     if pathlib.Path(name).exists():
         if not pathlib.Path(name).is_dir():
             raise BadInput(
                 f"checkpoint {name!r} is a file; give the folder that holds config.json."
             )
-        return Checkpoint(name, cache_dir, local_files_only=True)
+        return HubCheckpoint(name, cache_dir, local_files_only=True)
     try:
         validate_repo_id(name)
     except HFValidationError as error:
         raise BadInput(f"no checkpoint {name!r}: no such folder, and not a hub id.") from error
-    return Checkpoint(name, cache_dir, local_files_only=not _hub_reachable())
+    return HubCheckpoint(name, cache_dir, local_files_only=not _hub_reachable())
 
 
-def _hub_reachable():
-    """Whether the hub answers now: transformers itself would retry for half a minute."""
+def _hub_reachable() -> bool:
+    """Whether the hub answers; transformers itself would retry for half a minute."""
     if constants.HF_HUB_OFFLINE:
         return False
     try:
         urllib.request.urlopen(constants.ENDPOINT, timeout=HUB_TIMEOUT).close()
     except urllib.error.HTTPError:
-        return True  # an answer, too
+        return True  # an error of the hub is an answer, too
     except OSError:
         return False
     return True
 
 
-def check_config(checkpoint, model_file):
-    """Refuse a configuration before any weights are loaded. Returns transformers' configuration.
+def check_config(
+    checkpoint: HubCheckpoint, model_file: types.ModuleType | None
+) -> transformers.PretrainedConfig:
+    """Check a configuration before any weights are loaded. Returns transformers' configuration.
 
     A model file may have a `check_config(hf_config)` that raises ValueError for what it does not
-    compute. transformers refuses a Phi-3 of an unknown rope type itself, without naming the type,
-    so that is looked at before.
+    support. The rope type of a Phi-3 is checked here: see `PHI3_ROPE_TYPES`.
 
     Raises:
         BadInput: no configuration, or one that transformers or the model file refuses.
@@ -207,8 +219,8 @@ def check_config(checkpoint, model_file):
     return config
 
 
-def read_text(path):
-    """A text file's contents.
+def read_text(path: str | pathlib.Path) -> str:
+    """The contents of a text file.
 
     Raises:
         BadInput: it cannot be read, or is not UTF-8.
@@ -221,14 +233,14 @@ def read_text(path):
         raise BadInput(f"prompt file {str(path)!r} is not UTF-8 text.") from error
 
 
-def read_ids(path):
-    """Token ids from a file: integers between spaces, commas or line ends, or a JSON list.
+def read_ids(path: str | pathlib.Path) -> torch.Tensor:
+    """Token ids from a file: integers separated by spaces, commas or newlines, or a JSON list.
 
     Returns:
         `[1, S]` int64.
 
     Raises:
-        BadInput: it holds something else, or more than one prompt.
+        BadInput: anything else, or more than one prompt.
     """
     text = read_text(path)
     try:
@@ -250,8 +262,8 @@ def read_ids(path):
     return torch.tensor([[int(value) for value in ids]], dtype=torch.int64)
 
 
-def encode(text, tokenizer):
-    """A prompt's token ids `[1, S]`, with the special tokens the tokenizer adds.
+def encode(text: str, tokenizer: Any) -> torch.Tensor:
+    """The token ids `[1, S]` of a prompt, with the special tokens that the tokenizer adds.
 
     Raises:
         BadInput: the text is empty.
@@ -261,8 +273,8 @@ def encode(text, tokenizer):
     return torch.tensor([tokenizer(text).input_ids], dtype=torch.int64)
 
 
-def encode_to_length(text, tokenizer, length):
-    """The first `length` token ids of a text, repeated as often as that takes. `[1, length]`."""
+def encode_to_length(text: str, tokenizer: Any, length: int) -> torch.Tensor:
+    """The first `length` token ids of a text, repeated if it is too short, `[1, length]`."""
     ids = encode(text, tokenizer)[0].tolist()
     again = tokenizer(text, add_special_tokens=False).input_ids
     while len(ids) < length:
@@ -270,8 +282,8 @@ def encode_to_length(text, tokenizer, length):
     return torch.tensor([ids[:length]], dtype=torch.int64)
 
 
-def heldout_text():
-    """The text that prompts are cut from when none is given: those under assets/prompts.
+def heldout_text() -> str:
+    """The text that the default prompt is cut from: all of assets/prompts.
 
     Raises:
         BadInput: there are none.
@@ -282,8 +294,8 @@ def heldout_text():
     return text
 
 
-def check_prompt(prompt_ids, vocab_size):
-    """Refuse a prompt `[1, S]` without tokens or with an id outside the vocabulary."""
+def check_prompt(prompt_ids: torch.Tensor, vocab_size: int) -> None:
+    """Raises BadInput for a prompt `[1, S]` without tokens or with an id outside the vocabulary."""
     if prompt_ids.numel() == 0:
         raise BadInput("the prompt is empty; it needs at least one token.")
     outside = prompt_ids[(prompt_ids < 0) | (prompt_ids >= vocab_size)]
@@ -293,8 +305,8 @@ def check_prompt(prompt_ids, vocab_size):
         )
 
 
-def check_length(prompt_len, new_tokens, limit, limit_name):
-    """Refuse a prompt and continuation longer than `limit` tokens."""
+def check_length(prompt_len: int, new_tokens: int, limit: int, limit_name: str) -> None:
+    """Raises BadInput for a prompt and continuation longer than `limit` tokens."""
     if prompt_len + new_tokens > limit:
         raise BadInput(
             f"{prompt_len} prompt tokens and {new_tokens} new ones are {prompt_len + new_tokens}: "
@@ -302,8 +314,8 @@ def check_length(prompt_len, new_tokens, limit, limit_name):
         )
 
 
-def check_positions(max_seq_len, config):
-    """Refuse more positions than the checkpoint's configuration has."""
+def check_positions(max_seq_len: int, config: transformers.PretrainedConfig) -> None:
+    """Raises BadInput for more positions than the checkpoint's configuration has."""
     positions = getattr(config, "max_position_embeddings", max_seq_len)
     if max_seq_len > positions:
         raise BadInput(f"{max_seq_len} positions: the checkpoint is made for at most {positions}.")

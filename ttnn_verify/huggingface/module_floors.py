@@ -1,59 +1,120 @@
-"""The noise floor of Phi-3's parts: Hugging Face's own modules once more, with a device's roundings.
+"""The noise floors of Phi-3's modules, measured on Hugging Face's own modules.
 
-The floors of single operations (`ttnn_verify.numerics.op_floors`) do not add up to that of a module: an attention that
-looks at few tokens enlarges the rounding of a query, a gate near zero hides it. So the module itself
-runs twice on the same input, exactly and with all that a bfloat16 device keeps between operations
-rounded to bfloat16 and its attention computed as the kernel's documentation says. The distance is
-what an honest device may be off. Nothing of any emulation takes part.
+The floors of single operations (`ttnn_verify.numerics.op_floors`) do not add up to that of a
+module: an attention that looks at few tokens amplifies the rounding of a query, a gate near zero
+hides it. So the module itself runs twice on the same input: exactly, and as a *rounded reference*,
+with all that a bfloat16 device keeps between operations rounded to bfloat16 and its attention
+computed as the kernel's documentation says. The distance between the two is the floor: what a
+correct device may be off. Nothing of any emulation takes part.
 """
 
 import contextlib
+from collections.abc import Iterator
+from typing import Any
 
 import torch
+import transformers
+from torch.utils.hooks import RemovableHandle
 from transformers.models.phi3 import modeling_phi3
 
-from ttnn_verify.huggingface import submodules
-from ttnn_verify.numerics import op_floors
+from ttnn_verify.huggingface import accuracy, submodules
+from ttnn_verify.numerics.attention_floors import rounded_attention
 from ttnn_verify.numerics.floors import Floor, between, chain, output
 
 
-def values(hf_model, ids):
-    """name -> float32 as `submodules.values`, of a pass in which each part inherits the noise of
-    those before it."""
+def values(hf_model: transformers.PreTrainedModel, ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The rounded reference of `submodules.values`: each module inherits the errors before it."""
     with rounded(hf_model):
         return submodules.values(hf_model, ids)
 
 
 @torch.no_grad()
-def run(module, x, **kwargs):
-    """A submodule's result on x, rounded to bf16 first, with the roundings; float32."""
+def run(module: torch.nn.Module, x: torch.Tensor, **options: Any) -> torch.Tensor:
+    """The rounded reference of one module on x, which is rounded to bfloat16 first; float32.
+
+    Args:
+        options: what the module's forward takes beside x.
+    """
     with rounded(module):
-        result = module(to_bf16(x), **kwargs)
+        result = module(to_bf16(x), **options)
     return result[0] if isinstance(result, tuple) else result
 
 
-def floor(exact, noisy):
-    """The floor that a noisy result shows: at least one rounding of the result to bf16."""
-    shown, last = between(exact.double(), noisy), output(exact.double())
+def measured(exact: torch.Tensor, rounded_reference: torch.Tensor) -> Floor:
+    """The floor that a rounded reference shows: at least one rounding of the result to bfloat16."""
+    shown, last = between(exact.double(), rounded_reference), output(exact.double())
     return shown if shown.relative_l2 > last.relative_l2 else chain(shown, last)
 
 
-def larger(*floors):
+def larger(*floors: Floor) -> Floor:
     """The greatest of floors, of the whole and of the worst row."""
     return Floor(max(f.relative_l2 for f in floors), max(f.worst_row for f in floors))
 
 
-def to_bf16(x):
+@torch.no_grad()
+def of_logits(
+    hf_model: transformers.PreTrainedModel, ids: torch.Tensor, last: int | None = None
+) -> Floor:
+    """The floor of a model's logits over ids `[1, S]`.
+
+    Args:
+        hf_model: a float32 Phi3ForCausalLM, attn_implementation="eager"; it may be
+            `submodules.streamed`.
+        last: how many positions, from the end, whose logits count; None for all.
+
+    Raises:
+        ValueError, TypeError: as `submodules.check`; ValueError for another attention than eager.
+    """
+    submodules.check(hf_model, ids)
+    rows = slice(0 if last is None else ids.shape[1] - last, None)
+    exact = hf_model(ids, use_cache=False).logits[0, rows].float()
+    with rounded(hf_model):
+        rounded_reference = hf_model(ids, use_cache=False).logits[0, rows].float()
+    return measured(exact, rounded_reference)
+
+
+def of_reference(
+    hf_model: transformers.PreTrainedModel, reference: accuracy.Reference
+) -> Floor | None:
+    """The floor of the logits that a model is scored by against a reference of `hf_model`.
+
+    A reference in bfloat16 has rounding errors of its own, of the same size as those of the device;
+    errors of both count. The passes are made in float32 with one layer's weights at a time.
+
+    Args:
+        hf_model: what wrote the reference, in its dtype and with any attention.
+
+    Returns:
+        None if there is no floor of the model's architecture.
+    """
+    if not isinstance(hf_model, modeling_phi3.Phi3ForCausalLM):
+        return None
+    text = torch.cat((reference.prompt_ids, reference.tokens[None]), 1)[:, :-1]
+    in_float32 = submodules.streamed(hf_model.config, hf_model.state_dict())
+    floor = of_logits(in_float32, text, len(reference.tokens))
+    return floor if hf_model.dtype == torch.float32 else chain(floor, floor)
+
+
+def to_bf16(x: torch.Tensor) -> torch.Tensor:
+    """x rounded to bfloat16, in its own dtype."""
     return x.bfloat16().to(x.dtype)
 
 
 @contextlib.contextmanager
-def rounded(module):
-    """Within, `module` and all below it keep bfloat16 between operations; weights as they are."""
+def rounded(module: torch.nn.Module) -> Iterator[None]:
+    """Within, `module` and all below it keep bfloat16 between operations; weights are unchanged.
+
+    Raises:
+        ValueError: an attention that is not "eager": its roundings could not be replaced.
+    """
+    for part in module.modules():
+        kind = getattr(part.config, "_attn_implementation", None) if _attends(part) else "eager"
+        if kind != "eager":
+            raise ValueError(f"attn_implementation {kind!r}: a rounded reference needs 'eager'.")
     from ttnn_emulator.interpose import Layer, Level  # brings in ttnn, slow and else not wanted
 
     with contextlib.ExitStack() as stack:
-        for handle in _listen(module):
+        for handle in _hooks(module):
             stack.callback(handle.remove)
         layer = stack.enter_context(Layer("Hugging Face's functions, rounded", Level.STAND_IN))
         layer.replace(modeling_phi3, "apply_rotary_pos_emb", rope)
@@ -61,34 +122,54 @@ def rounded(module):
         yield
 
 
-def _listen(module):
-    """Hooks that round; yields their handles."""
+def _attends(part: torch.nn.Module) -> bool:
+    return isinstance(part, modeling_phi3.Phi3Attention)
+
+
+def _hooks(module: torch.nn.Module) -> Iterator[RemovableHandle]:
+    """Register the hooks that round; yields their handles."""
     for part in module.modules():
         if isinstance(part, torch.nn.Linear | torch.nn.Embedding | modeling_phi3.Phi3RMSNorm):
             yield part.register_forward_hook(lambda part, args, result: to_bf16(result))
         if isinstance(part, modeling_phi3.Phi3MLP):  # the product of gate and up
             yield part.down_proj.register_forward_pre_hook(lambda part, args: to_bf16(args[0]))
         if isinstance(part, modeling_phi3.Phi3DecoderLayer):
-            # the sum is read twice, by the norm and by the next sum: it is rounded where it stands
+            # the sum is read twice, by the norm and by the next sum: it is rounded in place
             yield part.post_attention_layernorm.register_forward_pre_hook(_round_in_place)
             yield part.register_forward_hook(lambda part, args, result: to_bf16(result))
 
 
-def _round_in_place(part, args):
+def _round_in_place(part: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
     args[0].copy_(to_bf16(args[0]))
 
 
-def rope(q, k, cos, sin, unsqueeze_dim=1):
-    """apply_rotary_pos_emb with tables, products and sum in bf16."""
+def rope(
+    q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, unsqueeze_dim: int = 1
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """apply_rotary_pos_emb with tables, products and sum in bfloat16."""
     cos, sin = (to_bf16(table.unsqueeze(unsqueeze_dim)) for table in (cos, sin))
-    return tuple(
-        to_bf16(to_bf16(x * cos) + to_bf16(modeling_phi3.rotate_half(x) * sin)) for x in (q, k)
-    )
+
+    def rotated(x: torch.Tensor) -> torch.Tensor:
+        return to_bf16(to_bf16(x * cos) + to_bf16(modeling_phi3.rotate_half(x) * sin))
+
+    return rotated(q), rotated(k)
 
 
-def _attention(module, query, key, value, attention_mask, scaling, **kwargs):
-    """eager_attention_forward as the kernel computes it with TTNN's default compute config."""
-    _, result = op_floors.rounded_attention(
+def _attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """eager_attention_forward as the kernel computes it with TTNN's default compute config.
+
+    Dropout is off, and what else Hugging Face passes, the window say, the mask holds already.
+    """
+    _, result = rounded_attention(
         query, key, value, scale=scaling, causal=False, mask=attention_mask
     )
     return to_bf16(result).transpose(1, 2).contiguous(), None

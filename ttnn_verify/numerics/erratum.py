@@ -1,43 +1,51 @@
 """An erratum of Wormhole's matrix unit: a 32-bit sum that is off by a negative power of two.
 
-A partial sum of exactly -1 unit, 2^-23 of its greatest term, is normalised to the left by too little
-and becomes -2^n, up to 16 times that term (tt-metal issue 38306). What follows is added to it, so the
-result is off by -2^n. Of the sums of normal values one in some millions meets it. That is no fault of
-a model or of its call, and nobody can mend it; so a comparison is made without such an element, and
-says so. What is off by another value, or more often than this, is judged like any other error.
+A partial sum of exactly -1 unit, 2^-23 of its greatest term, is normalised wrongly and becomes
+-2^n, up to 16 times that term (tt-metal issue 38306). The terms that follow are added to it, so the
+result is off by -2^n. One sum in a few million, of normal values, is hit. Neither a model nor its
+call can avoid it, so a comparison leaves such an element out, and says so. An element with any
+other error is judged like the rest, and so are all of them if there are too many.
 """
 
 import torch
 
 from ttnn_verify.numerics import metrics
+from ttnn_verify.numerics.floors import Floor
 
-OUTLIER = 16  # times the floor: what is nearer may be judged with the rest
-RATE = 1e-5  # of the elements, of which at least one is spared
+# An element is an outlier beyond this many times the floor: rounding errors end at about five
+# standard deviations, and what lies between may be judged with the rest. November 2026.
+OUTLIER = 16
+
+# Share of the elements that may be left out, and always one: ten times and more the rate at which
+# normal values meet the erratum. November 2026.
+RATE = 1e-5
 
 
-def spared(expected, actual, floor):
-    """`actual` with the elements struck by the erratum as in `expected`, and where they are.
+def mask_erratum(
+    expected: torch.Tensor, actual: torch.Tensor, floor: Floor
+) -> tuple[torch.Tensor, list[tuple[int, ...]]]:
+    """`actual` with the elements that the erratum has hit replaced by those of `expected`.
 
-    An outlier of another cause is taken for one in 200 cases: half are negative, and 1 % lie within
-    bfloat16's rounding of a power of two.
+    One in 200 outliers with another cause is taken for the erratum: half are negative, and 1 % lie
+    within bfloat16's rounding of a power of two.
 
     Args:
         expected: any shape, the reference.
         actual: the same shape, bfloat16 values.
-        floor: a `floor.Floor`; without its `erratum` nothing is spared.
+        floor: the noise floor; without its `erratum` flag nothing is replaced.
 
     Returns:
-        (tensor, list of indices).
+        (tensor, indices of the replaced elements).
     """
     if not floor.erratum or expected.shape != actual.shape:
         return actual, []
     x, y = expected.double(), actual.double()
-    off, size = y - x, floor.relative_l2 * x.square().mean().sqrt()
-    power = torch.exp2((-off).clamp(min=1e-300).log2().round())
-    near = (off + power).abs() <= metrics.unit(actual, "bfloat16") + 4 * size
-    struck = (off < -OUTLIER * size) & near
-    count = int(struck.sum())
+    error, size = y - x, floor.relative_l2 * x.square().mean().sqrt()
+    power = torch.exp2((-error).clamp(min=1e-300).log2().round())
+    near_power = (error + power).abs() <= metrics.unit(actual, "bfloat16") + 4 * size
+    hit = (error < -OUTLIER * size) & near_power
+    count = int(hit.sum())
     if not count or count > max(1, RATE * x.numel()):
         return actual, []
-    places = [tuple(map(int, place)) for place in struck.nonzero()]
-    return torch.where(struck, expected.to(actual.dtype), actual), places
+    indices = [tuple(map(int, index)) for index in hit.nonzero()]
+    return torch.where(hit, expected.to(actual.dtype), actual), indices

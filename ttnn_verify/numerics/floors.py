@@ -1,4 +1,4 @@
-"""A noise floor: how far an honest result may be off, and how it is made of what is known of errors."""
+"""Noise floors: the error a correct implementation may show, and how floors combine."""
 
 import dataclasses
 import math
@@ -7,16 +7,20 @@ import torch
 
 from ttnn_verify.numerics import metrics
 
-# The few errors of a kernel may be unlucky, too. Their root mean square lies this many standard
-# deviations above the expected one in one case of 10,000.
+# The root mean square of few independent errors varies from case to case. In one of 10,000 it lies
+# this many standard deviations above the expected one (the normal quantile); a run of all tests
+# makes some thousand comparisons. November 2026.
 UNLUCKY = 3.72
 
 
 @dataclasses.dataclass(frozen=True)
 class Floor:
-    """The error that the arithmetic explains: relative L2 of the whole and of the worst row.
+    """The error that the arithmetic explains, in relative L2.
 
-    `erratum`: sums are kept in 32 bits, so `ttnn_verify.numerics.erratum` may have struck a few elements.
+    Attributes:
+        relative_l2: of the whole tensor.
+        worst_row: of its worst row.
+        erratum: sums are kept in 32 bits, so `ttnn_verify.numerics.erratum` may have hit elements.
     """
 
     relative_l2: float
@@ -24,15 +28,15 @@ class Floor:
     erratum: bool = False
 
 
-# Nothing is rounded: equal bits are expected.
+# Data that only moves: nothing is rounded, so equal bits are expected.
 EXACT = Floor(0.0, 0.0)
 
 
-def output(exact, dtype="bfloat16"):
+def output(exact: torch.Tensor, dtype: str = "bfloat16") -> Floor:
     """One rounding of the result to its format: the floor of an elementwise operation.
 
     The error is taken as uniform within half a unit in the last place. The packer rounds to seven
-    significant bits before it rounds to bfloat8_b; and bfloat4_b it cuts off, with an error that is
+    significant bits before it rounds to bfloat8_b. To bfloat4_b it truncates, with an error that is
     uniform within a whole unit.
 
     Args:
@@ -48,8 +52,8 @@ def output(exact, dtype="bfloat16"):
     return of_errors(exact, uniform)
 
 
-def chain(*floors):
-    """One operation after another: independent errors add as squares."""
+def chain(*floors: Floor) -> Floor:
+    """The floor of operations one after the other: independent errors add as squares."""
     return Floor(
         math.hypot(*(floor.relative_l2 for floor in floors)),
         math.hypot(*(floor.worst_row for floor in floors)),
@@ -57,12 +61,13 @@ def chain(*floors):
     )
 
 
-def between(exact, rounded, count=None):
-    """The floor that an example of the roundings shows.
+def between(exact: torch.Tensor, rounded: torch.Tensor, count: int | None = None) -> Floor:
+    """The floor measured on an example: the distance between a result with and without roundings.
 
     Args:
-        count: how many errors are independent of each other; None for as many as there are values
-            that make up the whole.
+        exact, rounded: the result in float64 and the one with the roundings, of the same shape.
+        count: how many of the errors are independent; None for the number of values that make up
+            the norm, see `_count`.
     """
     if not exact.numel() or not exact.any():
         return Floor(0.0, 0.0)
@@ -73,8 +78,11 @@ def between(exact, rounded, count=None):
     )
 
 
-def of_errors(exact, error):
-    """The floor of independent errors of the size given, elementwise; a zero has none."""
+def of_errors(exact: torch.Tensor, error: torch.Tensor) -> Floor:
+    """The floor of independent errors with the given standard deviations, of the shape of `exact`.
+
+    An element that is exactly zero has no error.
+    """
     if not exact.numel() or not exact.any():
         return Floor(0.0, 0.0)
     x, error = metrics.rows(exact), metrics.rows(torch.where(exact == 0, 0.0, error))
@@ -85,14 +93,17 @@ def of_errors(exact, error):
     )
 
 
-def _count(x):
-    """How many values make up a row `[..., W]`: the participation ratio. `[...]`, NaN for zeros."""
+def _count(x: torch.Tensor) -> torch.Tensor:
+    """How many values make up the norm of each row: the participation ratio.
+
+    `[..., W]` -> `[...]`; NaN for a row of zeros.
+    """
     shares = (x.double() / x.double().norm(dim=-1, keepdim=True)).square()
     return 1 / shares.square().sum(-1)
 
 
-def _luck(count):
-    """How much larger the floor of a few errors is, so that twice as much is hardly ever exceeded.
+def _luck(count: torch.Tensor) -> torch.Tensor:
+    """The factor on the floor of few errors, so that twice the floor is hardly ever exceeded.
 
     The quantile of chi square over its mean, by Wilson and Hilferty (1931).
     """

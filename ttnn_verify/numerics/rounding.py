@@ -1,8 +1,9 @@
 """The roundings that the matrix and the vector unit of a Wormhole document, one function each.
 
-`ttnn_verify.numerics.op_floors` computes its floors with them. Values are float32 tensors; a value is as wide as it is
-said to be, not as its type could hold. Sources: the Wormhole B0 pages of tt-isa-documentation (MVMUL,
-ELWMUL, ELWADD, Dst, packer and unpacker format conversion), and the kernels named.
+`ttnn_verify.numerics.op_floors` computes its floors with them. Tensors are float32; each docstring
+says how many significant bits their values have. `fp32_dest_acc` says whether the destination
+register has 32 bits or 16. Sources: the Wormhole B0 pages of tt-isa-documentation (MVMUL, ELWMUL,
+ELWADD, Dst, packer and unpacker format conversion), and the kernels named.
 """
 
 import math
@@ -10,12 +11,13 @@ import math
 import torch
 
 from ttnn_verify.numerics import metrics
+from ttnn_verify.numerics.formats import BLOCK_BITS, TILE
 
-# Bits of a significand that the multiplier takes at a time: of the first operand of a matmul (SrcB)
-# seven, then the rest; of the second (SrcA) five, then the rest.
+# Leading bits of a significand that the multiplier takes first; the rest follows in another phase.
+# SrcB holds the first operand of a matmul, SrcA the second.
 FIRST_BITS = {"SrcB": 7, "SrcA": 5}
 
-# An operand has at most the bits of a TF32, and the multiplier never reads SrcA's last one.
+# An operand has at most the 11 bits of a TF32, and the multiplier never reads the last one of SrcA.
 OPERAND_BITS = {"SrcB": 11, "SrcA": 10}
 
 TF32_BITS = 11
@@ -24,7 +26,8 @@ BF16_BITS = 8
 EXPONENT_FIELD = 0x7F800000  # of a float32
 HALF = torch.tensor(0.5)
 
-# Which products of (first, rest) a fidelity adds up, in this order: (of SrcB, of SrcA).
+# The partial products that a fidelity adds up, in this order: (part of SrcB, part of SrcA), where
+# part 0 is the first bits and part 1 the rest.
 PHASES = {
     "LoFi": [(0, 0)],
     "HiFi2": [(0, 0), (0, 1)],
@@ -32,41 +35,47 @@ PHASES = {
     "HiFi4": [(0, 0), (0, 1), (1, 0), (1, 1)],
 }
 
-# Bits after the leading one of the greatest to which terms are aligned in a 16-bit destination.
+# Terms in a 16-bit destination are aligned to this many bits after the leading one of the greatest.
 ALIGNED_BITS = 10
 
-# The line that takes the place of 2^z between two powers of two errs least when it lies this much
-# lower (ckernel_sfpu_exp.h: 127 - 32500.818 / 256; Schraudolph, Neural Computation 11, 1999).
+# The straight line that replaces 2^z between two powers of two has the least error when shifted
+# down by this much (ckernel_sfpu_exp.h: 127 - 32500.818 / 256; Schraudolph, Neural Computation 11,
+# 1999).
 LINE_OFFSET = 127 - 32500.818359375 / 256
 LINE_STEPS = 256  # steps of the line between two powers of two
 
 
-def cut(x, bits):
-    """The leading `bits` significant bits; the rest is dropped."""
+def cut(x: torch.Tensor, bits: int) -> torch.Tensor:
+    """x truncated to its leading `bits` significant bits."""
     return (x.contiguous().view(torch.int32) & -(1 << 24 - bits)).view(torch.float32)
 
 
-def nearest(x, bits):
-    """The nearest value of `bits` significant bits, ties away from zero."""
+def nearest(x: torch.Tensor, bits: int) -> torch.Tensor:
+    """x rounded to `bits` significant bits, ties away from zero."""
     # a carry out of the significand raises the exponent, as it should
     return cut((x.contiguous().view(torch.int32) + (1 << 23 - bits)).view(torch.float32), bits)
 
 
-def power(x):
-    """The power of two at or below |x|; of zero, one too small to matter."""
+def power(x: torch.Tensor) -> torch.Tensor:
+    """The largest power of two that is at most |x|; 2^-100 for zero, too small to matter."""
     exponent = x.contiguous().view(torch.int32) & EXPONENT_FIELD
     return exponent.view(torch.float32).clamp(min=2.0**-100)
 
 
-def blocks(x, dtype):
-    """The host's conversion to bfloat8_b or bfloat4_b: nearest code under a block's exponent."""
+def blocks(x: torch.Tensor, dtype: str) -> torch.Tensor:
+    """The host's conversion to "bfloat8_b" or "bfloat4_b": the nearest multiple of a block's step.
+
+    The result has the bits of the format, in float32.
+    """
     step = metrics.unit(x, dtype).float()
-    most = 2 ** metrics.BLOCK_BITS[dtype] - 1
+    most = 2 ** BLOCK_BITS[dtype] - 1
     return (x.float() / step).round().clamp(-most, most) * step
 
 
-def phases(b, a, fidelity):
-    """What the multiplier multiplies at a fidelity: pairs of parts of `b` (SrcB) and `a` (SrcA)."""
+def phases(
+    b: torch.Tensor, a: torch.Tensor, fidelity: str
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The pairs of parts of `b` (SrcB) and `a` (SrcA) that are multiplied at a fidelity."""
     split = []
     for x, source in ((b, "SrcB"), (a, "SrcA")):
         first = cut(x, FIRST_BITS[source])
@@ -74,51 +83,60 @@ def phases(b, a, fidelity):
     return [(split[0][i], split[1][j]) for i, j in PHASES[fidelity]]
 
 
-def accumulate(destination, term, wide):
-    """Add a term to the destination, of 32 bits (`wide`) or 16.
+def accumulate(destination: torch.Tensor, term: torch.Tensor, fp32_dest_acc: bool) -> torch.Tensor:
+    """destination + term as the destination register adds them.
 
-    In 16 bits both are first rounded to `ALIGNED_BITS` of the greater, where one in eight is a tie,
-    and the sum to 8 bits, ties away from zero. A long sum of one sign grows too large by this.
+    In a 16-bit register both are first rounded to `ALIGNED_BITS` after the leading bit of the
+    greater, where one value in eight is a tie, and the sum to 8 bits, ties away from zero. A long
+    sum of terms of one sign therefore grows too large.
     """
-    if wide:
+    if fp32_dest_acc:
         return destination + term
     step = power(torch.maximum(destination.abs(), term.abs())) * 2.0**-ALIGNED_BITS
     steps = step.reciprocal()  # of a power of two, exact
-    kept = torch.trunc(destination * steps + torch.copysign(HALF, destination))
+    aligned = torch.trunc(destination * steps + torch.copysign(HALF, destination))
     added = torch.floor(term * steps + HALF)
-    return nearest((kept + added) * step, BF16_BITS)
+    return nearest((aligned + added) * step, BF16_BITS)
 
 
-def add(a, b, wide):
-    """Sum of two operands in the matrix unit: in 32 bits they are aligned too, the sum is not rounded.
+def add(a: torch.Tensor, b: torch.Tensor, fp32_dest_acc: bool) -> torch.Tensor:
+    """a + b in the matrix unit.
 
-    `ALIGNED_BITS` are those of an operand, so the greater is as it was.
+    In 32 bits the operands are aligned as well, but the sum is not rounded. An operand has no more
+    than `ALIGNED_BITS` after its leading bit, so the greater one is not changed.
     """
-    if not wide:
-        return accumulate(a, b, wide)
+    if not fp32_dest_acc:
+        return accumulate(a, b, fp32_dest_acc)
     step = power(torch.maximum(a.abs(), b.abs())) * 2.0**-ALIGNED_BITS
-    return sum(torch.trunc(x / step + torch.copysign(HALF, x)) * step for x in (a, b))
+    aligned = (torch.trunc(x / step + torch.copysign(HALF, x)) * step for x in (a, b))
+    return sum(aligned, torch.zeros(()))
 
 
-def multiply(b, a, fidelity, wide):
-    """Elementwise product in the matrix unit: one addition to the destination per phase."""
+def multiply(b: torch.Tensor, a: torch.Tensor, fidelity: str, fp32_dest_acc: bool) -> torch.Tensor:
+    """b * a elementwise in the matrix unit: one addition to the destination per phase."""
     total = torch.zeros(torch.broadcast_shapes(b.shape, a.shape))
     for first, second in phases(b, a, fidelity):
-        total = accumulate(total, first * second, wide)
+        total = accumulate(total, first * second, fp32_dest_acc)
     return total
 
 
-def dot(b, a, fidelity, k_block=None, l1_acc=False):
-    """Matrix product `[..., M, K]` by `[..., K, N]` into a 16-bit destination.
+def dot(
+    b: torch.Tensor,
+    a: torch.Tensor,
+    fidelity: str,
+    k_block: int | None = None,
+    l1_acc: bool = False,
+) -> torch.Tensor:
+    """Matrix product `[..., M, K]` by `[..., K, N]` into a 16-bit destination; K a multiple of 32.
 
-    A step adds 16 products; the steps of a tile of 32 are taken anew in each phase. With `l1_acc` the
-    sums of blocks of `k_block` tiles are added up outside, in bfloat16, and the last block goes on
-    from there (bmm_large_block_zm_fused_bias_activation.cpp). K is a multiple of 32.
+    A step adds 16 products; each phase goes over the two steps of a tile again. With `l1_acc` the
+    sums of blocks of `k_block` tiles are added up outside of the destination, in bfloat16, and the
+    last block continues from that sum (bmm_large_block_zm_fused_bias_activation.cpp).
     """
     zero = torch.zeros(
         *torch.broadcast_shapes(b.shape[:-2], a.shape[:-2]), b.shape[-2], a.shape[-1]
     )
-    tiles = b.shape[-1] // 32
+    tiles = b.shape[-1] // TILE
     block = (k_block or tiles) if l1_acc else tiles
     total = partial = zero
     for tile in range(tiles):
@@ -126,26 +144,27 @@ def dot(b, a, fidelity, k_block=None, l1_acc=False):
             if tile:
                 partial = (partial + total).bfloat16().float() if tile > block else total
             total = partial if tile + block >= tiles and tile else zero
-        columns = slice(32 * tile, 32 * tile + 32)
+        columns = slice(TILE * tile, TILE * tile + TILE)
         for first, second in phases(b[..., columns], a[..., columns, :], fidelity):
             for half in (slice(0, 16), slice(16, 32)):
-                total = accumulate(total, first[..., half] @ second[..., half, :], wide=False)
+                term = first[..., half] @ second[..., half, :]
+                total = accumulate(total, term, fp32_dest_acc=False)
     return total
 
 
-def row_sum(x, fidelity, wide):
-    """Sum over the last dimension `[..., K]` -> `[..., 1]`: a product with a column of ones."""
-    if wide:
+def row_sum(x: torch.Tensor, fidelity: str, fp32_dest_acc: bool) -> torch.Tensor:
+    """Sum over the last dimension, `[..., K]` -> `[..., 1]`: a product with a column of ones."""
+    if fp32_dest_acc:
         return cut(x, TF32_BITS).double().sum(-1, keepdim=True).float()
-    x = torch.nn.functional.pad(x, (0, -x.shape[-1] % 32))
+    x = torch.nn.functional.pad(x, (0, -x.shape[-1] % TILE))
     return dot(x, torch.ones(x.shape[-1], 1), fidelity)
 
 
-def group_alignment(b, a):
-    """Standard deviation of each element of b @ a from the alignment of products, `[..., M, N]`.
+def group_alignment(b: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
+    """Standard deviation that aligning the products gives each element of b @ a, `[..., M, N]`.
 
-    Eight products at a time are added as integers, on a step of 2^-10 of the greatest's power of two.
-    That is at most the greatest of each operand's powers; uniform within the step.
+    Eight products at a time are added as integers in units of 2^-10 of the power of two of the
+    greatest, here bounded by the greatest of each operand. The error is uniform within a unit.
     """
     powers = []
     for x in (b, a.transpose(-1, -2)):
@@ -155,12 +174,12 @@ def group_alignment(b, a):
     return variance.sqrt()
 
 
-def line_exp(x):
-    """e^x by straight lines between the powers of two, the approximate exponential of the kernels.
+def line_exp(x: torch.Tensor) -> torch.Tensor:
+    """The approximate exponential of the kernels: straight lines between the powers of two.
 
-    The line is read at steps of 1/256 of a power of two. Off by -3.1 % to +3.1 %.
+    Each line has 256 steps. The result is off by -3.1 % to +3.1 %.
     """
     z = torch.floor((x * math.log2(math.e) - LINE_OFFSET) * LINE_STEPS + 0.5) / LINE_STEPS
     whole = torch.floor(z)
-    # below the least normal number there is zero
+    # flushed to zero below the smallest normal number
     return torch.where(whole < -126, 0.0, torch.exp2(whole.clamp(min=-126)) * (1 + z - whole))

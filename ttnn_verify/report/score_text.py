@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from ttnn_verify import evaluation, jobs
 from ttnn_verify.huggingface import accuracy
-from ttnn_verify.numerics import tolerance
 
 if TYPE_CHECKING:  # ttnn, which the emulator imports, is slow
     from ttnn_emulator.evidence import Evidence
@@ -49,14 +48,21 @@ def _logits(plan: evaluation.Plan, score: accuracy.Score) -> list[str]:
 
 def differences(plan: evaluation.Plan, score: accuracy.Score) -> list[str]:
     """A line for each of the first few steps of another choice: a near-tie, or a defect."""
-    limit = tolerance.logits_relative_l2(plan.prompt.checkpoint.config().num_hidden_layers)
-    steps, defects = score.disagreements, score.defects(limit)
-    shown = [
-        f"Differs in      {one} ({'a defect' if one in defects else 'a near-tie'})"
-        for one in steps[:SHOWN_DIFFERENCES]
-    ]
+    steps = score.disagreements
+    if not steps:
+        return []
+    allowed = evaluation.allowed_error(plan, score.reference)
+    defects = [] if allowed is None else score.defects(allowed)
+
+    def verdict(step: accuracy.Disagreement) -> str:
+        if allowed is None:
+            return "not judged: the noise floor of this architecture is not known"
+        return "a defect" if step in defects else "a near-tie"
+
+    shown = [f"Differs in      {step} ({verdict(step)})" for step in steps[:SHOWN_DIFFERENCES]]
     if len(steps) > SHOWN_DIFFERENCES:
-        shown.append(f"                {len(steps)} steps in all, {len(defects)} of them defects")
+        judged = "" if allowed is None else f", {len(defects)} of them defects"
+        shown.append(f"                {len(steps)} steps in all{judged}")
     return shown
 
 

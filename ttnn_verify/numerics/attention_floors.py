@@ -1,0 +1,91 @@
+"""The noise floor of scaled dot-product attention, over a prompt and in a decode step."""
+
+import math
+from typing import Any
+
+import torch
+
+from ttnn_verify.numerics.destination import exponentials, packed, product
+from ttnn_verify.numerics.floors import Floor
+from ttnn_verify.numerics.formats import TILE
+from ttnn_verify.numerics.rounding import BF16_BITS, TF32_BITS, add, cut, multiply, nearest
+
+
+def attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, out: str = "bfloat16", **options: Any
+) -> Floor:
+    """Scaled dot-product attention, q `[B, N, S, D]`, k and v `[B, K, C, D]`.
+
+    Args:
+        out: the format of the result.
+        options: keyword arguments of `rounded_attention`.
+    """
+    exact, result = rounded_attention(q, k, v, **options)
+    return packed(exact, result, out, options.get("fp32_dest_acc", False))
+
+
+def rounded_attention(  # noqa: PLR0913 - keywords, the names are those of TTNN's configs
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    *,
+    scale: float | None = None,
+    causal: bool = True,
+    mask: torch.Tensor | None = None,
+    fidelity: str = "HiFi2",
+    fp32_dest_acc: bool = False,
+    exp_approximate: bool = True,
+    k_chunk: int = 32,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention computed exactly and with the roundings of its kernel, but for the last rounding.
+
+    The steps are those of sdpa.cpp and sdpa_flash_decode.cpp: scores, exponentials, their sum and
+    their product with v, chunk by chunk; the division by the sum comes last.
+
+    Args:
+        q, k, v: `[B, N, S, D]`, `[B, K, C, D]` twice; D a multiple of 32.
+        scale: None for 1 / sqrt(D).
+        causal: query s sees the keys 0 to s + C - S.
+        mask: `[B or 1, N or 1, S, C]`, added to the scaled scores where `causal` is False. A decode
+            step with a position per batch row has S = 1 and a mask of -inf beyond the position.
+        exp_approximate: whether the exponential of the scores is the approximate one. With a 16-bit
+            destination a prompt always uses it, whatever the program config says; so does a decode
+            step with positions and at most 16 heads.
+        k_chunk: keys whose products are summed at a time.
+
+    Returns:
+        (exact float64, rounded float32), each `[B, N, S, D]`.
+    """
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    heads = q.shape[1] // k.shape[1]
+    k, v = (x.float().repeat_interleave(heads, 1) for x in (k, v))
+    q, padding = q.float(), -k.shape[-2] % TILE
+    visible = torch.zeros(1, 1, q.shape[-2], k.shape[-2])
+    if causal:
+        hidden = torch.ones(visible.shape, dtype=torch.bool).triu(1 + k.shape[-2] - q.shape[-2])
+        visible = visible.masked_fill(hidden, -math.inf)
+    elif mask is not None:
+        visible = mask.float()
+    exact = q.double() @ k.double().transpose(-1, -2) * scale + visible.double()
+    exact = torch.softmax(exact, -1) @ v.double()
+    k, v = (torch.nn.functional.pad(x, (0, 0, 0, padding)) for x in (k, v))
+    visible = torch.nn.functional.pad(visible, (0, padding), value=-math.inf)
+
+    def intermediate(x: torch.Tensor) -> torch.Tensor:
+        """x as it is read again; a decode step keeps all intermediate results in bfloat16."""
+        return cut(x, TF32_BITS) if fp32_dest_acc and q.shape[-2] > 1 else nearest(x, BF16_BITS)
+
+    scores = product(q, k.transpose(-1, -2), fidelity, fp32_dest_acc)
+    scores = intermediate(scores) + visible / scale
+    greatest = scores.amax(-1, keepdim=True)
+    shifted = add(scores.clamp(min=-1e30), -greatest, fp32_dest_acc) * scale
+    weights = exponentials(shifted, exp_approximate, fp32_dest_acc)
+    # a partial sum for each column of a tile, accumulated in bfloat16
+    partial = torch.zeros(*weights.shape[:-1], TILE)
+    for tile in weights.split(TILE, -1):
+        partial = (partial + tile).bfloat16().float()
+    total = nearest(product(partial, torch.ones(TILE, 1), fidelity, fp32_dest_acc), BF16_BITS)
+    values = product(weights, v, fidelity, fp32_dest_acc, k_block=k_chunk // TILE)
+    # the vector unit truncates, the packer rounds
+    inverse = nearest(1 / total, BF16_BITS) if fp32_dest_acc else cut(1 / total, BF16_BITS)
+    return exact, multiply(inverse, intermediate(values), fidelity, fp32_dest_acc)
