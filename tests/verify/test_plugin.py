@@ -8,7 +8,6 @@ import pathlib
 import runpy
 import subprocess
 import sys
-import time
 
 import pytest
 import torch  # noqa: F401  a suite that imports it first would take it away again
@@ -63,13 +62,21 @@ def test_threads():
     assert torch.get_num_threads() == numba.get_num_threads() == 1
 """
 
-# stands for a call that a device never answers: it keeps the interpreter's lock
+# stands for a call that a device never answers: it keeps the interpreter's lock. The time that the
+# plugin gives the test runs from the call on, so that a busy machine does not use it up before.
 HANGING = """
 import ctypes
+import faulthandler
 from ttnn_verify.pytest_plugins import hang
 
+arm = faulthandler.dump_traceback_later
+armed = []
+faulthandler.dump_traceback_later = lambda *args, **kwargs: armed.append((args, kwargs))
+
 def hanging():
-    ctypes.PyDLL(None).usleep(30_000_000)
+    args, kwargs = armed[-1]
+    arm(*args, **kwargs)
+    ctypes.PyDLL(None).sleep(3600)
 
 def test_hangs(device):
     queued = []
@@ -258,9 +265,7 @@ def test_waiting_for_a_card_ends(holder, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["alone", "worker"])
 def test_a_hung_call_ends_with_the_stack_and_the_operations_name(suite, workers):
-    began = time.monotonic()
     result, _ = suite("--device-timeout", "1", *workers, tests=HANGING, process=True)
-    assert time.monotonic() - began < 25, "the call would have returned by itself"
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stderr.fnmatch_lines(
         ["Timeout (0:00:01)!", "* in hanging", "* in ttnn.to_torch behind ttnn.linear"]
