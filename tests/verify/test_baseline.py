@@ -94,8 +94,8 @@ def test_names_are_the_tests_and_what_they_do_not_say():
 
 def saved(tmp_path, **changes):
     path = tmp_path / "baseline.json"
-    kept = {"platform": PLATFORM, "cases": {"b": WAS, "a": now(pcc=None, used=None)}} | changes
-    baseline.save(path, baseline.Baseline(**kept))
+    fields = {"platform": PLATFORM, "cases": {"b": WAS, "a": now(pcc=None, used=None)}} | changes
+    baseline.save(path, baseline.Baseline(**fields))
     return path
 
 
@@ -104,10 +104,10 @@ def test_a_file_is_sorted_has_a_line_a_case_and_comes_back_as_it_was(tmp_path):
     path = saved(tmp_path, relaxed=eased)
     lines = path.read_text().splitlines()
     assert [line[:3] for line in lines if line.startswith(('"a"', '"b"'))] == ['"a"', '"b"', '"a"']
-    kept = baseline.load(path)
-    assert kept.platform == PLATFORM
-    assert kept.relaxed == eased
-    assert kept.cases == {"b": WAS, "a": now(pcc=None, used=None)}
+    loaded = baseline.load(path)
+    assert loaded.platform == PLATFORM
+    assert loaded.relaxed == eased
+    assert loaded.cases == {"b": WAS, "a": now(pcc=None, used=None)}
     assert list(tmp_path.iterdir()) == [path], "a temporary file is left"
 
 
@@ -244,10 +244,10 @@ def test_what_failed_its_tolerance_is_not_recorded(suite):
 
 def test_an_expired_relaxation_fails_its_case(suite):
     suite.run(GOOD, "--pcc-record", "was.json")
-    kept = suite.json("was.json")
+    record = suite.json("was.json")
     reason = {"reason": "a kernel of 0.81", "pcc": 0.9, "until": "2020-01-31"}
-    kept["relaxed"] = {case("add-1"): reason}
-    (suite.path / "was.json").write_text(json.dumps(kept))
+    record["relaxed"] = {case("add-1"): reason}
+    (suite.path / "was.json").write_text(json.dumps(record))
     result = suite.run(GOOD, "--pcc-check", "was.json")
     result.assert_outcomes(passed=3, failed=1)
     result.stdout.fnmatch_lines(["*add-1*relaxed until 2020-01-31 (a kernel of 0.81)*passed*"])
@@ -264,9 +264,9 @@ def test_an_expired_relaxation_fails_its_case(suite):
 )
 def test_a_baseline_of_another_platform_is_refused(suite, changes, args, says):
     suite.run(GOOD, "--pcc-record", "was.json")
-    kept = suite.json("was.json")
-    kept["platform"] |= changes
-    (suite.path / "was.json").write_text(json.dumps(kept))
+    record = suite.json("was.json")
+    record["platform"] |= changes
+    (suite.path / "was.json").write_text(json.dumps(record))
     result = suite.run(GOOD, "--pcc-check", "was.json", *args)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: baseline {says}"])

@@ -62,8 +62,9 @@ def test_threads():
     assert torch.get_num_threads() == numba.get_num_threads() == 1
 """
 
-# Stands for a call that a device never answers: it keeps the interpreter's lock. The watchdog that the
-# plugin sets is started by the call itself, so that nothing before it has to be done within a second.
+# Stands for a call that a device never answers: it keeps the interpreter's lock. The watchdog that
+# the plugin sets is started by the call itself, so that nothing before it has to be done within a
+# second.
 # Only where the watchdog does not end the process, the alarm does, and the test fails.
 HANGING = """
 import ctypes

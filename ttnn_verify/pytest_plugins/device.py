@@ -92,17 +92,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def timeout(config: pytest.Config, picked: str) -> float:
     """Seconds that a test may use the device: by the option, the ini file or the backend."""
-    given = config.getoption("--device-timeout")
-    if given is None:
-        given = config.getini("device_timeout") or None
-    if given is None:
+    text = config.getoption("--device-timeout")
+    if text is None:
+        text = config.getini("device_timeout") or None
+    if text is None:
         return CARD_TIMEOUT if picked == "silicon" else 0.0
     try:
-        seconds = float(given)
+        seconds = float(text)
     except ValueError:
         seconds = -1
     if seconds < 0:
-        raise pytest.UsageError(f"device_timeout {given!r}: seconds, 0 for no limit.")
+        raise pytest.UsageError(f"device_timeout {text!r}: seconds, 0 for no limit.")
     return seconds
 
 

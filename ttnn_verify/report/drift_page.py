@@ -13,7 +13,15 @@ ERRORS = {
     "isolated": "isolated (fed with HF's)",
 }
 
-COLUMNS = ("prompt", "tokens", "pcc", "update", "gain", "isolated")
+# The table over depth: attribute of a `DepthRecord` -> the column's heading.
+COLUMNS = {
+    "prompt": "prompt",
+    "tokens": "tokens",
+    "pcc": "PCC",
+    "update": "update",
+    "gain": "gain",
+    "isolated": "isolated",
+}
 
 # By the command's exit status.
 SAYS = ("no drift", "drift", "could not tell")
