@@ -4,7 +4,6 @@ import hashlib
 import os
 import pathlib
 import tempfile
-from typing import TYPE_CHECKING
 
 import numba
 
@@ -32,11 +31,3 @@ def _cache_folder(sources: pathlib.Path) -> pathlib.Path:
 # numba.config gets its attributes at run time, so mypy does not know them.
 _folder = str(_cache_folder(pathlib.Path(__file__).parent))
 numba.config.CACHE_DIR = _folder  # type: ignore[attr-defined]
-
-if TYPE_CHECKING:  # what an arithmetic lacks of the interface, a function or a keyword, fails here
-    from ttnn_emulator.arithmetic.exact import exact
-    from ttnn_emulator.arithmetic.interface import Arithmetic
-    from ttnn_emulator.arithmetic.rounded import rounded
-
-    _exact: Arithmetic = exact
-    _rounded: Arithmetic = rounded
