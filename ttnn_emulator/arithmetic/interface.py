@@ -11,7 +11,7 @@ arithmetic computes in float32 and rounds once: what only changes a rounding wit
 (compute, blocks, programs, formats, fast variants) is an argument that it does not look at.
 """
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
@@ -376,3 +376,11 @@ class Arithmetic(Protocol):
     def rotate_half(self, x: Tensor) -> Tensor:
         """[..., D] -> the same shape and dtype: the negated second half, then the first half."""
         ...
+
+
+if TYPE_CHECKING:  # what an arithmetic lacks of the interface, a function or a keyword, fails here
+    from ttnn_emulator.arithmetic.exact import exact
+    from ttnn_emulator.arithmetic.rounded import rounded
+
+    _exact: Arithmetic = exact
+    _rounded: Arithmetic = rounded

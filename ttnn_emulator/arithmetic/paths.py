@@ -5,6 +5,7 @@ how often a row has to be read again; and some steps of the kernels are not foll
 arithmetic meets such a fork it tells the `Fact`; `told` hands over those of one call.
 """
 
+import bisect
 from dataclasses import dataclass
 
 
@@ -18,7 +19,7 @@ class Fact:
 
 BEYOND_L1 = Fact("more than L1 holds at once")
 
-# Every `Fact` that is approximate, in the order of the modules that have them.
+# Every `Fact` that is approximate, sorted by its text, in whatever order modules are imported.
 APPROXIMATIONS: list[Fact] = []
 
 _told: set[Fact] = set()
@@ -27,7 +28,7 @@ _told: set[Fact] = set()
 def approximation(text: str) -> Fact:
     """A new `Fact` of steps that are not followed, listed in `APPROXIMATIONS`."""
     fact = Fact(text, approximate=True)
-    APPROXIMATIONS.append(fact)
+    bisect.insort(APPROXIMATIONS, fact, key=lambda other: other.text)
     return fact
 
 

@@ -1,4 +1,4 @@
-"""Attention over a prompt and over a cache against the recorded kernels, bit for bit."""
+"""Attention over a prompt against the recorded kernels, bit for bit."""
 
 import math
 from dataclasses import replace
@@ -6,80 +6,32 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.emulator.arithmetic.attention_cases import (
+    APPROXIMATE_EXP,
+    FP32,
+    WIDE_DST,
+    config_of,
+    distance,
+    exact,
+    operands,
+)
 from tests.emulator.arithmetic.recorded import (
     assert_reproduces,
     assert_same_bits,
     device_input,
     from_patterns,
 )
-from ttnn_emulator.arithmetic.compute import (
-    AttentionProgram,
-    CacheScores,
-    Compute,
-    PromptScores,
-    default_scale,
-)
-from ttnn_emulator.arithmetic.exact import cache_attention, prompt_attention
-from ttnn_emulator.arithmetic.exact.attention_steps import ATTENTION, AttentionConfig
-from ttnn_emulator.arithmetic.exact.cache_attention import (
-    _assigned,
-    _children,
-    cores_per_head,
-    default_chunk,
-)
+from ttnn_emulator.arithmetic.compute import PromptScores, default_scale
+from ttnn_emulator.arithmetic.exact import prompt_attention
+from ttnn_emulator.arithmetic.exact.attention_steps import ATTENTION
 from ttnn_emulator.arithmetic.exact.prompt_attention import _first_rows, _subblock
 from ttnn_emulator.fidelity import recordings
-
-RECORDED_CORES = 72  # the simulated device of the recordings; a mock n150 has 64
-
-# Relative L2 distance to exact attention that a configuration may have. The approximate
-# exponential is off by 1.8 % rms in each weight (ckernel_sfpu_exp.h); without it the 8 bits of a
-# 16-bit Dst remain, without these the bfloat16 of the result and the sums.
-APPROXIMATE_EXP = 0.035
-NARROW_DST = 0.02
-WIDE_DST = 0.01
-
-
-def operands(*, seed=0, batch=1, heads=4, kv_heads=2, queries=96, keys=96, width=64):
-    generator = torch.Generator().manual_seed(seed)
-
-    def values(*shape):
-        return torch.randn(*shape, generator=generator).bfloat16().float()
-
-    return (
-        values(batch, heads, queries, width),
-        values(batch, kv_heads, keys, width),
-        values(batch, kv_heads, keys, width),
-    )
-
-
-def exact(query, key, value, **options):
-    return torch.nn.functional.scaled_dot_product_attention(
-        query.double(), key.double(), value.double(), enable_gqa=True, **options
-    ).float()
-
-
-def distance(actual, expected):
-    return ((actual - expected).norm() / expected.norm()).item()
 
 
 def attention(query, key, value, *, config=None, **scores):
     return prompt_attention.attention(
         query, key, value, scores=PromptScores(**scores), config=config
     )
-
-
-def attention_decode(query, key, value, *, cores=1, config=None, **scores):
-    return cache_attention.attention_decode(
-        query, key, value, scores=CacheScores(**scores), cores=cores, config=config
-    )
-
-
-def config_of(compute=ATTENTION, q_chunk=32, k_chunk=32, exp_approximate=True):
-    return AttentionConfig(compute, AttentionProgram(q_chunk, k_chunk, exp_approximate))
-
-
-# --- over a prompt -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("case", recordings.cases("sdpa"), ids=str)
@@ -112,7 +64,6 @@ def test_the_default_scale_is_rounded_as_ttnns_host_rounds_it():
         assert torch.tensor(default_scale(width)).view(torch.int32).item() == pattern
 
 
-FP32 = Compute("HiFi4", fp32_dest_acc=True)
 EXACT_EXP = config_of(FP32, exp_approximate=False)
 
 
@@ -278,150 +229,3 @@ def test_sink_takes_its_share_of_the_weights():
     expected = (with_sink * scale).softmax(-1)[..., :-1] @ value
     result = attention(query, key, value, sink=sink, scale=scale)
     assert distance(result, expected) < APPROXIMATE_EXP
-
-
-# --- over a cache --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("case", recordings.cases("sdpa_decode"), ids=str)
-def test_decode_equals_the_recorded_kernel(case):
-    query, key, value = (case.tensor(name) for name in "qkv")
-    result = attention_decode(
-        query[0],
-        key,
-        value,
-        positions=case.tensor("pos").tolist(),
-        cores=cores_per_head(RECORDED_CORES, query.shape[1], key.shape[1]),
-        scale=case.attributes["scale"],
-    )
-    assert_same_bits(result[None], case.output())
-
-
-@pytest.mark.parametrize(("length", "chunk"), [(64, 64), (96, 32), (256, 256), (1024, 512)])
-def test_default_chunk_divides_the_cache(length, chunk):
-    assert default_chunk(length) == chunk
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        ((64, 1, 32), 2),  # the programs that TTNN 0.81.1 builds on an n150
-        ((64, 1, 8), 8),
-        ((64, 1, 2), 32),
-        ((64, 2, 32), 1),
-        ((64, 32, 1), 2),
-        ((64, 32, 32), 1),
-        ((56, 1, 8), 7),
-        ((64, 1, 1, 16), 16),
-        ((64, 1, 8, 2), 2),
-        ((72, 1, 8), 9),  # by the same rule
-    ],
-)
-def test_cores_per_head_are_those_of_the_program_factory(arguments, expected):
-    assert cores_per_head(*arguments) == expected
-
-
-@pytest.mark.parametrize("cores", [1, 2, 3, 5, 8, 9, 32])
-@pytest.mark.parametrize("chunks", [1, 2, 7, 40])
-def test_every_chunk_reaches_the_first_core_once(cores, chunks):
-    def gathered(rank):
-        own = list(range(*_assigned(rank, chunks, cores)))
-        for child in _children(rank, cores):
-            if child < chunks:
-                own += gathered(child)
-        return own
-
-    assert sorted(gathered(0)) == list(range(chunks))
-    assert chunks - 1 in range(*_assigned(0, chunks, cores))
-
-
-@pytest.mark.parametrize(
-    ("config", "limit"),
-    [
-        (None, APPROXIMATE_EXP),
-        (config_of(k_chunk=32), APPROXIMATE_EXP),
-        (config_of(Compute("HiFi4"), exp_approximate=False, k_chunk=64), NARROW_DST),
-        (config_of(Compute("HiFi4", True, True), k_chunk=64), APPROXIMATE_EXP),
-        (config_of(FP32, exp_approximate=False, k_chunk=64), WIDE_DST),
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize("cores", [1, 2, 9])
-def test_every_configuration_decodes(config, limit, cores):
-    query, key, value = operands(batch=2, heads=32, kv_heads=8, queries=1, keys=256)
-    positions = [100, 255]
-    result = attention_decode(
-        query[:, :, 0], key, value, positions=positions, cores=cores, config=config
-    )
-    for user, position in enumerate(positions):
-        seen = slice(0, position + 1)
-        expected = exact(
-            query[user : user + 1], key[user : user + 1, :, seen], value[user : user + 1, :, seen]
-        )
-        assert distance(result[user], expected[0, :, 0]) < limit
-
-
-def test_merging_order_shows_in_the_bits():
-    query, key, value = operands(queries=1, keys=256)
-    two, eight = (
-        attention_decode(
-            query[:, :, 0], key, value, positions=[255], cores=cores, config=config_of(k_chunk=32)
-        )
-        for cores in (2, 8)
-    )
-    assert not torch.equal(two, eight)
-
-
-def test_rows_after_the_position_do_not_count():
-    query, key, value = operands(queries=1, keys=64)
-    result = attention_decode(query[:, :, 0], key, value, positions=[40])
-    key[:, :, 41:], value[:, :, 41:] = 7.0, math.inf
-    assert_same_bits(attention_decode(query[:, :, 0], key, value, positions=[40]), result)
-
-
-def test_few_heads_keep_the_approximate_exponential():
-    """With at most 16 heads tiles are half as high, and the kernel ignores exp_approx_mode."""
-    query, key, value = operands(queries=1, heads=16, kv_heads=16, keys=64)
-    accurate, approximate = (
-        attention_decode(
-            query[:, :, 0],
-            key,
-            value,
-            positions=[63],
-            config=config_of(k_chunk=64, exp_approximate=choice),
-        )
-        for choice in (False, True)
-    )
-    assert_same_bits(accurate, approximate)
-
-
-def test_decode_without_positions_sees_the_whole_cache():
-    query, key, value = operands(queries=1, keys=64)
-    assert (
-        distance(attention_decode(query[:, :, 0], key, value), exact(query, key, value)[:, :, 0])
-        < APPROXIMATE_EXP
-    )
-
-
-def test_decode_mask_is_added_to_scores_before_scaling():
-    """Unlike over a prompt, TTNN does not divide it by the scale (sdpa_flash_decode.cpp)."""
-    query, key, value = operands(queries=1, keys=64)
-    mask = torch.randn(1, 1, 64, generator=torch.Generator().manual_seed(1)).bfloat16().float()
-    result = attention_decode(query[:, :, 0], key, value, mask=mask, scale=0.125)
-    expected = exact(query, key, value, attn_mask=mask[:, :, None].double() * 0.125)
-    assert distance(result, expected[:, :, 0]) < APPROXIMATE_EXP
-
-
-def test_decode_sink_takes_its_share_of_the_weights():
-    query, key, value = operands(heads=2, kv_heads=2, queries=1, keys=64)
-    sink = torch.tensor([1.0, -2.0])
-    scores = torch.cat((query @ key.transpose(2, 3), sink[None, :, None, None]), -1)
-    expected = ((scores / 8).softmax(-1)[..., :-1] @ value)[:, :, 0]
-    result = attention_decode(query[:, :, 0], key, value, sink=sink)
-    assert distance(result, expected) < APPROXIMATE_EXP
-
-
-def test_a_position_outside_the_cache_is_an_error():
-    query, key, value = operands(queries=1, keys=64)
-    with pytest.raises(ValueError, match=r"\[64\] must lie in the cache, 0 to 63"):
-        attention_decode(query[:, :, 0], key, value, positions=[64])

@@ -76,10 +76,10 @@ def test_weight_and_bias_cost_little_more():
 
 def test_float32_result_keeps_more_bits():
     x = normal(4, 96)
-    fp32_dest_acc = (
+    in_float32 = (
         layer_norm(x, epsilon=1e-5, formats=Formats("float32", "float32")) - exact(x)
     ).norm()
-    assert fp32_dest_acc < 0.75 * (layer_norm(x, epsilon=1e-5) - exact(x)).norm()
+    assert in_float32 < 0.75 * (layer_norm(x, epsilon=1e-5) - exact(x)).norm()
 
 
 def test_padding_takes_no_part_in_layer_norm():

@@ -38,13 +38,13 @@ def largest_sums(weights, rows):
     exact, near, highest = _in_bytes(
         weights.view(np.uint32), exponents, below[0], sum(below), largest
     )
-    held = (largest >> 23).transpose(1, 2, 0, 3).reshape(4, ROWS, 64) + sum(below)
+    by_bytes = (largest >> 23).transpose(1, 2, 0, 3).reshape(4, ROWS, 64) + sum(below)
     ours, theirs = exponents_of(rows), exponents_of(weights)
     sums = ours[:, :, None] + theirs[None]
     sums = np.where((ours[:, :, None] > 0) & (theirs[None] > 0), sums, -1000)
     sums = sums.reshape(ROWS, 4, 8, 64).max(2).transpose(1, 0, 2)
     assert not exact or highest + sum(below) == sums.max()
-    return held, sums, exact, near
+    return by_bytes, sums, exact, near
 
 
 def exponents_of(values):
@@ -66,10 +66,10 @@ def operands(seed, spread):
 @pytest.mark.parametrize("spread", [0, 4, 40, 126])
 def test_what_is_claimed_to_be_exact_is(spread):
     for seed in range(5):
-        held, true, exact, near = largest_sums(*operands(seed, spread))
+        by_bytes, true, exact, near = largest_sums(*operands(seed, spread))
         assert not near or exact
         if exact:
-            np.testing.assert_array_equal(held, true)
+            np.testing.assert_array_equal(by_bytes, true)
 
 
 def test_it_is_claimed_of_ordinary_operands():
@@ -77,10 +77,10 @@ def test_it_is_claimed_of_ordinary_operands():
     weights = generator.standard_normal((32, 64)).astype(np.float32) * np.float32(0.02)
     rows = generator.standard_normal((ROWS, 32)).astype(np.float32)
     rows[:, ::3] = 0
-    held, true, exact, near = largest_sums(weights, rows)
+    by_bytes, true, exact, near = largest_sums(weights, rows)
     assert exact
     assert near
-    np.testing.assert_array_equal(held, true)
+    np.testing.assert_array_equal(by_bytes, true)
 
 
 @pytest.mark.parametrize("places", [60, 119, 120, 121, 126])
@@ -90,12 +90,12 @@ def test_a_group_below_the_window_is_not_claimed(places):
     weights[8:16] = rows[:, 8:16] = 2.0 ** -(places / 2)
     weights[8:16, 5] = 2.0**-places
     rows[7, 8:16] = 1
-    held, true, exact, near = largest_sums(weights, rows)
+    by_bytes, true, exact, near = largest_sums(weights, rows)
     lowest = true.min()
     assert exact == (lowest - 2 * (127 - matrix_operands.WINDOW) > matrix_operands.WINDOW)
     assert not near
     if exact:
-        np.testing.assert_array_equal(held, true)
+        np.testing.assert_array_equal(by_bytes, true)
 
 
 def test_a_group_without_products_is_not_claimed():

@@ -139,10 +139,10 @@ class _Part:
     accurate: bool
 
     @property
-    def fp32_dest_acc(self):
+    def fp32_dest_acc(self) -> bool:
         return self.config.compute.fp32_dest_acc
 
-    def attend(self, chunks, cores, sink):
+    def attend(self, chunks: int, cores: int, sink: torch.Tensor | None) -> torch.Tensor:
         """[B, K, G, Dv] float32."""
         states = [
             self._local(range(*_assigned(rank, chunks, cores)), masked=rank == 0)

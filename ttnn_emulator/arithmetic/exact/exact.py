@@ -126,9 +126,8 @@ def _prepared(weight, fp32_dest_acc):
     """
     key = weight if weight._base is None else weight._base
     place = (weight._version, weight.data_ptr(), weight.shape, weight.stride(), fp32_dest_acc)
-    known = _weights.get(key)
-    if known is not None and known[0] == place:
-        result = known[1]
+    surveyed_place, result = _weights.get(key, (None, None))
+    if surveyed_place == place:
         if isinstance(result, matrix_unit.Weight):
             return result
         return matrix_unit.weight_in_place(weight, result)

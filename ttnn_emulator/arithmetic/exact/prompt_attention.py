@@ -165,7 +165,9 @@ def _chunks(rows, length, visible, config):
 class _Scores:
     """query @ key^T a few columns at a time, so that the matrix unit's lanes are full."""
 
-    def __init__(self, query, key, config, out):
+    def __init__(
+        self, query: torch.Tensor, key: torch.Tensor, config: AttentionConfig, out: str
+    ) -> None:
         self.query, self.key, self.config, self.out = query, key, config, out
         self.first = self.end = self.row = 0
 

@@ -46,7 +46,7 @@ class _Settings(NamedTuple):
     accurate: bool
 
     @property
-    def fp32_dest_acc(self):
+    def fp32_dest_acc(self) -> bool:
         return self.compute.fp32_dest_acc
 
 
@@ -359,17 +359,17 @@ def _statistic(x, dims, correction, of_variance, factor, fp32_dest_acc, out):
     """A function of the variance, in Dst, times a factor; TTNN fills in that of a single value."""
     dims = _sorted_dims(dims, x.dim())
     count = math.prod(x.shape[dim] for dim in dims)
-    kept = [1 if dim in dims else size for dim, size in enumerate(x.shape)]
+    shape = [1 if dim in dims else size for dim, size in enumerate(x.shape)]
     if count == 1:
-        return torch.full(kept, math.nan if correction else 0.0)
-    dst = of_variance(_variance(x.float(), dims, kept, count, correction, fp32_dest_acc))
+        return torch.full(shape, math.nan if correction else 0.0)
+    dst = of_variance(_variance(x.float(), dims, shape, count, correction, fp32_dest_acc))
     return _pack(_scaled(dst, factor, fp32_dest_acc), out, fp32_dest_acc)
 
 
-def _variance(x, dims, kept, count, correction, fp32_dest_acc):
+def _variance(x, dims, shape, count, correction, fp32_dest_acc):
     if len(dims) == 1:
         _, result = _mean_and_variance(x.movedim(dims, (0,)), count - bool(correction))
-        return store(result.reshape(kept), fp32_dest_acc)
+        return store(result.reshape(shape), fp32_dest_acc)
     paths.tell(COMBINED_VARIANCES)
     leading = [dim for dim in range(x.dim()) if dim not in dims]
     columns = x.permute(*leading, *dims).movedim(-2, 0).contiguous()
@@ -377,7 +377,7 @@ def _variance(x, dims, kept, count, correction, fp32_dest_acc):
     over = tuple(range(len(leading), means.dim()))
     total = means.double().var(over, correction=0) + variances.double().mean(over)
     total = total * (count / (count - bool(correction)))
-    return store(load(total.float().reshape(kept)), fp32_dest_acc)
+    return store(load(total.float().reshape(shape)), fp32_dest_acc)
 
 
 def _mean_and_variance(x, divisor):

@@ -111,12 +111,12 @@ def _prefetch_tile(sources, batch, tile, group):
 
 
 @njit
-def _accumulate(start, held, partial, sources, batch, rows, windows, accumulation):
-    """Accumulate all K tiles of one stripe of columns onto `held` [columns / 16 + 1, rows, 16].
+def _accumulate(start, vectors, partial, sources, batch, rows, windows, accumulation):
+    """Accumulate all K tiles of one stripe of columns onto `vectors` [columns / 16 + 1, rows, 16].
 
     The last of its vectors is a spare one.
     """
-    dst = held[:-1]
+    dst = vectors[:-1]
     phases, fp32_dest_acc, block, mode = accumulation
     tiles = sources.shape[1]
     blocks = tiles // block
@@ -133,7 +133,7 @@ def _accumulate(start, held, partial, sources, batch, rows, windows, accumulatio
             _prefetch_tile(sources, batch, tile + 1, group)
             decode(stored, group * LANES, below_weights, pieces, in_window)
             decoded = Tile(pieces, in_window, below, stored, group * LANES)
-            accumulate_tile(held, vector, decoded, rows, tile, scratch, phases, fp32_dest_acc)
+            accumulate_tile(vectors, vector, decoded, rows, tile, scratch, phases, fp32_dest_acc)
         if mode == ONE_ACCUMULATION or (tile + 1) % block:
             continue
         index = tile // block
@@ -191,14 +191,14 @@ def _task(task, operands, accumulation, stripe, out):
     height = min(chunk, out.shape[1] - top)
     width = min(stripe, groups - start)
     columns = slice(start * LANES, (start + width) * LANES)
-    held = np.empty((width * LANES // VECTOR + 1, height, VECTOR), np.float32)
-    dst = held[:-1]
+    vectors = np.empty((width * LANES // VECTOR + 1, height, VECTOR), np.float32)
+    dst = vectors[:-1]
     partial = np.empty_like(dst[: 0 if accumulation.mode == ONE_ACCUMULATION else dst.shape[0]])
     _columns_apart(out[batch, top : top + height, columns], dst)
     rows = Rows(operands.pieces[batch], operands.exponents[batch], top)
     chosen = operands.batches[batch]
     _accumulate(
-        start, held, partial, operands.sources, chosen, rows, operands.windows, accumulation
+        start, vectors, partial, operands.sources, chosen, rows, operands.windows, accumulation
     )
     _columns_together(dst, out[batch, top : top + height, columns])
 

@@ -22,7 +22,7 @@ I16 = ir.IntType(16)
 I32 = ir.IntType(32)
 _F32 = ir.FloatType()
 
-LLVM_TYPES = {
+LLVM_TYPES: dict[Any, ir.Type] = {
     types.boolean: ir.IntType(1),
     types.int8: I8,
     types.int16: I16,
@@ -57,7 +57,7 @@ class Vector(types.Type):
 
 @register_model(Vector)
 class _VectorModel(models.PrimitiveModel):
-    def __init__(self, manager, vector):
+    def __init__(self, manager: object, vector: Vector) -> None:
         kind = ir.VectorType(LLVM_TYPES[vector.element], vector.lanes)
         super().__init__(manager, vector, kind)
 
