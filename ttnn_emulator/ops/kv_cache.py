@@ -151,8 +151,10 @@ def _packed(
     Float32 rows reach a cache of another format through SrcA, in the width of its destination.
     """
     compute = compute_of(config)
-    wide = None if cache.dtype == "float32" else compute is not None and compute.fp32_dest_acc
-    moved = launch.math.moved(rows, dtype, cache.dtype, fp32_dest_acc=wide)
+    fp32_dest_acc = (
+        None if cache.dtype == "float32" else compute is not None and compute.fp32_dest_acc
+    )
+    moved = launch.math.moved(rows, dtype, cache.dtype, fp32_dest_acc=fp32_dest_acc)
     return launch.math.stored(moved, cache.dtype)
 
 

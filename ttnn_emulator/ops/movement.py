@@ -16,72 +16,15 @@ from ttnn_emulator.dispatch import Launch, NotEmulated
 from ttnn_emulator.memory import DeviceTensor, trimmed
 from ttnn_emulator.ops.common import bounds
 from ttnn_emulator.ops.common.configs import compute_of
-from ttnn_emulator.ops.common.padding import mark_undefined_rows, undefined_rows
-
-
-def moved(
-    launch: Launch, operand: DeviceTensor, *args: object, **kwargs: object
-) -> torch.Tensor | None:
-    """The same logical contents elsewhere: another layout, dtype or memory configuration.
-
-    A copy in the operand's own layout and dtype is one of bits.
-    """
-    return _moved(launch, operand)
-
-
-def _moved(
-    launch: Launch, operand: DeviceTensor, fp32_dest_acc: bool = False
-) -> torch.Tensor | None:
-    """`moved`; a change of dtype has a destination of 32 bits if `fp32_dest_acc`."""
-    if launch.views_input:
-        return None
-    if operand.zero_padded and operand.shape == launch.output.shape:
-        values = operand.logical.clone()
-    elif operand.padded_shape == launch.output.padded_shape:
-        values = operand.data.clone()
-    else:
-        values = _copy(operand.logical.reshape(launch.output.shape))
-    if operand.tiled != launch.output.tiled:
-        return through_dest(launch, values, operand)
-    if operand.dtype == launch.output.dtype:
-        return values
-    return through_dest(launch, values, operand, fp32_dest_acc)
-
-
-def through_dest(
-    launch: Launch, values: torch.Tensor, operand: DeviceTensor, fp32_dest_acc: bool | None = None
-) -> torch.Tensor:
-    """Values that a compute kernel moves: what its packer makes of them.
-
-    `fp32_dest_acc` is as for the arithmetic's `moved`: None where float32 is unpacked to Dst.
-    """
-    marked, out = undefined_rows(values), launch.output.dtype
-    values = launch.math.moved(values, operand.dtype, out, fp32_dest_acc=fp32_dest_acc)
-    return mark_undefined_rows(values, marked, out)
-
-
-def _copy(values: torch.Tensor) -> torch.Tensor:
-    """Values of their own: views of an operand's contents must not share its memory."""
-    return values.clone(memory_format=torch.contiguous_format)
-
-
-def _with_padding(
-    launch: Launch, operand: DeviceTensor, values: torch.Tensor, pad_value: float | None
-) -> torch.Tensor:
-    """Padded contents whose padding holds `pad_value`, None for zero."""
-    if not pad_value or launch.output.shape == launch.output.padded_shape:
-        return values
-    padded = torch.full(launch.output.padded_shape, pad_value, dtype=values.dtype)
-    trimmed(padded, launch.output.shape).copy_(values)
-    return _beside_a_number(launch, operand, padded)
-
-
-def _beside_a_number(launch: Launch, operand: DeviceTensor, values: torch.Tensor) -> torch.Tensor:
-    """Values of a block format among which a number was put: as bfloat16, which is cast back."""
-    if operand.dtype not in formats.BLOCK_FORMAT_BITS:
-        return values
-    return launch.math.typecast(values, "bfloat16", launch.output.dtype)
-
+from ttnn_emulator.ops.common.moving import (
+    beside_a_number,
+    copied,
+    moved,
+    moved_into,
+    moved_values,
+    through_dest,
+    with_padding,
+)
 
 # --- shapes --------------------------------------------------------------------------------------
 
@@ -100,8 +43,8 @@ def reshape(
     """Logical elements in their order, whatever the padding of either shape."""
     if launch.views_input:
         return None
-    values = _copy(input_tensor.logical.reshape(launch.output.shape))
-    return _with_padding(launch, input_tensor, values, pad_value)
+    values = copied(input_tensor.logical.reshape(launch.output.shape))
+    return with_padding(launch, input_tensor, values, pad_value)
 
 
 def view(
@@ -115,11 +58,11 @@ def transpose(
 ) -> torch.Tensor | None:
     if launch.views_input:
         return None
-    values = _copy(input_tensor.logical.transpose(dim1, dim2))
+    values = copied(input_tensor.logical.transpose(dim1, dim2))
     rank = len(input_tensor.shape)
     if {dim1 % rank, dim2 % rank} == {rank - 1, rank - 2}:  # within tiles
         values = through_dest(launch, values, input_tensor)
-    return _with_padding(launch, input_tensor, values, pad_value)
+    return with_padding(launch, input_tensor, values, pad_value)
 
 
 def permute(
@@ -127,8 +70,8 @@ def permute(
 ) -> torch.Tensor | None:
     if launch.views_input:
         return None
-    values = _copy(input_tensor.logical.permute(tuple(dims)))
-    return _with_padding(launch, input_tensor, values, pad_value)
+    values = copied(input_tensor.logical.permute(tuple(dims)))
+    return with_padding(launch, input_tensor, values, pad_value)
 
 
 # --- joining and parting -------------------------------------------------------------------------
@@ -178,7 +121,7 @@ def slice_(
         return None
     starts = slice_start if starts is None else starts
     if isinstance(starts, DeviceTensor):
-        return _copy(_from_starts(launch, input_tensor, starts.logical.flatten().tolist()))
+        return copied(_from_starts(launch, input_tensor, starts.logical.flatten().tolist()))
     ends = slice_end if ends is None else ends
     # the host side wants both, and both tensors or neither
     assert starts is not None
@@ -188,8 +131,8 @@ def slice_(
     picked = input_tensor.logical
     for dim, (start, end, step) in enumerate(zip(starts, ends, steps, strict=True)):
         picked = picked[(slice(None),) * dim + (slice(start, end, step),)]
-    values = _copy(picked.reshape(launch.output.shape))
-    return _with_padding(launch, input_tensor, values, pad_value)
+    values = copied(picked.reshape(launch.output.shape))
+    return with_padding(launch, input_tensor, values, pad_value)
 
 
 def _from_starts(launch: Launch, input_tensor: DeviceTensor, starts: Sequence[int]) -> torch.Tensor:
@@ -205,25 +148,20 @@ def split(
     launch: Launch, input_tensor: DeviceTensor, split_size: int | Sequence[int], dim: int = 0
 ) -> list[torch.Tensor]:
     sizes = split_size if isinstance(split_size, int) else list(split_size)
-    return [_copy(part) for part in input_tensor.logical.split(sizes, dim)]
+    return [copied(part) for part in input_tensor.logical.split(sizes, dim)]
 
 
 def chunk(
     launch: Launch, input_tensor: DeviceTensor, chunks: int, dim: int = 0
 ) -> list[torch.Tensor]:
     sizes = [output.shape[dim] for output in launch.outputs]
-    return [_copy(part) for part in input_tensor.logical.split(sizes, dim)]
+    return [copied(part) for part in input_tensor.logical.split(sizes, dim)]
 
 
 def narrow(
     launch: Launch, input_tensor: DeviceTensor, dim: int, start: int, length: int
 ) -> torch.Tensor | None:
     return moved_values(launch, input_tensor.logical.narrow(dim, start, length))
-
-
-def moved_values(launch: Launch, values: torch.Tensor) -> torch.Tensor | None:
-    """A copy of `values` in the output's shape, nothing for a view."""
-    return None if launch.views_input else _copy(values.reshape(launch.output.shape))
 
 
 # --- growing -------------------------------------------------------------------------------------
@@ -256,7 +194,7 @@ def pad(
     padded = torch.full(shape, value, dtype=formats.STORAGE[input_tensor.dtype])
     region = tuple(slice(at, at + size) for at, size in zip(start, input_tensor.shape, strict=True))
     padded[region] = input_tensor.logical
-    return _beside_a_number(launch, input_tensor, padded)
+    return beside_a_number(launch, input_tensor, padded)
 
 
 def repeat(
@@ -302,7 +240,7 @@ def to_layout(
     if not pad_value or not launch.output.tiled:
         return moved(launch, tensor)
     values = through_dest(launch, tensor.logical, tensor)
-    return _with_padding(launch, tensor, values, pad_value)
+    return with_padding(launch, tensor, values, pad_value)
 
 
 def tilize_with_val_padding(
@@ -314,7 +252,7 @@ def tilize_with_val_padding(
     dtype: ttnn.DataType | None = None,
 ) -> torch.Tensor | None:
     values = moved(launch, input_tensor)
-    return None if values is None else _with_padding(launch, input_tensor, values, pad_value)
+    return None if values is None else with_padding(launch, input_tensor, values, pad_value)
 
 
 def untilize_with_unpadding(
@@ -327,7 +265,7 @@ def untilize_with_unpadding(
     """
     planned, whole = launch.output.shape, input_tensor.padded_shape
     bounds.region((0,) * len(planned), planned, whole, op=launch.name, operand="input_tensor")
-    values = _copy(trimmed(input_tensor.data, launch.output.shape))
+    values = copied(trimmed(input_tensor.data, launch.output.shape))
     return through_dest(launch, values, input_tensor)
 
 
@@ -340,7 +278,7 @@ def fill_implicit_tile_padding(
         fill_value = math.inf
     padded = torch.full_like(input_tensor.data, fill_value)
     trimmed(padded, input_tensor.shape).copy_(input_tensor.logical)
-    return _beside_a_number(launch, input_tensor, padded)
+    return beside_a_number(launch, input_tensor, padded)
 
 
 # --- copies --------------------------------------------------------------------------------------
@@ -364,7 +302,7 @@ def clone(
     compute_kernel_config: ttnn.DeviceComputeKernelConfig | None = None,
 ) -> torch.Tensor | None:
     compute = compute_of(compute_kernel_config)
-    return _moved(launch, input, compute is not None and compute.fp32_dest_acc)
+    return moved(launch, input, compute is not None and compute.fp32_dest_acc)
 
 
 def copy(launch: Launch, input_a: DeviceTensor, input_b: DeviceTensor) -> torch.Tensor:
@@ -384,15 +322,6 @@ def assign(
     if target is None:
         return moved(launch, input_tensor)
     return moved_into(launch, target, input_tensor)
-
-
-def moved_into(launch: Launch, target: DeviceTensor, source: DeviceTensor) -> torch.Tensor:
-    """Contents for the output that `target` is."""
-    if source.padded_shape == target.padded_shape and not source.zero_padded:
-        values = source.data.clone()
-    else:
-        values = _copy(source.logical)
-    return values if source.dtype == target.dtype else through_dest(launch, values, source, False)
 
 
 def _placed(name: str) -> Callable[..., torch.Tensor | None]:
