@@ -1,15 +1,19 @@
 """Where each fault of the catalogue is, in the whole model: the operation that drift must name.
 
-A fault of a kernel is at the operation itself, in the first layer that uses it. A fault in how the model
-is put together is at the operation that is used wrongly first.
+A fault of a kernel is at the operation itself, in the first layer that uses it. A fault in how the
+model is put together is at the operation that is used wrongly first.
 """
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import torch
+import ttnn
 
 import ttnn_emulator
 from model import build_model
+from tests.faults.inject import Fault
 from ttnn_verify import drift
 
 PROMPT, DECODED = 33, 3
@@ -27,8 +31,8 @@ ROTARY_DECODE = "rotary_embedding_llama_fused_qk"
 SDPA = "chunked_scaled_dot_product_attention"
 SDPA_DECODE = "paged_scaled_dot_product_attention_decode"
 
-# Faults of layers and of the model: (operations of which one is named, layer). Where a call is missing,
-# the kind of operation that is missed.
+# Faults of layers and of the model: (operation, layer). Where a call is missing, the kind of
+# operation that is missed.
 PLACES = {
     "attention's residual dropped": ("add", 0),
     "MLP's residual dropped": ("add", 0),
@@ -81,17 +85,26 @@ UNSEEN = {
 
 @dataclasses.dataclass(frozen=True)
 class Located:
-    """What drift says of a model with a fault: its first bad operation, and whether that is the one.
+    """The verdict of drift on a model with a fault.
 
-    `changed` is whether the fault changes any logit of the walk; None where that was not asked.
+    Attributes:
+        finding: the first bad operation, None if there is none.
+        right: whether that is the operation that the fault is at.
+        changed: whether the fault changes any logit of the walk; None where that was not asked.
     """
 
-    found: drift.OpFinding | None
+    finding: drift.OpFinding | None
     right: bool
     changed: bool | None
 
 
-def located(fault, hf_model, device, ids, healthy):
+def located(
+    fault: Fault,
+    hf_model: Any,
+    device: ttnn.Device,
+    ids: torch.Tensor,
+    healthy: Callable[[str], torch.Tensor],
+) -> Located:
     """Inject a fault into the full model and locate it.
 
     Args:
@@ -102,23 +115,22 @@ def located(fault, hf_model, device, ids, healthy):
     accurate = fault.arithmetic == "kernel" and fault.tier == "layers"
     with ttnn_emulator.arithmetic_settings(fault.arithmetic), fault.inject():
         model = build_model(hf_model, device, MAX_SEQ_LEN)
-        found = drift.locate(model, hf_model, ids, DECODED, accurate)
-        changed = None if found else logits(model, ids)
-    if changed is not None:
-        changed = not torch.equal(changed, healthy(fault.arithmetic))
-    return Located(found, found is not None and at_its_place(found, fault), changed)
+        finding = drift.locate(model, hf_model, ids, DECODED, accurate)
+        changed = None if finding else logits(model, ids)
+    differs = None if changed is None else not torch.equal(changed, healthy(fault.arithmetic))
+    return Located(finding, finding is not None and at_its_place(finding, fault), differs)
 
 
-def at_its_place(found, fault):
+def at_its_place(finding: drift.OpFinding, fault: Fault) -> bool:
     """Whether an operation is the one that the fault is at."""
     if fault.name in PLACES:
         operation, layer = PLACES[fault.name]
-        return found.operation.split(".")[-1].endswith(operation) and found.layer == layer
+        return finding.operation.split(".")[-1].endswith(operation) and finding.layer == layer
     names = {OPERATIONS.get(name, name) for name in fault.ops}
-    return found.operation.rpartition(".")[2] in names
+    return finding.operation.rpartition(".")[2] in names
 
 
-def logits(model, ids):
+def logits(model: Callable[..., Any], ids: torch.Tensor) -> torch.Tensor:
     """Logits of the prompt and of the tokens after it, `[S, V]`."""
     out = model(ids[:, :PROMPT])
     rows = [out.logits[0]]

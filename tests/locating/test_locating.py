@@ -30,12 +30,12 @@ def healthy(hf_model, device, ids):
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
 def test_drift_names_the_operation(fault, hf_model, device, ids, healthy, record_property):
     result = located(fault, hf_model, device, ids, healthy)
-    line = result.found.line if result.found else "nothing"
+    line = result.finding.line if result.finding else "nothing"
     record_property("located", line)
     if fault.name in UNSEEN:
-        assert result.found is None, f"{fault.name} is seen by now: {line}"
+        assert result.finding is None, f"{fault.name} is seen by now: {line}"
         return
-    if result.found is None and result.changed is False:
+    if result.finding is None and result.changed is False:
         pytest.skip("the model's logits are the same bits with this fault: it cannot occur there")
     assert result.right, f"{fault.name}: {line}"
 

@@ -65,9 +65,12 @@ def test_the_healthy_model_has_no_drift(main, tmp_path):
     assert out.splitlines()[-1].startswith("no drift")
     record = json.loads((tmp_path / "drift.json").read_text())
     assert [row["name"] for row in record["depth"]][1:-2] == [f"layer {i}" for i in range(4)]
-    assert record["status"] == 0 and set(record["counts"]) == {"ok"}
+    assert record["status"] == 0
+    assert set(record["counts"]) == {"ok"}
     page = (tmp_path / "drift.html").read_text()
-    assert "<svg" in page and "no drift" in page and "http" not in page
+    assert "<svg" in page
+    assert "no drift" in page
+    assert "http" not in page
 
 
 def test_a_rope_fault_is_named(main):
@@ -101,7 +104,8 @@ def test_a_faulty_family_has_the_share_of_the_error(hf_model, device, ids):
     names = [one.family for one in shares]
     assert names == ["none", *table.FAMILIES, "all of them"]
     by_share = sorted(shares[1:-1], key=lambda one: -one.share)
-    assert by_share[0].family == "rotary" and by_share[0].share > 0.9
+    assert by_share[0].family == "rotary"
+    assert by_share[0].share > 0.9
     assert by_share[1].share < 0.5
 
 
@@ -122,7 +126,7 @@ def test_taps_see_every_call_and_leave_nothing_behind(device):
 
 
 @pytest.mark.parametrize(
-    "args, says",
+    ("args", "says"),
     [
         (["--prompt", "In"], "it needs at least one more"),
         (["--prompt", ""], "is empty"),
@@ -140,8 +144,11 @@ def test_bad_input_is_one_line(args, says, capsys, monkeypatch, tmp_path):
     except SystemExit as exit:
         status = exit.code
     out, err = capsys.readouterr()
-    assert status == 2 and out == ""
-    assert err.startswith("error: ") and err.count("\n") == 1 and says in err, err
+    assert status == 2
+    assert out == ""
+    assert err.startswith("error: "), err
+    assert err.count("\n") == 1, err
+    assert says in err
 
 
 def test_a_model_without_calls_cannot_be_told(hf_model, ids):

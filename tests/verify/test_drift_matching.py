@@ -1,4 +1,4 @@
-"""Matching a model's calls to Hugging Face's steps, and where a value lies in a tensor: no device."""
+"""Matching a model's calls to Hugging Face's steps, and where values lie in tensors: no device."""
 
 import types
 
@@ -91,7 +91,8 @@ def without(layer, *names):
 
 def test_every_step_has_its_call():
     (one,) = matched(calls([LAYER] * LAYERS))
-    assert one.missing == () and one.rows == range(20)
+    assert one.missing == ()
+    assert one.rows == range(20)
     assert [step.name for step in one.steps.values()] == [step.name for step in hf_steps()]
 
 
@@ -135,7 +136,7 @@ HALF = WIDTH // 2
 
 
 @pytest.mark.parametrize(
-    "place, rows",
+    ("place", "rows"),
     [
         pytest.param(lambda x: x.transpose(0, 1)[None], 7, id="prompt"),
         pytest.param(

@@ -2,7 +2,7 @@
 
 `measure` leads a model along a prompt, tokens after it and a second sequence. It intercepts TTNN's
 calls, not the model's, and compares their results with those of a Hugging Face Phi-3's submodules:
-*cumulative*, on the model's own results; *isolated*, each layer and each operation on Hugging Face's.
+*cumulative*, on the model's own results; *isolated*, each layer and operation on Hugging Face's.
 `python -m ttnn_verify.drift` is the command.
 """
 

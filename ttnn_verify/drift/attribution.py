@@ -18,7 +18,7 @@ from ttnn_verify.ops.expected import CallContext, NoGolden
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """A family of operations: the logits' relative L2 error without its own, and the share that goes.
+    """The logits' relative L2 error without that of a family of operations, and the share gone.
 
     Shares are of squares, as independent errors add; they need not add up to 1. A call that has no
     golden stays as it is.

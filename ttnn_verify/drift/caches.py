@@ -20,8 +20,8 @@ def cache_finding(
     Args:
         number: of the cache among those that the call writes.
     """
-    place = seen.matched and seen.matched.writes.get((seen.index, number))
-    if seen.matched is None or place is None:
+    place = None if seen.matched is None else seen.matched.writes.get((seen.index, number))
+    if place is None:
         return seen.finding(own.status, seen.nearby, own=own.worst, note=own.note)
     layer, which = place
     memory.written.add((seen.model_call.number, seen.rows.start, layer, which))
@@ -94,7 +94,7 @@ def _rows_verdict(
 def rows_in_cache(
     plan: Plan, seen: Observed, step: HfValue, shape: tuple[int, ...]
 ) -> tuple[list[layouts.Layout], torch.Tensor]:
-    """Where keys or values may lie in a cache, and these: from row 0 on as far as pages are known."""
+    """Where keys or values may lie in a cache, and these: from row 0 on, if all pages are known."""
     permuted = step.shape[0] if plan.pairs and step.short == "k" else 0
     pages, first, rows = seen.operands.pages, 0, seen.rows
     if pages is not None:

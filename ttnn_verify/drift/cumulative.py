@@ -1,8 +1,9 @@
 """A model on its own results: how far each layer's output is off, and each layer's own part of it.
 
-The residual stream hides what a layer adds: its *update*, output minus input, is compared as well. The
-*gain* is the error of a layer's output over that of its input. A wrong layer and one that amplifies
-what it is given differ in the gain, and in the error of the layer given Hugging Face's input.
+The residual stream hides what a layer adds: its *update*, output minus input, is compared as well.
+The *gain* is the error of a layer's output over that of its input. A wrong layer and one that
+amplifies what it is given differ in the gain, and in the error of the layer given Hugging Face's
+input.
 """
 
 import dataclasses

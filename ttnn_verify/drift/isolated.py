@@ -2,9 +2,9 @@
 
 After a call that computes one of Hugging Face's values, its result is compared with what Hugging
 Face's step computes from the same inputs, and Hugging Face's value takes its place on the device:
-what follows is not blamed for what came before. Every call, these and those between, is compared as
-well with what is expected from its very operands. So a call whose own result is right and whose step
-is wrong was *used* wrongly: with a wrong constant, argument or operand.
+what follows is not blamed for what came before. Every call, these and those between, is compared
+as well with what is expected from its very operands. So a call whose own result is right and whose
+step is wrong was *used* wrongly: with a wrong constant, argument or operand.
 """
 
 import contextlib
@@ -119,7 +119,7 @@ class _Walk:
             raise _Enough
 
     def _findings(self, seen: Observed, outputs: list[ttnn.Tensor]) -> Iterator[OpFinding]:
-        """The findings on a call: of each cache it writes, of each step; else of the call itself."""
+        """The findings on a call: of each cache and step, or else of the call itself."""
         own = judging.own_verdicts(seen, self.plan.accurate)
         if seen.operands.sources:
             for number in range(len(outputs)):

@@ -1,4 +1,4 @@
-"""Verdicts: of a result on its own operands, and of a result that is one of Hugging Face's values."""
+"""Verdicts on a result: for its own operands, and as one of Hugging Face's values."""
 
 import dataclasses
 import math
@@ -76,8 +76,7 @@ def own_verdicts(seen: Observed, accurate: bool) -> OwnVerdicts:
         return OwnVerdicts(verdicts, tuple(one.floor for one in expected))
     except NoGolden as error:
         return OwnVerdicts(unknown=finding.NO_GOLDEN, note=str(error))
-    except Exception as error:
-        # a golden function's failure says nothing about the model
+    except Exception as error:  # noqa: BLE001 - a golden's failure says nothing about the model
         return OwnVerdicts(unknown=finding.TOOL_ERROR, note=f"{type(error).__name__}: {error}")
 
 
@@ -148,7 +147,7 @@ def _step_floor(own: FloorMaker | None, seen: Observed) -> FloorMaker | None:
 def judged(
     expected: torch.Tensor, actual: torch.Tensor, dtype: str, floor: FloorMaker | None
 ) -> tolerance.Verdict:
-    """The verdict on a result; in brief if one rounding explains it, since a walk has many of these.
+    """The verdict on a result; in brief if one rounding explains it, as a walk has many of these.
 
     Args:
         dtype: of the result on the device.

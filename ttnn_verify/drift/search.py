@@ -1,8 +1,8 @@
 """The first bad step by halving: few evaluations of the model, each of which reads one place.
 
-For a slow device. An evaluation is a walk of the model in which at most one value is read back, and at
-most one is replaced by Hugging Face's. What is small hides in the bounds by which a whole layer is judged:
-this finds what is plainly wrong, `isolated` finds the rest.
+For a slow device. An evaluation is a walk of the model in which at most one value is read back, and
+at most one is replaced by Hugging Face's. A small error hides in the bounds by which a whole layer
+is judged: this finds what is plainly wrong, `isolated` finds the rest.
 """
 
 import dataclasses

@@ -4,9 +4,9 @@ In comparison mode TTNN computes each operation once more in torch, from the ten
 operation was given ("locally"), and, when a report is asked for, from the goldens of the operations
 before ("globally"). An operation without a golden function ends the second: its results, and
 everything made of them, have no golden. TTNN 0.81.1 has none for ten of these; for three its own
-does not work: `rotary_embedding` wants a token index, which a prompt does not have, and the shape of
-the input, which the operation pads; `reshape` takes no memory configuration; `plus_one` leaves the
-accumulated golden as it was.
+does not work: `rotary_embedding` wants a token index, which a prompt does not have, and the shape
+of the input, which the operation pads; `reshape` takes no memory configuration; `plus_one` leaves
+the accumulated golden as it was.
 
 `comparison_mode.attached` gives them to TTNN. Each takes the operation's own arguments.
 B batch, S sequence, N heads, K kv heads, D head_dim, C cache length, P pages.

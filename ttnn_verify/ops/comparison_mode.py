@@ -22,7 +22,7 @@ OF_GOLDEN = (
     "_slow_operation",
 )
 
-# TTNN passes the accumulated goldens themselves, marked by the argument, to functions with the mark.
+# To functions with the mark TTNN passes the accumulated goldens themselves, and the argument.
 IN_PLACE_MARK, IN_PLACE_ARGUMENT = "_ttnn_mutates_global_inputs", "_ttnn_global_golden"
 
 

@@ -23,10 +23,7 @@ def binary(function: Callable[..., torch.Tensor]) -> Golden:
     ) -> Expected:
         lists = (input_tensor_a_activations, input_tensor_b_activations, activations)
         first, second, after = map(functions_of, lists)
-        a, b = (
-            x.double() if isinstance(x, torch.Tensor) else x
-            for x in (input_tensor_a, input_tensor_b)
-        )
+        a, b = map(_wide, (input_tensor_a, input_tensor_b))
         value = applied(function(applied(a, first), applied(b, second)), after)
         names = [*first, *second, *after]
 
@@ -37,6 +34,11 @@ def binary(function: Callable[..., torch.Tensor]) -> Golden:
         return Expected(value, floor)
 
     return golden
+
+
+def _wide(x: torch.Tensor | float) -> torch.Tensor:
+    """float64; of a number a scalar, which gives the same products and sums as the number."""
+    return x.double() if isinstance(x, torch.Tensor) else torch.tensor(x, dtype=torch.float64)
 
 
 def unary(name: str) -> Golden:

@@ -1,4 +1,4 @@
-"""What an operation's result is expected to be: the value, the allowed error, the call's context."""
+"""The expected result of an operation: its value, its allowed error, the context of the call."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence

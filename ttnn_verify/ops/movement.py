@@ -3,7 +3,8 @@
 B batch, S sequence, N heads, K kv heads, D head_dim, V vocabulary, H hidden.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -83,19 +84,22 @@ def concatenated(tensors: Sequence[torch.Tensor], dim: int = 0) -> torch.Tensor:
 
 def padded(
     input_tensor: torch.Tensor,
-    padding: Sequence[Sequence[int]] | Sequence[int],
-    *start_and_value: object,
+    padding: Sequence[Any],
+    *start_and_value: Any,
     value: float = 0.0,
 ) -> torch.Tensor:
-    """Both forms: (before, after) of the last dimensions; or the padded shape and the start in it."""
-    pairs: list[tuple[int, int]]
+    """Zeros or another value around a tensor, in both of TTNN's forms.
+
+    `(before, after)` of each of the last dimensions, and perhaps the value; or the padded shape,
+    where the input starts in it, and perhaps the value.
+    """
     if len(padding) and isinstance(padding[0], int):
         start, *rest = start_and_value
-        sizes = zip(start, padding, input_tensor.shape, strict=True)  # type: ignore[call-overload] # start is what TTNN takes
+        sizes = zip(start, padding, input_tensor.shape, strict=True)
         pairs = [(before, whole - before - size) for before, whole, size in sizes]
     else:
-        pairs, rest = [(before, after) for before, after in padding], list(start_and_value)  # type: ignore[misc] # pairs
-    (value,) = rest or (value,)  # type: ignore[assignment] # a number
+        pairs, rest = [(before, after) for before, after in padding], list(start_and_value)
+    (value,) = rest or (value,)
     flat = [count for pair in reversed(pairs) for count in pair]
     return torch.nn.functional.pad(input_tensor, flat, value=value)
 
@@ -143,7 +147,7 @@ SHAPE = frozenset(
 # What the padding holds, which is not compared.
 PADDING = frozenset({"pad_value"})
 
-PICKED = {
+PICKED: dict[str, Callable[..., Any]] = {
     "chunk": chunked,
     "concat": concatenated,
     "pad": padded,

@@ -4,6 +4,7 @@ To add an operation: a row in the module of its family, with a golden if drift s
 """
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -114,14 +115,18 @@ class OpSpec:
         """What the operation is expected to return, or to write into its caches.
 
         Args:
-            context: of which `compute_kernel_config` and `program_config` are still those of `kwargs`.
+            context: without `compute_kernel_config` and `program_config`, which `kwargs` has.
 
         Raises:
             NoGolden: there is no golden, or none for an argument.
         """
         if self.golden is None:
             raise NoGolden(f"{self.names[0]} has no golden function, here or in TTNN.")
-        context = dataclasses.replace(context, **{name: kwargs.get(name) for name in PRECISION})
+        context = dataclasses.replace(
+            context,
+            compute_kernel_config=kwargs.get("compute_kernel_config"),
+            program_config=kwargs.get("program_config"),
+        )
         known = self.computed_arguments(kwargs)
         found = called(self.names[0], self.golden, context, *args, **known)
         found = list(found) if isinstance(found, (list, tuple)) else [found]
@@ -135,7 +140,8 @@ def called(short: str, function: Callable[..., Any], *args: Any, **kwargs: Any) 
         NoGolden: the function has no such arguments. Its own TypeErrors stay what they are.
     """
     try:
-        inspect.signature(function).bind(*args, **kwargs)
+        # of a golden that is wrapped its own arguments, with the context
+        inspect.signature(function, follow_wrapped=False).bind(*args, **kwargs)
     except TypeError as error:
         raise NoGolden(f"the golden of {short}: {error}.") from None
     return function(*args, **kwargs)
@@ -144,6 +150,7 @@ def called(short: str, function: Callable[..., Any], *args: Any, **kwargs: Any) 
 def without_context(function: Callable[..., Any]) -> Golden:
     """A golden that needs nothing but the operation's own arguments."""
 
+    @functools.wraps(function)
     def golden(context: CallContext, *args: Any, **kwargs: Any) -> Any:
         return called(function.__name__, function, *args, **kwargs)
 

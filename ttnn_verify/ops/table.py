@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+
 from ttnn_verify.numerics import op_floors
 from ttnn_verify.ops import attention, eltwise, kv_caches, movement, products, rotary
 from ttnn_verify.ops.expected import CallContext, Expected, NoGolden
@@ -68,13 +70,14 @@ def _by_ttnns_golden(
     results = golden(*args, **kwargs)
     results = results if isinstance(results, (list, tuple)) else [results]
     # Nothing is known but the output rounding; allow the same once more for a vector function.
-    return [
-        Expected(
-            one.double(),
-            lambda one=one, out=out: op_floors.chain(*[op_floors.output(one.double(), out)] * 2),
-        )
-        for one, out in zip(results, context.dtypes, strict=True)
-    ]
+    return [_rounded_twice(one, out) for one, out in zip(results, context.dtypes, strict=True)]
+
+
+def _rounded_twice(value: torch.Tensor, out: str) -> Expected:
+    return Expected(
+        value.double(),
+        lambda: op_floors.chain(*[op_floors.output(value.double(), out)] * 2),
+    )
 
 
 def _check_arguments(

@@ -1,7 +1,7 @@
 """The values that a Hugging Face Phi-3 computes on its way, and how each comes from those before.
 
-S sequence, H hidden, N heads, K kv heads, D head_dim, I intermediate, V vocabulary. Values here have a
-row per position, `[S, W]`, or `[S, heads, D]` where a step works on heads.
+S sequence, H hidden, N heads, K kv heads, D head_dim, I intermediate, V vocabulary. Values here
+have a row per position, `[S, W]`, or `[S, heads, D]` where a step works on heads.
 """
 
 import dataclasses

@@ -1,12 +1,12 @@
 """Where the rows of a value lie in a tensor on the device: heads split or merged, padded, permuted.
 
-A layout is the index of each element of a value `[R, W]` or `[R, heads, D]` in the flattened tensor,
-so that the same serves to read the value and to write another in its place.
+A layout is the index of each element of a value `[R, W]` or `[R, heads, D]` in the flattened
+tensor. It serves to read the value and to write another in its place.
 
-Of a prompt heads are `[1, heads, S, D]`, of a token `[1, 1, heads, D]` or `[1, slots, heads, D]`, of
-which the first slot counts. A head may be wider than D: filled up behind, or each half of it
-(TTNN's rotary_embedding). The columns of queries and keys may be pairs (i, i + D / 2) side by side, as
-rotary_embedding_llama wants them.
+A prompt's heads are `[1, heads, S, D]`, a token's `[1, 1, heads, D]` or `[1, slots, heads, D]`, of
+which the first slot counts. A head may be wider than D: padded at its end, or at the end of each
+half (TTNN's rotary_embedding). The columns of queries and keys may be pairs (i, i + D / 2) side by
+side, as rotary_embedding_llama rotates them.
 """
 
 import dataclasses
@@ -65,7 +65,7 @@ def of_step(
     """`candidates` of a step's value.
 
     Args:
-        heads: (N + K, D) of a model whose queries and keys are rotated in pairs of columns, else None.
+        heads: (N + K, D) of a model that rotates queries and keys in pairs of columns, else None.
     """
     permuted: Permuted = 0
     if heads and step.short == "qkv":

@@ -21,7 +21,7 @@ class Reader:
         self._copies: collections.OrderedDict[tuple, torch.Tensor] = collections.OrderedDict()
 
     def read(self, tensor: ttnn.Tensor) -> torch.Tensor:
-        """The values, in float32 or int64, of the logical shape. The caller must not write to them."""
+        """The logical values in float32 or int64. The caller must not write to them."""
         key = self._key(tensor)
         if key not in self._copies:
             # the method, not ttnn.to_torch: a mock device hangs at the 8192nd of its own reads

@@ -45,8 +45,8 @@ Observer = Callable[[TtnnCall, Callable[[], Any]], Any]
 def intercept(observer: Observer) -> Iterator[None]:
     """Within the block `observer(call, run)` stands for each operation; its result is the call's.
 
-    `run()` makes the call itself. What the observer calls, and what an operation calls of others, is
-    not shown to it again.
+    `run()` makes the call itself. Operations that the observer or another operation calls are not
+    shown to the observer.
     """
     inside = False
 

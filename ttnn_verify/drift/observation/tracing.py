@@ -19,7 +19,7 @@ class DriftUndetermined(RuntimeError):
 
 @dataclasses.dataclass(frozen=True)
 class TracedCall:
-    """A call of the model: the operations that it calls, and the passes through the layers in them."""
+    """A call of the model: its calls of operations, and the passes through the layers in them."""
 
     calls: tuple[matching.Traced, ...]
     passes: tuple[matching.Matched, ...]
@@ -87,7 +87,7 @@ def trace(
 
 
 def paired_heads(traced: Sequence[TracedCall], steps: Sequence[HfValue]) -> tuple[int, int] | None:
-    """(N + K, D) where the model rotates queries and keys in pairs of columns, None if by halves."""
+    """(N + K, D) if the model rotates queries and keys in pairs of columns, None if by halves."""
     if not any(
         call.short.startswith("rotary_embedding_llama") for one in traced for call in one.calls
     ):

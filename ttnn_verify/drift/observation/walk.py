@@ -1,6 +1,7 @@
-"""The way a model is led for drift: a prompt, tokens after it, and a second sequence from position 0.
+"""The tokens a model is given for drift: a prompt, tokens after it, and a second sequence.
 
-The second one shows what the first has left behind: in the caches, and in the model's own counting.
+The second one starts at position 0. It shows what the first has left behind: in the caches, and in
+the model's own count of positions.
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ SECOND = 3  # tokens of the second sequence, each a call of its own
 
 @dataclasses.dataclass(frozen=True)
 class TokenSequence:
-    """Tokens `[1, S]` and Hugging Face's values of them; how many each call of the model is given."""
+    """Tokens `[1, S]` with Hugging Face's values, and how many each call of the model is given."""
 
     values: hf_values.SequenceValues
     lengths: tuple[int, ...]

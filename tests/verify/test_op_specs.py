@@ -1,0 +1,187 @@
+"""What is known of operations: goldens refuse what they do not know, and agree with the op table.
+
+The goldens of `tests/ops` and those of drift are written independently. Here the table's calls are
+intercepted before they reach TTNN, and computed by drift's goldens: no device is needed.
+"""
+
+import inspect
+
+import pytest
+import torch
+import ttnn
+
+from tests.ops import table as op_table
+from tests.ops.checking import listed
+from tests.ops.placing import held
+from ttnn_verify.drift.observation import taps
+from ttnn_verify.numerics import metrics
+from ttnn_verify.ops import table
+from ttnn_verify.ops.expected import CallContext, NoGolden
+from ttnn_verify.ops.spec import PLACEMENT, PRECISION
+
+CONTEXT = CallContext(("bfloat16",), ((1, 1, 32, 32),))
+
+# Float64 against float64, but for Hugging Face's own float32 within: its softmax, its tables.
+CLOSE = 2e-6
+
+
+class Unjudged(Exception):
+    """The call of a sample has an operation without a golden."""
+
+
+def judged_rows():
+    return [spec for spec in table.ROWS if spec.judged]
+
+
+def some_arguments(golden):
+    """Something for each argument that has no default."""
+    args, kwargs = [], {}
+    for parameter in inspect.signature(golden).parameters.values():
+        if parameter.name == "context" or parameter.default is not parameter.empty:
+            continue
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            kwargs[parameter.name] = 1
+        elif parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            args.append(None)
+    return args, kwargs
+
+
+def operation_of(name):
+    places = (ttnn, ttnn.experimental, ttnn.transformer, ttnn.kv_cache)
+    return next((getattr(place, name) for place in places if hasattr(place, name)), None)
+
+
+JUDGED = [name for spec in judged_rows() for name in spec.names]
+
+
+@pytest.mark.parametrize("name", JUDGED)
+def test_an_unknown_argument_has_no_golden(name):
+    """Asked as drift asks: whatever operands there are, they are not looked at first."""
+    spec = table.spec_of(name)
+    args, kwargs = ([], {}) if spec.golden is None else some_arguments(spec.golden)
+    with pytest.raises(NoGolden) as refusal:
+        table.expected_results(
+            f"ttnn.{name}", operation_of(name), CONTEXT, args, kwargs | {"mood": "sad"}
+        )
+    if spec.golden is not None:
+        assert "unexpected keyword argument 'mood'" in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", sorted(table.SPECS))
+def test_arguments_that_say_where_a_result_lives_are_known(name):
+    spec = table.spec_of(name)
+    placed = dict.fromkeys((*PLACEMENT, *PRECISION), "somewhere")
+    assert spec.computed_arguments(placed) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "harmless", "value"),
+    [
+        pytest.param(spec.names[0], argument, harmless, value, id=f"{spec.names[0]}-{argument}")
+        for spec in judged_rows()
+        for argument, harmless in spec.neutral.items()
+        for value in (7,)
+    ],
+)
+def test_an_argument_that_is_not_computed_has_no_golden(name, argument, harmless, value):
+    spec = table.spec_of(name)
+    for same in (None, *harmless):
+        assert spec.computed_arguments({argument: same}) == {}
+    for other in (value, torch.ones(4)):
+        with pytest.raises(NoGolden, match=argument):
+            spec.computed_arguments({argument: other})
+
+
+def test_a_window_or_a_sink_has_no_golden():
+    q, k = torch.randn(1, 2, 32, 32), torch.randn(1, 2, 32, 32)
+    pages = torch.zeros(1, 1, dtype=torch.int64)
+    calls = {
+        "transformer.scaled_dot_product_attention": (q, k, k),
+        "transformer.chunked_scaled_dot_product_attention": (q, k, k, pages, 0),
+        "transformer.scaled_dot_product_attention_decode": (q, k, k),
+        "transformer.paged_scaled_dot_product_attention_decode": (q, k, k, pages),
+    }
+    for name, args in calls.items():
+        for more in ({"sliding_window_size": 8}, {"attention_sink": torch.ones(2)}):
+            with pytest.raises(NoGolden, match=next(iter(more))):
+                table.expected_results(f"ttnn.{name}", None, CONTEXT, args, more)
+
+
+def test_what_ttnns_golden_does_not_look_at_has_no_golden():
+    class Summing:
+        @staticmethod
+        def golden_function(input_tensor, dim, *args, keepdim=False, **kwargs):
+            return input_tensor.sum(dim, keepdim)
+
+    x = torch.ones(4, 4)
+
+    def results(*args, **kwargs):
+        return table.expected_results("ttnn.summing", Summing, CONTEXT, args, kwargs)
+
+    assert torch.equal(results(x, 0, keepdim=True, memory_config="l1")[0].value, 4 * x[:1].double())
+    with pytest.raises(NoGolden, match="'correction'"):
+        results(x, 0, correction=1)
+    with pytest.raises(NoGolden, match="knows 2 arguments"):
+        results(x, 0, True)
+
+
+# --- the same as the op table's goldens ----------------------------------------------------------
+
+
+def samples():
+    return [
+        pytest.param(op, sample, id=f"{op.name}-{sample.id}")
+        for op, sample in op_table.calls("samples")
+    ]
+
+
+def context_of(op, sample, golden):
+    dtype = (sample.result or sample.dtype).name.lower()
+    return CallContext((dtype,) * len(golden), tuple(tuple(one.shape) for one in golden))
+
+
+@pytest.mark.parametrize(("op", "sample"), samples())
+@pytest.mark.usefixtures("device")  # by which TTNN knows the tiles of block formats
+def test_goldens_agree_with_the_op_table(op, sample):
+    operands = [held(operand) for operand in sample.make()]
+    exact = [x.double() if op.floor and x.is_floating_point() else x for x in operands]
+    golden = listed(op.golden(*exact, **sample.kwargs))
+    compared = []
+
+    def observe(call, run):
+        spec = table.spec_of(call.name)
+        if spec.golden is None:
+            raise Unjudged(call.name)
+        context = context_of(op, sample, golden)
+        results = spec.results(context, call.args, call.kwargs)
+        compared.extend(results)
+        return written(spec, call, results) or unpacked([one.value for one in results])
+
+    values = [x.float() if x.is_floating_point() else x for x in operands]
+    try:
+        with taps.intercept(observe):
+            actual = listed(op.call(*values, **sample.kwargs))
+    except Unjudged as error:
+        pytest.skip(f"no golden of drift: {error}")
+    assert len(actual) == len(golden)
+    for expected, value, one in zip(golden, actual, compared[-len(actual) :], strict=True):
+        if value.shape != expected.shape:  # what the operation does not write is left out
+            expected = expected[one.region]
+        if op.floor is None:
+            assert torch.equal(value.double(), expected.double())
+        else:
+            assert metrics.relative_l2(expected.double(), value.double()) <= CLOSE
+
+
+def written(spec, call, results):
+    """Write results into the caches of the call; whether it has any."""
+    caches = [call.kwargs.get(write.cache, call.args[write.cache_at]) for write in spec.writes]
+    if call.name == "ttnn.plus_one":  # in place
+        caches = [call.args[0]]
+    for cache, one in zip(caches, results, strict=bool(caches)):
+        cache[one.region] = one.value
+    return bool(caches)
+
+
+def unpacked(values):
+    return values[0] if len(values) == 1 else values
