@@ -44,3 +44,22 @@ def long_ids(prompt_ids):
 def hf_reference(hf_model, long_ids):
     """What Hugging Face computes of the long text, exactly and with a device's roundings."""
     return HfReference(hf_model, golden.load(hf_model, long_ids))
+
+
+# --- make quick ----------------------------------------------------------------------------------
+
+
+def pytest_addoption(parser):
+    parser.addoption("--quick", action="store_true", help="the first test of each module alone")
+
+
+def pytest_collection_modifyitems(config, items):
+    """With --quick: of each module its first test, so that every tier and every tool is touched."""
+    if not config.getoption("--quick"):
+        return
+    first = {}
+    for item in items:
+        first.setdefault(item.path, item)
+    chosen = [item for item in items if first[item.path] is item]
+    config.hook.pytest_deselected(items=[item for item in items if first[item.path] is not item])
+    items[:] = chosen
