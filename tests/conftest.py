@@ -1,4 +1,4 @@
-"""The trained checkpoint, its prompt and what Hugging Face computes from them, for all tiers."""
+"""The trained checkpoint, its prompt and what Hugging Face computes from them; `--quick`."""
 
 import pytest
 import torch
@@ -6,7 +6,19 @@ import transformers
 
 from tests.support.checkpoint import CACHE_LENGTH, CHECKPOINT, PROMPT
 from tests.support.hf_reference import HfReference
+from tests.support.quick import chosen
 from ttnn_verify.huggingface import golden
+
+
+def pytest_addoption(parser):
+    parser.addoption("--quick", action="store_true", help="a small part of every tier, in a minute")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--quick"):
+        some = set(chosen(items))
+        config.hook.pytest_deselected(items=[item for item in items if item not in some])
+        items[:] = [item for item in items if item in some]
 
 
 @pytest.fixture(scope="session")
@@ -44,22 +56,3 @@ def long_ids(prompt_ids):
 def hf_reference(hf_model, long_ids):
     """What Hugging Face computes of the long text, exactly and with a device's roundings."""
     return HfReference(hf_model, golden.load(hf_model, long_ids))
-
-
-# --- make quick ----------------------------------------------------------------------------------
-
-
-def pytest_addoption(parser):
-    parser.addoption("--quick", action="store_true", help="the first test of each module alone")
-
-
-def pytest_collection_modifyitems(config, items):
-    """With --quick: of each module its first test, so that every tier and every tool is touched."""
-    if not config.getoption("--quick"):
-        return
-    first = {}
-    for item in items:
-        first.setdefault(item.path, item)
-    chosen = [item for item in items if first[item.path] is item]
-    config.hook.pytest_deselected(items=[item for item in items if first[item.path] is not item])
-    items[:] = chosen
