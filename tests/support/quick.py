@@ -11,7 +11,9 @@ import pytest
 
 from .checkpoint import ROOT
 
-# Paths relative to tests/, files or folders.
+TESTS = ROOT / "tests"
+
+# Files or folders in tests/.
 LEFT_OUT = {
     "emulator/arithmetic": "compiles numba code for a minute or two, where it is not in the cache",
     "emulator/test_block_outputs.py": "the same, by kernel arithmetic",
@@ -30,18 +32,17 @@ def chosen(items: list[pytest.Item]) -> list[pytest.Item]:
     """The items to run, in their order; the same for every worker, as it collects the same."""
     first: dict[object, pytest.Item] = {}
     for item in items:
-        path = item.path.relative_to(ROOT / "tests")
-        if not _left_out(path):
-            first.setdefault(_group(path, item), item)
+        first.setdefault(_group(item), item)
     return list(first.values())
 
 
-def _left_out(path: pathlib.Path) -> bool:
-    return any(place in (str(path), *map(str, path.parents)) for place in LEFT_OUT)
+def is_left_out(path: pathlib.Path) -> bool:
+    """Whether a file or folder need not even be collected."""
+    return any(path == TESTS / place for place in LEFT_OUT)
 
 
-def _group(path, item):
+def _group(item):
     """What one test is taken of: a module, or an op."""
-    if str(path) == OF_EACH_OP:
-        return path, item.callspec.params["op"].name
-    return path
+    if item.path == TESTS / OF_EACH_OP:
+        return item.path, item.callspec.params["op"].name
+    return item.path
