@@ -1,12 +1,29 @@
-"""The trained checkpoint, its prompt and what Hugging Face computes from them, for all tiers."""
+"""The trained checkpoint, its prompt and what Hugging Face computes from them; `--quick`."""
 
 import pytest
 import torch
 import transformers
 
+from tests.support import quick
 from tests.support.checkpoint import CACHE_LENGTH, CHECKPOINT, PROMPT
 from tests.support.hf_reference import HfReference
 from ttnn_verify.huggingface import golden
+
+
+def pytest_addoption(parser):
+    parser.addoption("--quick", action="store_true", help="a small part of every tier, in a minute")
+
+
+def pytest_ignore_collect(collection_path, config):
+    leave_out = config.getoption("--quick") and quick.is_left_out(collection_path)
+    return True if leave_out else None  # None: pytest's own rules decide
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--quick"):
+        some = set(quick.chosen(items))
+        config.hook.pytest_deselected(items=[item for item in items if item not in some])
+        items[:] = [item for item in items if item in some]
 
 
 @pytest.fixture(scope="session")

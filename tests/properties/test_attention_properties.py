@@ -90,7 +90,7 @@ def test_decode_sees_nothing_behind_its_position(device, data, heads, width, len
     caches = [strategies.normal(seed + i, users, heads[1], length, width) for i in (1, 2)]
     clean = decode(device, q, *caches, list(positions))
     keys, values = caches
-    stale = strategies.wide(seed + 3, *keys.shape)
+    stale = strategies.wide_range(seed + 3, *keys.shape)
     for user, position in enumerate(positions):
         keys[user, :, position + 1 :] = stale[user, :, position + 1 :]
         values[user, :, position + 1 :] = math.nan

@@ -45,7 +45,7 @@ def step_of_blocks(values, dtype):
 @many()
 @given(SHAPES, strategies.block_formats, strategies.seeds)
 def test_the_host_rounds_to_the_nearest_magnitude(shape, dtype, seed):
-    values = strategies.wide(seed, *shape, exponents=EXPONENTS)
+    values = strategies.wide_range(seed, *shape, exponents=EXPONENTS)
     step = step_of_blocks(values, dtype)
     greatest = step * (2 ** strategies.BLOCK_FORMATS[dtype] - 1)  # more than that saturates
     nearest = values.double().clamp(-greatest, greatest)
@@ -55,14 +55,14 @@ def test_the_host_rounds_to_the_nearest_magnitude(shape, dtype, seed):
 @many()
 @given(SHAPES, strategies.block_formats, strategies.seeds)
 def test_a_value_that_was_stored_once_is_stored_exactly(shape, dtype, seed):
-    once = on_host(strategies.wide(seed, *shape, exponents=EXPONENTS), dtype)
+    once = on_host(strategies.wide_range(seed, *shape, exponents=EXPONENTS), dtype)
     assert_same(on_host(once.float(), dtype), once)
 
 
 @many()
 @given(SHAPES, strategies.block_formats, strategies.seeds)
 def test_the_order_within_a_block_is_kept(shape, dtype, seed):
-    values = strategies.wide(seed, *shape[:-1], FACE, exponents=EXPONENTS)
+    values = strategies.wide_range(seed, *shape[:-1], FACE, exponents=EXPONENTS)
     ascending = values.sort(-1).values
     stored = on_host(ascending, dtype)
     assert (stored.diff(dim=-1) >= 0).all()
@@ -71,7 +71,7 @@ def test_the_order_within_a_block_is_kept(shape, dtype, seed):
 @many()
 @given(SHAPES, strategies.block_formats, strategies.seeds)
 def test_a_negative_number_is_stored_as_its_opposite(shape, dtype, seed):
-    values = strategies.wide(seed, *shape, exponents=EXPONENTS)
+    values = strategies.wide_range(seed, *shape, exponents=EXPONENTS)
     assert_same(on_host(-values, dtype), -on_host(values, dtype))
 
 
@@ -79,7 +79,7 @@ def test_a_negative_number_is_stored_as_its_opposite(shape, dtype, seed):
 @given(SHAPES, strategies.block_formats, strategies.seeds)
 def test_a_block_does_not_see_its_neighbours(shape, dtype, seed):
     """Rows and other blocks of sixteen may hold anything."""
-    values = strategies.wide(seed, *shape, exponents=EXPONENTS)
+    values = strategies.wide_range(seed, *shape, exponents=EXPONENTS)
     louder = values.clone()
     louder[..., 1::2, :] *= 2.0**20
     louder[..., FACE:] *= 2.0**20
@@ -91,7 +91,7 @@ def test_a_block_does_not_see_its_neighbours(shape, dtype, seed):
 
 @given(SHAPES, strategies.block_formats, strategies.seeds)
 def test_the_device_errs_by_less_than_a_step_and_never_twice(device, shape, dtype, seed):
-    values = strategies.wide(seed, *shape, exponents=EXPONENTS)
+    values = strategies.wide_range(seed, *shape, exponents=EXPONENTS)
     once = on_device(device, values, dtype)
     # Two roundings to seven bits, half a step each at most, and their result cut off at three. The
     # first may lift the greatest element to the next power of two, and the exponent with it.
@@ -105,7 +105,7 @@ def test_the_device_errs_by_less_than_a_step_and_never_twice(device, shape, dtyp
 
 @given(SHAPES, strategies.block_formats, strategies.seeds)
 def test_the_device_reads_what_the_host_stored(device, shape, dtype, seed):
-    values = strategies.wide(seed, *shape, exponents=EXPONENTS)
+    values = strategies.wide_range(seed, *shape, exponents=EXPONENTS)
     tensor = on_tiles(device, values, dtype)
     assert_same(read(tensor).double(), on_host(values, dtype))
     assert_same(read(ttnn.typecast(tensor, ttnn.bfloat16)).double(), on_host(values, dtype))

@@ -42,7 +42,7 @@ class Cache(RuleBasedStateMachine):
         users=USERS, heads=N_KV_HEADS, tiles=st.integers(1, 3), width=WIDTHS, seed=strategies.seeds
     )
     def a_cache_that_holds_something(self, users, heads, tiles, width, seed):
-        self.model = strategies.wide(seed, users, heads, tiles * TILE, width)
+        self.model = strategies.wide_range(seed, users, heads, tiles * TILE, width)
         self.cache = on_tiles(self.device, self.model)
         self.buffer = self.cache.buffer_unique_id()
         self.model = self.model.clone()
@@ -57,7 +57,7 @@ class Cache(RuleBasedStateMachine):
         users, heads, length, width = self.model.shape
         user = data.draw(st.integers(0, users - 1), label="user")
         rows = data.draw(st.integers(1, length), label="rows")
-        prompt = strategies.wide(seed, 1, heads, rows, width)
+        prompt = strategies.wide_range(seed, 1, heads, rows, width)
         ttnn.fill_cache(self.cache, on_tiles(self.device, prompt), user)
         whole = into_whole_tiles(prompt)[0]
         self.model[user, :, : whole.shape[1]] = whole
@@ -71,7 +71,7 @@ class Cache(RuleBasedStateMachine):
             st.lists(st.integers(lowest, length - 1), min_size=users, max_size=users),
             label="positions",
         )
-        rows = strategies.wide(seed, 1, users, heads, width)
+        rows = strategies.wide_range(seed, 1, users, heads, width)
         where = {"update_idxs": positions}
         if as_tensor:
             where = {"update_idxs_tensor": in_rows(self.device, torch.tensor(positions))}
@@ -131,7 +131,7 @@ class PagedCache(RuleBasedStateMachine):
         spare = data.draw(st.integers(0, 3), label="spare pages")
         order = data.draw(st.permutations(range(users * pages + spare)), label="order")
         self.table = torch.tensor(order[: users * pages]).reshape(users, pages)
-        self.model = strategies.wide(seed, len(order), heads, TILE, width)
+        self.model = strategies.wide_range(seed, len(order), heads, TILE, width)
         self.cache = on_tiles(self.device, self.model)
         self.model = self.model.clone()
         self.table_on_device = in_rows(self.device, self.table)
@@ -142,7 +142,7 @@ class PagedCache(RuleBasedStateMachine):
         users, pages = self.table.shape
         user = data.draw(st.integers(0, users - 1), label="user")
         rows = data.draw(st.integers(1, pages * TILE), label="rows")
-        prompt = strategies.wide(seed, 1, heads, rows, width)
+        prompt = strategies.wide_range(seed, 1, heads, rows, width)
         ttnn.experimental.paged_fill_cache(
             self.cache, on_tiles(self.device, prompt), self.table_on_device, batch_idx=user
         )
@@ -157,7 +157,7 @@ class PagedCache(RuleBasedStateMachine):
         users, pages = self.table.shape
         position = st.integers(SKIP, pages * TILE - 1)
         positions = data.draw(st.lists(position, min_size=users, max_size=users), label="positions")
-        rows = strategies.wide(seed, 1, users, heads, width)
+        rows = strategies.wide_range(seed, 1, users, heads, width)
         ttnn.experimental.paged_update_cache(
             self.cache,
             moved_to_cores(on_tiles(self.device, rows)),

@@ -15,7 +15,7 @@ DTYPES = strategies.float_dtypes
 
 def values_of(dtype, seed, shape):
     """Values of a dtype that no kernel on the way changes."""
-    values = strategies.wide(seed, *shape).to(strategies.EXACT_DTYPES[dtype])
+    values = strategies.wide_range(seed, *shape).to(strategies.EXACT_DTYPES[dtype])
     if dtype == ttnn.float32:  # bits that bfloat16 does not have
         values = values * (1 + 2.0**-20)
     return values
@@ -81,7 +81,7 @@ def test_a_permutation_and_its_inverse_are_nothing(device, order, shape, dtype, 
 
 @given(strategies.permutations(4), strategies.permutations(4), SHAPES, strategies.seeds)
 def test_two_permutations_are_one(device, first, second, shape, seed):
-    tensor = on_tiles(device, strategies.wide(seed, *shape))
+    tensor = on_tiles(device, strategies.wide_range(seed, *shape))
     composed = tuple(first[i] for i in second)
     assert_same(
         read(ttnn.permute(ttnn.permute(tensor, first), second)),
@@ -118,7 +118,7 @@ def test_tiling_and_untiling_is_nothing(device, shape, dtype, seed):
 
 @given(strategies.shapes(2, 4, leading=2), strategies.seeds)
 def test_a_wider_dtype_and_back_is_nothing(device, shape, seed):
-    values = strategies.wide(seed, *shape)
+    values = strategies.wide_range(seed, *shape)
     widened = ttnn.typecast(on_tiles(device, values), ttnn.float32)
     assert_same(read(widened), values.float())
     assert_same(read(ttnn.typecast(widened, ttnn.bfloat16)), values)
@@ -126,7 +126,7 @@ def test_a_wider_dtype_and_back_is_nothing(device, shape, seed):
 
 @given(SHAPES, st.tuples(*[st.integers(0, 40)] * 2), st.sampled_from([0.0, -2.5]), strategies.seeds)
 def test_a_padded_tensor_holds_the_tensor_and_the_value(device, shape, more, value, seed):
-    values = strategies.wide(seed, *shape)
+    values = strategies.wide_range(seed, *shape)
     padded = ttnn.pad(on_tiles(device, values), [(0, 0), (0, 0), *((0, n) for n in more)], value)
     expected = torch.nn.functional.pad(values, (0, more[1], 0, more[0]), value=value)
     assert_same(read(padded), expected)
@@ -153,7 +153,9 @@ def test_heads_that_are_created_and_joined_are_the_projection(device, shape, see
 @given(strategies.head_shapes(largest=65), strategies.seeds)
 def test_transposed_keys_are_the_keys_transposed(device, shape, seed):
     batch, rows, heads, kv_heads, width = shape
-    fused = on_tiles(device, strategies.wide(seed, batch, 1, rows, (heads + 2 * kv_heads) * width))
+    fused = on_tiles(
+        device, strategies.wide_range(seed, batch, 1, rows, (heads + 2 * kv_heads) * width)
+    )
     counts = {"num_heads": heads, "num_kv_heads": kv_heads}
     create = ttnn.experimental.nlp_create_qkv_heads
     _, plain, _ = create(fused, **counts, transpose_k_heads=False)
@@ -171,7 +173,7 @@ def test_decode_heads_that_are_created_and_joined_are_the_projection(
     device, users, counts, width, seed
 ):
     heads, kv_heads = counts
-    fused = strategies.wide(seed, 1, 1, users, (heads + 2 * kv_heads) * width)
+    fused = strategies.wide_range(seed, 1, 1, users, (heads + 2 * kv_heads) * width)
     q, k, v = ttnn.experimental.nlp_create_qkv_heads_decode(
         on_tiles(device, fused),
         num_heads=heads,
@@ -192,14 +194,14 @@ def test_decode_heads_that_are_created_and_joined_are_the_projection(
 def test_repeated_kv_heads_lie_beside_each_other(device, shape, seed):
     """Grouped queries: head n belongs to kv head n // (N / K), as with repeat_interleave."""
     batch, rows, heads, kv_heads, width = shape
-    values = strategies.wide(seed, batch, kv_heads, rows, width)
+    values = strategies.wide_range(seed, batch, kv_heads, rows, width)
     repeated = ttnn.repeat_interleave(on_tiles(device, values), heads // kv_heads, 1)
     assert_same(read(repeated), values.repeat_interleave(heads // kv_heads, 1))
 
 
 @given(st.integers(1, 70), st.integers(1, 70), st.sampled_from([32, 64, 96]), strategies.seeds)
 def test_an_embedding_is_the_rows_that_the_ids_name(device, length, vocabulary, width, seed):
-    table = strategies.wide(seed, vocabulary, width)
+    table = strategies.wide_range(seed, vocabulary, width)
     ids = strategies.integers(seed, 1, length, low=0, high=vocabulary - 1).int()
     rows = ttnn.embedding(
         in_rows(device, ids, ttnn.uint32),

@@ -37,7 +37,7 @@ def without_the_lowest_bit(values):
 @given(st.data(), SIZES, SIZES, WEIGHTS, strategies.seeds)
 def test_a_permutation_from_the_right_moves_columns(device, data, rows, columns, weights, seed):
     matrix = data.draw(permutation_matrices(columns), label="permutation")
-    values = strategies.wide(seed, 1, 1, rows, columns, exponents=EXPONENTS)
+    values = strategies.wide_range(seed, 1, 1, rows, columns, exponents=EXPONENTS)
     product = ttnn.linear(
         on_tiles(device, values), on_tiles(device, matrix, weights), compute_kernel_config=ACCURATE
     )
@@ -47,7 +47,7 @@ def test_a_permutation_from_the_right_moves_columns(device, data, rows, columns,
 @given(st.data(), SIZES, SIZES, strategies.seeds)
 def test_a_permutation_from_the_left_moves_rows(device, data, rows, columns, seed):
     matrix = data.draw(permutation_matrices(rows), label="permutation")
-    values = strategies.wide(seed, 1, 1, rows, columns, exponents=EXPONENTS)
+    values = strategies.wide_range(seed, 1, 1, rows, columns, exponents=EXPONENTS)
     moved = matrix.bfloat16() @ values
     for config in (None, ACCURATE):  # the second operand keeps all its bits in HiFi2 too
         product = ttnn.matmul(
@@ -67,7 +67,7 @@ def test_by_default_the_activation_loses_at_most_its_lowest_bit(
     TTNN takes it for ttnn.linear of bfloat16 activations when it is told nothing else.
     """
     matrix = data.draw(permutation_matrices(columns), label="permutation")
-    values = strategies.wide(seed, 1, 1, rows, columns, exponents=EXPONENTS)
+    values = strategies.wide_range(seed, 1, 1, rows, columns, exponents=EXPONENTS)
     product = read(ttnn.linear(on_tiles(device, values), on_tiles(device, matrix, weights)))
     whole = values @ matrix.bfloat16()
     shorter = without_the_lowest_bit(whole)

@@ -75,7 +75,7 @@ def test_a_device_tensor_keeps_every_bit(device, shape, dtype, layout, memory, s
 @given(st.data(), strategies.shapes(2, 4, leading=2), strategies.float_dtypes, strategies.seeds)
 def test_shards_hold_what_was_cut_whether_they_divide_it_or_not(device, data, shape, dtype, seed):
     memory = data.draw(strategies.shards(shape), label="memory")
-    values = strategies.wide(seed, *shape).to(strategies.EXACT_DTYPES[dtype])
+    values = strategies.wide_range(seed, *shape).to(strategies.EXACT_DTYPES[dtype])
     placed = on_tiles(device, values, dtype, memory)
     assert placed.is_sharded()
     assert_same(read(placed), values)
@@ -88,7 +88,7 @@ def test_shards_hold_what_was_cut_whether_they_divide_it_or_not(device, data, sh
 @given(st.data(), strategies.shapes(2, 4, leading=2), strategies.seeds)
 def test_shards_may_be_cut_again(device, data, shape, seed):
     first, second = (data.draw(strategies.shards(shape), label=n) for n in ("from", "to"))
-    values = strategies.wide(seed, *shape)
+    values = strategies.wide_range(seed, *shape)
     moved = ttnn.to_memory_config(on_tiles(device, values, memory_config=first), second)
     assert moved.memory_config() == second
     assert_same(read(moved), values)

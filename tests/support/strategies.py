@@ -8,10 +8,13 @@ B batch, S sequence, N heads, K kv heads, D head_dim.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import ttnn
 from hypothesis import strategies as st
+
+Shape = tuple[int, ...]
 
 TILE = 32
 FACE = 16  # a tile is four faces of 16 x 16; a block of the block formats is one face row
@@ -22,14 +25,16 @@ FACE = 16  # a tile is four faces of 16 x 16; a block of the block formats is on
 EDGES = (1, 31, 32, 33, 63, 64, 65)
 
 
-def sizes(largest=97):
+def sizes(largest: int = 97) -> st.SearchStrategy[int]:
     """Lengths of a dimension that is tiled: edges of tiles more often than not, and odd ones."""
     edges = [n for n in EDGES if n <= largest]
     return st.one_of(st.sampled_from(edges), st.integers(1, largest))
 
 
 @st.composite
-def shapes(draw, min_rank=1, max_rank=5, largest=97, leading=3):
+def shapes(
+    draw: st.DrawFn, min_rank: int = 1, max_rank: int = 5, largest: int = 97, leading: int = 3
+) -> Shape:
     """Shapes of `min_rank` to `max_rank` dimensions, the last two of `sizes(largest)`.
 
     The dimensions before those are 1 to `leading`.
@@ -40,31 +45,33 @@ def shapes(draw, min_rank=1, max_rank=5, largest=97, leading=3):
     return (*outer, *(draw(sizes(largest)) for _ in range(tiled)))
 
 
-def padded_shapes(rank=4, **limits):
+def padded_shapes(rank: int = 4, **limits: int) -> st.SearchStrategy[Shape]:
     """Shapes of which the last two dimensions do not both fill their tiles."""
     return shapes(rank, rank, **limits).filter(lambda s: s[-1] % TILE or s[-2] % TILE)
 
 
-def tile_ceiling(shape):
+def tile_ceiling(shape: Sequence[int]) -> Shape:
     """The padded shape in tile layout: the last two dimensions in whole tiles, one at least."""
     whole = (1,) * (2 - len(shape)) + tuple(shape)
     return (*whole[:-2], *(-(-n // TILE) * TILE for n in whole[-2:]))
 
 
-def permutations(rank):
+def permutations(rank: int) -> st.SearchStrategy[Shape]:
     """Orders of the dimensions 0 .. rank - 1."""
     return st.permutations(range(rank)).map(tuple)
 
 
 @st.composite
-def slices(draw, shape):
+def slices(draw: st.DrawFn, shape: Sequence[int]) -> tuple[list[int], list[int]]:
     """(starts, ends) of a part of a tensor that is not empty."""
     starts = [draw(st.integers(0, n - 1)) for n in shape]
     return starts, [draw(st.integers(start + 1, n)) for start, n in zip(starts, shape, strict=True)]
 
 
 @st.composite
-def head_shapes(draw, widths=(32, 64, 96), largest=97):
+def head_shapes(
+    draw: st.DrawFn, widths: Sequence[int] = (32, 64, 96), largest: int = 97
+) -> tuple[int, int, int, int, int]:
     """(B, S, N, K, D): N is a multiple of K."""
     kv_heads = draw(st.integers(1, 3))
     heads = kv_heads * draw(st.integers(1, 3))
@@ -102,7 +109,7 @@ interleaved = st.sampled_from([ttnn.DRAM_MEMORY_CONFIG, ttnn.L1_MEMORY_CONFIG])
 
 
 @st.composite
-def shards(draw, shape, grid=8):
+def shards(draw: st.DrawFn, shape: Sequence[int], grid: int = 8) -> ttnn.MemoryConfig:
     """An L1 memory configuration that cuts a tiled tensor by height, width or both.
 
     Args:
@@ -134,18 +141,18 @@ def shards(draw, shape, grid=8):
 seeds = st.integers(0, 2**32 - 1)
 
 
-def normal(seed, *shape, scale=1.0):
+def normal(seed: int, *shape: int, scale: float = 1.0) -> torch.Tensor:
     """Normal random numbers times `scale`, bfloat16: what a model's activations look like."""
     return (torch.randn(shape, generator=_source(seed)) * scale).bfloat16()
 
 
-def positive(seed, *shape):
+def positive(seed: int, *shape: int) -> torch.Tensor:
     """bfloat16 numbers of 1/8 to 8, spread over their exponents."""
     exponents = torch.rand(shape, generator=_source(seed)) * 6 - 3
     return exponents.exp2().bfloat16()
 
 
-def wide(seed, *shape, exponents=(-60, 60)):
+def wide_range(seed: int, *shape: int, exponents: tuple[int, int] = (-60, 60)) -> torch.Tensor:
     """bfloat16 numbers of all mantissas and both signs, of exponents in a range; some are zero.
 
     Neither -0 nor subnormal nor infinite: what every kernel moves unchanged.
@@ -154,11 +161,11 @@ def wide(seed, *shape, exponents=(-60, 60)):
     mantissas = 1 + torch.randint(0, 128, shape, generator=source) / 128
     signs = 1 - 2 * torch.randint(0, 2, shape, generator=source)
     powers = torch.randint(low, high + 1, shape, generator=source).double().exp2()
-    kept = torch.rand(shape, generator=source) > 0.05
-    return torch.where(kept, signs * mantissas * powers, 0.0).bfloat16()
+    nonzero = torch.rand(shape, generator=source) > 0.05
+    return torch.where(nonzero, signs * mantissas * powers, 0.0).bfloat16()
 
 
-def integers(seed, *shape, low, high):
+def integers(seed: int, *shape: int, low: int, high: int) -> torch.Tensor:
     """Whole numbers of low .. high, float32."""
     return torch.randint(low, high + 1, shape, generator=_source(seed)).float()
 
@@ -185,7 +192,7 @@ SPECIAL = {
 infinities, NaN; in float32 also of numbers that a rounding to bfloat16 would lose."""
 
 
-def any_bits(seed, *shape, dtype):
+def any_bits(seed: int, *shape: int, dtype: torch.dtype) -> torch.Tensor:
     """Random bits of a torch dtype, every eighth element of floats one of `SPECIAL`."""
     source, size = _source(seed), torch.empty(0, dtype=dtype).element_size()
     bits = torch.randint(0, 256, (*shape, size), generator=source, dtype=torch.uint8)

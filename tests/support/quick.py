@@ -1,0 +1,48 @@
+"""The tests that `make quick` runs: a part of every tier, chosen by rules and not by name.
+
+Of each test module its first test, of the table of ops the first call of each op; where a module is
+left out, the reason stands here. `make quick` computes in rounded arithmetic, so that nothing is
+compiled first.
+"""
+
+import pathlib
+
+import pytest
+
+from .checkpoint import ROOT
+
+TESTS = ROOT / "tests"
+
+# Files or folders in tests/.
+LEFT_OUT = {
+    "emulator/arithmetic": "compiles numba code for a minute or two, where it is not in the cache",
+    "emulator/test_block_outputs.py": "the same, by kernel arithmetic",
+    "emulator/test_kernel_arithmetic.py": "the same",
+    "emulator/test_evidence.py": "the same",
+    "emulator/test_replay.py": "the same",
+    "emulator/test_fidelity.py": "the same",
+    "e2e/test_teacher_forcing.py": "a hundred steps of the whole model",
+    "e2e/test_block_weights.py": "a block format is packed as the kernels do, in compiled code",
+    "e2e/test_long_rope.py": "prompts of 255 tokens",
+}
+OF_EACH_OP = "ops/test_ops.py"
+
+
+def chosen(items: list[pytest.Item]) -> list[pytest.Item]:
+    """The items to run, in their order; the same for every worker, as it collects the same."""
+    first: dict[object, pytest.Item] = {}
+    for item in items:
+        first.setdefault(_group(item), item)
+    return list(first.values())
+
+
+def is_left_out(path: pathlib.Path) -> bool:
+    """Whether a file or folder need not even be collected."""
+    return any(path == TESTS / place for place in LEFT_OUT)
+
+
+def _group(item):
+    """What one test is taken of: a module, or an op."""
+    if item.path == TESTS / OF_EACH_OP:
+        return item.path, item.callspec.params["op"].name
+    return item.path
