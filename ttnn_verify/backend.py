@@ -16,8 +16,8 @@ VISIBLE = "TT_VISIBLE_DEVICES"
 
 BACKENDS = ("silicon", "simulator", "emulated")
 
-# How the emulated n150 computes, the default first. Repeated here: `ttnn_emulator` is slow to import,
-# and both packages state what they share; a test holds the two together.
+# How the emulated n150 computes, the default first. Repeated here: `ttnn_emulator` is slow to
+# import, and both packages state what they share; a test holds the two together.
 ARITHMETICS = ("kernel", "rounded")
 
 

@@ -72,8 +72,8 @@ def written(suite):
 
 
 def loaded(text):
-    """The addresses that a page loads from; the names of XML's vocabularies are none."""
-    return re.findall(r'(?:src|href|url)\s*[=(]\s*"?(?!#|data:)([^")\s>]+)', text)
+    """The addresses in a page."""
+    return re.findall(r'http|(?:src|href|url)\s*[=(]\s*"?(?!#|data:)([^")\s>]+)', text)
 
 
 def test_the_page_has_all_its_parts_and_needs_no_network(suite):

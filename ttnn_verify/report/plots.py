@@ -3,6 +3,7 @@
 import io
 import itertools
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,6 +34,8 @@ _STYLE: dict[Any, Any] = {  # matplotlib has a type of all its names
     "legend.frameon": False,
 }
 
+
+_NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 NAMED_PLACES = 40  # below a picture over depth, at most
 
@@ -121,11 +124,11 @@ def shares(values: Sequence[float]) -> str:
 def _svg(figure: matplotlib.figure.Figure, title: str) -> str:
     """The figure as an <svg> element that fills its place."""
     file = io.StringIO()
-    figure.savefig(
-        file, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None}
-    )
+    figure.savefig(file, format="svg", transparent=True, bbox_inches="tight", metadata=_NO_METADATA)
     text = file.getvalue()
-    text = text[text.index("<svg") :]
+    # inside HTML an SVG needs no addresses of XML's vocabularies
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text[text.index("<svg") :])
+    text = text.replace("xlink:href", "href")
     for colour, variable in (_PAGE | _SERIES).items():
         text = text.replace(colour, f"var({variable})")
     return text.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
