@@ -19,7 +19,11 @@ from huggingface_hub.utils import validate_repo_id
 
 HUB_TIMEOUT = 3  # seconds to wait for the hub before it counts as unreachable
 
-DTYPES = {"auto": "auto", "float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES: dict[str, torch.dtype | str] = {
+    "auto": "auto",
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+}
 
 # Phi-3's rope types, of which "su" was the name of longrope in the first releases. transformers
 # would read "yarn" as longrope, and refuses the others without naming them.

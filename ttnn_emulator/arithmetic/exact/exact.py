@@ -102,7 +102,7 @@ def matmul(
     if k_block * TILE < product.depth:
         paths.tell(SEVERAL_K_BLOCKS)
 
-    def fused_in_dest(dst):
+    def fused_in_dest(dst: torch.Tensor) -> torch.Tensor:
         for op in fused:
             dst = elementwise.in_dest(op, dst, fp32_dest_acc)
         return dst
@@ -118,7 +118,7 @@ def matmul(
     )
 
 
-def _prepared(weight, fp32_dest_acc):
+def _prepared(weight: torch.Tensor, fp32_dest_acc: bool) -> matrix_unit.Weight:
     """A `matrix_unit.Weight` of a buffer's contents, which are surveyed once.
 
     A weight that the matrix unit's code can read where it lies is laid out anew each time, which
@@ -248,6 +248,6 @@ def attention_decode(
     )
 
 
-def _decode_chunk(capacity, program):
+def _decode_chunk(capacity: int, program: AttentionProgram | None) -> int:
     chunk = program.k_chunk if program is not None else 0
     return chunk or cache_attention.default_chunk(capacity)

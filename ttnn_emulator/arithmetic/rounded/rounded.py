@@ -67,7 +67,7 @@ def matmul(
     return unary(sums, *fused) if fused else sums
 
 
-def _biased(a, b, bias, out):
+def _biased(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, out: str) -> torch.Tensor:
     half = a.dtype == b.dtype == torch.bfloat16
     if not half or out == "float32":
         product = _float32_matmul(a, b)
@@ -82,7 +82,7 @@ def _biased(a, b, bias, out):
     return _matmul(a, b).float() + bias
 
 
-def _matmul(a, b):
+def _matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     if b.numel() != b.shape[-1] * b.shape[-2]:
         return torch.matmul(a, b)
     rows = a.reshape(-1, a.shape[-1])  # one product, where torch would batch over ones
@@ -90,7 +90,7 @@ def _matmul(a, b):
     return (rows @ weight).reshape(*a.shape[:-1], b.shape[-1])
 
 
-def _float32_matmul(a, b):
+def _float32_matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """a @ b in float32, without a whole float32 copy of a bf16 `b`."""
     a = a.float()
     if b.dtype == torch.float32:
@@ -149,7 +149,9 @@ def layer_norm(
     return _affine((x - mean) * torch.rsqrt(variance + epsilon), weight, bias)
 
 
-def _affine(x, weight, bias):
+def _affine(
+    x: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None
+) -> torch.Tensor:
     if weight is not None:
         x = x * weight.float()
     return x if bias is None else x + bias.float()
