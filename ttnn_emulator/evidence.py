@@ -165,5 +165,5 @@ def unrecorded() -> list[str]:
 
 
 def approximations() -> list[str]:
-    """What the arithmetic does not follow, in its own words."""
-    return [fact.text for fact in paths.APPROXIMATIONS]
+    """What the arithmetic does not follow, in its own words; the order is that of the alphabet."""
+    return sorted(fact.text for fact in paths.APPROXIMATIONS)
