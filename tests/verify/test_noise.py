@@ -352,6 +352,12 @@ def test_independent_errors_add_as_squares():
     assert op_floors.chain(op_floors.Floor(3, 6), op_floors.Floor(4, 8)) == op_floors.Floor(5, 10)
 
 
+def test_heads_of_any_size_have_a_floor_of_attention():
+    for head_dim in (8, 80):
+        q, k, v = (normal(1, 2, 64, head_dim) for _ in "qkv")
+        assert 0.001 < op_floors.attention(q, k, v).relative_l2 < 0.05
+
+
 def test_columns_left_out_of_a_wide_product_do_not_change_its_floor():
     a, b = normal(32, 64), normal(64, 3 * op_floors.MOST_COLUMNS)
     some = op_floors.matmul(a, b).relative_l2

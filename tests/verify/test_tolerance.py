@@ -12,7 +12,7 @@ from ttnn_verify.drift.observation import hf_values
 from ttnn_verify.huggingface import module_floors
 from ttnn_verify.numerics import metrics, op_floors, tolerance
 
-from .test_golden import IDS, small_model
+from .test_golden import small_model
 
 # --- which metric sees which error ---------------------------------------------------------------
 
@@ -276,10 +276,9 @@ def test_the_stand_in_reads_the_models_table_of_steps():
     assert counts["logits"] == 47
 
 
-def test_no_model_of_few_layers_is_judged_more_strictly_by_the_stand_in():
-    hf_model = small_model()
-    measured = tolerance.K * module_floors.of_logits(hf_model, IDS).relative_l2
-    assert measured < tolerance.stand_in_relative_l2(hf_values.steps(hf_model))
+def test_on_a_trained_checkpoint_the_stand_in_is_the_looser_bound(hf_model, prompt_ids):
+    measured = tolerance.K * module_floors.of_logits(hf_model, prompt_ids[:, :33]).relative_l2
+    assert measured < tolerance.stand_in_relative_l2(hf_values.steps(hf_model)) < 3 * measured
 
 
 def test_pcc_floor_is_reached_by_the_worst_error_and_by_none_smaller():

@@ -43,7 +43,7 @@ def rounded_attention(  # noqa: PLR0913 - keywords, the names are those of TTNN'
     their product with v, chunk by chunk; the division by the sum comes last.
 
     Args:
-        q, k, v: `[B, N, S, D]`, `[B, K, C, D]` twice; D a multiple of 32.
+        q, k, v: `[B, N, S, D]`, `[B, K, C, D]` twice.
         scale: None for 1 / sqrt(D).
         causal: query s sees the keys 0 to s + C - S.
         mask: `[B or 1, N or 1, S, C]`, added to the scaled scores where `causal` is False. A decode
@@ -69,6 +69,7 @@ def rounded_attention(  # noqa: PLR0913 - keywords, the names are those of TTNN'
     exact = q.double() @ k.double().transpose(-1, -2) * scale + visible.double()
     exact = torch.softmax(exact, -1) @ v.double()
     k, v = (torch.nn.functional.pad(x, (0, 0, 0, padding)) for x in (k, v))
+    q, k = (torch.nn.functional.pad(x, (0, -x.shape[-1] % TILE)) for x in (q, k))
     visible = torch.nn.functional.pad(visible, (0, padding), value=-math.inf)
 
     def intermediate(x: torch.Tensor) -> torch.Tensor:

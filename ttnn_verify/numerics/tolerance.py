@@ -212,8 +212,9 @@ def bf16_relative_l2(n_roundings: int) -> float:
 def stand_in_relative_l2(steps: Iterable[RoundingStep]) -> float:
     """Bound on the relative L2 error of a bf16 model's result where no floor is measured.
 
-    It knows nothing of weights and inputs, so it is loose: for the four layers of the test
-    checkpoint about twice what `K` times the measured floor allows (November 2026).
+    It knows nothing of weights and inputs. For the four layers of the trained test checkpoint it is
+    about twice what `K` times the measured floor allows (November 2026); random weights can amplify
+    errors beyond it.
 
     Args:
         steps: the model's table of steps, as of `roundings`.
