@@ -16,6 +16,7 @@ from ttnn_verify.drift import __main__ as command
 from ttnn_verify.drift import attribution, search
 from ttnn_verify.drift.observation import hf_values, taps, walk
 from ttnn_verify.ops import table
+from ttnn_verify.ops.expected import NoGolden
 from ttnn_verify.pytest_plugins.device import BACKEND
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -54,6 +55,11 @@ def turned_back(kernel):
     return faulty
 
 
+def of_negative_operand(kernel):
+    """The product of -x."""
+    return lambda launch, x, *rest, **kwargs: kernel(launch, negated(x), *rest, **kwargs)
+
+
 def negated(operand):
     contents = ttnn_emulator.memory.Contents(-operand.data, operand.padded_shape)
     return dataclasses.replace(operand, contents=contents)
@@ -78,6 +84,22 @@ def test_a_rope_fault_is_named(main):
         status, out = main("--first")
     assert status == 1
     assert f"layer 0, attention, {ROTATES} (q): PCC" in out, out
+
+
+def test_what_has_no_golden_accuses_nobody(hf_model, device, ids, monkeypatch):
+    """Neither itself, though it is no product that Hugging Face has, nor what follows it."""
+
+    def unknown(context, *args, **kwargs):
+        raise NoGolden("nothing is known of it.")
+
+    linear = dataclasses.replace(table.SPECS["linear"], golden=unknown)
+    monkeypatch.setitem(table.SPECS, "linear", linear)
+    with (
+        ttnn_emulator.reckoning("rounded"),
+        ttnn_emulator.kernel_replaced("ttnn.linear", of_negative_operand),
+    ):
+        finding = drift.locate(build_model(hf_model, device, 96), hf_model, ids, 1)
+    assert finding is None, finding.line
 
 
 def test_halving_finds_it_in_few_evaluations(hf_model, device, ids):
