@@ -22,6 +22,7 @@ LEFT_OUT = {
     "emulator/test_replay.py": "the same",
     "emulator/test_fidelity.py": "the same",
     "e2e/test_teacher_forcing.py": "a hundred steps of the whole model",
+    "e2e/test_batch.py": "four texts written by the whole model",
     "e2e/test_block_weights.py": "a block format is packed as the kernels do, in compiled code",
     "e2e/test_long_rope.py": "prompts of 255 tokens",
     "ops/test_comparison_mode.py": "every operation of the whole model twice",
