@@ -148,6 +148,6 @@ def test_weights_and_cache_are_in_blocks(fast_model, prompt_ids):
             formats[name] |= {x.dtype for x in call.operands[1:] if x.dtype in FLOATS}
         return run()
 
-    with taps.tapped(observe):
+    with taps.intercept(observe):
         fast_model(prompt_ids[:, 33:34], past_key_values=past)
     assert set(map(frozenset, formats.values())) == {frozenset({ttnn.bfloat8_b})}

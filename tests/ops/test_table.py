@@ -47,7 +47,7 @@ def called(hf_model, device):
         names[phase].add(call.name.rpartition(".")[2])
         return run()
 
-    with taps.tapped(observe):
+    with taps.intercept(observe):
         phase = "prompt"
         past = model(ids[:, :33]).past_key_values
         phase = "step"
