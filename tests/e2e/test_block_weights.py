@@ -110,7 +110,7 @@ def test_decode_continues_prefill_with_a_cache_in_blocks(
     ids = long_ids[:, : seq_len + 1]
     prefilled = fast_model(ids).logits.float()[:, -1:]
     past = fast_model(ids[:, :-1]).past_key_values
-    usual = module_floors.floor(block_logits.exact, block_logits.rounded).relative_l2
+    usual = module_floors.measured(block_logits.exact, block_logits.rounded).relative_l2
     floor = chain(*[Floor(usual, usual)] * 2)
     stepped = decoded(fast_model, ids[:, -1:], past)
     judge("e2e.performance_step", f"P{seq_len}", prefilled, stepped, floor)

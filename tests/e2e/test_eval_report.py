@@ -6,13 +6,11 @@ import types
 import pytest
 import torch
 
+from tests.support.small_model import IDS, Along, small_model
 from ttnn_emulator.evidence import Evidence
 from ttnn_verify import evaluation, jobs
 from ttnn_verify.huggingface import accuracy
 from ttnn_verify.report import score_text
-
-from ..verify.test_accuracy import Along
-from ..verify.test_golden import IDS, small_model
 
 
 @pytest.fixture(scope="module")

@@ -167,17 +167,23 @@ def data_of_tests(root: pathlib.Path) -> list[str]:
     return [
         f"{file.relative_to(root)}:{line} names {text!r}"
         for file in sources(root, *(name for name in SOURCE if (root / name).exists()))
-        for line, text in _literals(_tree(file))
-        if "tests" in text.split("/")
+        for line, text, joined in _literals(_tree(file))
+        if "tests" in text.split("/") and (text != "tests" or joined)
     ]
 
 
 def _literals(tree):
-    """(line, text) of the strings of a module that are not docstrings or other bare statements."""
+    """(line, text, whether `/` joins it to a path) of a module's strings, docstrings aside."""
     bare = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    joined = {
+        side
+        for node in ast.walk(tree)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)
+        for side in (node.left, node.right)
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in bare:
-            yield node.lineno, node.value
+            yield node.lineno, node.value, node in joined
 
 
 def imports_of_tests(root: pathlib.Path) -> list[str]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import Phi3Config, Phi3ForCausalLM
 
+from tests.support.small_model import Along
 from ttnn_verify.huggingface import accuracy
 
 PROMPT = torch.tensor([[5, 6, 7, 8]])
@@ -146,19 +147,6 @@ def test_top5_of_the_reference_asks_for_the_models_token(hf_model, reference):
         rival = accuracy.score(Along(reference, second[:, place]), reference)
         assert (rival.top1, rival.reference_top5) == (float(place == 0), share)
         assert rival.choices.tolist() == second[:, place].tolist()
-
-
-class Along:
-    """A model that chooses the given tokens `[T]`, one in each step of a reference."""
-
-    def __init__(self, reference, tokens):
-        self.tokens, self.width, self.step = tokens, reference.logits.shape[1], -1
-
-    def __call__(self, input_ids, past_key_values=None, use_cache=True):
-        self.step += 1
-        logits = torch.zeros(1, 1, self.width)
-        logits[..., self.tokens[self.step]] = 50.0
-        return types.SimpleNamespace(logits=logits, past_key_values=None)
 
 
 def test_a_disagreement_is_a_near_tie_or_a_defect(reference):

@@ -95,8 +95,8 @@ def test_what_has_no_golden_accuses_nobody(hf_model, device, ids, monkeypatch):
     linear = dataclasses.replace(table.SPECS["linear"], golden=unknown)
     monkeypatch.setitem(table.SPECS, "linear", linear)
     with (
-        ttnn_emulator.reckoning("rounded"),
-        ttnn_emulator.kernel_replaced("ttnn.linear", of_negative_operand),
+        ttnn_emulator.arithmetic_settings("rounded"),
+        ttnn_emulator.binding_replaced("ttnn.linear", of_negative_operand),
     ):
         finding = drift.locate(build_model(hf_model, device, 96), hf_model, ids, 1)
     assert finding is None, finding.line

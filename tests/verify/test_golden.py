@@ -6,32 +6,11 @@ import threading
 import pytest
 import safetensors.torch
 import torch
-from transformers import Phi3Config, Phi3ForCausalLM
 
+from tests.support.small_model import IDS, small_model
 from ttnn_verify.huggingface import golden, submodules
 
-IDS = torch.tensor([[5, 6, 7, 8, 9]])
 NEW_TOKENS = 4
-
-
-def small_model(**other):
-    torch.manual_seed(0)
-    config = Phi3Config(
-        vocab_size=64,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-        initializer_range=0.5,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        attn_implementation="eager",
-        **other,
-    )
-    return Phi3ForCausalLM(config).eval()
 
 
 @pytest.fixture

@@ -5,10 +5,9 @@ import torch
 import transformers
 from transformers.models.phi3 import modeling_phi3
 
+from tests.support.small_model import IDS, small_model
 from ttnn_verify.huggingface import accuracy, module_floors, submodules
 from ttnn_verify.numerics import metrics, tolerance
-
-from .test_golden import IDS, small_model
 
 
 @pytest.fixture

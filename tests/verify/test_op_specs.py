@@ -11,8 +11,8 @@ import torch
 import ttnn
 
 from tests.ops import table as op_table
-from tests.ops.checking import listed
-from tests.ops.placing import held
+from tests.ops.op_checks import as_list
+from tests.ops.operands import held
 from ttnn_verify.drift.observation import taps
 from ttnn_verify.numerics import metrics
 from ttnn_verify.ops import table
@@ -160,7 +160,7 @@ def context_of(op, sample, golden):
 def test_goldens_agree_with_the_op_table(op, sample):
     operands = [held(operand) for operand in sample.make()]
     exact = [x.double() if op.floor and x.is_floating_point() else x for x in operands]
-    golden = listed(op.golden(*exact, **sample.kwargs))
+    golden = as_list(op.golden(*exact, **sample.kwargs))
     compared = []
 
     def observe(call, run):
@@ -172,7 +172,7 @@ def test_goldens_agree_with_the_op_table(op, sample):
 
     values = [x.float() if x.is_floating_point() else x for x in operands]
     with taps.intercept(observe):
-        actual = listed(op.call(*values, **sample.kwargs))
+        actual = as_list(op.call(*values, **sample.kwargs))
     assert len(actual) == len(golden)
     for expected, value, one in zip(golden, actual, compared[-len(actual) :], strict=True):
         if value.shape != expected.shape:  # what the operation does not write is left out

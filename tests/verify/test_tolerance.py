@@ -8,11 +8,10 @@ import typing
 import pytest
 import torch
 
+from tests.support.small_model import small_model
 from ttnn_verify.drift.observation import hf_values
 from ttnn_verify.huggingface import module_floors
 from ttnn_verify.numerics import metrics, op_floors, tolerance
-
-from .test_golden import small_model
 
 # --- which metric sees which error ---------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from ttnn_verify.drift.finding import OpFinding
 from ttnn_verify.drift.judging import SAME
 from ttnn_verify.drift.observation import layouts
 from ttnn_verify.drift.observation.hf_values import HfValue
-from ttnn_verify.drift.observed import Memory, Observed, Plan, ReadTensor, Where, where_of
+from ttnn_verify.drift.observed import Observed, ReadTensor, WalkPlan, WalkState, Where, where_of
 from ttnn_verify.numerics import metrics, tolerance
 from ttnn_verify.ops import table
 
@@ -16,8 +16,8 @@ CONSTANT = "it computes rightly from what it is given: a constant or an argument
 
 
 def blame(
-    plan: Plan,
-    memory: Memory,
+    plan: WalkPlan,
+    memory: WalkState,
     seen: Observed,
     step: HfValue,
     own: tolerance.Verdict | None,
@@ -45,7 +45,7 @@ def blame(
 
 
 def _nearest_operand(
-    plan: Plan, seen: Observed, step: HfValue, expected: HfValue
+    plan: WalkPlan, seen: Observed, step: HfValue, expected: HfValue
 ) -> tuple[float, float] | None:
     """(relative L2 error, PCC) of the operand that is nearest to a value; None without one."""
     errors = [
@@ -63,7 +63,7 @@ def _cached(step: HfValue, expected: HfValue) -> bool:
 
 
 def _errors(
-    plan: Plan, seen: Observed, operand: ReadTensor, expected: HfValue, in_cache: bool
+    plan: WalkPlan, seen: Observed, operand: ReadTensor, expected: HfValue, in_cache: bool
 ) -> list[tuple[float, float]]:
     """(relative L2 error, PCC) of an operand as a value, for each form that the value may have."""
     rows = seen.rows
@@ -86,8 +86,8 @@ def _errors(
 
 
 def _wrong_input(
-    plan: Plan,
-    memory: Memory,
+    plan: WalkPlan,
+    memory: WalkState,
     seen: Observed,
     steps: tuple[HfValue, HfValue],
     own: tolerance.Verdict | None,

@@ -8,12 +8,12 @@ from ttnn_verify.drift.judging import SAME, OwnVerdicts, judged
 from ttnn_verify.drift.observation import layouts
 from ttnn_verify.drift.observation.hf_values import HfValue
 from ttnn_verify.drift.observation.walk import model_calls
-from ttnn_verify.drift.observed import Memory, Observed, Plan, Where
+from ttnn_verify.drift.observed import Observed, WalkPlan, WalkState, Where
 from ttnn_verify.numerics import metrics, op_floors, tolerance
 
 
 def cache_finding(
-    plan: Plan, memory: Memory, seen: Observed, number: int, own: OwnVerdicts
+    plan: WalkPlan, memory: WalkState, seen: Observed, number: int, own: OwnVerdicts
 ) -> OpFinding:
     """Compare a cache's rows so far with Hugging Face's keys or values.
 
@@ -40,7 +40,7 @@ def cache_finding(
 
 
 def _wrong_rows(
-    plan: Plan, seen: Observed, number: int, own: OwnVerdicts, verdict: tolerance.Verdict
+    plan: WalkPlan, seen: Observed, number: int, own: OwnVerdicts, verdict: tolerance.Verdict
 ) -> OpFinding:
     """The call writes what it is given: is that the step's value, or already another?"""
     assert seen.matched is not None
@@ -77,7 +77,7 @@ def missing_step(seen: Observed, step: HfValue, verdict: tolerance.Verdict) -> O
 
 
 def _rows_verdict(
-    plan: Plan, seen: Observed, number: int, step: HfValue
+    plan: WalkPlan, seen: Observed, number: int, step: HfValue
 ) -> tolerance.Verdict | None:
     """The verdict on a cache's rows so far; None where no layout fits them."""
     cache, before = seen.results[number], seen.operands.noise
@@ -92,7 +92,7 @@ def _rows_verdict(
 
 
 def rows_in_cache(
-    plan: Plan, seen: Observed, step: HfValue, shape: tuple[int, ...]
+    plan: WalkPlan, seen: Observed, step: HfValue, shape: tuple[int, ...]
 ) -> tuple[list[layouts.Layout], torch.Tensor]:
     """Where keys or values may lie in a cache, and these: from row 0 on, if all pages are known."""
     permuted = step.shape[0] if plan.pairs and step.short == "k" else 0
@@ -105,7 +105,7 @@ def rows_in_cache(
     return candidates, plan.values(seen.model_call).given[step.name][first : rows.stop]
 
 
-def first_unwritten(plan: Plan, memory: Memory, seen: Observed, step: HfValue) -> int | None:
+def first_unwritten(plan: WalkPlan, memory: WalkState, seen: Observed, step: HfValue) -> int | None:
     """The first position of the sequence so far whose keys or values no call has written."""
     for call in model_calls(plan.sequences):
         if call.sequence != seen.model_call.sequence or call.number > seen.model_call.number:

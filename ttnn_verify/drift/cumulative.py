@@ -125,6 +125,21 @@ def outputs(
     return read
 
 
+def _by_count(rows: Sequence[ReadRows]) -> tuple[list[int], list[int]]:
+    """Indices of those with several positions, a prompt's, and of those with one, a token's."""
+    counts = [len(one.rows) for one in rows]
+    return (
+        [i for i, count in enumerate(counts) if count > 1],
+        [i for i, count in enumerate(counts) if count == 1],
+    )
+
+
+def _differences(
+    first: Sequence[torch.Tensor], second: Sequence[torch.Tensor]
+) -> list[torch.Tensor]:
+    return [x - y for x, y in zip(first, second, strict=True)]
+
+
 def _table(
     sequences: Sequence[walk.TokenSequence],
     places: Sequence[HfValue],
@@ -144,17 +159,15 @@ def _table(
             table.append(DepthRow(label(step)))
             continue
         golden, actual = expected(step.name), [one.values for one in rows]
-        many = [i for i, one in enumerate(rows) if len(one.rows) > 1]
-        single = [i for i, one in enumerate(rows) if len(one.rows) == 1]
+        many, single = _by_count(rows)
         error = _error(golden, actual, range(len(rows)))
         update = math.nan
         if step.short == "output" and len(read[input_name]) == len(rows):
-            inputs = zip(expected(input_name), read[input_name], strict=True)
-            pairs = list(zip(golden, actual, inputs, strict=True))
+            inputs = [one.values for one in read[input_name]]
             update = _error(
-                [g - x for g, _, (x, _) in pairs],
-                [v - x.values for _, v, (_, x) in pairs],
-                range(len(pairs)),
+                _differences(golden, expected(input_name)),
+                _differences(actual, inputs),
+                range(len(rows)),
             )
         table.append(
             DepthRow(

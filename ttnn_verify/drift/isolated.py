@@ -21,7 +21,7 @@ from ttnn_verify.drift.caches import cache_finding
 from ttnn_verify.drift.finding import OpFinding
 from ttnn_verify.drift.observation import reading, taps, tracing, walk
 from ttnn_verify.drift.observation.hf_values import HfValue
-from ttnn_verify.drift.observed import Memory, Observed, Origin, Plan, where_of
+from ttnn_verify.drift.observed import Observed, Origin, WalkPlan, WalkState, where_of
 from ttnn_verify.numerics import metrics, op_floors, tolerance
 from ttnn_verify.ops import table
 
@@ -52,7 +52,7 @@ def run(
         DriftUndetermined: the model makes other calls than in the traced run.
     """
     pairs = tracing.paired_heads(traced, steps)
-    plan = Plan(sequences, traced, {step.name: step for step in steps}, pairs, accurate)
+    plan = WalkPlan(sequences, traced, {step.name: step for step in steps}, pairs, accurate)
     walked = _Walk(plan, first)
     with taps.intercept(walked.observe), contextlib.suppress(_Enough):
         walk.lead(model, sequences, walked.begin, walked.end)
@@ -62,10 +62,10 @@ def run(
 class _Walk:
     """Shows each call of a walk to the judges, and puts Hugging Face's values in place."""
 
-    def __init__(self, plan: Plan, first: bool) -> None:
+    def __init__(self, plan: WalkPlan, first: bool) -> None:
         self.plan, self.first = plan, first
         self.findings: list[OpFinding] = []
-        self.memory = Memory()
+        self.memory = WalkState()
         self.reader = reading.Reader()
         self.model_call, self.traced = walk.model_calls(plan.sequences)[0], plan.traced[0]
         self.index = 0  # of the next operation in this call of the model
@@ -165,7 +165,7 @@ class _Walk:
 
 
 def returned_finding(
-    plan: Plan, model_call: walk.ModelCall, index: int, logits: torch.Tensor
+    plan: WalkPlan, model_call: walk.ModelCall, index: int, logits: torch.Tensor
 ) -> OpFinding | None:
     """The model's own last steps, on the host, from the values that its last call computed.
 

@@ -9,7 +9,7 @@ import torch
 from ttnn_verify.drift import finding
 from ttnn_verify.drift.observation import layouts
 from ttnn_verify.drift.observation.hf_values import HfValue
-from ttnn_verify.drift.observed import Memory, Observed, Plan
+from ttnn_verify.drift.observed import Observed, WalkPlan, WalkState
 from ttnn_verify.numerics import metrics, op_floors, tolerance
 from ttnn_verify.ops import table
 from ttnn_verify.ops.expected import CallContext, Expected, NoGolden
@@ -98,7 +98,7 @@ class StepVerdict:
 
 
 def step_verdict(
-    plan: Plan, memory: Memory, seen: Observed, output: int, own: OwnVerdicts
+    plan: WalkPlan, memory: WalkState, seen: Observed, output: int, own: OwnVerdicts
 ) -> StepVerdict:
     """Compare a result with the step whose value it is."""
     step, result = seen.steps[output], seen.results[output]
@@ -119,7 +119,7 @@ def step_verdict(
 
 
 def _usual_layout(
-    plan: Plan, memory: Memory, step: HfValue, candidates: list[layouts.Layout]
+    plan: WalkPlan, memory: WalkState, step: HfValue, candidates: list[layouts.Layout]
 ) -> layouts.Layout:
     """Fallback when no layout matches: the one this kind of value had elsewhere, or rope's."""
     name = memory.columns.get(step.short, "pairs" if plan.pairs else "")

@@ -16,7 +16,7 @@ from ttnn_verify.drift.observation.walk import ModelCall, TokenSequence
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class WalkPlan:
     """What is known before the walk.
 
     Attributes:
@@ -73,7 +73,7 @@ class Origin:
 
 
 @dataclasses.dataclass
-class Memory:
+class WalkState:
     """What the walk keeps from one call to the next.
 
     Attributes:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.emulator.arithmetic.integer_products import exact_product
 from tests.emulator.arithmetic.recorded import assert_same_bits
-from tests.emulator.arithmetic.test_matrix_unit import exact_product
 from ttnn_emulator.arithmetic.exact.matrix import matrix_kernels, matrix_pipeline, matrix_unit
 
 PLACES = 23  # of float32's fraction

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from tests.emulator.arithmetic.integer_products import exact_product
 from tests.emulator.arithmetic.recorded import assert_same_bits, from_bits
 from ttnn_emulator.arithmetic.compute import FIDELITY_PHASES, Compute, Product
 from ttnn_emulator.arithmetic.exact import packer
 from ttnn_emulator.arithmetic.exact.matrix import (
     eltwise_unit,
     matrix_accumulator,
-    matrix_exact,
     matrix_unit,
 )
 from ttnn_emulator.arithmetic.exact.matrix.matrix_kernels import Accumulation
@@ -121,18 +121,6 @@ def _operand(generator, shape, spread, tf32=False, scale=0):
     values = torch.ldexp(values, exponents + scale)
     values[torch.rand(shape, generator=generator) < 0.05] = 0
     return packer.truncate_to_tf32(values) if tf32 else packer.truncate_to_bfloat16(values)
-
-
-def exact_product(activation, weight, phases, fp32_dest_acc):
-    dst = np.zeros((activation.shape[0], weight.shape[1]), np.uint32)
-    matrix_exact.accumulate_tiles(
-        weight.numpy().view(np.uint32),
-        activation.numpy().view(np.uint32),
-        phases,
-        fp32_dest_acc,
-        dst,
-    )
-    return torch.from_numpy(dst.view(np.float32))
 
 
 @pytest.mark.parametrize("fp32_dest_acc", [False, True], ids=["dst16", "dst32"])

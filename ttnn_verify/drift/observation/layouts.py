@@ -126,17 +126,38 @@ def _wide(places: torch.Tensor, rows: int, width: int) -> list[torch.Tensor]:
 
 def _by_head(places: torch.Tensor, rows: int, heads: int, width: int) -> list[torch.Tensor]:
     """Indices [rows, heads, D] in a tensor of four dimensions."""
-    indices: list[torch.Tensor] = []
     if places.ndim != 4:
-        return indices
+        return []
+    return [
+        *_heads_of_a_token(places, rows, heads, width),
+        *_heads_of_a_prompt(places, rows, heads, width),
+        *_transposed_keys(places, rows, heads, width),
+    ]
+
+
+def _heads_of_a_token(
+    places: torch.Tensor, rows: int, heads: int, width: int
+) -> list[torch.Tensor]:
+    _, _, third, last = places.shape
+    if rows != 1 or third < heads or last < width:
+        return []
+    return [columns[None] for columns in _columns(places[0, 0, :heads], width)]
+
+
+def _heads_of_a_prompt(
+    places: torch.Tensor, rows: int, heads: int, width: int
+) -> list[torch.Tensor]:
     _, second, third, last = places.shape
-    if rows == 1 and third >= heads and last >= width:
-        indices += [columns[None] for columns in _columns(places[0, 0, :heads], width)]
-    if second == heads and third >= rows and last >= width:
-        indices += [columns.transpose(0, 1) for columns in _columns(places[0, :, :rows], width)]
-    if second == heads and third == width and last >= rows and third != last:  # keys transposed
-        indices.append(places[0, :, :, :rows].permute(2, 0, 1))
-    return indices
+    if second != heads or third < rows or last < width:
+        return []
+    return [columns.transpose(0, 1) for columns in _columns(places[0, :, :rows], width)]
+
+
+def _transposed_keys(places: torch.Tensor, rows: int, heads: int, width: int) -> list[torch.Tensor]:
+    _, second, third, last = places.shape
+    if (second, third) != (heads, width) or last < rows or third == last:
+        return []
+    return [places[0, :, :, :rows].permute(2, 0, 1)]
 
 
 def _columns(places: torch.Tensor, width: int) -> list[torch.Tensor]:
