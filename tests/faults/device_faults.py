@@ -95,17 +95,17 @@ ROTARY = "ttnn.experimental.rotary_embedding"
 
 
 def other_sign(rotary):
-    return lambda x, cos, sin: rotary(x, cos, -sin)
+    return lambda x, cos, sin, **formats: rotary(x, cos, -sin, **formats)
 
 
 def cos_for_sin(rotary):
-    return lambda x, cos, sin: rotary(x, sin, cos)
+    return lambda x, cos, sin, **formats: rotary(x, sin, cos, **formats)
 
 
 def neighbours_paired(rotary):
     """Columns 2 i and 2 i + 1 are rotated together, as in Meta's weights, not i and i + D / 2."""
 
-    def faulty(x, cos, sin):
+    def faulty(x, cos, sin, **formats):
         x = x.float()
         turned = torch.stack((-x[..., 1::2], x[..., 0::2]), -1).flatten(-2)
         return x * cos.float() + turned * sin.float()
