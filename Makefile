@@ -10,11 +10,11 @@ eval: $(READY)
 	@.venv/bin/python eval.py $(MODEL) --model assets/phi3-tiny --prompt_file $(PROMPT) \
 	    --max_new_tokens 100 --min_new_tokens 100
 
-# A part of every tier, for the loop of editing and looking.
+# A part of every tier, for the loop of editing and looking; tests/support/quick.py says which.
 quick: $(READY)
-	@.venv/bin/python -m pytest -m quick $(PYTEST_ARGS)
+	@.venv/bin/python -m pytest --quick --arithmetic rounded $(PYTEST_ARGS)
 
-# With the figures of every comparison held against the last accepted ones; see ttnn_verify/baseline.py.
+# With the figures of every comparison held against the last accepted ones; see ttnn_verify/baseline.
 test: $(READY)
 	@.venv/bin/python -m pytest --ignore=tests/faults --ignore=tests/locating --pcc-check baselines $(PYTEST_ARGS)
 
@@ -22,11 +22,11 @@ test: $(READY)
 faults: $(READY)
 	@.venv/bin/python -m pytest $(PYTEST_ARGS) tests/faults tests/locating
 
-# Lines of the packages that a run reaches; MARK= takes the whole of make test instead of make quick.
+# Lines of the packages that a run reaches; PART= takes the whole of make test instead of make quick.
 # What numba compiles counts as not reached.
-MARK ?= -m quick
+PART ?= --quick
 coverage: $(READY)
-	@.venv/bin/python -m pytest $(MARK) --ignore=tests/faults --ignore=tests/locating $(PYTEST_ARGS) \
+	@.venv/bin/python -m pytest $(PART) --ignore=tests/faults --ignore=tests/locating $(PYTEST_ARGS) \
 	    --cov --cov-report=term:skip-covered
 
 lint: $(READY) types

@@ -5,6 +5,8 @@ C cache length. A prompt is prefilled alone, as [1, 1, S, H] in DRAM; a decode s
 of each row of the batch, as [1, 1, B, H] in L1. Results stay in the memory their input is in.
 """
 
+import functools
+
 import torch
 import ttnn
 from tqdm import tqdm
@@ -12,7 +14,7 @@ from tqdm import tqdm
 from .cache import KVCache
 from .config import TILE, ModelConfig
 from .positions import Chunk, DecodeState, Step, ints
-from .precision import MatmulPrecision, Precision, compute_config
+from .precision import AttentionPrecision, MatmulPrecision, Precision, compute_config
 from .rope import RotaryEmbedding, pairs
 from .weights import DeviceWeights
 
@@ -192,7 +194,8 @@ class Attention:
         self.wqkv = Linear(weights, wqkv, precision.qkv)
         self.wo = Linear(weights, weights[f"{prefix}o_proj.weight"], precision.o)
         self.precision = precision.attention
-        self.grid = weights.device.compute_with_storage_grid_size()
+        grid = weights.device.compute_with_storage_grid_size()
+        self.cores = grid.x, grid.y
 
     def prefill(self, x: ttnn.Tensor, chunk: Chunk) -> ttnn.Tensor:  # [1, 1, S, H]
         q, k, v = ttnn.experimental.nlp_create_qkv_heads(
@@ -211,7 +214,11 @@ class Attention:
             input_tensor_v=self.cache.values,
             page_table_tensor=chunk.row_pages,
             chunk_start_idx_tensor=chunk.start,
-            **self._options(min(ATTENTION_CHUNK, seq_len & -seq_len)),  # a divisor
+            **attention_options(
+                self.cores,
+                min(ATTENTION_CHUNK, seq_len & -seq_len),  # a divisor
+                self.precision,
+            ),
         )  # [1, N, S, D]
         return self.wo(ttnn.experimental.nlp_concat_heads(y))  # [1, 1, S, H]
 
@@ -231,24 +238,27 @@ class Attention:
             cur_pos_tensor=step.positions,
             scale=self.scale,
             memory_config=x.memory_config(),
-            **self._options(ATTENTION_CHUNK),
+            **attention_options(self.cores, ATTENTION_CHUNK, self.precision),
         )  # [1, B, N, D]
         _, batch, heads, head_dim = y.shape
         y = ttnn.reshape(y, (1, 1, batch, heads * head_dim), memory_config=x.memory_config())
         return self.wo(y)  # [1, 1, B, H]
 
-    def _options(self, chunk: int) -> dict[str, object]:
-        """Arguments that both attention ops take: how to divide the work, how exactly to do it."""
-        precision = self.precision
-        return {
-            "program_config": ttnn.SDPAProgramConfig(
-                compute_with_storage_grid_size=self.grid,
-                q_chunk_size=chunk,
-                k_chunk_size=chunk,
-                exp_approx_mode=not precision.exact_exp,
-            ),
-            "compute_kernel_config": compute_config(precision.fidelity, precision.fp32_dest_acc),
-        }
+
+@functools.cache
+def attention_options(
+    cores: tuple[int, int], chunk: int, precision: AttentionPrecision
+) -> dict[str, object]:
+    """Arguments that both attention ops take: how to divide the work, how exactly to do it."""
+    return {
+        "program_config": ttnn.SDPAProgramConfig(
+            compute_with_storage_grid_size=cores,
+            q_chunk_size=chunk,
+            k_chunk_size=chunk,
+            exp_approx_mode=not precision.exact_exp,
+        ),
+        "compute_kernel_config": compute_config(precision.fidelity, precision.fp32_dest_acc),
+    }
 
 
 def _rotary_order(wqkv: torch.Tensor, config: ModelConfig) -> torch.Tensor:
