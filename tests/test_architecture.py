@@ -134,6 +134,9 @@ def test_arithmetic_may_import_its_own(tree):
     [
         "GOLDENS = pathlib.Path(__file__).parents[2] / 'tests/emulator/goldens'",
         "GOLDENS = ROOT / 'tests' / 'goldens'",
+        "GOLDENS = ROOT.joinpath('tests', 'goldens')",
+        "GOLDENS = os.path.join(root, 'tests', 'goldens')",
+        "GOLDENS = Path('tests')",
         "open(f'{root}/tests/goldens/index.json')",
     ],
 )

@@ -163,6 +163,21 @@ def test_every_user_decodes_at_its_own_position(device, heads, kv_heads, sharded
         assert relative_l2(expected[:, :, 0], got) <= ROUNDED_ONCE, position
 
 
+def test_decode_of_heads_that_are_no_whole_tiles_scales_by_their_padded_width(device):
+    """TTNN's default scale is that of 96 columns where a head has 80: seen in its programs."""
+    query, key, value = (bf16_normal(*shape) for shape in ((1, 1, 4, 80), *[(1, 4, 64, 80)] * 2))
+    tensors = [on_tiles(device, x) for x in (query, key, value)]
+    attend = ttnn.transformer.scaled_dot_product_attention_decode
+    default = ttnn.to_torch(attend(*tensors, cur_pos=[40]))
+    padded = ttnn.to_torch(attend(*tensors, cur_pos=[40], scale=96**-0.5))
+    own = ttnn.to_torch(attend(*tensors, cur_pos=[40], scale=80**-0.5))
+    assert relative_l2(padded, default) < 0.002
+    assert relative_l2(own, default) > 0.02
+    scores = (query.transpose(1, 2).float() @ key[:, :, :41].float().mT) * 96**-0.5
+    expected = (scores.softmax(-1) @ value[:, :, :41].float()).transpose(1, 2)
+    assert relative_l2(expected, default[:, :, :4, :80]) < bf16_relative_l2(2)
+
+
 def test_decode_continues_prefill(device):
     q, k, v = qkv(1, 8, 2, 64, 96)
     whole = run(sdpa, device, q, k, v)

@@ -162,6 +162,10 @@ def imports_of_neighbours(root: pathlib.Path) -> list[str]:
     ]
 
 
+# Functions whose arguments are parts of paths.
+MAKES_PATHS = {"Path", "PurePath", "glob", "join", "joinpath", "open", "rglob", "with_name"}
+
+
 def data_of_tests(root: pathlib.Path) -> list[str]:
     """Strings of a package that name a path in tests/; docstrings may."""
     return [
@@ -173,17 +177,27 @@ def data_of_tests(root: pathlib.Path) -> list[str]:
 
 
 def _literals(tree):
-    """(line, text, whether `/` joins it to a path) of a module's strings, docstrings aside."""
+    """(line, text, whether it becomes part of a path) of a module's strings, docstrings aside."""
     bare = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     joined = {
         side
         for node in ast.walk(tree)
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)
         for side in (node.left, node.right)
+    } | {
+        argument
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and _called(node.func) in MAKES_PATHS
+        for argument in node.args
     }
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in bare:
             yield node.lineno, node.value, node in joined
+
+
+def _called(function):
+    """The last name of what a call calls, such as "joinpath"."""
+    return getattr(function, "attr", getattr(function, "id", ""))
 
 
 def imports_of_tests(root: pathlib.Path) -> list[str]:

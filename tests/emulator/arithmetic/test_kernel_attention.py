@@ -106,6 +106,12 @@ def test_a_wide_destinations_output_is_kept_as_bfloat16_between_chunks():
     assert (kept, together) == (0.0, 2.0**-15)
 
 
+def test_a_wide_destinations_product_is_rounded_before_it_is_divided():
+    """1 + 2^-8 of three keys becomes 1 + 2^-7, a third of which is 0.3359375; else 0.333984375."""
+    values = [1.0, 2.0**-8] + [0.0] * 30
+    assert one_row(scores=[0.0] * 3 + [-1e4] * 29, values=values) == 0.3359375
+
+
 def test_rows_do_not_depend_on_each_other():
     query, key, value = operands()
     assert_same_bits(
