@@ -18,8 +18,8 @@ import ttnn
 
 import ttnn_emulator
 from benchmarks import document
-from model.phi3 import ATTENTION_CHUNK
-from model.precision import PRECISIONS, AttentionPrecision, compute_config
+from model.optimized.phi3 import ATTENTION_CHUNK
+from model.optimized.precision import PRECISIONS, AttentionPrecision, compute_config
 
 HEAD_DIM = 96
 POSITIONS = 512

@@ -15,10 +15,10 @@ import torch
 import ttnn
 
 from benchmarks import phi3_mini
-from model import PRECISIONS, build
-from model.capacity import Dram, longest_cache
 from model.config import ModelConfig
-from model.phi3 import CHUNK
+from model.optimized import PRECISIONS, build
+from model.optimized.capacity import Dram, longest_cache
+from model.optimized.phi3 import CHUNK
 from ttnn_emulator import toolchain
 
 GOALS = {"accuracy": 12_000, "performance": 32_000}  # positions at batch 1
@@ -42,7 +42,7 @@ def measure(precision: str, batch: int, layers: int) -> int:
         start = time.perf_counter()
         model = build(hf_config, Ones(hf_config), device, length, batch=batch, precision=precision)
         model.model.prefill([1] * length, batch - 1, length - CHUNK, CHUNK)
-        model.model.decode([1] * batch, [length - 1] * batch, [True] * batch)
+        model.model.decode([1] * batch, [length - 1] * batch)
         view = ttnn.get_memory_view(device, ttnn.BufferType.DRAM)
         used = view.total_bytes_allocated_per_bank / view.total_bytes_per_bank
         print(

@@ -29,7 +29,7 @@ import transformers
 import ttnn
 
 from benchmarks import document, phi3_mini
-from model import PRECISIONS
+from model.optimized import PRECISIONS
 from ttnn_emulator import toolchain
 from ttnn_verify.huggingface.inputs import load_model_file
 

@@ -22,7 +22,7 @@ import torch
 import ttnn
 
 from benchmarks import phi3_mini
-from model import PRECISIONS, Checkpoint, build
+from model.optimized import PRECISIONS, Checkpoint, build
 from ttnn_emulator import toolchain
 
 PEAK_LIMIT = 1.3  # times the largest layer and the embeddings

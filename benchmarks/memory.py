@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 import ttnn_emulator
 from benchmarks import phi3_mini
-from model import build
+from model.optimized import build
 
 PROMPT_TOKENS = 32
 PEAK_LIMIT = 12.0  # GB

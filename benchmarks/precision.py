@@ -19,10 +19,10 @@ import ttnn
 
 import ttnn_emulator
 from benchmarks import document, phi3_mini
-from model import PRECISIONS, build_model
-from model.capacity import Dram, longest_cache, weights_bytes
 from model.config import ModelConfig
-from model.precision import AttentionPrecision, MatmulPrecision
+from model.optimized import PRECISIONS, build_model
+from model.optimized.capacity import Dram, longest_cache, weights_bytes
+from model.optimized.precision import AttentionPrecision, MatmulPrecision
 from ttnn_verify.huggingface import accuracy
 
 ASSETS = document.MODEL.parents[3] / "assets"

@@ -1,6 +1,6 @@
 """Emulated prefill and decode against Hugging Face in bf16 on the same CPU, as ratios of time.
 
-    python -m benchmarks.speed [--arithmetic kernel] [--layers 4] [--rounds 3]
+    python -m benchmarks.speed [--stage optimized] [--arithmetic kernel] [--layers 4] [--rounds 3]
 
 Full Phi-3-mini width, random weights. Both models take turns, so that whatever else the machine
 does falls on both; the ratio is that of the quickest rounds.
@@ -13,16 +13,17 @@ import transformers
 
 import ttnn_emulator
 from benchmarks import phi3_mini
-from model import build
+from model import functional, optimized
 from ttnn_verify.huggingface import accuracy
 
 PROMPT_TOKENS = 155
 NEW_TOKENS = 33
+BUILDS = {"functional": functional.build, "optimized": optimized.build}
 LIMITS = {"kernel": (12.0, 4.0), "rounded": (1.5, 1.5)}  # times Hugging Face's: prefill, decode
 
 
 def measure(
-    layers: int, rounds: int, arithmetic: str
+    stage: str, layers: int, rounds: int, arithmetic: str
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """(Hugging Face, TTNN) seconds of the quickest round: of the prompt, of a decoded token."""
     config = phi3_mini.config(layers)
@@ -31,7 +32,7 @@ def measure(
     hf.load_state_dict(weights)
     ids = torch.randint(3, config.vocab_size, (1, PROMPT_TOKENS))
     with ttnn_emulator.open_device(arithmetic=arithmetic) as device:
-        tt = build(config, weights, device, max_seq_len=256)
+        tt = BUILDS[stage](config, weights, device, max_seq_len=256)
         seconds = []
         for _ in range(rounds + 1):  # the first one warms up
             reference = accuracy.reference(hf, ids, NEW_TOKENS)
@@ -50,16 +51,17 @@ def measure(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--stage", choices=BUILDS, default="optimized")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--arithmetic", choices=ttnn_emulator.ARITHMETICS, default=ttnn_emulator.DEFAULT_ARITHMETIC
     )
     options = parser.parse_args()
-    prefill, decode = measure(options.layers, options.rounds, options.arithmetic)
+    prefill, decode = measure(options.stage, options.layers, options.rounds, options.arithmetic)
     print(
-        f"{options.layers} layers at full Phi-3-mini width, {options.arithmetic} arithmetic, "
-        f"{torch.get_num_threads()} threads"
+        f"{options.stage} stage, {options.layers} layers at full Phi-3-mini width, "
+        f"{options.arithmetic} arithmetic, {torch.get_num_threads()} threads"
     )
     for name, (hf, tt), limit in (
         (f"prefill of {PROMPT_TOKENS} tokens", prefill, LIMITS[options.arithmetic][0]),

@@ -79,6 +79,17 @@ class ModelConfig:
             rope=_rope_from_hf(hf, head_dim),
         )
 
+    def check_length(self, max_seq_len: int) -> None:
+        """Raises ValueError for a number of positions that no sequence may have."""
+        if max_seq_len < 1:
+            raise ValueError(f"max_seq_len is {max_seq_len}; it must be at least 1.")
+        window = self.sliding_window
+        if window is not None and window < max_seq_len:
+            raise ValueError(
+                f"The sliding window is {window}; this model attends to all positions, so "
+                f"max_seq_len may be at most {window}, not {max_seq_len}."
+            )
+
 
 def _rope_from_hf(hf: PretrainedConfig, head_dim: int) -> RopeConfig:
     # transformers 5 keeps everything in rope_parameters; 4 spreads it over the configuration.

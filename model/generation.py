@@ -4,29 +4,53 @@ B batch, S sequence, V vocabulary.
 """
 
 import copy
-import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import torch
 import ttnn
 from transformers import GenerationConfig, GenerationMixin, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from .cache import SKIP, Sequences, cache_length
-from .capacity import Dram, longest_cache
-from .config import ModelConfig
-from .phi3 import ATTENTION_CHUNK, Phi3
-from .precision import Precision, named
-from .weights import DeviceWeights
+from .sequences import SKIP, Sequences
 
-MAX_BATCH = 32  # rows of a tile; a decode step takes two cores for each
+
+class DeviceModel(Protocol):
+    """What computes logits on the device, with a cache of its own.
+
+    Attributes:
+        batch: rows of the cache.
+        prefill_multiple: a prefill may begin at multiples of so many tokens.
+    """
+
+    batch: int
+    prefill_multiple: int
+
+    def prefill(self, tokens: list[int], row: int, start: int, keep: int) -> torch.Tensor:
+        """Logits [keep, V] of the last `keep` of a sequence's tokens, which fill a cache row.
+
+        The cache has the tokens before `start` already.
+        """
+
+    def decode(self, tokens: list[int], positions: list[int]) -> torch.Tensor:
+        """Logits [B, V] after a token for each row, at its position; a row at SKIP has none."""
+
+    def turns_long(self, before: int, after: int) -> bool:
+        """Whether a sequence that grows outgrows LongRoPE's short factors on the way.
+
+        What the cache holds of it is of no use then.
+        """
 
 
 class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
     """Token ids in, logits out, as transformers' Phi3ForCausalLM; the device does the rest.
 
     It holds one batch of sequences at a time: a call without `past_key_values` begins a new one.
+
+    Args:
+        hf_config: a Phi3Config.
+        model: does the work.
+        max_length: positions that a sequence may have.
     """
 
     main_input_name = "input_ids"
@@ -34,29 +58,15 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
     input_modalities = ("text",)
     _is_stateful = True  # the cache cannot be rolled back for assisted decoding
 
-    def __init__(
-        self,
-        hf_config: PretrainedConfig,
-        weights: Mapping[str, torch.Tensor],
-        tt_device: ttnn.MeshDevice,
-        max_seq_len: int,
-        batch: int = 1,
-        precision: str | Precision = "accuracy",
-        weight_cache: str | os.PathLike | None = None,
-        trace: bool = False,
-    ):
+    def __init__(self, hf_config: PretrainedConfig, model: DeviceModel, max_length: int):
         super().__init__()
-        config = ModelConfig.from_hf(hf_config)
-        precision = named(precision)
-        _check_size(config, precision, batch, max_seq_len, tt_device)
         self.config = hf_config
         self.generation_config = GenerationConfig.from_model_config(hf_config)
         self.device = torch.device("cpu")  # where ids come from and logits go
         self.dtype = torch.bfloat16
-        self.max_length = max_seq_len  # positions a sequence may have
-        self.batch = batch
-        on_device = DeviceWeights(weights, tt_device, weight_cache)
-        self.model = Phi3(config, on_device, batch, cache_length(max_seq_len), precision, trace)
+        self.max_length = max_length
+        self.batch = model.batch
+        self.model = model
         self._sequences: Sequences | None = None  # whose keys and values the cache holds
 
     @torch.no_grad()
@@ -138,33 +148,29 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
         keep = new - int(indices[chosen].min()) if bool(chosen.any()) else 1
         if self._turns_long(start, len(tokens)):
             start = 0  # what the cache holds was rotated with the short factors
-        start = start // ATTENTION_CHUNK * ATTENTION_CHUNK
+        start = start // self.model.prefill_multiple * self.model.prefill_multiple
         logits = self.model.prefill(tokens, row, start, keep)
         return torch.where(chosen[:, None], logits[(indices - (new - keep)).clamp(min=0)], 0)
 
     def _decode_rows(self, rows: dict[int, tuple[int, int]]) -> torch.Tensor:
         """Logits [batch, V] after one (token, position) of each of `rows`; other rows are void."""
         tokens, positions = [0] * self.batch, [SKIP] * self.batch
-        long = [False] * self.batch
         for row, (token, position) in rows.items():
             tokens[row], positions[row] = token, position
-            long[row] = self.model.rope.is_long(position + 1)
-        return self.model.decode(tokens, positions, long)
+        return self.model.decode(tokens, positions)
 
     def _turns_long(self, before: int, after: int) -> bool:
-        """Whether a sequence that grows outgrows LongRoPE's short factors on the way.
+        """Whether a sequence is to be computed again, all of it with the long factors.
 
-        Hugging Face drops the cache there and computes all of it again with the long ones
-        (Phi3ForCausalLM.prepare_inputs_for_generation).
+        Hugging Face drops the cache there (Phi3ForCausalLM.prepare_inputs_for_generation).
         """
-        is_long = self.model.rope.is_long
-        return before > 0 and is_long(after) and not is_long(before)
+        return before > 0 and self.model.turns_long(before, after)
 
     def _check_ids(self, ids: torch.Tensor) -> None:
         if ids.ndim != 2 or not 1 <= ids.shape[0] <= self.batch:
             raise ValueError(
                 f"input_ids has shape {tuple(ids.shape)}; (B, S) is needed, B at most "
-                f"{self.batch}, the batch that the model was built for."
+                f"{self.batch}, the rows of the model's cache."
             )
         if ids.shape[1] == 0:
             raise ValueError("input_ids is empty; at least one token is needed.")
@@ -247,64 +253,14 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
         return {}  # Phi-3 has no experts
 
 
-def _check_size(
-    config: ModelConfig, precision: Precision, batch: int, max_seq_len: int, device: ttnn.MeshDevice
-) -> None:
-    """Refuse sequences that the device or the model does not hold, before any weight is read."""
-    if max_seq_len < 1:
-        raise ValueError(f"max_seq_len is {max_seq_len}; it must be at least 1.")
-    if not 1 <= batch <= MAX_BATCH:
-        raise ValueError(f"batch is {batch}; it must be 1 to {MAX_BATCH}.")
-    window = config.sliding_window
-    if window is not None and window < max_seq_len:
-        raise ValueError(
-            f"The sliding window is {window}; this model attends to all positions, so "
-            f"max_seq_len may be at most {window}, not {max_seq_len}."
-        )
-    longest = longest_cache(config, precision, batch, Dram.of(device))
-    if longest < max_seq_len:
-        raise ValueError(
-            f"max_seq_len {max_seq_len} for a batch of {batch} does not fit the device's free DRAM "
-            f"beside the weights; at most {longest} does."
-        )
-
-
-def build(
-    hf_config: PretrainedConfig,
-    weights: Mapping[str, torch.Tensor],
+def from_hf_model(
+    build: Callable[..., TTPhi3ForCausalLM],
+    hf_model: PreTrainedModel,
     tt_device: ttnn.MeshDevice,
     max_seq_len: int,
     **options: Any,
 ) -> TTPhi3ForCausalLM:
-    """Phi-3 on `tt_device` from a configuration and named host tensors.
-
-    Args:
-        hf_config: a Phi3Config.
-        weights: Hugging Face's parameter names -> tensors. They may be read or made when asked for
-            (weights.Checkpoint, say): each is asked for once and dropped as soon as it is on the
-            device.
-        tt_device: the TTNN device.
-        max_seq_len: positions that each sequence's cache has.
-        batch: sequences at once, 1 to 32; default 1.
-        precision: "accuracy", the default, "performance", or a precision.Precision.
-        weight_cache: folder for weights as the device has them, for a quicker second start; by
-            default none is kept.
-        trace: capture a decode step as a TTNN trace, which the steps after it execute; what looks
-            at operations one by one then sees none of them. Default False.
-
-    Raises ValueError for a configuration this bring-up does not compute, for a missing tensor, and
-    for more positions than the device has room for.
-    """
-    try:
-        return TTPhi3ForCausalLM(hf_config, weights, tt_device, max_seq_len, **options)
-    except KeyError as error:
-        raise ValueError(f"The checkpoint has no tensor {error}.") from error
-
-
-def build_model(
-    hf_model: PreTrainedModel, tt_device: ttnn.MeshDevice, max_seq_len: int, **options: Any
-) -> TTPhi3ForCausalLM:
-    """Phi-3 on `tt_device` from a Hugging Face Phi3ForCausalLM on the CPU; options of `build`."""
+    """`build` for the configuration and the weights of a Hugging Face model on the CPU."""
     if hf_model.device.type == "meta":
         raise ValueError(
             "hf_model is on the meta device and has no weights; pass its config and a Checkpoint "

@@ -69,7 +69,11 @@ class DeviceWeights:
         self.cache = None if cache is None else Path(cache)
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        return self.tensors[name].detach().to(torch.bfloat16)
+        """The tensor in bfloat16, on the host. Raises ValueError if there is none."""
+        try:
+            return self.tensors[name].detach().to(torch.bfloat16)
+        except KeyError as error:
+            raise ValueError(f"The checkpoint has no tensor {error}.") from error
 
     def linear(self, weight: torch.Tensor, dtype: ttnn.DataType) -> ttnn.Tensor:
         """torch.nn.Linear keeps [out, in]; ttnn.linear multiplies by [in, out]."""

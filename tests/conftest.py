@@ -5,7 +5,7 @@ import torch
 import transformers
 
 from tests.support import quick
-from tests.support.checkpoint import CACHE_LENGTH, CHECKPOINT, PROMPT
+from tests.support.checkpoint import CACHE_LENGTH, CHECKPOINT, PROMPT, STAGES
 from tests.support.hf_reference import HfReference
 from ttnn_verify.huggingface import golden
 
@@ -24,6 +24,12 @@ def pytest_collection_modifyitems(config, items):
         some = set(quick.chosen(items))
         config.hook.pytest_deselected(items=[item for item in items if item not in some])
         items[:] = [item for item in items if item in some]
+
+
+@pytest.fixture(scope="session", params=STAGES)
+def stage(request):
+    """A stage of the bring-up: a test that asks for it, or for what is built of it, has both."""
+    return request.param
 
 
 @pytest.fixture(scope="session")

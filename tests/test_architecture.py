@@ -49,7 +49,7 @@ def tree(tmp_path):
 
 ARROWS = {
     "emulator-verify": ("ttnn_emulator/device.py", "import ttnn_verify.baseline"),
-    "emulator-model": ("ttnn_emulator/ops/matmul.py", "from model.phi3 import Phi3"),
+    "emulator-model": ("ttnn_emulator/ops/matmul.py", "from model.optimized.phi3 import Phi3"),
     "emulator-tests": ("ttnn_emulator/__init__.py", "from tests.support import tensors"),
     "verify-model": ("ttnn_verify/drift/__init__.py", "from model import build_model"),
     "verify-benchmarks": ("ttnn_verify/numerics/metrics.py", "from benchmarks import phi3_mini"),

@@ -4,10 +4,10 @@ import pytest
 import torch
 import ttnn
 
-import model.phi3
-from model import build_model
-from model.cache import SKIP
+import model.optimized.phi3
 from model.generation import MAX_BATCH
+from model.optimized import build_model
+from model.optimized.cache import SKIP
 from ttnn_verify.numerics import metrics
 
 LENGTHS = (40, 33, 7)
@@ -94,7 +94,7 @@ def test_the_last_positions_are_within_what_operands_hold(hf_model, device, prom
 
 def test_a_prompt_in_chunks_is_as_in_one(batched, prompt_ids, hf_model, logits_limit, monkeypatch):
     ids = prompt_ids.repeat(1, 3)[:, :256]
-    monkeypatch.setattr(model.phi3, "CHUNK", 128)
+    monkeypatch.setattr(model.optimized.phi3, "CHUNK", 128)
     with torch.no_grad():
         expected = hf_model(ids[:, :250]).logits
     assert metrics.relative_l2(expected, batched(ids[:, :250]).logits.float()) <= logits_limit

@@ -4,7 +4,7 @@ import pytest
 import torch
 import ttnn
 
-from model import build_model
+from model.optimized import build_model
 
 STEPS = 6
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from model import build_model
+from model.optimized import build_model
 
 
 class Interrupted(Exception):

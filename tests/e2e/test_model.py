@@ -4,7 +4,7 @@ import pytest
 import torch
 import ttnn
 
-from model.cache import PAGE
+from model.optimized.cache import PAGE
 from tests.support.checkpoint import CACHE_LENGTH
 from tests.support.checks import check, check_row
 from ttnn_verify.numerics import tolerance

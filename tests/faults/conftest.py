@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from model import build_model
+from model.optimized import build_model
 from tests.layers.parts import Parts
 from tests.support.emulated import deselect_elsewhere
 

@@ -9,12 +9,9 @@ from unittest import mock
 import torch
 import ttnn
 
-import model.cache
-import model.phi3
-import model.positions
-import model.rope
 import model.weights
 import ttnn_emulator
+from model.optimized import cache, phi3, positions, rope
 from ttnn_emulator.memory import Contents
 
 TIERS = ("ops", "layers", "e2e")  # lowest first
@@ -135,7 +132,13 @@ def holding(operand, contents):
 # --- the model -----------------------------------------------------------------------------------
 
 # Those that call TTNN.
-MODULES = (model.cache, model.phi3, model.positions, model.rope, model.weights)
+MODULES = (
+    cache,
+    phi3,
+    positions,
+    rope,
+    model.weights,
+)
 
 
 def calls(path, change):

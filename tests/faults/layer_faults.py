@@ -9,14 +9,12 @@ import itertools
 import torch
 import ttnn
 
-import model.cache
-import model.phi3
-import model.rope
 import model.weights
+from model.optimized import cache, phi3, rope
 
 from .inject import Fault, argument, calls, host, ints, nothing, part
 
-DecoderLayer, KVCache = model.phi3.DecoderLayer, model.cache.KVCache
+DecoderLayer, KVCache = phi3.DecoderLayer, cache.KVCache
 
 
 def in_layers(name, inject, *ops, arithmetic="rounded"):
@@ -186,7 +184,7 @@ def other_theta(inverse_frequencies):
 
 def rows_one_late(decode_rows):
     def faulty(self, ids):
-        return decode_rows(self, model.phi3.ints(host(ids).long() + 1, ids.dtype, ids.device()))
+        return decode_rows(self, phi3.ints(host(ids).long() + 1, ids.dtype, ids.device()))
 
     return faulty
 
@@ -236,20 +234,20 @@ ATTENTION = [
     ),
     in_layers(
         "weights not in the rotary kernel's order",
-        part(model.phi3, "_rotary_order", lambda own: lambda wqkv, config: wqkv),
+        part(phi3, "_rotary_order", lambda own: lambda wqkv, config: wqkv),
         "rotary_embedding_llama",
     ),
-    in_layers("rotary tables one position late", part(model.rope, "cos_sin", tables_one_late)),
+    in_layers("rotary tables one position late", part(rope, "cos_sin", tables_one_late)),
     in_layers(
         "attention factor dropped",
-        part(model.rope, "attention_scaling", lambda own: lambda rope: 1.0),
+        part(rope, "attention_scaling", lambda own: lambda rope: 1.0),
     ),
-    in_layers("long factors for short", part(model.rope, "inverse_frequencies", factors(True))),
-    in_layers("short factors for long", part(model.rope, "inverse_frequencies", factors(False))),
-    in_layers("theta of another model", part(model.rope, "inverse_frequencies", other_theta)),
+    in_layers("long factors for short", part(rope, "inverse_frequencies", factors(True))),
+    in_layers("short factors for long", part(rope, "inverse_frequencies", factors(False))),
+    in_layers("theta of another model", part(rope, "inverse_frequencies", other_theta)),
     in_layers(
         "decode rotates by the next position",
-        part(model.rope.RotaryEmbedding, "decode_rows", rows_one_late),
+        part(rope.RotaryEmbedding, "decode_rows", rows_one_late),
         "rotary_embedding_llama_decode",
     ),
     in_layers("prompt's keys cached for values", part(KVCache, "fill", keys_for_values)),

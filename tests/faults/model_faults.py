@@ -10,12 +10,12 @@ import torch
 import ttnn
 
 import model.config
-import model.phi3
 from model.config import TILE
+from model.optimized import phi3
 
 from .inject import Fault, calls, host, ints, part
 
-DecoderLayer, Phi3 = model.phi3.DecoderLayer, model.phi3.Phi3
+DecoderLayer, Phi3 = phi3.DecoderLayer, phi3.Phi3
 DECODE = "transformer.paged_scaled_dot_product_attention_decode"
 
 
@@ -79,7 +79,7 @@ def scaled_embedding(embed):
 def next_ids(embed):
     def faulty(self, ids, place):
         later = (host(ids).long() + 1) % self.config.vocab_size
-        return embed(self, model.phi3.ints(later, ids.dtype, ids.device()), place)
+        return embed(self, phi3.ints(later, ids.dtype, ids.device()), place)
 
     return faulty
 
@@ -168,7 +168,7 @@ def goes_on_where_the_last_one_ended(decode):
 
 
 FAULTS = [
-    in_model("one cache for all layers", part(model.phi3, "KVCache", one_for_all)),
+    in_model("one cache for all layers", part(phi3, "KVCache", one_for_all)),
     in_model(
         "first layer's weights in all layers", part(DecoderLayer, "__init__", weights_of_the_first)
     ),

@@ -9,8 +9,8 @@ import ttnn
 from transformers.models.phi3.modeling_phi3 import Phi3RMSNorm, apply_rotary_pos_emb
 
 from model.config import ModelConfig
-from model.phi3 import RMSNorm
-from model.rope import RotaryEmbedding
+from model.optimized.phi3 import RMSNorm
+from model.optimized.rope import RotaryEmbedding
 from model.weights import DeviceWeights
 from tests.layers import layer_checks
 from tests.layers.parts import rotated

@@ -10,13 +10,16 @@ from tests.support.checkpoint import CACHE_LENGTH
 from tests.support.hf_reference import HfReference
 from ttnn_verify.huggingface import golden
 
-from .parts import Parts
+from .parts import OptimizedParts
+from .plain_parts import FunctionalParts
+
+PARTS = {"functional": FunctionalParts, "optimized": OptimizedParts}
 
 
 @pytest.fixture(scope="session")
-def parts(hf_model, weights, device):
+def parts(stage, hf_model, weights, device):
     """Our parts of the trained checkpoint."""
-    return Parts(hf_model.config, weights, device)
+    return PARTS[stage](hf_model.config, weights, device)
 
 
 @pytest.fixture(scope="session")
@@ -25,8 +28,8 @@ def wide_weights():
 
 
 @pytest.fixture(scope="session")
-def wide_parts(wide_weights, device):
-    return Parts(wide_layer.config(), wide_weights, device)
+def wide_parts(stage, wide_weights, device):
+    return PARTS[stage](wide_layer.config(), wide_weights, device)
 
 
 @pytest.fixture(scope="session")

@@ -9,11 +9,11 @@ token decoded at a position is the row at that position. `i` numbers the decoder
 from tests.support.checks import Record, check, check_row
 from tests.support.hf_reference import HfReference
 
-from .parts import Parts
+from .parts import StageParts
 
 
 def rms_norm(
-    i: int, seq_len: int, parts: Parts, reference: HfReference, record: Record | None = None
+    i: int, seq_len: int, parts: StageParts, reference: HfReference, record: Record | None = None
 ) -> None:
     actual = parts.input_norm(i, reference[f"layers.{i}.input"][:, :seq_len])
     name = f"layers.{i}.input_norm"
@@ -21,28 +21,28 @@ def rms_norm(
 
 
 def mlp(
-    i: int, seq_len: int, parts: Parts, reference: HfReference, record: Record | None = None
+    i: int, seq_len: int, parts: StageParts, reference: HfReference, record: Record | None = None
 ) -> None:
     actual = parts.mlp(i, reference[f"layers.{i}.post_norm"][:, :seq_len])
     compare_rows("layers.mlp", f"layers.{i}.down", seq_len, reference, actual, record)
 
 
 def attention_prefill(
-    i: int, seq_len: int, parts: Parts, reference: HfReference, record: Record | None = None
+    i: int, seq_len: int, parts: StageParts, reference: HfReference, record: Record | None = None
 ) -> None:
     actual = parts.attention(i, reference[f"layers.{i}.input_norm"][:, :seq_len])
     compare_rows("layers.attention", f"layers.{i}.o_proj", seq_len, reference, actual, record)
 
 
 def attention_decode(
-    i: int, position: int, parts: Parts, reference: HfReference, record: Record | None = None
+    i: int, position: int, parts: StageParts, reference: HfReference, record: Record | None = None
 ) -> None:
     actual = parts.attention_at(i, reference[f"layers.{i}.input_norm"], position)
     compare_row("layers.attention", f"layers.{i}.o_proj", position, reference, actual, record)
 
 
 def decoder_layer(
-    i: int, seq_len: int, parts: Parts, reference: HfReference, record: Record | None = None
+    i: int, seq_len: int, parts: StageParts, reference: HfReference, record: Record | None = None
 ) -> None:
     actual = parts.output(i, reference[f"layers.{i}.input"][:, :seq_len])
     name = f"layers.{i}.output"
@@ -50,7 +50,7 @@ def decoder_layer(
 
 
 def decoder_layer_decode(
-    i: int, position: int, parts: Parts, reference: HfReference, record: Record | None = None
+    i: int, position: int, parts: StageParts, reference: HfReference, record: Record | None = None
 ) -> None:
     actual = parts.output_at(i, reference[f"layers.{i}.input"], position)
     name = f"layers.{i}.output"

@@ -1,6 +1,7 @@
-"""The model's parts by themselves: tensors in and out have Hugging Face's shapes, on the host.
+"""The optimized stage's parts by themselves, between host tensors of Hugging Face's shapes.
 
-The tests of this folder know the model's classes by this file alone.
+The tests of this folder know its classes by this file alone, those of the functional stage by
+`plain_parts`.
 """
 
 import dataclasses
@@ -8,18 +9,20 @@ import dataclasses
 import torch
 import ttnn
 
-from model.cache import KVCache, page_table
 from model.config import TILE, ModelConfig
-from model.phi3 import Chunk, DecoderLayer, Phi3, Step, ints
-from model.precision import PRECISIONS
-from model.rope import RotaryEmbedding, pairs
+from model.optimized.cache import KVCache, page_table
+from model.optimized.phi3 import Chunk, DecoderLayer, Phi3, Step, ints
+from model.optimized.precision import PRECISIONS
+from model.optimized.rope import RotaryEmbedding, cos_sin, pairs
 from model.weights import DeviceWeights
 from tests.support.checkpoint import CACHE_LENGTH
 from tests.support.tensors import on_tiles
 
 
-class Parts:
-    """Each part is built when it is first used, with a cache for 256 positions.
+class StageParts:
+    """What the tests call of a stage's parts; each is built when it is first used.
+
+    `x` is `[1, S, H]`, as all results are but where a comment says so. `i` numbers the layer.
 
     Args:
         hf_config, weights: of the checkpoint, weights by Hugging Face's names.
@@ -28,9 +31,32 @@ class Parts:
     def __init__(self, hf_config, weights, device):
         self.config = ModelConfig.from_hf(hf_config)
         self.weights = DeviceWeights(weights, device)
-        self.precision = PRECISIONS["accuracy"]
         self.device = device
         self._layers = {}
+
+    def layer(self, i):
+        if i not in self._layers:
+            self._layers[i] = self.build_layer(i)
+        return self._layers[i]
+
+    def _prompt(self, x):
+        """[1, S, H] -> [1, 1, S, H] on the device, S filled with zero rows up to whole tiles."""
+        return self._place(torch.nn.functional.pad(x, (0, 0, 0, -x.shape[1] % TILE))[None])
+
+    def _place(self, x, **where):
+        return on_tiles(self.device, x, **where)
+
+    def _host(self, y, seq_len):
+        """[1, 1, S padded, H] on the device -> [1, S, H] float32."""
+        return ttnn.to_torch(y)[0, :, :seq_len].float()
+
+
+class OptimizedParts(StageParts):
+    """Those of `model.optimized`, with a cache for 256 positions."""
+
+    def __init__(self, hf_config, weights, device):
+        super().__init__(hf_config, weights, device)
+        self.precision = PRECISIONS["accuracy"]
         self._ends = None
         self._rope = None
 
@@ -89,14 +115,17 @@ class Parts:
     def norm_and_head(self, x):  # [1, S, H] -> [1, S, V]
         return self._host(self.ends._logits(self._prompt(x)), x.shape[1])
 
-    def layer(self, i):
-        if i not in self._layers:
-            dtype = self.precision.cache
-            cache = KVCache(self.config, 1, CACHE_LENGTH, dtype, self.device)
-            self._layers[i] = DecoderLayer(
-                self.config, self.weights, f"model.layers.{i}.", self.rope, cache, self.precision
-            )
-        return self._layers[i]
+    def rope_tables(self, length):
+        """cos and sin of positions 0 to length - 1, [S, D] each, in Hugging Face's order."""
+        rope, head_dim = self.config.rope, self.config.head_dim
+        tables = cos_sin(rope, head_dim, length > rope.original_max_position, length)
+        return [table[:, pairs(head_dim).argsort()] for table in tables]
+
+    def build_layer(self, i):
+        cache = KVCache(self.config, 1, CACHE_LENGTH, self.precision.cache, self.device)
+        return DecoderLayer(
+            self.config, self.weights, f"model.layers.{i}.", self.rope, cache, self.precision
+        )
 
     @property
     def ends(self):
@@ -113,17 +142,10 @@ class Parts:
             self._rope = RotaryEmbedding(config.rope, config.head_dim, 1, CACHE_LENGTH, self.device)
         return self._rope
 
-    def _prompt(self, x):
-        """[1, S, H] -> [1, 1, S, H] on the device, S filled with zero rows up to whole tiles."""
-        return self._place(torch.nn.functional.pad(x, (0, 0, 0, -x.shape[1] % TILE))[None])
-
     def _token(self, x, position):
         """The row of x at a position as a decode step's input, [1, 1, 1, H] in L1."""
         token = x[None, :, position : position + 1]
         return on_tiles(self.device, token, memory_config=ttnn.L1_MEMORY_CONFIG)
-
-    def _place(self, x, **where):
-        return on_tiles(self.device, x, **where)
 
     def _chunk(self, x):
         """Where the rows of x [1, S, H] stand: at the beginning, in the only row of the batch."""
@@ -134,10 +156,6 @@ class Parts:
         ids = ints(self.rope.decode_ids([position]), ttnn.uint32, self.device)
         pages = ints(page_table(1, CACHE_LENGTH), device=self.device)
         return Step(self.rope.decode_rows(ids), ints([position], device=self.device), pages)
-
-    def _host(self, y, seq_len):
-        """[1, 1, S padded, H] on the device -> [1, S, H] float32."""
-        return ttnn.to_torch(y)[0, :, :seq_len].float()
 
 
 def one_core(width):

@@ -12,7 +12,7 @@ import torch
 import ttnn
 
 import ttnn_emulator
-from model import build_model
+from model.optimized import build_model
 from tests.faults.inject import Fault
 from ttnn_verify import drift
 

@@ -5,7 +5,7 @@ import functools
 import pytest
 
 import ttnn_emulator
-from model import build_model
+from model.optimized import build_model
 from tests.faults.catalogue import FAULTS
 from ttnn_verify import drift
 

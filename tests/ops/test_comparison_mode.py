@@ -10,7 +10,7 @@ import pytest
 import ttnn
 from loguru import logger
 
-from model import build_model
+from model.optimized import build_model
 from ttnn_verify.ops import comparison_mode
 
 from .op_checks import outputs

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from model import build_model
+from model.optimized import build_model
 from ttnn_verify.drift.observation import taps
 
 from .table import OPS, calls

@@ -10,7 +10,7 @@ import torch
 import ttnn
 
 import ttnn_emulator
-from model import build_model
+from model.optimized import build_model
 from ttnn_verify import backend, drift
 from ttnn_verify.drift import __main__ as command
 from ttnn_verify.drift import attribution, search

@@ -58,9 +58,11 @@ def linear(
     padded = _padded(launch.output)
     if (fused_bias or fused) and rows < padded[-2]:  # what they make of the padding rows' zeros
         a = torch.nn.functional.pad(a, (0, 0, 0, 1))
+        marked = None if marked is None else torch.nn.functional.pad(marked, (0, 0, 0, 1))
     out = launch.output.dtype
+    computed, which = padding.distinct_rows(a, marked)
     values = launch.math.matmul(
-        a,
+        computed,
         b,
         _first_row(bias) if fused_bias and bias is not None else None,
         product=_product(
@@ -75,6 +77,8 @@ def linear(
         ),
         fused=fused,
     )
+    if which is not None:
+        values = values[..., which, :]
     if len(input_tensor_b.shape) == 1:
         return values[..., :rows, :].reshape(launch.output.shape)
     values = _fitted(values, rows, launch.output)

@@ -37,8 +37,11 @@ def _norm(name: str, default_epsilon: float = 1e-12) -> Callable[..., torch.Tens
             paths.tell(WELFORD)
         values, residual = _rows(input_tensor, residual_input_tensor)
         values, marked = padding.without_undefined_rows(values)
+        computed, which = values, None
+        if residual is None:
+            computed, which = padding.distinct_rows(values, marked)
         result = getattr(launch.math, name)(
-            values,
+            computed,
             _row(weight, values.shape[-1]),
             _row(bias, values.shape[-1]),
             residual,
@@ -47,6 +50,8 @@ def _norm(name: str, default_epsilon: float = 1e-12) -> Callable[..., torch.Tens
             compute=compute_of(compute_kernel_config),
             formats=Formats(input_tensor.dtype, launch.output.dtype),
         )
+        if which is not None:
+            result = result[..., which, :]
         result = padding.mark_undefined_rows(result, marked, launch.output.dtype)
         if tuple(result.shape) == launch.output.shape:
             return result

@@ -63,6 +63,40 @@ def mark_undefined_rows(
     return torch.where(marked, mark, values.to(mark.dtype))
 
 
+def distinct_rows(
+    values: torch.Tensor, marked: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The rows of one matrix `[..., M, K]` that need to be computed, where each is by itself.
+
+    Of a batch some users may be idle: their rows are `marked` (of `without_undefined_rows`), or all
+    equal to the last one, of which one is enough.
+
+    Returns:
+        The rows `[..., R, K]`, and int64 `[M]`: which of these stands for each of the M, 0 for a
+        marked one. (values, None) where all are needed.
+    """
+    rows, width = values.shape[-2:]
+    if rows < 3 or values.numel() != rows * width:
+        return values, None
+    if marked is not None:
+        needed = ~marked.flatten()
+    else:
+        whole = torch.int16 if values.element_size() == 2 else torch.int32
+        bits = values.reshape(rows, width).view(whole)
+        if not bits[-2].equal(bits[-1]):
+            return values, None
+        needed = (bits != bits[-1]).any(-1)
+    chosen = torch.nonzero(needed).flatten()
+    which = torch.zeros(rows, dtype=torch.int64)
+    if marked is None:
+        which += len(chosen)
+        chosen = torch.cat((chosen, torch.tensor([rows - 1])))
+    elif not len(chosen):
+        return values, None
+    which[needed] = torch.arange(int(needed.sum()))
+    return values[..., chosen, :], which
+
+
 def live_rows(operand: DeviceTensor) -> torch.Tensor:
     """Contents without padding columns, and without the padding rows if all of those are zero."""
     if operand.zero_padded:

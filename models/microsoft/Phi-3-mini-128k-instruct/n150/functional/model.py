@@ -1,4 +1,4 @@
-"""Phi-3-mini-128k-instruct on an n150: `build_model` of the repository's model package."""
+"""Phi-3-mini-128k-instruct on an n150, the plain bring-up: `build_model` of `model.functional`."""
 
 import sys
 from pathlib import Path
@@ -7,8 +7,8 @@ ROOT = str(Path(__file__).resolve().parents[5])
 if ROOT not in sys.path:  # loaded by path, from anywhere
     sys.path.insert(0, ROOT)
 
-from model import build_model
 from model.config import ModelConfig
+from model.functional import build_model
 
 check_config = ModelConfig.from_hf  # lets a caller refuse a checkpoint before its weights load
 

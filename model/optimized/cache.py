@@ -6,13 +6,12 @@ B batch, S sequence, K kv heads, D head_dim, C cache length.
 import torch
 import ttnn
 
-from .config import TILE, ModelConfig
+from ..config import TILE, ModelConfig
 
 # A page is one tile row of positions for all heads: a prompt can be filled in from any tile.
 PAGE = TILE
 # A cache is as long as a multiple of this: TTNN wants a page table's row to be whole 32 bytes.
 ALIGNMENT = 8 * PAGE
-SKIP = -1  # as a position: the kernels leave this row alone
 
 
 def cache_length(max_seq_len: int) -> int:
@@ -63,35 +62,4 @@ class KVCache:
         """
         ttnn.experimental.paged_fused_update_cache(
             self.keys, k, self.values, v, update_idxs_tensor=positions, page_table=pages
-        )
-
-
-class Sequences:
-    """`past_key_values`: the tokens that the cache holds, row by row.
-
-    The keys and values themselves stay on the device. There is one cache, so new sequences end the
-    ones before them.
-
-    Attributes:
-        mask: bool [B, columns], which columns of the input held a token.
-        tokens: one list of token ids for each row; the n-th is at position n.
-    """
-
-    is_compileable = False  # asked by transformers' generate()
-
-    def __init__(self, batch: int):
-        self.mask = torch.zeros(batch, 0, dtype=torch.bool)
-        self.tokens: list[list[int]] = [[] for _ in range(batch)]
-
-    def append(self, mask: torch.Tensor, tokens: list[list[int]]) -> None:
-        """Columns that the cache holds now: bool [B, S], and their tokens row by row."""
-        self.mask = torch.cat((self.mask, mask), dim=1)
-        self.tokens = [old + new for old, new in zip(self.tokens, tokens, strict=True)]
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        return self.mask.shape[1]
-
-    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
-        raise ValueError(
-            "Beam search reorders the cache, which stays where it is: use num_beams=1."
         )

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 import ttnn
 
-from .cache import PAGE, SKIP, page_table
+from ..sequences import SKIP
+from .cache import PAGE, page_table
 from .rope import RotaryEmbedding
 
 

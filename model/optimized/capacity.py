@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import ttnn
 
+from ..config import TILE, ModelConfig
 from .cache import ALIGNMENT, PAGE
-from .config import TILE, ModelConfig
 from .phi3 import CHUNK
 from .precision import Precision
 

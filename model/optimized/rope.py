@@ -8,7 +8,7 @@ import math
 import torch
 import ttnn
 
-from .config import TILE, RopeConfig
+from ..config import TILE, RopeConfig
 from .precision import compute_config
 
 COMPUTE_CONFIG = compute_config(ttnn.MathFidelity.HiFi4)

@@ -11,12 +11,12 @@ import torch
 import ttnn
 from tqdm import tqdm
 
+from ..config import TILE, ModelConfig
+from ..weights import DeviceWeights
 from .cache import KVCache
-from .config import TILE, ModelConfig
 from .positions import Chunk, DecodeState, Step, ints
 from .precision import AttentionPrecision, MatmulPrecision, Precision, compute_config
 from .rope import RotaryEmbedding, pairs
-from .weights import DeviceWeights
 
 CHUNK = 1024  # positions of a prompt that are prefilled at once: what bounds the activations
 # Queries and keys that attention takes at once; a prefill begins at a multiple.
@@ -25,12 +25,14 @@ EMBEDDING = "model.embed_tokens.weight"
 
 
 class Phi3:
-    """The whole model.
+    """The whole model: what `TTPhi3ForCausalLM` drives.
 
     `weights` maps Hugging Face's parameter names to host tensors and is asked for each name
     once, in the order of the layers; nothing of it is kept. With `trace` the second decode step is
     captured, and `decode` executes the trace from then on.
     """
+
+    prefill_multiple = ATTENTION_CHUNK
 
     def __init__(
         self,
@@ -100,11 +102,9 @@ class Phi3:
         x = ttnn.slice(x, [0, 0, first, 0], [1, 1, end, width])
         return ttnn.to_torch(self._logits(x))[0, 0]
 
-    def decode(self, tokens: list[int], positions: list[int], long: list[bool]) -> torch.Tensor:
-        """Logits [B, V] after a token for each row, at its position; a row at SKIP has none.
-
-        `long` says which sequences take the long rope factors.
-        """
+    def decode(self, tokens: list[int], positions: list[int]) -> torch.Tensor:
+        """Logits [B, V] after a token for each row, at its position; a row at SKIP has none."""
+        long = [self.rope.is_long(position + 1) for position in positions]
         self.state.send(tokens, positions, long)
         logits = ttnn.to_torch(self._step())[0, 0]
         self.state.stepped(positions, long)
@@ -125,6 +125,10 @@ class Phi3:
         trace_id, logits = state.captured
         ttnn.execute_trace(self.device, trace_id, cq_id=0, blocking=False)
         return logits
+
+    def turns_long(self, before: int, after: int) -> bool:
+        """Whether a sequence that grows takes the long rope factors from there on."""
+        return self.rope.is_long(after) and not self.rope.is_long(before)
 
     def decode_step(self) -> ttnn.Tensor:
         """Logits [1, 1, B, V] after the tokens the device holds, and one position further.
