@@ -1,4 +1,4 @@
-"""Faults of the device's kernels: norms, elementwise functions, moving data.
+"""Faults of the device's kernels: elementwise functions, moving data.
 
 The op tier must catch every one of them.
 """
@@ -10,68 +10,8 @@ import torch
 from ttnn_emulator.arithmetic.compute import FusedOp
 from ttnn_emulator.memory import DeviceTensor
 
-from .inject import Fault, argument, arithmetic, first_operand, holding, kernels, nothing, result
-from .product_faults import faces_exchanged, narrow_sums
-
-# --- norms and softmax ---------------------------------------------------------------------------
-
-
-def epsilon_outside_the_root(rms_norm):
-    def faulty(x, weight=None, *rest, epsilon, width=None, **kwargs):
-        x = x.float()
-        root = x[..., :width].square().mean(-1, keepdim=True).sqrt()
-        x = x / (root + epsilon)
-        return x if weight is None else x * weight.float()
-
-    return faulty
-
-
-def weight_as(change):
-    def of(rms_norm):
-        def faulty(x, weight=None, *rest, **kwargs):
-            return rms_norm(x, None if weight is None else change(weight), *rest, **kwargs)
-
-        return faulty
-
-    return of
-
-
-def mean_subtracted(rms_norm):
-    """LayerNorm for RMSNorm."""
-
-    def faulty(x, *rest, width=None, **kwargs):
-        x = x.float()
-        centred = x - x[..., :width].mean(-1, keepdim=True)
-        return rms_norm(centred, *rest, width=width, **kwargs)
-
-    return faulty
-
-
-def normalising(name, change, sample, arithmetic_="rounded"):
-    inject = kernels("ttnn.rms_norm", arithmetic("rms_norm", change))
-    return Fault(name, "ops", inject, ("rms_norm",), sample, arithmetic_)
-
-
-ODD = "bf16-1x1x37x192-dram"  # the usual sample; others where only they see it
-
-NORMS = [
-    normalising("epsilon missing", argument("epsilon", lambda epsilon: 0.0), "epsilon-1"),
-    normalising("epsilon outside the root", epsilon_outside_the_root, "epsilon-1"),
-    normalising("norm weight missing", weight_as(lambda weight: None), ODD),
-    normalising("norm weight added as 1 + w", weight_as(lambda weight: 1 + weight.float()), ODD),
-    normalising("mean subtracted by rms_norm", mean_subtracted, ODD),
-    normalising("mean of squares over padding too", argument("width", nothing), "37x80"),
-    normalising(
-        "sum of squares in 16 bits", argument("compute", narrow_sums), ODD + "-accurate", "kernel"
-    ),
-    Fault(
-        "softmax counts padding columns",
-        "ops",
-        kernels("ttnn.softmax", arithmetic("softmax", argument("width", nothing))),
-        ("softmax",),
-        "bf16-1x1x37x80",
-    ),
-]
+from .inject import Fault, argument, arithmetic, first_operand, holding, kernels, result
+from .product_faults import faces_exchanged
 
 # --- elementwise ---------------------------------------------------------------------------------
 
@@ -230,4 +170,4 @@ MOVEMENT = [
     ),
 ]
 
-FAULTS = [*NORMS, *ELEMENTWISE, *MOVEMENT]
+FAULTS = [*ELEMENTWISE, *MOVEMENT]
