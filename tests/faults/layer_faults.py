@@ -97,6 +97,9 @@ FAULTS = [
         place=("multiply", 0),
     ),
     in_layers(
-        "model's weights in bfp8", calls("as_tensor", in_bfloat8), "linear", place=("rms_norm", 0)
+        "model's weights in bfp8",
+        calls("as_tensor", in_bfloat8),
+        "linear",
+        place=("rms_norm", 0),  # the norm's weight is the first one
     ),
 ]

@@ -14,8 +14,8 @@ To add an operation:
    instead, its name into `eltwise_unary.py`.
 3. If an argument is a value or a place and does not choose the kernel's way, name it in
    `call_settings.VALUES`.
-4. Test it against torch in `tests/emulator`; if it copies or makes values, say there in
-   `test_block_outputs.py` who encodes them.
+4. Test it against torch in `tests/emulator`; if it copies or makes values, say there who encodes
+   those of block formats.
 5. Write what is recorded of it into the README: `python -m ttnn_emulator.fidelity --write`. A new
    recording needs its call in `fidelity/replay.py` and, if it computes, its exact result in
    `fidelity/references.py`.
