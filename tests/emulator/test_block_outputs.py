@@ -1,7 +1,7 @@
 """What device operations write into bfloat8_b and bfloat4_b tensors, in kernel arithmetic.
 
-The rule is in tests/support/packing.py. Heads, caches and rotations have theirs beside their other
-tests.
+The rule is in tests/support/packing.py. Elementwise operations, heads, caches and rotations
+have theirs beside their other tests.
 """
 
 import pytest
@@ -25,7 +25,7 @@ from tests.support.packing import (
     packed,
 )
 from tests.support.tensors import bf16_normal, in_rows, on_tiles
-from ttnn_emulator.ops import creation, eltwise_unary, embedding, movement
+from ttnn_emulator.ops import creation, embedding, movement
 
 L1 = ttnn.L1_MEMORY_CONFIG
 
@@ -216,55 +216,6 @@ def test_a_number_beside_a_padded_tensor_is_a_typecast(device):
     padded = ttnn.to_torch(ttnn.pad(x, [(0, 32), (0, 32)], 1.9921875))
     assert (padded[:, 32:] == 1.984375).all()
     assert (padded[:32, :32] == 1).all()
-
-
-# --- elementwise ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "to"),
-    [(name, ttnn.bfloat8_b) for name in eltwise_unary.PLAIN] + [("exp", ttnn.bfloat4_b)],
-)
-def test_a_function_of_a_block_format_is_that_of_bfloat16_packed(device, name, to):
-    x = on_tiles(device, bf16_normal(64, 64).abs() + 0.5, to)
-    widened = on_tiles(device, ttnn.to_torch(x))
-    function = getattr(ttnn, name)
-    assert_is(function(x), packed(ttnn.to_torch(function(widened)), to))
-
-
-@pytest.mark.parametrize("to", BLOCK_FORMATS, ids=str)
-@pytest.mark.parametrize("name", ["add", "subtract", "multiply", "divide", "maximum", "where"])
-def test_two_operands_give_a_block_format_that_is_packed(device, name, to):
-    a, b = (
-        on_tiles(device, bf16_normal(64, 64), to),
-        on_tiles(device, bf16_normal(64, 64).abs() + 2, to),
-    )
-    wide_a, wide_b = (on_tiles(device, ttnn.to_torch(t)) for t in (a, b))
-    if name == "where":
-        got, exact = ttnn.where(a, a, b), ttnn.where(wide_a, wide_a, wide_b)
-    elif name in ("multiply", "add", "subtract"):  # of block formats the matrix unit's
-        function = getattr(ttnn, name)
-        got = function(a, b)
-        exact = function(wide_a, wide_b, fast_and_approximate_mode=True)
-    else:
-        function = getattr(ttnn, name)
-        got, exact = function(a, b), function(wide_a, wide_b)
-    assert_is(got, packed(ttnn.to_torch(exact), to))
-
-
-def test_a_fused_activation_leaves_its_operand_in_the_operand_s_format(device):
-    a, b = (on_tiles(device, bf16_normal(64, 64), ttnn.bfloat8_b) for _ in range(2))
-    silu = [ttnn.UnaryOpType.SILU]
-    fused = ttnn.multiply(a, b, input_tensor_b_activations=silu)
-    assert torch.equal(contents(fused), contents(ttnn.multiply(a, ttnn.silu(b))))
-
-
-def test_padding_shares_its_exponent_with_the_columns_of_its_block(device):
-    """exp makes ones of zero padding; beside them exp(-6) is nothing in bfloat8_b."""
-    x = on_tiles(device, torch.full((32, 40), -6.0), ttnn.bfloat8_b)
-    result = ttnn.to_torch(ttnn.exp(x))
-    assert (result[:, :32] > 0).all()
-    assert (result[:, 32:] == 0).all()
 
 
 # --- made from a number --------------------------------------------------------------------------

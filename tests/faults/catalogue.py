@@ -1,12 +1,12 @@
 """The catalogue of faults: what a bring-up of a language model gets wrong, and who must notice."""
 
 from . import (
-    arithmetic_faults,
     attention_faults,
     cache_faults,
+    eltwise_faults,
     heads_faults,
-    layer_faults,
     model_faults,
+    movement_faults,
     norm_faults,
     product_faults,
     rotary_faults,
@@ -18,9 +18,9 @@ FAMILIES = (
     attention_faults,
     cache_faults,
     norm_faults,
-    arithmetic_faults,
+    eltwise_faults,
+    movement_faults,
     product_faults,
-    layer_faults,
     model_faults,
 )
 

@@ -142,17 +142,17 @@ FAULTS = [
     in_model(
         "first layer's weights in all layers",
         part(DecoderLayer, "__init__", weights_of_the_first),
-        place=("rms_norm", 1),
+        place=("norm", 1),
     ),
     in_model(
         "layers in reverse",
         part(Phi3, "__init__", layers_changed(lambda x: x[::-1])),
-        place=("rms_norm", 0),
+        place=("norm", 0),
     ),
     in_model(
         "last layer left out",
         part(Phi3, "__init__", layers_changed(lambda x: x[:-1])),
-        place=("rms_norm", 3),
+        place=("norm", 3),
     ),
     in_model(
         "final norm left out", part(Phi3, "_logits", without_the_final_norm), place=("norm", None)

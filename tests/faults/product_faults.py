@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 
 import torch
+import ttnn
 
 import model.weights
 from ttnn_emulator.arithmetic import formats
@@ -181,6 +182,17 @@ def transposed_unless_square(linear):
     return faulty
 
 
+def in_bfloat8(as_tensor):
+    """Weights go to the device in a format of fewer bits."""
+
+    def faulty(tensor, dtype=None, layout=None, **kwargs):
+        if dtype == ttnn.bfloat16 and layout == ttnn.TILE_LAYOUT:
+            dtype = ttnn.bfloat8_b
+        return as_tensor(tensor, dtype=dtype, layout=layout, **kwargs)
+
+    return faulty
+
+
 FAULTS = [
     multiplying("LoFi for HiFi4", fidelity("LoFi"), arithmetic_="kernel"),
     multiplying("HiFi2 for HiFi4", fidelity("HiFi2"), arithmetic_="kernel"),
@@ -217,5 +229,11 @@ FAULTS = [
         "linear",
         arithmetic="kernel",
         place=("linear", 0),
+    ),
+    in_layers(
+        "model's weights in bfp8",
+        calls("as_tensor", in_bfloat8),
+        "linear",
+        place=("norm", 0),  # the norm's weight is the first one
     ),
 ]

@@ -199,7 +199,7 @@ MOVES = {
     "clone": ttnn.clone,
     "to rows": lambda x: ttnn.to_layout(x, ttnn.ROW_MAJOR_LAYOUT),
     "to L1": lambda x: ttnn.to_memory_config(x, ttnn.L1_MEMORY_CONFIG),
-    "slice": inner_part,
+    "inner part": inner_part,
     "concat rows": lambda x: ttnn.concat([x, x], 2),
     "concat columns": lambda x: ttnn.concat([x, x], 3),
     "transpose": lambda x: ttnn.transpose(x, 2, 3),

@@ -28,6 +28,8 @@ def exact(case: Case, name: str = "out0") -> torch.Tensor | None:
         torch float64 tensor of the output's logical shape, or None for an op that moves data.
     """
     function = EXACT.get(case.op) or OF_FAMILY.get(case.family)
+    if case.family == "binary":
+        function = _binary(case.op.removeprefix("ttnn."))
     if function is None:
         return None
     inputs = {n: case.tensor(n) for n, t in case.tensors.items() if t["role"] == "input"}
@@ -80,24 +82,15 @@ UNARY: dict[str, Exact] = {
     "tanh": torch.tanh,
 }
 
-BINARY: dict[str, Exact] = {
-    "add": torch.add,
-    "divide": torch.divide,
-    "maximum": torch.maximum,
-    "minimum": torch.minimum,
-    "mul": torch.multiply,
-    "multiply": torch.multiply,
-    "pow": torch.pow,
-    "rsub": torch.rsub,
-    "subtract": torch.subtract,
-}
-
 
 def _unary(function: Callable[..., torch.Tensor]) -> Exact:
     return lambda attributes, a: function(a)
 
 
-def _binary(function: Callable[..., torch.Tensor]) -> Exact:
+def _binary(name: str) -> Exact:
+    """torch's function of the same name as the operation."""
+    function = getattr(torch, name)
+
     def exact_binary(
         attributes: Attributes, a: torch.Tensor, b: torch.Tensor | None = None
     ) -> torch.Tensor:
@@ -298,26 +291,21 @@ def _attended(
     return (scores if bias is None else scores + bias).softmax(-1) @ v
 
 
-EXACT = (
-    {f"ttnn.{name}": _unary(function) for name, function in UNARY.items()}
-    | {f"ttnn.{name}": _binary(function) for name, function in BINARY.items()}
-    | {
-        "ttnn.layer_norm": _layer_norm,
-        "ttnn.linear": _product,
-        "ttnn.matmul": _product,
-        "ttnn.max": _reduction(torch.amax),
-        "ttnn.mean": _reduction(torch.mean),
-        "ttnn.min": _reduction(torch.amin),
-        "ttnn.rms_norm": _rms_norm,
-        "ttnn.softmax": _softmax,
-        "ttnn.sum": _reduction(torch.sum),
-        "ttnn.swiglu": _swiglu,
-        "ttnn.typecast": lambda attributes, a: a,
-    }
-)
+EXACT = {f"ttnn.{name}": _unary(function) for name, function in UNARY.items()} | {
+    "ttnn.layer_norm": _layer_norm,
+    "ttnn.max": _reduction(torch.amax),
+    "ttnn.mean": _reduction(torch.mean),
+    "ttnn.min": _reduction(torch.amin),
+    "ttnn.rms_norm": _rms_norm,
+    "ttnn.softmax": _softmax,
+    "ttnn.sum": _reduction(torch.sum),
+    "ttnn.swiglu": _swiglu,
+    "ttnn.typecast": lambda attributes, a: a,
+}
 
 # Of the ops of these families, which the inputs tell apart.
 OF_FAMILY: dict[str, Exact] = {
+    "matmul": _product,
     "rotary": _rotary,
     "sdpa": _attention,
     "sdpa_decode": _attention_decode,

@@ -41,8 +41,6 @@ def replay(case: Case, device: ttnn.MeshDevice) -> dict[str, torch.Tensor]:
             shape and dtype.
     """
     made_again = CALLS.get(case.op) or OF_FAMILY.get(case.family)
-    if made_again is None and case.attributes.get("in_place"):
-        made_again = _in_place
     if made_again is None:
         raise NotReplayable(f"{case}: no call is known for {case.op!r}; add it to CALLS.")
     call = RecordedCall(case, device)
@@ -168,13 +166,6 @@ def _moved(call: RecordedCall) -> Any:
     return call.tensor("a")
 
 
-def _in_place(call: RecordedCall) -> Any:
-    """Its operand, which it changes."""
-    a = call.tensor("a")
-    call.op(a)
-    return a
-
-
 def _window(call: RecordedCall) -> Any:
     """The first rows, or the last if the name says so; how many, the output's shape tells."""
     a, shape = call.tensor("a"), call.outputs[0]["shape"]
@@ -187,8 +178,11 @@ def _concat(call: RecordedCall) -> Any:
     return ttnn.concat(call.tensors(), call.argument("dim"))
 
 
-def _slice(call: RecordedCall) -> Any:
-    return call.op(call.tensor("a"), *call.arguments("begin", "end", "step").values())
+def _rearranged(call: RecordedCall) -> Any:
+    """A counter that is changed in place, or data in another order or shape."""
+    a = call.tensor("a")
+    moved = call.op(a, *call.arguments("dims", "shape", "begin", "end", "step").values())
+    return a if call.case.attributes.get("in_place") else moved
 
 
 def _transpose(call: RecordedCall) -> Any:
@@ -330,12 +324,14 @@ ELEMENTWISE = (
     "abs cos erf exp exp2 expm1 gelu hardswish identity leaky_relu log log1p log2 mish neg"
 )
 ELEMENTWISE += " reciprocal relu relu6 rsqrt selu sign silu sin sinh softplus sqrt square tan tanh"
-TWO_OPERANDS = "add divide maximum minimum mul multiply pow rsub subtract"
 
 # Of the ops of these families the inputs tell how they were called.
 OF_FAMILY: dict[str, Callable[[RecordedCall], Any]] = {
+    "binary": _binary,
     "cache": _cache,
+    "data_movement": _rearranged,
     "heads": _heads,
+    "matmul": _product,
     "norm": _norm,
     "rotary": _rotary,
     "sdpa": _attention,
@@ -345,8 +341,6 @@ OF_FAMILY: dict[str, Callable[[RecordedCall], Any]] = {
 # Any other op -> its call again: one tensor, or several in the order out0, out1, ...
 CALLS: dict[str, Callable[[RecordedCall], Any]] = (
     {f"ttnn.{name}": _unary for name in ELEMENTWISE.split()}
-    | {f"ttnn.{name}": _binary for name in TWO_OPERANDS.split()}
-    | {f"ttnn.{name}": _product for name in ("linear", "matmul")}
     | {f"ttnn.{name}": _reduction for name in ("max", "mean", "min", "sum")}
     | {f"ttnn.{name}": _created for name in ("zeros", "ones", "full")}
     | {f"from_torch {name} (host)": _host for name in DTYPES.values()}
@@ -357,10 +351,7 @@ CALLS: dict[str, Callable[[RecordedCall], Any]] = (
         "ttnn.embedding": _embedding,
         "ttnn.fill_implicit_tile_padding": _moved,
         "ttnn.getitem": _window,
-        "ttnn.permute": lambda call: call.op(call.tensor("a"), call.argument("dims")),
-        "ttnn.reshape": lambda call: call.op(call.tensor("a"), call.argument("shape")),
         "ttnn.sigmoid": _sigmoid,
-        "ttnn.slice": _slice,
         "ttnn.softmax": _softmax,
         "ttnn.swiglu": _swiglu,
         "ttnn.to_layout": _to_layout,

@@ -22,26 +22,15 @@ To add an operation:
 """
 
 import importlib
+import pkgutil
 
 from ttnn_emulator.dispatch import Binding
 
 # Family, which is the name of its module -> the bindings of its operations.
 FAMILIES: dict[str, dict[str, Binding]] = {
-    family: importlib.import_module(f"{__name__}.{family}").BINDINGS
-    for family in (
-        "attention",
-        "creation",
-        "eltwise_binary",
-        "eltwise_unary",
-        "embedding",
-        "heads",
-        "kv_cache",
-        "matmul",
-        "movement",
-        "normalization",
-        "reduction",
-        "rotary",
-    )
+    module.name: importlib.import_module(f"{__name__}.{module.name}").BINDINGS
+    for module in pkgutil.iter_modules(__path__)
+    if not module.ispkg
 }
 
 # Operation -> its binding.

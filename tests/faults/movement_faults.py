@@ -1,89 +1,9 @@
-"""Faults of the device's kernels: elementwise functions, moving data.
-
-The op tier must catch every one of them.
-"""
-
-import dataclasses
+"""Faults of the device's kernels that move data. The op tier must catch every one of them."""
 
 import torch
 
-from ttnn_emulator.arithmetic.compute import FusedOp
-from ttnn_emulator.memory import DeviceTensor
-
-from .inject import Fault, argument, arithmetic, first_operand, holding, kernels, result
+from .inject import Fault, arithmetic, first_operand, kernels, result
 from .product_faults import faces_exchanged
-
-# --- elementwise ---------------------------------------------------------------------------------
-
-
-def other_activation(name):
-    def change(fused):
-        ops = tuple(FusedOp(name) if op.name == "silu" else op for op in fused.a)
-        return dataclasses.replace(fused, a=ops)
-
-    return argument("fused", change)
-
-
-def without_activation(fused):
-    return dataclasses.replace(fused, a=())
-
-
-def activation_of_the_other(binary):
-    def faulty(*args, fused, **kwargs):
-        exchanged = dataclasses.replace(fused, a=fused.b, b=fused.a)
-        return binary(*args, fused=exchanged, **kwargs)
-
-    return faulty
-
-
-def second_row_broadcast(kernel):
-    """The row that is broadcast is read one row too low, where its tile's padding is."""
-
-    def faulty(launch, a, b, **kwargs):
-        if isinstance(b, DeviceTensor) and b.shape[-2] == 1 < a.shape[-2]:
-            b = holding(b, b.data.roll(-1, -2))
-        return kernel(launch, a, b, **kwargs)
-
-    return faulty
-
-
-def gating(name, change):
-    change = arithmetic("binary", change)
-    return Fault(name, "ops", kernels("ttnn.multiply", change), ("multiply_silu",))
-
-
-def approximate(unary):
-    def faulty(x, *steps, **kwargs):
-        steps = (dataclasses.replace(step, approximate=True) for step in steps)
-        return unary(x, *steps, **kwargs)
-
-    return faulty
-
-
-ELEMENTWISE = [
-    gating("gelu for silu", other_activation("gelu")),
-    gating("hardswish for silu", other_activation("hardswish")),
-    gating("activation missing", argument("fused", without_activation)),
-    gating("activation of the other operand", activation_of_the_other),
-    Fault(
-        "addition broadcasts a row of padding",
-        "ops",
-        kernels("ttnn.add", second_row_broadcast),
-        ("add",),
-        "37x80-dram-row",
-    ),
-    Fault(
-        "exp approximated",
-        "ops",
-        kernels("ttnn.exp", arithmetic("unary", approximate)),
-        ("exp",),
-        "bf16-32x32",
-        "kernel",
-    ),
-]
-
-
-# --- moving data ---------------------------------------------------------------------------------
 
 
 def ids_in_bfloat16(ids):
@@ -154,7 +74,7 @@ def moving(operation, name, change, sample=""):
     return Fault(name, "ops", kernels(f"ttnn.{operation}", change), (operation,), sample)
 
 
-MOVEMENT = [
+FAULTS = [
     moving("embedding", "token ids in bfloat16", first_operand(ids_in_bfloat16), "of-1000x"),
     moving("slice", "slice a row late", first_operand(a_row_late)),
     moving("reshape", "reshape of the padded buffer", buffer_order),
@@ -169,5 +89,3 @@ MOVEMENT = [
         "fp32-1x2x37x80-dram-to-bf16",
     ),
 ]
-
-FAULTS = [*ELEMENTWISE, *MOVEMENT]
