@@ -192,7 +192,7 @@ UNARY = {
     "reciprocal": ttnn.reciprocal,
     "multiply by a number": lambda x: ttnn.multiply(x, 0.3),
     "add a number": lambda x: ttnn.add(x, 0.3),
-    "typecast to float32": lambda x: ttnn.typecast(x, ttnn.float32),
+    "to float32": lambda x: ttnn.typecast(x, ttnn.float32),
 }
 
 MOVES = {

@@ -333,6 +333,7 @@ OF_FAMILY: dict[str, Callable[[RecordedCall], Any]] = {
     "heads": _heads,
     "matmul": _product,
     "norm": _norm,
+    "quant": _typecast,
     "rotary": _rotary,
     "sdpa": _attention,
     "sdpa_decode": _attention_decode,
@@ -356,7 +357,6 @@ CALLS: dict[str, Callable[[RecordedCall], Any]] = (
         "ttnn.swiglu": _swiglu,
         "ttnn.to_layout": _to_layout,
         "ttnn.transpose": _transpose,
-        "ttnn.typecast": _typecast,
         "ttnn.update_cache": _update_cache_of_all,
     }
 )
