@@ -15,9 +15,6 @@ MOST_COMPLEX = 12  # paths through a function of drift, which decides more than 
 MOST_ARGUMENTS = 8
 AS_TTNN_HAS_THEM = ("ttnn_emulator/ops/",)  # functions that mirror the signature of an operation
 
-# Noise floors whose keywords are the fields of TTNN's configurations, each with its default.
-KEYWORDS_OF_CONFIGS = {"rounded_attention: 10 arguments", "matmul: 9 arguments"}
-
 MOST_FILES = 7  # that name one operation
 
 # Operations whose names are words of torch's or of a model's, or tools of any test: see below.
@@ -51,9 +48,7 @@ def test_no_function_of_drift_is_complex():
 
 
 def test_no_function_has_many_arguments():
-    lines = house.functions_of_many_arguments(ROOT, MOST_ARGUMENTS, AS_TTNN_HAS_THEM)
-    assert {line.partition(" ")[2] for line in lines} == KEYWORDS_OF_CONFIGS
-    assert all(line.startswith("ttnn_verify/numerics/") for line in lines)
+    assert house.functions_of_many_arguments(ROOT, MOST_ARGUMENTS, AS_TTNN_HAS_THEM) == []
 
 
 def test_no_module_of_the_tests_imports_a_test_module_or_a_conftest():
