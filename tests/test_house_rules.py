@@ -7,15 +7,28 @@ import functools
 
 import pytest
 
-from tests.support import house
+from tests.ops.table import OPS
+from tests.support import house, naming
 from tests.support.checkpoint import ROOT
 
 MOST_COMPLEX = 12  # paths through a function of drift, which decides more than all other code
 MOST_ARGUMENTS = 8
 AS_TTNN_HAS_THEM = ("ttnn_emulator/ops/",)  # functions that mirror the signature of an operation
 
-# Noise floors whose keywords are the fields of TTNN's configurations, each with its default.
-KEYWORDS_OF_CONFIGS = {"rounded_attention: 10 arguments", "matmul: 9 arguments"}
+MOST_FILES = 7  # that name one operation
+
+# Operations whose names are words of torch's or of a model's, or tools of any test: see below.
+EVERYDAY = {
+    "add",
+    "embedding",
+    "linear",
+    "multiply",
+    "reshape",
+    "rms_norm",
+    "slice",
+    "to_memory_config",
+    "typecast",
+}
 
 
 def test_no_file_name_occurs_twice():
@@ -35,13 +48,33 @@ def test_no_function_of_drift_is_complex():
 
 
 def test_no_function_has_many_arguments():
-    lines = house.functions_of_many_arguments(ROOT, MOST_ARGUMENTS, AS_TTNN_HAS_THEM)
-    assert {line.partition(" ")[2] for line in lines} == KEYWORDS_OF_CONFIGS
-    assert all(line.startswith("ttnn_verify/numerics/") for line in lines)
+    assert house.functions_of_many_arguments(ROOT, MOST_ARGUMENTS, AS_TTNN_HAS_THEM) == []
 
 
 def test_no_module_of_the_tests_imports_a_test_module_or_a_conftest():
     assert house.imports_of_tests(ROOT) == []
+
+
+def test_the_model_is_made_of_operations_of_the_table():
+    """As the calls of a prompt and of a step are, in tests/ops/test_table.py."""
+    called = naming.operations_called(ROOT, "model") & OPS.keys()
+    assert len(called) > len(EVERYDAY)
+    assert called >= EVERYDAY
+
+
+@pytest.mark.parametrize("operation", sorted(naming.operations_called(ROOT, "model") & OPS.keys()))
+def test_an_operation_of_the_model_is_named_in_few_files(operation):
+    """Of each operation that `model/` calls and the table of ops has, the files that name it.
+
+    A file names it whose code has its name: a call, a row of a table, a string. A word of
+    `EVERYDAY` means other things too, and any test may call it to put data in place: of these the
+    files count whose tables have a row for it, outside functions, in the rooms where operations
+    have rows.
+    """
+    files = naming.files_with_a_row if operation in EVERYDAY else naming.files_that_name
+    named = files(ROOT, operation)
+    assert named, "its own row is not found"
+    assert len(named) <= MOST_FILES, f"{operation} in {len(named)} files: {', '.join(named)}"
 
 
 # --- the rules themselves ------------------------------------------------------------------------
@@ -123,3 +156,48 @@ def test_an_import_of_a_function_that_is_named_like_a_test_is_none(tree):
         {"tests/support/sets.py": "", "tests/x.py": "from tests.support.sets import test_set"}
     )
     assert house.imports_of_tests(root) == []
+
+
+CODE = '''"""turned"""
+# turned
+def f(x):
+    """turned"""
+    {}
+'''
+
+
+@pytest.mark.parametrize(
+    "line", ["ttnn.turned(x)", "x.turned", 'f("a turned b")', "def turned(): pass", "f(turned=1)"]
+)
+def test_a_file_that_names_an_operation_is_seen(tree, line):
+    root = tree({"model/a.py": CODE.format(line), "tests/b.py": CODE.format("pass")})
+    assert naming.files_that_name(root, "turned") == ["model/a.py"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'TABLE = {"turned": 1}',
+        'NAMES = "left turned right".split()',
+        'ROW = Op("ttnn.turned", call)',
+        "CALLS = [ttnn.turned]",
+        '@parametrize("name", ["turned"])\ndef test(name): pass',
+    ],
+)
+def test_a_row_of_an_operation_is_seen(tree, line):
+    root = tree(
+        {
+            "tests/ops/a.py": line,
+            "tests/ops/b.py": 'def f(x):\n    return ttnn.turned(x, "turned")',
+            "tests/ops/c.py": 'X = ttnn.turned(1)\n"""turned"""',
+            "tests/verify/d.py": line,
+        }
+    )
+    assert naming.files_with_a_row(root, "turned") == ["tests/ops/a.py"]
+
+
+def test_calls_of_a_folder_are_seen(tree):
+    root = tree(
+        {"model/a.py": "ttnn.x.turned(ttnn.left)\nother.right()", "tests/b.py": "ttnn.up()"}
+    )
+    assert naming.operations_called(root, "model") == {"turned"}

@@ -22,6 +22,7 @@ from ttnn_verify.drift.observation import taps
 from ttnn_verify.huggingface import module_floors, submodules
 from ttnn_verify.numerics import rounding
 from ttnn_verify.numerics.floors import Floor, chain
+from ttnn_verify.ops import table
 
 LENGTHS = [1, 31, 32, 33, 155]  # of prompts; a token is decoded after each
 BATCH_LENGTHS = (40, 33, 7)
@@ -140,12 +141,12 @@ def test_rows_of_a_batch_are_as_each_alone_with_a_cache_in_blocks(fast_model, pr
 def test_weights_and_cache_are_in_blocks(fast_model, prompt_ids):
     """What products and attention of a decode step read; the floor is too large to tell."""
     past = fast_model(prompt_ids[:, :33]).past_key_values
-    formats = {"linear": set(), "paged_scaled_dot_product_attention_decode": set()}
+    formats = {"products": set(), "attention": set()}
 
     def observe(call, run):
-        name = call.name.rpartition(".")[2]
-        if name in formats:
-            formats[name] |= {x.dtype for x in call.operands[1:] if x.dtype in FLOATS}
+        family = table.spec_of(call.name).family
+        if family in formats:
+            formats[family] |= {x.dtype for x in call.operands[1:] if x.dtype in FLOATS}
         return run()
 
     with taps.intercept(observe):

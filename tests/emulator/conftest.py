@@ -20,3 +20,10 @@ def device(device):
     """
     with ttnn_emulator.arithmetic_settings("rounded"):
         yield device
+
+
+@pytest.fixture
+def kernel_device(device):
+    """The device with the kernels' own arithmetic."""
+    with ttnn_emulator.arithmetic_settings("kernel"):
+        yield device

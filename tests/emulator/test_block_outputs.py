@@ -1,9 +1,7 @@
 """What device operations write into bfloat8_b and bfloat4_b tensors, in kernel arithmetic.
 
-A compute kernel's packer rounds half away, twice where it reads the destination as bfloat8_b, and
-cuts bfloat4_b; only the host rounds to even. Which of them it is for an operation was seen in the
-programs that TTNN 0.81.1 builds for it (pack_src_format of the output's buffer). What is due is
-computed here in float64, by the rule.
+The rule is in tests/support/packing.py. Elementwise operations, heads, caches and rotations
+have theirs beside their other tests.
 """
 
 import pytest
@@ -12,50 +10,30 @@ import ttnn
 
 import ttnn_emulator
 from tests.support.emulated import contents
-from tests.support.tensors import bf16_normal, in_rows, on_cores, on_tiles
-from ttnn_emulator.ops import creation, eltwise_unary, embedding, heads, kv_cache, movement, rotary
+from tests.support.packing import (
+    AS_IT_LIES,
+    BLOCK_FORMATS,
+    HOST,
+    MIDDLE,
+    NEXT,
+    NO_SIX_BITS,
+    NO_SUCH_OUTPUT,
+    NOTHING,
+    PACKER,
+    assert_is,
+    named,
+    packed,
+)
+from tests.support.tensors import bf16_normal, in_rows, on_tiles
+from ttnn_emulator.ops import creation, embedding, movement
 
 L1 = ttnn.L1_MEMORY_CONFIG
-SIX_BITS, NO_SIX_BITS = True, False
-BLOCK_FORMATS = [ttnn.bfloat8_b, ttnn.bfloat4_b]
 
 
 @pytest.fixture
 def device(device):
     with ttnn_emulator.arithmetic_settings("kernel"):
         yield device
-
-
-def exponent(values):
-    """floor(log2 |x|), of zero a number below all others."""
-    return torch.where(values == 0, -300, torch.frexp(values).exponent - 1)
-
-
-def half_away(values, step):
-    return values.sign() * torch.floor(values.abs() / step + 0.5) * step
-
-
-def power(exponents):
-    return torch.ldexp(torch.ones((), dtype=torch.float64), exponents)
-
-
-def cut_to_bf16(values):
-    return (values.float().view(torch.int32) & -0x10000).view(torch.float32)
-
-
-def packed(values, dtype, six_bits=SIX_BITS):
-    """[..., W] float64 as the packer leaves it: cut to bfloat16, to six bits after the leading one,
-    to seven below the block's largest exponent, and for bfloat4_b cut to three.
-    """
-    values = cut_to_bf16(values).double()
-    if six_bits:
-        values = half_away(values, power(exponent(values) - 6))
-    blocks = values.unflatten(-1, (-1, 16))
-    step = power(exponent(blocks).amax(-1, keepdim=True) - 6)
-    magnitude = (half_away(blocks, step).abs() / step).clamp(max=127)
-    if dtype == ttnn.bfloat4_b:
-        magnitude = torch.floor(magnitude / 16) * 16
-    return (blocks.sign() * magnitude * step).flatten(-2)
 
 
 def block(*values):
@@ -72,11 +50,6 @@ def test_the_rule_itself():
     # Six bits make 2.0 of the largest bfloat16 below it; without them it saturates.
     assert packed(block(1.9921875), ttnn.bfloat8_b)[0] == 2.0
     assert packed(block(1.9921875), ttnn.bfloat8_b, NO_SIX_BITS)[0] == 1.984375
-
-
-def assert_is(tensor, due):
-    different = int((ttnn.to_torch(tensor).double() != due.double()).sum())
-    assert different == 0, f"{different} of {due.numel()} elements are not what the packer writes"
 
 
 def sharded(device, rows, width):
@@ -157,8 +130,7 @@ def test_an_embedding_in_a_block_format_is_a_typecast_of_its_rows(device, to):
     assert_is(got, packed(table[None, :32], to, six_bits=to == ttnn.bfloat4_b))
 
 
-# Float32 just below the middle between 1 and the next bfloat16, and the middle.
-BELOW, MIDDLE, NEXT = 1 + 2.0**-8 - 2.0**-23, 1 + 2.0**-8, 1 + 2.0**-7
+BELOW = MIDDLE - 2.0**-23  # the float32 number below
 
 
 def test_float32_is_cut_where_a_copy_takes_it_through_srca(device):
@@ -179,57 +151,6 @@ def test_float32_is_tilized_into_bfloat16_half_away(device):
     x = in_rows(device, torch.tensor([[BELOW, MIDDLE, -MIDDLE]]), ttnn.float32)
     tilized = ttnn.to_layout(x, ttnn.TILE_LAYOUT, dtype=ttnn.bfloat16)
     assert ttnn.to_torch(tilized)[0].tolist() == [1.0, NEXT, -NEXT]
-
-
-# --- caches --------------------------------------------------------------------------------------
-
-
-def updated(update, device, cache, rows, source, config):
-    options = {} if config is None else {"compute_kernel_config": config}
-    if update == "update_cache":
-        padded = torch.zeros(1, rows.shape[2], 32, rows.shape[3])
-        padded[0, :, : rows.shape[1]] = rows[0].transpose(0, 1)
-        ttnn.update_cache(cache, on_tiles(device, padded, source), 3, **options)
-        return
-    options["update_idxs"] = [3] * rows.shape[1]
-    new = on_cores(device, rows, dtype=source)
-    if update == "paged_update_cache":
-        ttnn.experimental.paged_update_cache(cache, new, **options)
-    else:
-        other = on_tiles(device, torch.zeros(tuple(cache.shape)), cache.dtype)
-        second = on_cores(device, rows, first_row=4, dtype=source)
-        ttnn.experimental.paged_fused_update_cache(cache, new, other, second, **options)
-        assert torch.equal(contents(other)[:, :, 3], contents(cache)[:, :, 3])
-
-
-UPDATES = ["update_cache", "paged_update_cache", "paged_fused_update_cache"]
-
-
-@pytest.mark.parametrize("wide", [False, True], ids=["16-bit Dst", "32-bit Dst"])
-@pytest.mark.parametrize("source", [ttnn.bfloat16, ttnn.float32], ids=str)
-@pytest.mark.parametrize("to", BLOCK_FORMATS, ids=str)
-@pytest.mark.parametrize("update", UPDATES)
-def test_a_row_of_a_cache_is_packed_and_the_others_stay(device, update, to, source, wide):
-    if update == "update_cache" and to == ttnn.bfloat4_b:
-        pytest.skip("TTNN takes no bfloat4_b cache here")
-    cache = on_tiles(device, bf16_normal(4, 2, 64, 64), to)
-    before = contents(cache).clone()
-    rows = torch.randn(1, 4, 2, 64) if source == ttnn.float32 else bf16_normal(1, 4, 2, 64)
-    config = ttnn.WormholeComputeKernelConfig(fp32_dest_acc_en=wide)
-    updated(update, device, cache, rows, source, config)
-    before[:, :, 3] = packed(rows[0], to)
-    assert_is(cache, before)
-
-
-@pytest.mark.parametrize(("wide", "due"), [(False, 1.0), (True, NEXT)])
-@pytest.mark.parametrize("update", UPDATES)
-def test_a_float32_row_reaches_a_bfloat16_cache_as_the_destination_is_wide(
-    device, update, wide, due
-):
-    cache = on_tiles(device, torch.zeros(1, 2, 64, 64))
-    config = ttnn.WormholeComputeKernelConfig(fp32_dest_acc_en=wide)
-    updated(update, device, cache, torch.full((1, 1, 2, 64), MIDDLE), ttnn.float32, config)
-    assert (contents(cache)[:, :, 3] == due).all()
 
 
 @pytest.mark.parametrize("to", BLOCK_FORMATS, ids=str)
@@ -266,16 +187,6 @@ def test_values_that_get_other_neighbours_are_packed_anew(device, name, to):
     assert_is(call(x), packed(due(ttnn.to_torch(x)), to))
 
 
-def test_transposed_keys_of_heads_are_packed_anew(device):
-    fused = torch.randn(1, 1, 64, 192) * torch.logspace(-2, 2, 192)
-    x = on_tiles(device, fused, ttnn.bfloat8_b)
-    split = ttnn.experimental.nlp_create_qkv_heads(
-        x, num_heads=1, num_kv_heads=1, transpose_k_heads=True
-    )
-    keys = ttnn.to_torch(x)[..., 64:128].transpose(2, 3)
-    assert_is(split[1], packed(keys, ttnn.bfloat8_b))
-
-
 def test_a_sum_that_moves_into_a_row_is_packed_again_there(device):
     x = on_tiles(device, torch.randn(64, 64) * torch.logspace(-2, 2, 64)[:, None], ttnn.bfloat8_b)
     alone = ttnn.to_torch(ttnn.sum(x, -1, True))[:, 0]
@@ -307,75 +218,6 @@ def test_a_number_beside_a_padded_tensor_is_a_typecast(device):
     assert (padded[:32, :32] == 1).all()
 
 
-# --- elementwise, rotary -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "to"),
-    [(name, ttnn.bfloat8_b) for name in eltwise_unary.PLAIN] + [("exp", ttnn.bfloat4_b)],
-)
-def test_a_function_of_a_block_format_is_that_of_bfloat16_packed(device, name, to):
-    x = on_tiles(device, bf16_normal(64, 64).abs() + 0.5, to)
-    widened = on_tiles(device, ttnn.to_torch(x))
-    function = getattr(ttnn, name)
-    assert_is(function(x), packed(ttnn.to_torch(function(widened)), to))
-
-
-@pytest.mark.parametrize("to", BLOCK_FORMATS, ids=str)
-@pytest.mark.parametrize("name", ["add", "subtract", "multiply", "divide", "maximum", "where"])
-def test_two_operands_give_a_block_format_that_is_packed(device, name, to):
-    a, b = (
-        on_tiles(device, bf16_normal(64, 64), to),
-        on_tiles(device, bf16_normal(64, 64).abs() + 2, to),
-    )
-    wide_a, wide_b = (on_tiles(device, ttnn.to_torch(t)) for t in (a, b))
-    if name == "where":
-        got, exact = ttnn.where(a, a, b), ttnn.where(wide_a, wide_a, wide_b)
-    elif name in ("multiply", "add", "subtract"):  # of block formats the matrix unit's
-        function = getattr(ttnn, name)
-        got = function(a, b)
-        exact = function(wide_a, wide_b, fast_and_approximate_mode=True)
-    else:
-        function = getattr(ttnn, name)
-        got, exact = function(a, b), function(wide_a, wide_b)
-    assert_is(got, packed(ttnn.to_torch(exact), to))
-
-
-def test_a_fused_activation_leaves_its_operand_in_the_operand_s_format(device):
-    a, b = (on_tiles(device, bf16_normal(64, 64), ttnn.bfloat8_b) for _ in range(2))
-    silu = [ttnn.UnaryOpType.SILU]
-    fused = ttnn.multiply(a, b, input_tensor_b_activations=silu)
-    assert torch.equal(contents(fused), contents(ttnn.multiply(a, ttnn.silu(b))))
-
-
-def test_padding_shares_its_exponent_with_the_columns_of_its_block(device):
-    """exp makes ones of zero padding; beside them exp(-6) is nothing in bfloat8_b."""
-    x = on_tiles(device, torch.full((32, 40), -6.0), ttnn.bfloat8_b)
-    result = ttnn.to_torch(ttnn.exp(x))
-    assert (result[:, :32] > 0).all()
-    assert (result[:, 32:] == 0).all()
-
-
-@pytest.mark.parametrize("op", ["rotary_embedding", "rotary_embedding_hf"])
-def test_rotation_packs_its_products_in_the_tables_format(device, op):
-    """Rotation with sin = 0 is a product with cos: packed in the tables' format, then in x's."""
-    x = on_tiles(device, bf16_normal(1, 2, 64, 64), ttnn.bfloat8_b)
-    zero = torch.zeros(1, 1, 64, 64)
-    cos = bf16_normal(1, 1, 64, 64)
-    rotate = getattr(ttnn.experimental, op)
-    for table in (ttnn.bfloat16, ttnn.bfloat8_b):
-        tables = on_tiles(device, cos, table), on_tiles(device, zero, table)
-        product = ttnn.multiply(
-            on_tiles(device, ttnn.to_torch(x)),
-            on_tiles(device, ttnn.to_torch(tables[0]).expand(1, 2, 64, 64)),
-            fast_and_approximate_mode=True,
-        )
-        due = ttnn.to_torch(product)
-        if table == ttnn.bfloat8_b:
-            due = packed(due, table)
-        assert_is(rotate(x, *tables), packed(due, ttnn.bfloat8_b))
-
-
 # --- made from a number --------------------------------------------------------------------------
 
 
@@ -403,16 +245,8 @@ WHOLE_BLOCKS = {
     # Calls on a [1, 2, 64, 64] tensor that move tiles as they lie in memory, and the same of torch.
     "chunk": (lambda t: ttnn.chunk(t, 2, 3)[1], lambda x: x[..., 32:]),
     "concat": (lambda t: ttnn.concat([t, t], 3), lambda x: torch.cat([x, x], 3)),
-    "concatenate_heads": (
-        ttnn.transformer.concatenate_heads,
-        lambda x: x.transpose(1, 2).flatten(2),
-    ),
     "expand": (lambda t: ttnn.expand(t, (3, 2, 64, 64)), lambda x: x.expand(3, 2, 64, 64)),
     "move": (ttnn.move, lambda x: x),
-    "nlp_concat_heads": (
-        ttnn.experimental.nlp_concat_heads,
-        lambda x: x.transpose(1, 2).flatten(2)[:, None],
-    ),
     "repeat": (lambda t: ttnn.repeat(t, (1, 1, 1, 2)), lambda x: x.repeat(1, 1, 1, 2)),
     "slice": (
         lambda t: ttnn.slice(t, [0, 0, 32, 0], [1, 2, 64, 64]),
@@ -426,51 +260,24 @@ WHOLE_BLOCKS = {
 @pytest.mark.parametrize("to", BLOCK_FORMATS, ids=str)
 @pytest.mark.parametrize("name", WHOLE_BLOCKS)
 def test_whole_blocks_move_as_they_are(device, name, to):
-    if "heads" in name and to == ttnn.bfloat4_b:
-        pytest.skip("TTNN takes no bfloat4_b heads")
     x = on_tiles(device, torch.randn(1, 2, 64, 64) * torch.logspace(-2, 2, 64), to)
     call, due = WHOLE_BLOCKS[name]
     before = ttnn.to_torch(x)
     assert_is(call(x), due(before))
 
 
-def test_filled_caches_hold_the_blocks_of_the_input(device):
-    values = torch.randn(1, 2, 64, 64) * torch.logspace(-2, 2, 64)
-    x = on_tiles(device, values, ttnn.bfloat8_b)
-    cache, pages = (on_tiles(device, torch.zeros(2, 2, 64, 64), ttnn.bfloat8_b) for _ in range(2))
-    ttnn.fill_cache(cache, x, 1)
-    table = in_rows(device, torch.tensor([[1]]))
-    ttnn.experimental.paged_fill_cache(pages, x, table, batch_idx=0)
-    for filled in (cache, pages):
-        assert torch.equal(contents(filled)[1], contents(x)[0])
-
-
-# Who encodes a block format that an operation writes, by the programs that TTNN 0.81.1 builds; a
-# packer where some calls of the operation have one.
-ENCODERS = {
-    "a compute kernel's packer": """assign clone copy experimental.broadcast_to expand
-        interleaved_to_sharded permute pad fill_implicit_tile_padding repeat repeat_interleave
-        reshape reshape_on_device sharded_to_interleaved squeeze tilize tilize_with_val_padding
-        tilize_with_zero_padding to_layout to_memory_config transpose unsqueeze view
-        experimental.view full_like ones_like zeros_like rand embedding
-        experimental.nlp_create_qkv_heads transformer.split_query_key_value_and_split_heads
-        update_cache kv_cache.update_cache_for_token_ experimental.paged_update_cache
-        experimental.paged_fused_update_cache experimental.rotary_embedding
-        experimental.rotary_embedding_hf experimental.rotate_half""",
-    "nobody: tiles are copied as they lie": """chunk concat move reallocate reshard slice split
-        stack experimental.nlp_concat_heads transformer.concatenate_heads fill_cache
-        kv_cache.fill_cache_for_user_ experimental.paged_fill_cache""",
-    "the host": "full ones zeros",
-    "nobody: nothing is written": "empty empty_like",
-    "nobody: TTNN has no such output": """arange randn narrow to_dtype untilize
-        untilize_with_unpadding experimental.nlp_create_qkv_heads_decode
-        experimental.nlp_concat_heads_decode experimental.rotary_embedding_llama
-        experimental.rotary_embedding_llama_fused_qk""",
-}
-
-
 def test_of_every_operation_that_moves_or_makes_values_it_is_known_who_encodes_them():
-    """All others compute, and end in a packer."""
-    known = [f"ttnn.{name}" for names in ENCODERS.values() for name in names.split()]
-    families = (creation, embedding, heads, kv_cache, movement, rotary)
-    assert sorted(known) == sorted(name for family in families for name in family.BINDINGS)
+    """Heads, caches and rotations say it in their own tests; all others end in a packer."""
+    encoders = {
+        PACKER: """assign clone copy experimental.broadcast_to expand interleaved_to_sharded permute
+            pad fill_implicit_tile_padding repeat repeat_interleave reshape reshape_on_device
+            sharded_to_interleaved squeeze tilize tilize_with_val_padding tilize_with_zero_padding
+            to_layout to_memory_config transpose unsqueeze view experimental.view full_like
+            ones_like zeros_like rand embedding""",
+        AS_IT_LIES: "chunk concat move reallocate reshard slice split stack",
+        HOST: "full ones zeros",
+        NOTHING: "empty empty_like",
+        NO_SUCH_OUTPUT: "arange randn narrow to_dtype untilize untilize_with_unpadding",
+    }
+    families = (creation, embedding, movement)
+    assert named(encoders) == sorted(name for family in families for name in family.BINDINGS)

@@ -1,44 +1,19 @@
-"""What a kernel would read or write beyond its operand is refused, and nothing else."""
+"""Reading beyond an operand is refused in look-ups, attention and slices, and nothing else.
 
-import dataclasses
-import re
-import types
+Caches and rotations have their bounds beside their other tests.
+"""
 
-import pytest
 import torch
 import ttnn
 
-import ttnn_emulator
-from tests.support.tensors import bf16_normal, in_rows, on_cores, on_tiles
+from tests.support.edges import Edge, each, ints, refuses_what_is_beyond
+from tests.support.tensors import bf16_normal, in_rows, on_tiles
 
-experimental, transformer = ttnn.experimental, ttnn.transformer
-
-
-@dataclasses.dataclass(frozen=True)
-class Edge:
-    """A call at the last index that its operand has, and at one beyond.
-
-    Attributes:
-        name: of the test.
-        call: `call(device, index)`.
-        last: an index at the very edge, of any type.
-        beyond: one that is too much.
-        sentence: how the error goes on after the operation's name.
-    """
-
-    name: str
-    call: types.FunctionType
-    last: object
-    beyond: object
-    sentence: str
+transformer = ttnn.transformer
 
 
 def uint32(device, ids):
     return in_rows(device, torch.tensor(ids), ttnn.uint32)
-
-
-def ints(device, numbers):
-    return in_rows(device, torch.tensor(numbers))
 
 
 def table(device, rows=8):
@@ -89,118 +64,6 @@ LOOK_UPS = [
         "reaches indices 0 to 15 of input_tensor (8 for each shard of its output on 2 cores), "
         "which has indices 0 to 14",
     ),
-]
-
-
-# --- caches --------------------------------------------------------------------------------------
-
-
-def one_row_for_all(device, position):
-    ttnn.update_cache(
-        on_tiles(device, bf16_normal(2, 2, 64, 64)),
-        on_tiles(device, bf16_normal(1, 2, 32, 64)),
-        position,
-    )
-
-
-def listed_position(device, position):
-    cache = on_tiles(device, bf16_normal(1, 2, 64, 64))
-    rows = on_cores(device, bf16_normal(1, 1, 2, 64))
-    experimental.paged_update_cache(cache, rows, update_idxs=[position])
-
-
-def updated(device, positions, pages=None, heads=2):
-    """Users' rows written into a cache of 64 rows, or of 8 pages."""
-    users = len(positions)
-    cache = bf16_normal(users, heads, 64, 64) if pages is None else bf16_normal(8, heads, 32, 64)
-    experimental.paged_update_cache(
-        on_tiles(device, cache),
-        on_cores(device, bf16_normal(1, users, 2, 64)),
-        update_idxs_tensor=ints(device, positions),
-        page_table=None if pages is None else ints(device, pages),
-    )
-
-
-def position(device, index):
-    updated(device, [3, index])
-
-
-def position_in_pages(device, index):
-    updated(device, [3, index], [[0, 1], [2, 3]])
-
-
-def page_written(device, page):
-    updated(device, [3, 40], [[0, 1], [2, page]])
-
-
-def heads_written(device, heads):
-    updated(device, [3], heads=heads)
-
-
-def fused(device, page):
-    caches = [on_tiles(device, bf16_normal(8, 2, 32, 64)) for _ in range(2)]
-    rows = [on_cores(device, bf16_normal(1, 2, 2, 64), first_row=n) for n in range(2)]
-    experimental.paged_fused_update_cache(
-        caches[0],
-        rows[0],
-        caches[1],
-        rows[1],
-        update_idxs_tensor=ints(device, [3, 40]),
-        page_table=ints(device, [[0, 1], [2, page]]),
-    )
-
-
-def filled(device, pages, user):
-    experimental.paged_fill_cache(
-        on_tiles(device, bf16_normal(8, 2, 32, 64)),
-        on_tiles(device, bf16_normal(1, 2, 64, 64)),
-        ints(device, pages),
-        batch_idx_tensor=ints(device, [user]),
-    )
-
-
-def page_filled(device, page):
-    filled(device, [[0, page], [9, 9]], 0)  # row 1 is of nobody
-
-
-def user_filled(device, user):
-    filled(device, [[0, 1], [2, 3]], user)
-
-
-IN_CACHE = "of cache_tensor, which has pages 0 to 7"
-
-CACHES = [
-    Edge(
-        "row of all users",
-        one_row_for_all,
-        63,
-        64,
-        "reaches row 64 of cache, which has rows 0 to 63",
-    ),
-    Edge(
-        "listed position", listed_position, 63, 64, "reaches row 64 of cache_tensor, which has rows"
-    ),
-    Edge("position", position, 63, 64, "reaches row 64 of cache_tensor, which has rows 0 to 63"),
-    Edge("negative position", position, -1, -2, "reaches row -2 of cache_tensor, which has"),
-    Edge(
-        "position behind the pages",
-        position_in_pages,
-        63,
-        64,
-        "reaches row 64 of the sequence in page_table, which has rows 0 to 63",
-    ),
-    Edge("page that is written", page_written, 7, 8, f"reaches page 8 {IN_CACHE}"),
-    Edge("page -1 that is written", page_written, 0, -1, f"reaches page -1 {IN_CACHE}"),
-    Edge("page that is written, fused", fused, 7, 8, "reaches page 8 of cache_tensor"),
-    Edge(
-        "heads of a row", heads_written, 32, 33, "reaches heads 0 to 32 of input_tensor, which has"
-    ),
-    Edge("page that is filled", page_filled, 7, 8, f"reaches page 8 {IN_CACHE}"),
-    Edge("page -2 that is filled", page_filled, -1, -2, f"reaches page -2 {IN_CACHE}"),
-    Edge(
-        "user that is filled", user_filled, 1, 2, "reaches row 2 of page_table (a user), which has"
-    ),
-    Edge("user -1 that is filled", user_filled, 0, -1, "reaches row -1 of page_table (a user)"),
 ]
 
 
@@ -344,13 +207,6 @@ ATTENTION = [
 # --- movement ------------------------------------------------------------------------------------
 
 
-def turned(device, copies):
-    """Decode's rotation of three users, each on a core of its own."""
-    rows = (on_cores(device, bf16_normal(1, 3, heads, 64)) for heads in (2, 1, 1))
-    turn = on_cores(device, torch.eye(32).repeat(copies, 1)[None, None])
-    experimental.rotary_embedding_llama(*rows, turn, is_decode_mode=True)
-
-
 def sliced(device, start):
     """32 of 64 rows, from a start that only the device knows."""
     starts, ends = (uint32(device, [0, 0, row, 0]) for row in (start, start + 32))
@@ -363,13 +219,6 @@ def unpadded(device, last):
 
 
 MOVEMENT = [
-    Edge(
-        "a matrix for each core",
-        turned,
-        3,
-        2,
-        "reaches copies 0 to 2 of trans_mat, which has copies",
-    ),
     Edge(
         "start in a tensor",
         sliced,
@@ -387,37 +236,10 @@ MOVEMENT = [
 ]
 
 
-EDGES = [*LOOK_UPS, *CACHES, *ATTENTION, *MOVEMENT]
-each = pytest.mark.parametrize("edge", EDGES, ids=lambda edge: edge.name.replace(" ", "-"))
-
-
-@each
+@each([*LOOK_UPS, *ATTENTION, *MOVEMENT])
 def test_what_an_operand_does_not_hold_is_refused(device, edge):
-    with pytest.raises(ttnn_emulator.OutOfBounds) as error:
-        edge.call(device, edge.beyond)
-    assert re.match(r"ttnn\.\S+ " + re.escape(edge.sentence), str(error.value))
-
-
-@each
-def test_the_last_that_it_holds_is_not(device, edge):
-    edge.call(device, edge.last)
+    refuses_what_is_beyond(device, edge)
 
 
 def test_pages_that_no_kernel_reads_may_be_anything(device):
     pages_decoded(device, [[0, 1, -1, 99], [-1, 99, -1, -1]], [40, -1])
-
-
-def test_a_trace_is_refused_when_it_is_executed(device):
-    ids, rows = uint32(device, [[6]]), table(device)
-
-    def step():
-        ttnn.plus_one(ids)
-        return ttnn.embedding(ids, rows)
-
-    step()  # compiles, and leaves the last row
-    trace = ttnn.begin_trace_capture(device, cq_id=0)
-    step()
-    ttnn.end_trace_capture(device, trace, cq_id=0)
-    with pytest.raises(ttnn_emulator.OutOfBounds, match="row 8 of weight"):
-        ttnn.execute_trace(device, trace, cq_id=0)
-    ttnn.release_trace(device, trace)

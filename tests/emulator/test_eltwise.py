@@ -7,7 +7,10 @@ from torch.nn import functional
 
 import ttnn_emulator
 from tests.support.checks import assert_rounded_once
-from tests.support.tensors import in_rows, on_tiles
+from tests.support.emulated import contents
+from tests.support.packing import BLOCK_FORMATS, assert_is, packed
+from tests.support.tensors import bf16_normal, in_rows, on_tiles
+from ttnn_emulator.ops import eltwise_unary
 
 SHAPE = (1, 2, 37, 80)
 
@@ -230,3 +233,54 @@ def test_adding_a_scalar_leaves_it_in_the_padding(x, device):
     held = ttnn.add(on_tiles(device, x), 1.0).to_torch_with_padded_shape()
     assert (held[..., 37:, :] == 1).all()
     assert (held[..., 80:] == 1).all()
+
+
+# --- block formats -------------------------------------------------------------------------------
+
+SUMS = list(BINARY)[:3]  # of block formats the matrix unit's
+
+
+@pytest.mark.parametrize(
+    ("name", "to"),
+    [(name, ttnn.bfloat8_b) for name in eltwise_unary.PLAIN] + [("exp", ttnn.bfloat4_b)],
+)
+def test_a_function_of_a_block_format_is_that_of_bfloat16_packed(kernel_device, name, to):
+    x = on_tiles(kernel_device, bf16_normal(64, 64).abs() + 0.5, to)
+    widened = on_tiles(kernel_device, ttnn.to_torch(x))
+    function = getattr(ttnn, name)
+    assert_is(function(x), packed(ttnn.to_torch(function(widened)), to))
+
+
+@pytest.mark.parametrize("to", BLOCK_FORMATS, ids=str)
+@pytest.mark.parametrize("name", [*SUMS, "divide", "maximum", "where"])
+def test_two_operands_give_a_block_format_that_is_packed(kernel_device, name, to):
+    a, b = (
+        on_tiles(kernel_device, bf16_normal(64, 64), to),
+        on_tiles(kernel_device, bf16_normal(64, 64).abs() + 2, to),
+    )
+    wide_a, wide_b = (on_tiles(kernel_device, ttnn.to_torch(t)) for t in (a, b))
+    if name == "where":
+        got, exact = ttnn.where(a, a, b), ttnn.where(wide_a, wide_a, wide_b)
+    elif name in SUMS:
+        function = getattr(ttnn, name)
+        got = function(a, b)
+        exact = function(wide_a, wide_b, fast_and_approximate_mode=True)
+    else:
+        function = getattr(ttnn, name)
+        got, exact = function(a, b), function(wide_a, wide_b)
+    assert_is(got, packed(ttnn.to_torch(exact), to))
+
+
+def test_a_fused_activation_leaves_its_operand_in_the_operand_s_format(kernel_device):
+    a, b = (on_tiles(kernel_device, bf16_normal(64, 64), ttnn.bfloat8_b) for _ in range(2))
+    silu = [ttnn.UnaryOpType.SILU]
+    fused = ttnn.multiply(a, b, input_tensor_b_activations=silu)
+    assert torch.equal(contents(fused), contents(ttnn.multiply(a, ttnn.silu(b))))
+
+
+def test_padding_shares_its_exponent_with_the_columns_of_its_block(kernel_device):
+    """exp makes ones of zero padding; beside them exp(-6) is nothing in bfloat8_b."""
+    x = on_tiles(kernel_device, torch.full((32, 40), -6.0), ttnn.bfloat8_b)
+    result = ttnn.to_torch(ttnn.exp(x))
+    assert (result[:, :32] > 0).all()
+    assert (result[:, 32:] == 0).all()

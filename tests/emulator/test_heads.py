@@ -5,8 +5,10 @@ import torch
 import ttnn
 
 from tests.support.emulated import contents, fill_padding
+from tests.support.packing import AS_IT_LIES, NO_SUCH_OUTPUT, PACKER, assert_is, named, packed
 from tests.support.tensors import bf16_normal, on_cores, on_tiles
 from ttnn_emulator.dispatch import NotEmulated
+from ttnn_emulator.ops.heads import BINDINGS
 
 SPLITS = [  # batch, sequence, heads, kv heads, head_dim
     (1, 32, 4, 4, 96),
@@ -112,3 +114,42 @@ def test_heads_that_end_within_a_tile_are_refused(device):
     fused = on_tiles(device, bf16_normal(1, 1, 32, 3 * 2 * 80))
     with pytest.raises(NotEmulated, match="80 columns"):
         ttnn.experimental.nlp_create_qkv_heads(fused, num_heads=2)
+
+
+# --- block formats -------------------------------------------------------------------------------
+
+
+def test_transposed_keys_of_heads_are_packed_anew(kernel_device):
+    fused = torch.randn(1, 1, 64, 192) * torch.logspace(-2, 2, 192)
+    x = on_tiles(kernel_device, fused, ttnn.bfloat8_b)
+    split = ttnn.experimental.nlp_create_qkv_heads(
+        x, num_heads=1, num_kv_heads=1, transpose_k_heads=True
+    )
+    keys = ttnn.to_torch(x)[..., 64:128].transpose(2, 3)
+    assert_is(split[1], packed(keys, ttnn.bfloat8_b))
+
+
+@pytest.mark.parametrize(
+    ("join", "expected"),
+    [
+        (ttnn.experimental.nlp_concat_heads, lambda x: x.transpose(1, 2).flatten(2)[:, None]),
+        (ttnn.transformer.concatenate_heads, lambda x: x.transpose(1, 2).flatten(2)),
+    ],
+    ids=["nlp", "transformer"],
+)
+def test_blocks_of_joined_heads_move_as_they_are(kernel_device, join, expected):
+    x = on_tiles(
+        kernel_device, torch.randn(1, 2, 64, 64) * torch.logspace(-2, 2, 64), ttnn.bfloat8_b
+    )
+    assert_is(join(x), expected(ttnn.to_torch(x)))
+
+
+def test_of_every_operation_on_heads_it_is_known_who_encodes_its_blocks():
+    encoders = {
+        PACKER: "experimental.nlp_create_qkv_heads "
+        "transformer.split_query_key_value_and_split_heads",
+        AS_IT_LIES: "experimental.nlp_concat_heads transformer.concatenate_heads",
+        NO_SUCH_OUTPUT: "experimental.nlp_create_qkv_heads_decode "
+        "experimental.nlp_concat_heads_decode",
+    }
+    assert named(encoders) == sorted(BINDINGS)

@@ -5,6 +5,8 @@ import torch
 import ttnn
 from transformers.models.phi3.modeling_phi3 import apply_rotary_pos_emb
 
+from tests.support.edges import Edge, refuses_what_is_beyond
+from tests.support.packing import NO_SUCH_OUTPUT, PACKER, assert_is, named, packed
 from tests.support.tensors import (
     bf16_normal,
     on_cores,
@@ -14,6 +16,7 @@ from tests.support.tensors import (
     rotary_tables,
 )
 from ttnn_emulator.dispatch import NotEmulated
+from ttnn_emulator.ops.rotary import BINDINGS
 from ttnn_verify.numerics.metrics import relative_l2
 from ttnn_verify.numerics.tolerance import bf16_relative_l2
 
@@ -157,3 +160,48 @@ def test_half_rotation_only_moves_and_negates(device):
     x = bf16_normal(1, 2, 37, 64)
     out = ttnn.to_torch(ttnn.experimental.rotate_half(on_tiles(device, x))).float()
     assert torch.equal(out, torch.cat((-x[..., 32:], x[..., :32]), -1))
+
+
+# --- block formats -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("op", ["rotary_embedding", "rotary_embedding_hf"])
+def test_rotation_packs_its_products_in_the_tables_format(kernel_device, op):
+    """Rotation with sin = 0 is a product with cos: packed in the tables' format, then in x's."""
+    x = on_tiles(kernel_device, bf16_normal(1, 2, 64, 64), ttnn.bfloat8_b)
+    zero = torch.zeros(1, 1, 64, 64)
+    cos = bf16_normal(1, 1, 64, 64)
+    rotate = getattr(ttnn.experimental, op)
+    for table in (ttnn.bfloat16, ttnn.bfloat8_b):
+        tables = on_tiles(kernel_device, cos, table), on_tiles(kernel_device, zero, table)
+        product = ttnn.multiply(
+            on_tiles(kernel_device, ttnn.to_torch(x)),
+            on_tiles(kernel_device, ttnn.to_torch(tables[0]).expand(1, 2, 64, 64)),
+            fast_and_approximate_mode=True,
+        )
+        due = ttnn.to_torch(product)
+        if table == ttnn.bfloat8_b:
+            due = packed(due, table)
+        assert_is(rotate(x, *tables), packed(due, ttnn.bfloat8_b))
+
+
+def test_of_every_rotation_it_is_known_who_encodes_its_blocks():
+    encoders = {
+        PACKER: "experimental.rotary_embedding experimental.rotary_embedding_hf "
+        "experimental.rotate_half",
+        NO_SUCH_OUTPUT: "experimental.rotary_embedding_llama "
+        "experimental.rotary_embedding_llama_fused_qk",
+    }
+    assert named(encoders) == sorted(BINDINGS)
+
+
+def turned(device, copies):
+    """Decode's rotation of three users, each on a core of its own."""
+    rows = (on_cores(device, bf16_normal(1, 3, heads, 64)) for heads in (2, 1, 1))
+    turn = on_cores(device, torch.eye(32).repeat(copies, 1)[None, None])
+    ttnn.experimental.rotary_embedding_llama(*rows, turn, is_decode_mode=True)
+
+
+def test_a_matrix_for_each_core_is_needed(device):
+    sentence = "reaches copies 0 to 2 of trans_mat, which has copies"
+    refuses_what_is_beyond(device, Edge("a matrix for each core", turned, 3, 2, sentence))

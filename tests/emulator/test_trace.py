@@ -4,6 +4,7 @@ import pytest
 import torch
 import ttnn
 
+import ttnn_emulator
 from ttnn_emulator.ops.common.padding import UNDEFINED_BFLOAT16
 
 ONES = torch.ones(32, 32)
@@ -119,4 +120,18 @@ def test_captures_do_not_nest(device):
         ttnn.end_trace_capture(device, trace, cq_id=0)
     ttnn.release_trace(device, trace)
     with pytest.raises(RuntimeError, match="released"):
+        ttnn.execute_trace(device, trace, cq_id=0)
+
+
+def test_a_trace_that_leaves_its_operand_is_refused_when_it_is_executed(device, capture):
+    ids, rows = (
+        ttnn.from_torch(values, dtype=dtype, device=device)
+        for values, dtype in (
+            (torch.tensor([[6]]), ttnn.uint32),
+            (torch.ones(8, 64), ttnn.bfloat16),
+        )
+    )
+    # the call before the capture leaves the last row
+    trace, _ = capture(lambda: (ttnn.plus_one(ids), ttnn.embedding(ids, rows)))
+    with pytest.raises(ttnn_emulator.OutOfBounds, match="row 8 of weight"):
         ttnn.execute_trace(device, trace, cq_id=0)

@@ -1,7 +1,27 @@
 """The catalogue of faults: what a bring-up of a language model gets wrong, and who must notice."""
 
-from . import arithmetic_faults, device_faults, layer_faults, model_faults, product_faults
+from . import (
+    attention_faults,
+    cache_faults,
+    eltwise_faults,
+    heads_faults,
+    model_faults,
+    movement_faults,
+    norm_faults,
+    product_faults,
+    rotary_faults,
+)
 
-FAMILIES = (device_faults, arithmetic_faults, product_faults, layer_faults, model_faults)
+FAMILIES = (
+    heads_faults,
+    rotary_faults,
+    attention_faults,
+    cache_faults,
+    norm_faults,
+    eltwise_faults,
+    movement_faults,
+    product_faults,
+    model_faults,
+)
 
 FAULTS = [fault for family in FAMILIES for fault in family.FAULTS]

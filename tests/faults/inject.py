@@ -28,6 +28,10 @@ class Fault:
         ops: names in `tests.ops.table`: of the operation that is wrong, or that is used wrongly.
         sample: a part of the id of the sample that sees it, which saves running the others first.
         arithmetic: "kernel" for faults in how a kernel rounds, which "rounded" does not model.
+        place: (operation, layer) that drift must name in the whole model, by the end of its name:
+            the operation that is used wrongly first or, where a call is missing, the kind of
+            operation that is missed. None where it is one of `ops`, in whatever layer.
+        unseen: why drift does not see it though it changes bits.
     """
 
     name: str
@@ -36,10 +40,22 @@ class Fault:
     ops: tuple[str, ...] = ()
     sample: str = ""
     arithmetic: str = "rounded"
+    place: tuple[str, int | None] | None = None
+    unseen: str = ""
 
     @property
     def id(self):
         return self.name.replace(" ", "-").replace("'", "")
+
+
+def in_layers(name, inject, *ops, **more):
+    """A fault in how a layer is put together: every operation is right, and it is the wrong one."""
+    return Fault(name, "layers", inject, ops, **more)
+
+
+def in_model(name, inject, *ops, **more):
+    """A fault in how the model is put together of layers that are right by themselves."""
+    return Fault(name, "e2e", inject, ops, **more)
 
 
 # --- the device ----------------------------------------------------------------------------------
@@ -116,6 +132,23 @@ def result(change):
     def of(function):
         def faulty(*args, **kwargs):
             return change(function(*args, **kwargs))
+
+        return faulty
+
+    return of
+
+
+def positions(keyword, change):
+    """A change of a kernel that works at users' positions: `change(positions [B], C)` of those."""
+
+    def of(kernel):
+        def faulty(launch, first, second, *rest, **kwargs):
+            own = kwargs[keyword]
+            # attention has the caches second, an update first
+            length = (second if keyword == "cur_pos_tensor" else first).shape[-2]
+            moved = torch.where(own.data >= 0, change(own.data, length), own.data)
+            kwargs[keyword] = holding(own, moved.to(own.data.dtype))
+            return kernel(launch, first, second, *rest, **kwargs)
 
         return faulty
 

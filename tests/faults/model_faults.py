@@ -6,33 +6,15 @@ Only the whole model shows them. S sequence, H hidden, V vocabulary.
 import contextlib
 import dataclasses
 
-import torch
 import ttnn
 
 import model.config
 from model.config import TILE
 from model.optimized import phi3
 
-from .inject import Fault, calls, host, ints, part
+from .inject import host, in_model, part
 
 DecoderLayer, Phi3 = phi3.DecoderLayer, phi3.Phi3
-DECODE = "transformer.paged_scaled_dot_product_attention_decode"
-
-
-def in_model(name, inject, *ops):
-    return Fault(name, "e2e", inject, ops)
-
-
-def one_for_all(make):
-    """The layers get the first one's."""
-    made = []
-
-    def faulty(*args):
-        if not made:
-            made.append(make(*args))
-        return made[0]
-
-    return faulty
 
 
 def weights_of_the_first(init):
@@ -141,19 +123,6 @@ def both(first, second):
     return stack
 
 
-def greatest_so_far(attention):
-    """The rows that a longer sequence before has left are attended too."""
-    greatest = [0]
-
-    def faulty(*args, cur_pos_tensor, **kwargs):
-        own = host(cur_pos_tensor)
-        greatest[0] = max(greatest[0], int(own.max()))
-        stale = torch.where(own >= 0, greatest[0], own)
-        return attention(*args, cur_pos_tensor=ints(stale, cur_pos_tensor.device()), **kwargs)
-
-    return faulty
-
-
 def goes_on_where_the_last_one_ended(decode):
     """A new sequence does not begin at position 0."""
     state = {"last": -1, "start": 0}
@@ -167,28 +136,72 @@ def goes_on_where_the_last_one_ended(decode):
     return faulty
 
 
+ROTARY = "_fused_qk"  # of q and k in a step
+
 FAULTS = [
-    in_model("one cache for all layers", part(phi3, "KVCache", one_for_all)),
     in_model(
-        "first layer's weights in all layers", part(DecoderLayer, "__init__", weights_of_the_first)
+        "first layer's weights in all layers",
+        part(DecoderLayer, "__init__", weights_of_the_first),
+        place=("norm", 1),
     ),
-    in_model("layers in reverse", part(Phi3, "__init__", layers_changed(lambda x: x[::-1]))),
-    in_model("last layer left out", part(Phi3, "__init__", layers_changed(lambda x: x[:-1]))),
-    in_model("final norm left out", part(Phi3, "_logits", without_the_final_norm)),
+    in_model(
+        "layers in reverse",
+        part(Phi3, "__init__", layers_changed(lambda x: x[::-1])),
+        place=("norm", 0),
+    ),
+    in_model(
+        "last layer left out",
+        part(Phi3, "__init__", layers_changed(lambda x: x[:-1])),
+        place=("norm", 3),
+    ),
+    in_model(
+        "final norm left out", part(Phi3, "_logits", without_the_final_norm), place=("norm", None)
+    ),
     in_model(
         "head tied to the embedding",
         part(model.config.ModelConfig, "from_hf", tied),
+        place=("linear", None),
     ),
-    in_model("embedding scaled", part(Phi3, "_embed", scaled_embedding), "embedding"),
-    in_model("token ids one too large", part(Phi3, "_embed", next_ids), "embedding"),
-    in_model("logits of the filling tokens", part(Phi3, "prefill", rows_of_the_filling), "slice"),
-    in_model("prompt filled up in front", part(Phi3, "prefill", filled_in_front)),
-    in_model("last token trimmed wrongly", part(Phi3, "prefill", last_token_trimmed), "slice"),
-    in_model("decode counts the filling tokens", offset_after_prefill(filled_up)),
-    in_model("decode begins at position 0", offset_after_prefill(lambda ids: -len(ids))),
-    in_model("stale rows attended after a reset", calls(DECODE, greatest_so_far)),
+    in_model(
+        "embedding scaled",
+        part(Phi3, "_embed", scaled_embedding),
+        "embedding",
+        place=("multiply", 0),
+    ),
+    in_model(
+        "token ids one too large",
+        part(Phi3, "_embed", next_ids),
+        "embedding",
+        place=("embedding", None),
+    ),
+    in_model(
+        "logits of the filling tokens",
+        part(Phi3, "prefill", rows_of_the_filling),
+        "slice",
+        place=("slice", None),
+    ),
+    in_model(
+        "prompt filled up in front",
+        part(Phi3, "prefill", filled_in_front),
+        place=("embedding", None),
+    ),
+    in_model(
+        "last token trimmed wrongly",
+        part(Phi3, "prefill", last_token_trimmed),
+        "slice",
+        place=("to_torch", None),
+    ),
+    in_model(
+        "decode counts the filling tokens", offset_after_prefill(filled_up), place=(ROTARY, 0)
+    ),
+    in_model(
+        "decode begins at position 0",
+        offset_after_prefill(lambda ids: -len(ids)),
+        place=(ROTARY, 0),
+    ),
     in_model(
         "position not reset for a new sequence",
         part(Phi3, "decode", goes_on_where_the_last_one_ended),
+        place=(ROTARY, 0),
     ),
 ]

@@ -1,4 +1,4 @@
-"""Faults of the device's matrix products. The op tier must catch every one of them.
+"""Faults of matrix products: of the device's, which the op tier must catch, and of the model's.
 
 M, K, N sides of a product [M, K] by [K, N].
 """
@@ -7,11 +7,13 @@ import dataclasses
 import itertools
 
 import torch
+import ttnn
 
+import model.weights
 from ttnn_emulator.arithmetic import formats
 from ttnn_emulator.arithmetic.compute import Compute
 
-from .inject import Fault, argument, arithmetic, kernels, result
+from .inject import Fault, argument, arithmetic, calls, in_layers, kernels, nothing, part, result
 
 
 def fidelity(name):
@@ -168,6 +170,29 @@ def remembering(change):
     return injected
 
 
+# --- of the model --------------------------------------------------------------------------------
+
+
+def transposed_unless_square(linear):
+    """Hugging Face's [out, in] as it is, where the shape does not object."""
+
+    def faulty(self, weight, dtype):
+        return linear(self, weight.T if weight.shape[0] == weight.shape[1] else weight, dtype)
+
+    return faulty
+
+
+def in_bfloat8(as_tensor):
+    """Weights go to the device in a format of fewer bits."""
+
+    def faulty(tensor, dtype=None, layout=None, **kwargs):
+        if dtype == ttnn.bfloat16 and layout == ttnn.TILE_LAYOUT:
+            dtype = ttnn.bfloat8_b
+        return as_tensor(tensor, dtype=dtype, layout=layout, **kwargs)
+
+    return faulty
+
+
 FAULTS = [
     multiplying("LoFi for HiFi4", fidelity("LoFi"), arithmetic_="kernel"),
     multiplying("HiFi2 for HiFi4", fidelity("HiFi2"), arithmetic_="kernel"),
@@ -190,5 +215,25 @@ FAULTS = [
         remembering(by_a_hair_every_other_time),
         ("linear",),
         "twice",
+        unseen="one unit in the last place of one element",
+    ),
+    in_layers(
+        "weight transposed where it is square",
+        part(model.weights.DeviceWeights, "linear", transposed_unless_square),
+        "linear",
+        place=("linear", 0),
+    ),
+    in_layers(
+        "products without a compute configuration",
+        calls("linear", argument("compute_kernel_config", nothing)),
+        "linear",
+        arithmetic="kernel",
+        place=("linear", 0),
+    ),
+    in_layers(
+        "model's weights in bfp8",
+        calls("as_tensor", in_bfloat8),
+        "linear",
+        place=("norm", 0),  # the norm's weight is the first one
     ),
 ]

@@ -227,6 +227,7 @@ def gated(name, activation, golden, function):
 
     return Op(
         name,
+        operation="multiply",
         call=call,
         golden=lambda gate, up, dtype: golden(gate) * up,
         floor=floor,

@@ -250,6 +250,7 @@ def table_update_golden(cache, tokens, positions, table):
 
 TABLE_UPDATE = Op(
     "paged_update_cache_table",
+    operation="paged_update_cache",
     call=table_update_call,
     golden=table_update_golden,
     samples=(
@@ -426,6 +427,7 @@ def fused_table_golden(keys, k, values, v, positions, table):
 
 FUSED_TABLE_UPDATE = Op(
     "paged_fused_update_cache_table",
+    operation="paged_fused_update_cache",
     call=fused_table_call,
     golden=fused_table_golden,
     samples=(

@@ -290,6 +290,7 @@ TO_MEMORY_CONFIG = Op(
 
 ROUND_TRIP = Op(
     "to_memory_config_and_back",
+    operation="to_memory_config",
     call=there_and_back,
     golden=same,
     samples=tuple(elsewhere(shape, to) for shape in SHAPES for to in SHARDS),

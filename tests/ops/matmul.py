@@ -51,7 +51,7 @@ def linear_floor(golden, x, weight, bias=None, *, compute=None, activation=None,
         bias=bias,
         weight_dtype=weight_dtype.name.lower(),
         out="bfloat16",
-        **(compute or DEFAULT),
+        compute=op_floors.ComputeConfig(**(compute or DEFAULT)),
     )
     if activation == "silu":
         return op_floors.chain(floor, op_floors.vector(golden, "bfloat16", "silu"))
@@ -173,7 +173,7 @@ def matmul_floor(golden, a, b, *, transpose_a=False, transpose_b=False, compute=
         b.mT if transpose_b else b,
         weight_dtype="bfloat16",
         out="bfloat16",
-        **(compute or DEFAULT),
+        compute=op_floors.ComputeConfig(**(compute or DEFAULT)),
     )
 
 

@@ -32,7 +32,7 @@ def rms_norm_floor(golden, x, weight, *, compute, epsilon, dtype):
         x,
         weight.flatten(),
         epsilon,
-        fp32_dest_acc=compute is not None and compute["fp32_dest_acc"],
+        compute=compute and op_floors.ComputeConfig(**compute),
         out=dtype.name.lower(),
     )
 

@@ -79,6 +79,7 @@ class Op:
     """An op of TTNN.
 
     Attributes:
+        name: of the entry, which is the op's own unless `operation` says it.
         call: `call(*tensors, **kwargs)`, the operands on the device; returns what is compared, a
             tensor or several. An op that works in place returns the tensor it wrote.
         golden: `golden(*operands, **kwargs)`, the operands as the device holds them, integers in
@@ -88,6 +89,7 @@ class Op:
         samples: small calls, odd shapes, all dtypes and memory configurations.
         references: real shapes of Phi-3-mini, massive channels, extreme values.
         errors: calls it refuses.
+        operation: the op's own name where it has several entries, for a prompt and for a token.
     """
 
     name: str
@@ -97,6 +99,10 @@ class Op:
     references: tuple[Sample, ...]
     errors: tuple[Refused, ...]
     floor: Callable | None = None
+    operation: str = ""
+
+    def __post_init__(self):
+        object.__setattr__(self, "operation", self.operation or self.name)
 
 
 def plain(*shape):

@@ -138,6 +138,7 @@ def at(tables, index):
 
 ROTARY_TOKEN = Op(
     "rotary_embedding_token",
+    operation="rotary_embedding",
     call=lambda x, cos, sin, *, index: ttnn.experimental.rotary_embedding(x, cos, sin, index),
     golden=lambda x, cos, sin, *, index: rows_up(
         rotated(x, *at((cos, sin), index)), whole_tiles(x.shape[-2])
@@ -257,6 +258,7 @@ def pairs_users(shape, values=plain):
 
 LLAMA_DECODE = Op(
     "rotary_embedding_llama_decode",
+    operation="rotary_embedding_llama",
     call=lambda *operands: llama(*operands, is_decode_mode=True),
     golden=lambda x, cos, sin, matrix: pairs_together(
         users_rotated(*(unpaired(t) for t in (x, cos, sin)))
@@ -400,6 +402,7 @@ HF = Op(
 
 HF_DECODE = Op(
     "rotary_embedding_hf_decode",
+    operation="rotary_embedding_hf",
     call=lambda x, cos, sin: ttnn.experimental.rotary_embedding_hf(
         x, cos, sin, is_decode_mode=True
     ),

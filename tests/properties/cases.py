@@ -135,23 +135,31 @@ def updated(rows, cache):
     return cache
 
 
-def create_heads(x):
+def create_heads(x, heads=N_HEADS, kv_heads=N_KV_HEADS, transposed=False):
     return ttnn.experimental.nlp_create_qkv_heads(
-        x, num_heads=N_HEADS, num_kv_heads=N_KV_HEADS, transpose_k_heads=False
+        x, num_heads=heads, num_kv_heads=kv_heads, transpose_k_heads=transposed
     )
 
 
-def create_heads_decode(x):
+def create_heads_decode(x, heads=N_HEADS, kv_heads=N_KV_HEADS):
     return ttnn.experimental.nlp_create_qkv_heads_decode(
         x,
-        num_heads=N_HEADS,
-        num_kv_heads=N_KV_HEADS,
+        num_heads=heads,
+        num_kv_heads=kv_heads,
         memory_config=ttnn.L1_HEIGHT_SHARDED_MEMORY_CONFIG,
     )
 
 
+def concat_heads(x):
+    return ttnn.experimental.nlp_concat_heads(x)
+
+
 def concat_heads_decode(x):
     return ttnn.experimental.nlp_concat_heads_decode(moved_to_cores(x), num_heads=x.shape[2])
+
+
+def rotate_pairs(*tensors, decode=False):
+    return ttnn.experimental.rotary_embedding_llama(*tensors, is_decode_mode=decode)
 
 
 def silu_times(gate, up):
@@ -184,14 +192,14 @@ UNARY = {
     "reciprocal": ttnn.reciprocal,
     "multiply by a number": lambda x: ttnn.multiply(x, 0.3),
     "add a number": lambda x: ttnn.add(x, 0.3),
-    "typecast to float32": lambda x: ttnn.typecast(x, ttnn.float32),
+    "to float32": lambda x: ttnn.typecast(x, ttnn.float32),
 }
 
 MOVES = {
     "clone": ttnn.clone,
     "to rows": lambda x: ttnn.to_layout(x, ttnn.ROW_MAJOR_LAYOUT),
     "to L1": lambda x: ttnn.to_memory_config(x, ttnn.L1_MEMORY_CONFIG),
-    "slice": inner_part,
+    "inner part": inner_part,
     "concat rows": lambda x: ttnn.concat([x, x], 2),
     "concat columns": lambda x: ttnn.concat([x, x], 3),
     "transpose": lambda x: ttnn.transpose(x, 2, 3),
@@ -242,14 +250,12 @@ CASES = {
     ),
     "rotary_embedding_llama": Case(
         rotated([32, 64, 96, 128], (1, 1, 32, 32)),
-        ttnn.experimental.rotary_embedding_llama,
+        rotate_pairs,
         ((TALL,), (), (), ()),
     ),
     "nlp_create_qkv_heads": Case(fused(), create_heads, ((TALL,),)),
     "nlp_create_qkv_heads_decode": Case(fused(batch=32), create_heads_decode, ((TALL,),)),
-    "nlp_concat_heads": Case(
-        attended().map(lambda s: s[:1]), ttnn.experimental.nlp_concat_heads, ((TALL,),)
-    ),
+    "nlp_concat_heads": Case(attended().map(lambda s: s[:1]), concat_heads, ((TALL,),)),
     "nlp_concat_heads_decode": Case(
         users(N_HEADS, 0), concat_heads_decode, None, written=first_users
     ),

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from tests.support import strategies
 from tests.support.checks import assert_same, assert_same_bits
-from tests.support.tensors import in_rows, moved_to_cores, on_tiles, read
+from tests.support.tensors import in_rows, on_tiles, read
+
+from . import cases
 
 SHAPES = strategies.shapes(4, 4, leading=2)
 DTYPES = strategies.float_dtypes
@@ -142,11 +144,9 @@ def test_heads_that_are_created_and_joined_are_the_projection(device, shape, see
     fused = strategies.any_bits(  # no kernel computes here: every bit is moved
         seed, batch, 1, rows, (heads + 2 * kv_heads) * width, dtype=torch.bfloat16
     )
-    q, k, v = ttnn.experimental.nlp_create_qkv_heads(
-        on_tiles(device, fused), num_heads=heads, num_kv_heads=kv_heads, transpose_k_heads=False
-    )
+    q, k, v = cases.create_heads(on_tiles(device, fused), heads, kv_heads)
     assert tuple(q.shape) == (batch, heads, rows, width)
-    joined = [read(ttnn.experimental.nlp_concat_heads(t)) for t in (q, k, v)]
+    joined = [read(cases.concat_heads(t)) for t in (q, k, v)]
     assert_same_bits(torch.cat(joined, -1), fused)
 
 
@@ -156,10 +156,8 @@ def test_transposed_keys_are_the_keys_transposed(device, shape, seed):
     fused = on_tiles(
         device, strategies.wide_range(seed, batch, 1, rows, (heads + 2 * kv_heads) * width)
     )
-    counts = {"num_heads": heads, "num_kv_heads": kv_heads}
-    create = ttnn.experimental.nlp_create_qkv_heads
-    _, plain, _ = create(fused, **counts, transpose_k_heads=False)
-    _, transposed, _ = create(fused, **counts, transpose_k_heads=True)
+    _, plain, _ = cases.create_heads(fused, heads, kv_heads)
+    _, transposed, _ = cases.create_heads(fused, heads, kv_heads, transposed=True)
     assert_same(read(transposed), read(plain).mT)
 
 
@@ -174,19 +172,9 @@ def test_decode_heads_that_are_created_and_joined_are_the_projection(
 ):
     heads, kv_heads = counts
     fused = strategies.wide_range(seed, 1, 1, users, (heads + 2 * kv_heads) * width)
-    q, k, v = ttnn.experimental.nlp_create_qkv_heads_decode(
-        on_tiles(device, fused),
-        num_heads=heads,
-        num_kv_heads=kv_heads,
-        memory_config=ttnn.L1_HEIGHT_SHARDED_MEMORY_CONFIG,
-    )
+    q, k, v = cases.create_heads_decode(on_tiles(device, fused), heads, kv_heads)
     assert tuple(k.shape) == (1, users, kv_heads, width)
-    joined = [
-        read(ttnn.experimental.nlp_concat_heads_decode(moved_to_cores(t), num_heads=n))[
-            :, :, :users
-        ]
-        for t, n in ((q, heads), (k, kv_heads), (v, kv_heads))
-    ]
+    joined = [read(cases.concat_heads_decode(t))[:, :, :users] for t in (q, k, v)]
     assert_same(torch.cat(joined, -1), fused)
 
 

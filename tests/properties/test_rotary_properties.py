@@ -11,11 +11,13 @@ from tests.support import strategies
 from tests.support.checks import assert_same
 from tests.support.tensors import moved_to_cores, on_tiles, pair_matrix, read, rotary_tables
 
+from .cases import rotate_pairs
+
 LENGTH = 128  # of the tables
 POSITIONS = st.integers(0, LENGTH - 1)
 
 # ttnn.experimental.rotary_embedding takes 32 and multiples of 64
-# (rotary_embedding_device_operation), rotary_embedding_llama whole tiles.
+# (rotary_embedding_device_operation), the rotation in pairs whole tiles.
 HALVES = st.sampled_from([32, 64, 128])
 PAIRS = st.sampled_from([32, 64, 96, 128])
 
@@ -41,7 +43,7 @@ def rotated(device, x, position=None):
 def rotated_pairs(device, x):
     """Rotation of neighbouring columns: row s of [B, N, S, D] by position s."""
     tensors = [on_tiles(device, t) for t in (x, *tables(x.shape[-1], pairs=True), pair_matrix())]
-    return read(ttnn.experimental.rotary_embedding_llama(*tensors))
+    return read(rotate_pairs(*tensors))
 
 
 def rotated_pairs_of_users(device, x, positions):
@@ -51,10 +53,10 @@ def rotated_pairs_of_users(device, x, positions):
     tensors = (x, *rows, pair_matrix(users))
     placed = [on_tiles(device, t) for t in tensors[:-1]]
     return read(
-        ttnn.experimental.rotary_embedding_llama(
+        rotate_pairs(
             *(moved_to_cores(t) for t in placed),
             ttnn.to_memory_config(on_tiles(device, tensors[-1]), one_tile_each(device, users)),
-            is_decode_mode=True,
+            decode=True,
         )
     )
 

@@ -70,14 +70,15 @@ def _top_level(root):
 
 
 @functools.cache
-def _tree(file):
+def tree(file: pathlib.Path) -> ast.Module:
+    """A file parsed, once."""
     return ast.parse(file.read_text())
 
 
 def imports(root: pathlib.Path, file: pathlib.Path) -> Iterator[Import]:
     """What a file imports; relative imports resolved, pytest's plugins and import_module too."""
     relative = file.relative_to(root)
-    for node in ast.walk(_tree(file)):
+    for node in ast.walk(tree(file)):
         for name in _names(node, relative.parent.parts):
             yield Import(relative, name)
 
@@ -171,7 +172,7 @@ def data_of_tests(root: pathlib.Path) -> list[str]:
     return [
         f"{file.relative_to(root)}:{line} names {text!r}"
         for file in sources(root, *(name for name in SOURCE if (root / name).exists()))
-        for line, text, joined in _literals(_tree(file))
+        for line, text, joined in _literals(tree(file))
         if "tests" in text.split("/") and (text != "tests" or joined)
     ]
 
@@ -241,7 +242,7 @@ def repeated_class_names(root: pathlib.Path) -> list[str]:
     """Public class names that occur twice over the packages of source."""
     places = collections.defaultdict(list)
     for file in sources(root, *SOURCE):
-        for node in _tree(file).body:
+        for node in tree(file).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places[node.name].append(str(file.relative_to(root)))
     return [f"{name}: {', '.join(at)}" for name, at in sorted(places.items()) if len(at) > 1]
@@ -298,6 +299,6 @@ def arguments(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 def _functions(root, *folders):
     """(place, function) of all functions and methods of the folders."""
     for file in sources(root, *folders):
-        for node in ast.walk(_tree(file)):
+        for node in ast.walk(tree(file)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield f"{file.relative_to(root)}:{node.lineno} {node.name}", node

@@ -93,7 +93,7 @@ def bf16_normal(*shape: int, scale: float = 1.0) -> torch.Tensor:
 def pair_matrix(copies: int = 1) -> torch.Tensor:
     """[1, 1, 32 copies, 32]: each maps a pair of columns (x0, x1) to (-x1, x0) from the right.
 
-    The transformation matrix of ttnn.experimental.rotary_embedding_llama.
+    The transformation matrix of the rotation in pairs.
     """
     matrix = torch.zeros(TILE, TILE)
     even = torch.arange(0, TILE, 2)
@@ -102,7 +102,7 @@ def pair_matrix(copies: int = 1) -> torch.Tensor:
 
 
 def pairs_together(x: torch.Tensor) -> torch.Tensor:
-    """Columns i and i + D / 2 brought together: the order that rotary_embedding_llama rotates."""
+    """Columns i and i + D / 2 brought together: the order of the rotation in pairs."""
     return torch.stack(x.chunk(2, -1), -1).flatten(-2)
 
 

@@ -11,6 +11,7 @@ import ttnn
 
 import ttnn_emulator
 from model.optimized import build_model
+from ttnn_emulator.ops import BINDINGS
 from ttnn_verify import backend, drift
 from ttnn_verify.drift import __main__ as command
 from ttnn_verify.drift import attribution, search
@@ -22,7 +23,7 @@ from ttnn_verify.pytest_plugins.device import BACKEND
 ROOT = pathlib.Path(__file__).parents[2]
 CHECKPOINT = ROOT / "assets" / "phi3-tiny"
 MODEL_PY = ROOT / "models/microsoft/Phi-3-mini-128k-instruct/n150/functional/model.py"
-ROTATES = "ttnn.experimental.rotary_embedding_llama"
+ROTATES = next(name for name in BINDINGS if table.spec_of(name).pairs)  # of a prompt
 
 
 @pytest.fixture(scope="module")

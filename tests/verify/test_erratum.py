@@ -15,7 +15,7 @@ def product():
     torch.manual_seed(0)
     a, b = torch.randn(M, K).bfloat16(), torch.randn(K, N).bfloat16()
     expected = a.double() @ b.double()
-    floor = op_floors.matmul(a, b, fidelity="HiFi4", fp32_dest_acc=True)
+    floor = op_floors.matmul(a, b, compute=op_floors.ComputeConfig("HiFi4", True))
     return expected, expected.bfloat16(), floor
 
 

@@ -22,6 +22,7 @@ from ttnn_emulator.arithmetic.compute import (
 )
 from ttnn_emulator.arithmetic.exact import exact as kernels
 from ttnn_verify.numerics import floors, metrics, op_floors, rounding, tolerance
+from ttnn_verify.numerics.compute_config import ComputeConfig
 
 
 def normal(*shape, massive=1):
@@ -42,11 +43,12 @@ def test_floors_know_nothing_of_the_emulator():
 # --- what is documented --------------------------------------------------------------------------
 
 
-def product(depth, **config):
-    return op_floors.matmul(normal(32, depth), normal(depth, 128) / 64, **config)
+def product(depth, compute=None, **options):
+    a, b = normal(32, depth), normal(depth, 128) / 64
+    return op_floors.matmul(a, b, compute=compute, **options)
 
 
-WIDE = {"fp32_dest_acc": True, "fidelity": "HiFi4"}
+WIDE, WIDE_HIFI4 = ComputeConfig(fp32_dest_acc=True), ComputeConfig("HiFi4", fp32_dest_acc=True)
 
 # Expected relative errors on normal values: from the functional simulator's description of the
 # units, worked out apart from this project's code; of formats, the familiar ones.
@@ -57,17 +59,17 @@ DOCUMENTED = {
     "matmul": (0.0100, lambda: product(3072)),
     "matmul-8192": (0.0160, lambda: product(8192)),
     "matmul-12-tiles": (0.0210, lambda: product(3072, k_block=12)),
-    "matmul-lofi": (0.0260, lambda: product(3072, fidelity="LoFi")),
-    "matmul-hifi4": (0.0110, lambda: product(3072, fidelity="HiFi4")),
-    "matmul-wide": (0.0045, lambda: product(3072, fp32_dest_acc=True)),
-    "matmul-wide-hifi4": (0.0017, lambda: product(3072, **WIDE)),
-    "matmul-float32": (0.0041, lambda: product(3072, fp32_dest_acc=True, out="float32")),
+    "matmul-lofi": (0.0260, lambda: product(3072, ComputeConfig("LoFi"))),
+    "matmul-hifi4": (0.0110, lambda: product(3072, ComputeConfig("HiFi4"))),
+    "matmul-wide": (0.0045, lambda: product(3072, WIDE)),
+    "matmul-wide-hifi4": (0.0017, lambda: product(3072, WIDE_HIFI4)),
+    "matmul-float32": (0.0041, lambda: product(3072, WIDE, out="float32")),
     "matmul-bfp8": (0.0130, lambda: product(3072, weight_dtype="bfloat8_b")),
     "matmul-bfp4": (0.120, lambda: product(3072, weight_dtype="bfloat4_b")),
     "rms_norm": (0.0185, lambda: op_floors.rms_norm(normal(32, 3072), normal(3072), 1e-5)),
     "rms_norm-wide": (
         0.0019,
-        lambda: op_floors.rms_norm(normal(32, 3072), normal(3072), 1e-5, fp32_dest_acc=True),
+        lambda: op_floors.rms_norm(normal(32, 3072), normal(3072), 1e-5, compute=WIDE_HIFI4),
     ),
     "rotary": (0.0033, lambda: op_floors.rotary(normal(64, 96), *angles(64, 96))),
     "softmax": (0.0200, lambda: op_floors.softmax(normal(64, 1024))),
@@ -112,8 +114,7 @@ def kernel_product(
     floor = op_floors.matmul(
         a,
         b,
-        fidelity=fidelity,
-        fp32_dest_acc=fp32_dest_acc,
+        compute=ComputeConfig(fidelity, fp32_dest_acc),
         weight_dtype=weight,
         out=out,
         bias=offset,
@@ -130,7 +131,7 @@ def kernel_norm(rows, width, fp32_dest_acc=False, massive=1):
     return (
         exact * weight.double(),
         actual,
-        op_floors.rms_norm(x, weight, 1e-5, fp32_dest_acc=fp32_dest_acc),
+        op_floors.rms_norm(x, weight, 1e-5, compute=ComputeConfig("HiFi4", fp32_dest_acc)),
     )
 
 
@@ -156,8 +157,7 @@ def kernel_attention_over_a_prompt(length, fp32_dest_acc=False, exp_approximate=
     floor = op_floors.attention(
         *(q, k, v),
         causal=causal,
-        fidelity=compute.fidelity,
-        fp32_dest_acc=fp32_dest_acc,
+        compute=ComputeConfig(compute.fidelity, fp32_dest_acc),
         exp_approximate=exp_approximate,
     )
     return exact, actual, floor
@@ -340,9 +340,9 @@ def test_a_correct_rounding_of_one_value_passes():
 def test_what_is_computed_more_exactly_passes():
     a, b = normal(32, 512), normal(512, 64)
     exact = a.double() @ b.double()
-    for config in ({}, WIDE):
+    for compute in (None, WIDE_HIFI4):
         comparison = metrics.compare(exact, exact.bfloat16())
-        assert tolerance.judge(comparison, op_floors.matmul(a, b, **config)).used < 0.6
+        assert tolerance.judge(comparison, op_floors.matmul(a, b, compute=compute)).used < 0.6
 
 
 # --- the functions themselves --------------------------------------------------------------------

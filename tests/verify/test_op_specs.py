@@ -15,7 +15,7 @@ from tests.ops.op_checks import as_list
 from tests.ops.operands import held
 from ttnn_verify.drift.observation import taps
 from ttnn_verify.numerics import metrics
-from ttnn_verify.ops import table
+from ttnn_verify.ops import comparison_mode, table
 from ttnn_verify.ops.expected import CallContext, NoGolden
 from ttnn_verify.ops.spec import PLACEMENT, PRECISION
 
@@ -107,15 +107,8 @@ def test_an_argument_that_is_not_computed_has_no_golden(name, argument, harmless
 
 
 def test_a_window_or_a_sink_has_no_golden():
-    q, k = torch.randn(1, 2, 32, 32), torch.randn(1, 2, 32, 32)
-    pages = torch.zeros(1, 1, dtype=torch.int64)
-    calls = {
-        "transformer.scaled_dot_product_attention": (q, k, k),
-        "transformer.chunked_scaled_dot_product_attention": (q, k, k, pages, 0),
-        "transformer.scaled_dot_product_attention_decode": (q, k, k),
-        "transformer.paged_scaled_dot_product_attention_decode": (q, k, k, pages),
-    }
-    for name, args in calls.items():
+    for name in table.FAMILIES["attention"]:
+        args, _ = some_arguments(table.spec_of(name).golden)
         for more in ({"sliding_window_size": 8}, {"attention_sink": torch.ones(2)}):
             with pytest.raises(NoGolden, match=next(iter(more))):
                 table.expected_results(f"ttnn.{name}", None, CONTEXT, args, more)
@@ -186,7 +179,7 @@ def test_goldens_agree_with_the_op_table(op, sample):
 def written(spec, call, results):
     """Write results into the caches of the call; whether it has any."""
     caches = [call.kwargs.get(write.cache, call.args[write.cache_at]) for write in spec.writes]
-    if call.name == "ttnn.plus_one":  # in place
+    if not caches and comparison_mode.writes_in_place(spec):
         caches = [call.args[0]]
     for cache, one in zip(caches, results, strict=bool(caches)):
         cache[one.region] = one.value

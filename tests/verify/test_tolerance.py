@@ -20,8 +20,8 @@ MASSIVE = 300  # how much larger four channels of a residual stream are
 SIGMAS = 30
 
 # What the model asks of ttnn.linear, and what ttnn.linear does when nothing is asked.
-ACCURATE = {"fidelity": "HiFi4", "fp32_dest_acc": True, "packer_l1_acc": False}
-DEFAULT = {}
+ACCURATE = op_floors.ComputeConfig("HiFi4", fp32_dest_acc=True, packer_l1_acc=False)
+DEFAULT = op_floors.ComputeConfig()
 
 
 def operands(channels):
@@ -111,10 +111,10 @@ CAUGHT = {
 }
 
 
-def caught(channels, config, by=METRICS):
+def caught(channels, compute, by=METRICS):
     """Metric -> the mutations that it catches; "honest" among them is a false alarm."""
     a, b = operands(channels)
-    expected, floor = a.double() @ b.double(), op_floors.matmul(a, b, **config)
+    expected, floor = a.double() @ b.double(), op_floors.matmul(a, b, compute=compute)
     honest = (a @ b).bfloat16().float()
     found = {metric: set() for metric in by}
     results = {name: mutate(honest, a, b) for name, mutate in MUTATIONS.items()}
@@ -148,7 +148,7 @@ def test_a_16_bit_destination_hides_what_is_smaller_than_its_own_error(channels,
 def test_a_lost_row_beside_a_massive_one_is_seen_in_the_worst_row_alone():
     a, b = operands("none")
     a[0] *= MASSIVE
-    floor = op_floors.matmul(a, b, **ACCURATE)
+    floor = op_floors.matmul(a, b, compute=ACCURATE)
     comparison = metrics.compare(a.double() @ b.double(), changed((a @ b).bfloat16(), -1, 0))
     assert not METRICS["relative L2"](comparison, floor, None, None)
     assert METRICS["worst row"](comparison, floor, None, None)

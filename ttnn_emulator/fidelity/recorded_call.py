@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import ttnn
 
 from ttnn_emulator.arithmetic.formats import TILE, ceil_div
 from ttnn_emulator.fidelity.recordings import Case
+from ttnn_emulator.ops import BINDINGS
 
 LAYOUTS = {"TILE": ttnn.TILE_LAYOUT, "ROW_MAJOR": ttnn.ROW_MAJOR_LAYOUT}
 DTYPES = {"bf16": "bfloat16", "bf8": "bfloat8_b", "bf4": "bfloat4_b", "f32": "float32"}
@@ -83,6 +85,10 @@ class RecordedCall:
             return functools.reduce(getattr, self.case.op.split(".")[1:], ttnn)
         except AttributeError:
             raise NotReplayable(f"{self.case}: ttnn has no operation {self.case.op}.") from None
+
+    def takes(self, name: str) -> bool:
+        """Whether the operation's binding has an argument."""
+        return name in inspect.signature(BINDINGS[self.case.op]).parameters
 
     def argument(self, name: str, default: Any = None) -> Any:
         """What was recorded for an argument, in the attributes or in the case's name."""

@@ -1,7 +1,7 @@
 """What recorded calls should have given: exact results, and which elements are defined at all.
 
-`EXACT` has a float64 function for each recorded op that computes, `EXACT_SECOND` one for a second
-output; those that move data have none.
+`OF_FAMILY` has a float64 function for the ops of a recorded family, `EXACT` one for each other op
+that computes; those that move data have none.
 """
 
 import math
@@ -15,7 +15,8 @@ from ttnn_emulator.arithmetic.formats import TILE
 from ttnn_emulator.fidelity.recordings import Case
 
 Attributes = dict[str, Any]  # those of a recorded call
-Exact = Callable[..., torch.Tensor]  # of the attributes, then the inputs by their recorded names
+# Results, a tuple of them where they are several, of the attributes, then the inputs by their names
+Exact = Callable[..., Any]
 
 # --- exact results -------------------------------------------------------------------------------
 
@@ -26,14 +27,18 @@ def exact(case: Case, name: str = "out0") -> torch.Tensor | None:
     Returns:
         torch float64 tensor of the output's logical shape, or None for an op that moves data.
     """
-    functions = EXACT if name == "out0" else EXACT_SECOND
-    if case.op not in functions:
+    function = EXACT.get(case.op) or OF_FAMILY.get(case.family)
+    if case.family == "binary":
+        function = _binary(case.op.removeprefix("ttnn."))
+    if function is None:
         return None
     inputs = {n: case.tensor(n) for n, t in case.tensors.items() if t["role"] == "input"}
     exact_inputs = {
         n: v.double() if v.dtype.is_floating_point else v.long() for n, v in inputs.items()
     }
-    result = functions[case.op](case.attributes, **exact_inputs)
+    result = function(case.attributes, **exact_inputs)
+    if isinstance(result, tuple):  # out0, out1, ...
+        result = result[int(name.removeprefix("out"))]
     return _grown(result, case.tensors[name]["shape"])
 
 
@@ -77,24 +82,15 @@ UNARY: dict[str, Exact] = {
     "tanh": torch.tanh,
 }
 
-BINARY: dict[str, Exact] = {
-    "add": torch.add,
-    "divide": torch.divide,
-    "maximum": torch.maximum,
-    "minimum": torch.minimum,
-    "mul": torch.multiply,
-    "multiply": torch.multiply,
-    "pow": torch.pow,
-    "rsub": torch.rsub,
-    "subtract": torch.subtract,
-}
-
 
 def _unary(function: Callable[..., torch.Tensor]) -> Exact:
     return lambda attributes, a: function(a)
 
 
-def _binary(function: Callable[..., torch.Tensor]) -> Exact:
+def _binary(name: str) -> Exact:
+    """torch's function of the same name as the operation."""
+    function = getattr(torch, name)
+
     def exact_binary(
         attributes: Attributes, a: torch.Tensor, b: torch.Tensor | None = None
     ) -> torch.Tensor:
@@ -175,6 +171,32 @@ def _reduction(function: Callable[..., torch.Tensor]) -> Exact:
 
 
 def _rotary(
+    attributes: Attributes,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+    a: torch.Tensor | None = None,
+    q: torch.Tensor | None = None,
+    k: torch.Tensor | None = None,
+    trans_mat: torch.Tensor | None = None,
+) -> torch.Tensor | tuple[torch.Tensor, ...]:
+    """Of `a`, of halves or, with a transformation matrix, of pairs; or of the pairs of q and k.
+
+    For q and k the tables have users' rows for q first, then those for k.
+    """
+    if trans_mat is None:
+        assert a is not None
+        return _rotary_halves(attributes, a, cos, sin)
+    if a is not None:
+        rows = slice(0, 1 if attributes.get("is_decode_mode") else a.shape[-2])
+        return _rotary_pairs(a, cos[..., rows, :], sin[..., rows, :], trans_mat)
+    assert q is not None
+    assert k is not None
+    users = q.shape[1]
+    parts = ((q, slice(0, users)), (k, slice(users, 2 * users)))
+    return tuple(_rotary_pairs(x, cos[:, p, :1], sin[:, p, :1], trans_mat) for x, p in parts)
+
+
+def _rotary_halves(
     attributes: Attributes, a: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
 ) -> torch.Tensor:
     token = attributes.get("token_idx")
@@ -184,35 +206,10 @@ def _rotary(
 
 
 def _rotary_pairs(
-    attributes: Attributes,
-    a: torch.Tensor,
-    cos: torch.Tensor,
-    sin: torch.Tensor,
-    trans_mat: torch.Tensor,
+    x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, trans_mat: torch.Tensor
 ) -> torch.Tensor:
-    rows = slice(0, 1 if attributes.get("is_decode_mode") else a.shape[-2])
-    turned = (a.unflatten(-1, (-1, TILE)) @ trans_mat[0, 0, :TILE]).flatten(-2)
-    return a * cos[..., rows, :] + turned * sin[..., rows, :]
-
-
-def _rotary_pairs_of_both(name: str) -> Exact:
-    """Of the tensor `name`, q or k: the tables have users' rows for q first, then those for k."""
-
-    def exact_rotary(
-        attributes: Attributes,
-        q: torch.Tensor,
-        k: torch.Tensor,
-        cos: torch.Tensor,
-        sin: torch.Tensor,
-        trans_mat: torch.Tensor,
-    ) -> torch.Tensor:
-        users = q.shape[1]
-        rows = slice(0, users) if name == "q" else slice(users, 2 * users)
-        decode = attributes | {"is_decode_mode": True}
-        x = q if name == "q" else k
-        return _rotary_pairs(decode, x, cos[:, rows], sin[:, rows], trans_mat)
-
-    return exact_rotary
+    turned = (x.unflatten(-1, (-1, TILE)) @ trans_mat[0, 0, :TILE]).flatten(-2)
+    return x * cos + turned * sin
 
 
 # --- exact attention -----------------------------------------------------------------------------
@@ -225,7 +222,11 @@ def _attention(
     v: torch.Tensor,
     mask: torch.Tensor | None = None,
     attn_mask: torch.Tensor | None = None,
+    page_table: torch.Tensor | None = None,
+    start: torch.Tensor | None = None,
 ) -> torch.Tensor:
+    if start is not None and page_table is not None:
+        return _attention_from(attributes, q, k, v, page_table, start)
     mask = attn_mask if mask is None else mask
     if attributes.get("is_causal", mask is None):
         mask = torch.full(q.shape[-2:-1] + k.shape[-2:-1], -math.inf).triu(1).double()
@@ -290,34 +291,24 @@ def _attended(
     return (scores if bias is None else scores + bias).softmax(-1) @ v
 
 
-EXACT = (
-    {f"ttnn.{name}": _unary(function) for name, function in UNARY.items()}
-    | {f"ttnn.{name}": _binary(function) for name, function in BINARY.items()}
-    | {
-        "ttnn.experimental.rotary_embedding": _rotary,
-        "ttnn.experimental.rotary_embedding_llama": _rotary_pairs,
-        "ttnn.experimental.rotary_embedding_llama_fused_qk": _rotary_pairs_of_both("q"),
-        "ttnn.layer_norm": _layer_norm,
-        "ttnn.linear": _product,
-        "ttnn.matmul": _product,
-        "ttnn.max": _reduction(torch.amax),
-        "ttnn.mean": _reduction(torch.mean),
-        "ttnn.min": _reduction(torch.amin),
-        "ttnn.rms_norm": _rms_norm,
-        "ttnn.softmax": _softmax,
-        "ttnn.sum": _reduction(torch.sum),
-        "ttnn.swiglu": _swiglu,
-        "ttnn.transformer.chunked_scaled_dot_product_attention": _attention_from,
-        "ttnn.transformer.paged_scaled_dot_product_attention_decode": _attention_decode,
-        "ttnn.transformer.scaled_dot_product_attention": _attention,
-        "ttnn.transformer.scaled_dot_product_attention_decode": _attention_decode,
-        "ttnn.typecast": lambda attributes, a: a,
-    }
-)
+EXACT = {f"ttnn.{name}": _unary(function) for name, function in UNARY.items()} | {
+    "ttnn.layer_norm": _layer_norm,
+    "ttnn.max": _reduction(torch.amax),
+    "ttnn.mean": _reduction(torch.mean),
+    "ttnn.min": _reduction(torch.amin),
+    "ttnn.rms_norm": _rms_norm,
+    "ttnn.softmax": _softmax,
+    "ttnn.sum": _reduction(torch.sum),
+    "ttnn.swiglu": _swiglu,
+    "ttnn.typecast": lambda attributes, a: a,
+}
 
-# Of the ops that compute a second output too.
-EXACT_SECOND = {
-    "ttnn.experimental.rotary_embedding_llama_fused_qk": _rotary_pairs_of_both("k"),
+# Of the ops of these families, which the inputs tell apart.
+OF_FAMILY: dict[str, Exact] = {
+    "matmul": _product,
+    "rotary": _rotary,
+    "sdpa": _attention,
+    "sdpa_decode": _attention_decode,
 }
 
 # --- defined elements ----------------------------------------------------------------------------
@@ -331,8 +322,13 @@ def defined(case: Case, name: str) -> torch.Tensor:
     """
     padded = case.tensors[name].get("stored") == "padded"
     mask = torch.ones(case.tensor(name, padded=padded).shape, dtype=torch.bool)
-    if case.op in UNDEFINED:
-        UNDEFINED[case.op](case, name, mask)
+    if case.family == "heads" and case.op.endswith("_decode"):
+        splits = "out1" in case.tensors
+        (_rows_without_head if splits else _rows_without_user)(case, name, mask)
+    if case.family == "sdpa_decode":
+        _rows_without_head_or_position(case, name, mask)
+    if case.op == "ttnn.reshape":
+        _padding(case, name, mask)
     return mask
 
 
@@ -359,12 +355,3 @@ def _padding(case: Case, name: str, mask: torch.Tensor) -> None:
     inside = torch.zeros_like(mask)
     inside[logical] = True
     mask &= inside
-
-
-UNDEFINED = {
-    "ttnn.experimental.nlp_concat_heads_decode": _rows_without_user,
-    "ttnn.experimental.nlp_create_qkv_heads_decode": _rows_without_head,
-    "ttnn.reshape": _padding,
-    "ttnn.transformer.paged_scaled_dot_product_attention_decode": _rows_without_head_or_position,
-    "ttnn.transformer.scaled_dot_product_attention_decode": _rows_without_head_or_position,
-}

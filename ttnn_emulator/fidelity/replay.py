@@ -1,8 +1,8 @@
 """Recorded calls of TTNN's kernels, made again through ttnn on an emulated device.
 
-`CALLS` has one short function for each recorded op. Everything that was recorded is honoured:
-dtypes, layouts and padding of the inputs, and every attribute; one that no call asks for is an
-error.
+`OF_FAMILY` has a function for the ops of a recorded family, `CALLS` one for each other op.
+Everything that was recorded is honoured: dtypes, layouts and padding of the inputs, and every
+attribute; one that no call asks for is an error.
 """
 
 import re
@@ -40,10 +40,11 @@ def replay(case: Case, device: ttnn.MeshDevice) -> dict[str, torch.Tensor]:
         NotReplayable: the op or an attribute is not known, or TTNN's output is not of the recorded
             shape and dtype.
     """
-    if case.op not in CALLS:
+    made_again = CALLS.get(case.op) or OF_FAMILY.get(case.family)
+    if made_again is None:
         raise NotReplayable(f"{case}: no call is known for {case.op!r}; add it to CALLS.")
     call = RecordedCall(case, device)
-    outputs = CALLS[case.op](call)
+    outputs = made_again(call)
     call.finish()
     outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
     names = [name for name, tensor in case.tensors.items() if tensor["role"] == "output"]
@@ -116,14 +117,9 @@ def _core_grid(recorded: Any) -> ttnn.CoreGrid:
     return ttnn.CoreGrid(x=int(x), y=int(y))
 
 
-def _rms_norm(call: RecordedCall) -> Any:
+def _norm(call: RecordedCall) -> Any:
     more = call.optional(weight=("w", "weight"), bias=("b", "bias"))
     more |= call.optional(residual_input_tensor=("r", "residual"))
-    return call.op(call.tensor("a"), **more, **call.arguments("epsilon"), **call.compute())
-
-
-def _layer_norm(call: RecordedCall) -> Any:
-    more = call.optional(weight=("w",), bias=("b",))
     return call.op(call.tensor("a"), **more, **call.arguments("epsilon"), **call.compute())
 
 
@@ -170,13 +166,6 @@ def _moved(call: RecordedCall) -> Any:
     return call.tensor("a")
 
 
-def _counted(call: RecordedCall) -> Any:
-    """In place."""
-    counter = call.tensor("a")
-    call.op(counter)
-    return counter
-
-
 def _window(call: RecordedCall) -> Any:
     """The first rows, or the last if the name says so; how many, the output's shape tells."""
     a, shape = call.tensor("a"), call.outputs[0]["shape"]
@@ -189,8 +178,11 @@ def _concat(call: RecordedCall) -> Any:
     return ttnn.concat(call.tensors(), call.argument("dim"))
 
 
-def _slice(call: RecordedCall) -> Any:
-    return call.op(call.tensor("a"), *call.arguments("begin", "end", "step").values())
+def _rearranged(call: RecordedCall) -> Any:
+    """A counter that is changed in place, or data in another order or shape."""
+    a = call.tensor("a")
+    moved = call.op(a, *call.arguments("dims", "shape", "begin", "end", "step").values())
+    return a if call.case.attributes.get("in_place") else moved
 
 
 def _transpose(call: RecordedCall) -> Any:
@@ -216,27 +208,28 @@ def _embedding(call: RecordedCall) -> Any:
 # --- heads, caches -------------------------------------------------------------------------------
 
 
-def _split_heads(call: RecordedCall) -> Any:
-    """Whether keys were transposed is not among every case's attributes, but in their shape."""
-    queries, keys = (out["shape"][-2:] for out in call.outputs[:2])
-    transposed = call.argument("transpose_k_heads", queries != keys)
-    counts = call.arguments("num_heads", "num_kv_heads")
-    return call.op(*call.tensors(), **counts, transpose_k_heads=transposed)
+def _heads(call: RecordedCall) -> Any:
+    """Heads split or joined.
 
-
-def _split_heads_decode(call: RecordedCall) -> Any:
+    Whether keys were transposed is not among every case's attributes, but in their shape.
+    """
     options = call.arguments("num_heads", "num_kv_heads", "overlap_qk_coregrid")
+    if call.takes("transpose_k_heads"):
+        queries, keys = (out["shape"][-2:] for out in call.outputs[:2])
+        options["transpose_k_heads"] = call.argument("transpose_k_heads", queries != keys)
     if memory := call.argument("memory_config"):
         options["memory_config"] = getattr(ttnn, f"{memory}_MEMORY_CONFIG")
-    return call.op(*call.tensors(), **options)
+    sharded = "sharded" in call.case.attributes.get("input_memory", "")
+    return call.op(*(call.tensor(name, on_cores=sharded) for name in call.names), **options)
 
 
-def _concat_heads(call: RecordedCall) -> Any:
-    return call.op(call.tensor("a"))
-
-
-def _concat_heads_decode(call: RecordedCall) -> Any:
-    return call.op(call.tensor("a", on_cores=True), **call.arguments("num_heads"))
+def _cache(call: RecordedCall) -> Any:
+    """Two caches, tokens `x` or a prompt `a` into pages or into rows, as the inputs are named."""
+    if "cache1" in call.names:
+        return _update_caches(call)
+    if "x" in call.names:
+        return _update_cache(call)
+    return _fill_pages(call) if "page_table" in call.names else _fill_cache(call)
 
 
 def _fill_cache(call: RecordedCall) -> Any:
@@ -282,8 +275,12 @@ def _update_caches(call: RecordedCall) -> Any:
 
 
 def _rotary(call: RecordedCall) -> Any:
-    token = call.argument("token_idx")
-    return call.op(*(call.tensor(name) for name in ("a", "cos", "sin")), token, **call.compute())
+    """Of halves, of pairs, or of the pairs of q and k at once: the inputs tell which."""
+    if "trans_mat" not in call.names:
+        token = call.argument("token_idx")
+        tensors = (call.tensor(name) for name in ("a", "cos", "sin"))
+        return call.op(*tensors, token, **call.compute())
+    return _rotary_pairs(call) if "a" in call.names else call.op(*call.tensors(), **call.compute())
 
 
 def _rotary_pairs(call: RecordedCall) -> Any:
@@ -295,11 +292,9 @@ def _rotary_pairs(call: RecordedCall) -> Any:
     return call.op(*tensors, is_decode_mode=decode, **call.compute())
 
 
-def _rotary_of_both(call: RecordedCall) -> Any:
-    return call.op(*call.tensors(), **call.compute())
-
-
 def _attention(call: RecordedCall) -> Any:
+    if "start" in call.names:
+        return _attention_from(call)
     masks = call.optional(attn_mask=("mask", "attn_mask"))
     causal = call.argument("is_causal", not masks)
     options = call.arguments("scale", "sliding_window_size") | call.chunks() | call.compute()
@@ -329,13 +324,24 @@ ELEMENTWISE = (
     "abs cos erf exp exp2 expm1 gelu hardswish identity leaky_relu log log1p log2 mish neg"
 )
 ELEMENTWISE += " reciprocal relu relu6 rsqrt selu sign silu sin sinh softplus sqrt square tan tanh"
-TWO_OPERANDS = "add divide maximum minimum mul multiply pow rsub subtract"
 
-# Recorded op -> its call again: one tensor, or several in the order out0, out1, ...
+# Of the ops of these families the inputs tell how they were called.
+OF_FAMILY: dict[str, Callable[[RecordedCall], Any]] = {
+    "binary": _binary,
+    "cache": _cache,
+    "data_movement": _rearranged,
+    "heads": _heads,
+    "matmul": _product,
+    "norm": _norm,
+    "quant": _typecast,
+    "rotary": _rotary,
+    "sdpa": _attention,
+    "sdpa_decode": _attention_decode,
+}
+
+# Any other op -> its call again: one tensor, or several in the order out0, out1, ...
 CALLS: dict[str, Callable[[RecordedCall], Any]] = (
     {f"ttnn.{name}": _unary for name in ELEMENTWISE.split()}
-    | {f"ttnn.{name}": _binary for name in TWO_OPERANDS.split()}
-    | {f"ttnn.{name}": _product for name in ("linear", "matmul")}
     | {f"ttnn.{name}": _reduction for name in ("max", "mean", "min", "sum")}
     | {f"ttnn.{name}": _created for name in ("zeros", "ones", "full")}
     | {f"from_torch {name} (host)": _host for name in DTYPES.values()}
@@ -344,35 +350,13 @@ CALLS: dict[str, Callable[[RecordedCall], Any]] = (
         "ttnn.argmax": _argmax,
         "ttnn.concat": _concat,
         "ttnn.embedding": _embedding,
-        "ttnn.experimental.nlp_concat_heads": _concat_heads,
-        "ttnn.experimental.nlp_concat_heads_decode": _concat_heads_decode,
-        "ttnn.experimental.nlp_create_qkv_heads": _split_heads,
-        "ttnn.experimental.nlp_create_qkv_heads_decode": _split_heads_decode,
-        "ttnn.experimental.paged_fill_cache": _fill_pages,
-        "ttnn.experimental.paged_fused_update_cache": _update_caches,
-        "ttnn.experimental.paged_update_cache": _update_cache,
-        "ttnn.experimental.rotary_embedding": _rotary,
-        "ttnn.experimental.rotary_embedding_llama": _rotary_pairs,
-        "ttnn.experimental.rotary_embedding_llama_fused_qk": _rotary_of_both,
-        "ttnn.fill_cache": _fill_cache,
         "ttnn.fill_implicit_tile_padding": _moved,
         "ttnn.getitem": _window,
-        "ttnn.layer_norm": _layer_norm,
-        "ttnn.permute": lambda call: call.op(call.tensor("a"), call.argument("dims")),
-        "ttnn.plus_one": _counted,
-        "ttnn.reshape": lambda call: call.op(call.tensor("a"), call.argument("shape")),
-        "ttnn.rms_norm": _rms_norm,
         "ttnn.sigmoid": _sigmoid,
-        "ttnn.slice": _slice,
         "ttnn.softmax": _softmax,
         "ttnn.swiglu": _swiglu,
         "ttnn.to_layout": _to_layout,
-        "ttnn.transformer.chunked_scaled_dot_product_attention": _attention_from,
-        "ttnn.transformer.paged_scaled_dot_product_attention_decode": _attention_decode,
-        "ttnn.transformer.scaled_dot_product_attention": _attention,
-        "ttnn.transformer.scaled_dot_product_attention_decode": _attention_decode,
         "ttnn.transpose": _transpose,
-        "ttnn.typecast": _typecast,
         "ttnn.update_cache": _update_cache_of_all,
     }
 )

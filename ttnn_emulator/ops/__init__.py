@@ -14,34 +14,23 @@ To add an operation:
    instead, its name into `eltwise_unary.py`.
 3. If an argument is a value or a place and does not choose the kernel's way, name it in
    `call_settings.VALUES`.
-4. Test it against torch in `tests/emulator`; if it copies or makes values, say there in
-   `test_block_outputs.py` who encodes them.
+4. Test it against torch in `tests/emulator`; if it copies or makes values, say there who encodes
+   those of block formats.
 5. Write what is recorded of it into the README: `python -m ttnn_emulator.fidelity --write`. A new
    recording needs its call in `fidelity/replay.py` and, if it computes, its exact result in
    `fidelity/references.py`.
 """
 
 import importlib
+import pkgutil
 
 from ttnn_emulator.dispatch import Binding
 
 # Family, which is the name of its module -> the bindings of its operations.
 FAMILIES: dict[str, dict[str, Binding]] = {
-    family: importlib.import_module(f"{__name__}.{family}").BINDINGS
-    for family in (
-        "attention",
-        "creation",
-        "eltwise_binary",
-        "eltwise_unary",
-        "embedding",
-        "heads",
-        "kv_cache",
-        "matmul",
-        "movement",
-        "normalization",
-        "reduction",
-        "rotary",
-    )
+    module.name: importlib.import_module(f"{__name__}.{module.name}").BINDINGS
+    for module in pkgutil.iter_modules(__path__)
+    if not module.ispkg
 }
 
 # Operation -> its binding.

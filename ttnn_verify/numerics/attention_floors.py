@@ -5,10 +5,13 @@ from typing import Any
 
 import torch
 
+from ttnn_verify.numerics.compute_config import ComputeConfig
 from ttnn_verify.numerics.destination import exponentials, packed, product
 from ttnn_verify.numerics.floors import Floor
 from ttnn_verify.numerics.formats import TILE
 from ttnn_verify.numerics.rounding import BF16_BITS, TF32_BITS, add, cut, multiply, nearest
+
+K_CHUNK = 1  # tiles of keys whose products are summed at a time
 
 
 def attention(
@@ -21,10 +24,11 @@ def attention(
         options: keyword arguments of `rounded_attention`.
     """
     exact, result = rounded_attention(q, k, v, **options)
-    return packed(exact, result, out, options.get("fp32_dest_acc", False))
+    compute = options.get("compute") or ComputeConfig()
+    return packed(exact, result, out, compute.fp32_dest_acc)
 
 
-def rounded_attention(  # noqa: PLR0913 - keywords, the names are those of TTNN's configs
+def rounded_attention(
     q: torch.Tensor,
     k: torch.Tensor,
     v: torch.Tensor,
@@ -32,10 +36,8 @@ def rounded_attention(  # noqa: PLR0913 - keywords, the names are those of TTNN'
     scale: float | None = None,
     causal: bool = True,
     mask: torch.Tensor | None = None,
-    fidelity: str = "HiFi2",
-    fp32_dest_acc: bool = False,
+    compute: ComputeConfig | None = None,
     exp_approximate: bool = True,
-    k_chunk: int = 32,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention computed exactly and with the roundings of its kernel, but for the last rounding.
 
@@ -48,14 +50,16 @@ def rounded_attention(  # noqa: PLR0913 - keywords, the names are those of TTNN'
         causal: query s sees the keys 0 to s + C - S.
         mask: `[B or 1, N or 1, S, C]`, added to the scaled scores where `causal` is False. A decode
             step with a position per batch row has S = 1 and a mask of -inf beyond the position.
+        compute: None for TTNN's own.
         exp_approximate: whether the exponential of the scores is the approximate one. With a 16-bit
             destination a prompt always uses it, whatever the program config says; so does a decode
             step with positions and at most 16 heads.
-        k_chunk: keys whose products are summed at a time.
 
     Returns:
         (exact float64, rounded float32), each `[B, N, S, D]`.
     """
+    compute = compute or ComputeConfig()
+    fidelity, fp32_dest_acc = compute.fidelity, compute.fp32_dest_acc
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     heads = q.shape[1] // k.shape[1]
     k, v = (x.float().repeat_interleave(heads, 1) for x in (k, v))
@@ -86,7 +90,7 @@ def rounded_attention(  # noqa: PLR0913 - keywords, the names are those of TTNN'
     for tile in weights.split(TILE, -1):
         partial = (partial + tile).bfloat16().float()
     total = nearest(product(partial, torch.ones(TILE, 1), fidelity, fp32_dest_acc), BF16_BITS)
-    values = product(weights, v, fidelity, fp32_dest_acc, k_block=k_chunk // TILE)
+    values = product(weights, v, fidelity, fp32_dest_acc, k_block=K_CHUNK)
     # the vector unit truncates, the packer rounds
     inverse = nearest(1 / total, BF16_BITS) if fp32_dest_acc else cut(1 / total, BF16_BITS)
     return exact, multiply(inverse, intermediate(values), fidelity, fp32_dest_acc)

@@ -12,6 +12,7 @@ import dataclasses
 import torch
 
 from ttnn_verify.numerics.attention_floors import attention
+from ttnn_verify.numerics.compute_config import HIFI4, ComputeConfig
 from ttnn_verify.numerics.destination import add_up, as_read, exponentials, packed, stored
 from ttnn_verify.numerics.floors import EXACT, Floor, between, chain, of_errors, output
 from ttnn_verify.numerics.formats import BLOCK_BITS, TILE
@@ -32,6 +33,7 @@ from ttnn_verify.numerics.rounding import (
 # Floors and how they combine are part of this module's interface: a caller needs one import.
 __all__ = [
     "EXACT",
+    "ComputeConfig",
     "Floor",
     "attention",
     "between",
@@ -121,13 +123,11 @@ def typecast(x: torch.Tensor, dtype: str) -> Floor:
     return output(x, dtype)
 
 
-def matmul(  # noqa: PLR0913 - keywords, the names are those of TTNN's compute config
+def matmul(
     a: torch.Tensor,
     b: torch.Tensor,
     *,
-    fidelity: str = "HiFi2",
-    fp32_dest_acc: bool = False,
-    packer_l1_acc: bool = True,
+    compute: ComputeConfig | None = None,
     k_block: int | None = None,
     weight_dtype: str = "bfloat16",
     out: str = "bfloat16",
@@ -135,26 +135,24 @@ def matmul(  # noqa: PLR0913 - keywords, the names are those of TTNN's compute c
 ) -> Floor:
     """A matrix product, a `[..., M, K]` by b `[..., K, N]` (plus bias `[N]`).
 
-    The defaults are those of ttnn.linear and ttnn.matmul without a config.
-
     Args:
         a, b: operands. b is rounded to `weight_dtype` here, so the floor is measured against the
             product with the weights as given.
-        fidelity: "LoFi", "HiFi2", "HiFi3" or "HiFi4".
-        fp32_dest_acc, packer_l1_acc: of the compute config.
+        compute: None for TTNN's own.
         k_block: tiles of K that are summed at a time (in0_block_w); None for TTNN's own choice.
         weight_dtype: "bfloat16", "float32", "bfloat8_b" or "bfloat4_b".
         out: the format of the result.
     """
+    compute = compute or ComputeConfig()
     if k_block is None:
         k_block = default_k_block(a.shape[-2], a.shape[-1], b.shape[-1])
     sample = slice(None, None, -(-b.shape[-1] // MOST_COLUMNS))
     b, bias = b[..., sample], None if bias is None else bias[..., sample].float()
     exact = a.double() @ b.double() + (0 if bias is None else bias.double())
     a, b = a.float(), blocks(b, weight_dtype) if weight_dtype in BLOCK_BITS else b.float()
-    if fp32_dest_acc:
+    if compute.fp32_dest_acc:
         result = add_up(
-            first.double() @ second.double() for first, second in phases(a, b, fidelity)
+            first.double() @ second.double() for first, second in phases(a, b, compute.fidelity)
         )
         if bias is not None:  # the sum is read back as a TF32
             result = cut(result.float(), TF32_BITS) + bias
@@ -163,7 +161,7 @@ def matmul(  # noqa: PLR0913 - keywords, the names are those of TTNN's compute c
         return dataclasses.replace(floor, erratum=True)
     count = exact.numel()
     a, b, exact = _repeated(a, b, exact)
-    result = dot(a, b, fidelity, k_block, packer_l1_acc)
+    result = dot(a, b, compute.fidelity, k_block, compute.packer_l1_acc)
     if bias is not None:
         result = add(result, bias, fp32_dest_acc=False)
     return packed(exact, result, out, count=count)
@@ -186,15 +184,15 @@ def rms_norm(
     weight: torch.Tensor | None,
     epsilon: float,
     *,
-    fidelity: str = "HiFi4",
-    fp32_dest_acc: bool = False,
+    compute: ComputeConfig | None = None,
     out: str = "bfloat16",
 ) -> Floor:
     """Root-mean-square norm over the last dimension, x `[..., W]`, weight `[W]` or None.
 
     The steps are those of layernorm.cpp: squares, their sum, the mean (truncated), the inverse of
-    its square root, two products.
+    its square root, two products. `compute` is None for TTNN's own config, in HiFi4.
     """
+    fidelity, fp32_dest_acc = _steps(compute)
     width = x.shape[-1]
     rows = x.numel() // width  # all values of a row share the error of its sum of squares
     x, weight = x.float(), torch.ones(width) if weight is None else weight.float()
@@ -243,15 +241,16 @@ def rotary(
     sin: torch.Tensor,
     *,
     rotated: torch.Tensor | None = None,
-    fidelity: str = "HiFi4",
-    fp32_dest_acc: bool = False,
+    compute: ComputeConfig | None = None,
     out: str = "bfloat16",
 ) -> Floor:
     """Rotary embedding x * cos + rotated * sin, all `[..., S, D]` or broadcastable.
 
     Args:
         rotated: x with its halves exchanged and the first negated (Llama's rotate_half) by default.
+        compute: None for TTNN's own config, in HiFi4.
     """
+    fidelity, fp32_dest_acc = _steps(compute)
     x, cos, sin = x.float(), cos.float(), sin.float()
     if rotated is None:
         rotated = torch.cat([-x[..., x.shape[-1] // 2 :], x[..., : x.shape[-1] // 2]], -1)
@@ -292,6 +291,12 @@ def reduce(
     error = group_alignment(rows.flatten(0, -2), torch.ones(count, 1)).reshape(exact.shape)
     divisor = 1.0 if op == "sum" else cut(torch.tensor(1 / count), BF16_BITS).item() * count
     return chain(between(exact, exact * divisor), of_errors(exact, error), output(exact, out))
+
+
+def _steps(compute: ComputeConfig | None) -> tuple[str, bool]:
+    """Fidelity and fp32_dest_acc of each step of a norm or a rotation."""
+    compute = compute or HIFI4
+    return compute.fidelity, compute.fp32_dest_acc
 
 
 def _repeated(

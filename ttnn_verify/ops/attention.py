@@ -132,8 +132,13 @@ def attention_floor(
     """
     q, k, v = heads
     approximate = approximates(context, q)
-    precision = compute_of(context.compute_kernel_config) | {"exp_approximate": approximate}
-    shown = op_floors.attention(q, k, v, out=context.out, **options, **precision)
+    shown = op_floors.attention(
+        *(q, k, v),
+        out=context.out,
+        compute=compute_of(context.compute_kernel_config),
+        exp_approximate=approximate,
+        **options,
+    )
     if not approximate:
         return shown
     weights, v = attention_weights(heads, **options)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ttnn_verify.numerics import op_floors
+from ttnn_verify.numerics.compute_config import ComputeConfig
 
 # How the compared part of a result is indexed: all of it, slices, or a mask.
 Region = EllipsisType | tuple | torch.Tensor
@@ -40,8 +41,8 @@ class CallContext:
         return self.dtypes[0]
 
     @property
-    def precision(self) -> dict[str, Any]:
-        """fidelity and fp32_dest_acc by which the call is judged; empty for TTNN's defaults."""
+    def compute(self) -> ComputeConfig | None:
+        """The config by which the call is judged; None for TTNN's own."""
         return ACCURATE if self.accurate else compute_of(self.compute_kernel_config)
 
 
@@ -60,19 +61,18 @@ class Expected:
     region: Region = Ellipsis
 
 
-ACCURATE = {"fidelity": "HiFi4", "fp32_dest_acc": True}
+ACCURATE = ComputeConfig("HiFi4", fp32_dest_acc=True)
 
 
-def compute_of(config: Any) -> dict[str, Any]:
-    """fidelity and fp32_dest_acc of a compute kernel config, empty if there is none."""
+def compute_of(config: Any) -> ComputeConfig | None:
+    """What a floor depends on of a compute kernel config of TTNN's, None if there is none."""
     if config is None:
-        return {}
+        return None
     fidelity = config.math_fidelity.name
     known = ("LoFi", "HiFi2", "HiFi3", "HiFi4")
-    return {
-        "fidelity": fidelity if fidelity in known else "LoFi",
-        "fp32_dest_acc": config.fp32_dest_acc_en,
-    }
+    return ComputeConfig(
+        fidelity if fidelity in known else "LoFi", config.fp32_dest_acc_en, config.packer_l1_acc
+    )
 
 
 FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {

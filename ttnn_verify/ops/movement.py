@@ -1,6 +1,6 @@
-"""Operations that only move data: heads, shapes, places, formats, transfers. Results are exact.
+"""Operations that only move data: shapes, places, formats, transfers. Results are exact.
 
-B batch, S sequence, N heads, K kv heads, D head_dim, V vocabulary, H hidden.
+B batch, S sequence, V vocabulary, H hidden.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from ttnn_verify.numerics import metrics, op_floors
-from ttnn_verify.ops import comparison
 from ttnn_verify.ops.expected import CallContext, Expected
 from ttnn_verify.ops.spec import OpSpec, without_context
 
@@ -18,29 +17,6 @@ def embedding(context: CallContext, input_tensor: torch.Tensor, weight: torch.Te
     """Rows of the table [..., V, H] for ids [B, S]."""
     rows = weight.reshape(-1, weight.shape[-1])[input_tensor.flatten().long()]
     return Expected(rows.reshape(context.shapes[0]))
-
-
-def nlp_create_qkv_heads_decode(
-    context: CallContext,
-    input_tensor: torch.Tensor,
-    *,
-    num_heads: int,
-    num_kv_heads: int | None = None,
-) -> list[Expected]:
-    """[1, 1, B, (N + 2 K) D] -> [1, B, N, D], [1, B, K, D], [1, B, K, D]."""
-    parts = comparison.nlp_create_qkv_heads_decode(
-        input_tensor, num_heads=num_heads, num_kv_heads=num_kv_heads
-    )
-    users = context.shapes[0][1]
-    return [Expected(one[:, :users]) for one in parts]
-
-
-def nlp_concat_heads_decode(
-    context: CallContext, input_tensor: torch.Tensor, *, num_heads: int
-) -> Expected:
-    """[1, B, N, D] -> [1, 1, 32, N D], of which the first B rows are written."""
-    value = input_tensor[:, :, :num_heads].flatten(2)[:, None]
-    return Expected(value, None, (slice(None), slice(None), slice(0, value.shape[2])))
 
 
 def reshaped(context: CallContext, input_tensor: torch.Tensor, *shape: object) -> Expected:
@@ -138,6 +114,26 @@ def chunked(input_tensor: torch.Tensor, chunks: int, dim: int = 0) -> Sequence[t
     return input_tensor.chunk(chunks, dim)
 
 
+def reshape(input_tensor: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """[...] -> `shape`, in which one size may be -1: TTNN's own takes no memory configuration."""
+    return input_tensor.reshape(tuple(shape))
+
+
+def plus_one(
+    input_tensor: torch.Tensor,
+    *,
+    skip_negative_entries: bool = False,
+    _ttnn_global_golden: bool = False,
+) -> torch.Tensor:
+    """Integers of any shape, each one larger; without those below 0 if they are skipped.
+
+    TTNN's own leaves the accumulated golden as it was.
+    """
+    counted = input_tensor.long()  # torch adds no uint32
+    counted = (counted + ((counted >= 0) if skip_negative_entries else 1)).to(input_tensor.dtype)
+    return input_tensor.copy_(counted) if _ttnn_global_golden else counted
+
+
 SHARDING = frozenset(
     {"grid", "shard_shape", "shard_scheme", "shard_orientation", "keep_l1_aligned"}
 )
@@ -152,7 +148,7 @@ PICKED: dict[str, Callable[..., Any]] = {
     "concat": concatenated,
     "pad": padded,
     "permute": permuted,
-    "plus_one": comparison.plus_one,  # of integers: as exact as a movement
+    "plus_one": plus_one,  # of integers: as exact as a movement
     "repeat": repeated,
     "repeat_interleave": repeat_interleaved,
     "slice": sliced,
@@ -185,37 +181,7 @@ SPECS = (
         ignored=frozenset({"layout"}),
         neutral={"padding_idx": (), "embeddings_type": ("GENERIC",)},
     ),
-    OpSpec(
-        ("nlp_create_qkv_heads",),
-        without_context(comparison.nlp_create_qkv_heads),
-        kind="heads",
-        data="picks",
-        comparison=comparison.nlp_create_qkv_heads,
-    ),
-    OpSpec(
-        ("nlp_create_qkv_heads_decode",),
-        nlp_create_qkv_heads_decode,
-        kind="heads",
-        data="picks",
-        ignored=frozenset({"overlap_qk_coregrid"}),
-        comparison=comparison.nlp_create_qkv_heads_decode,
-    ),
-    OpSpec(("split_query_key_value_and_split_heads",), kind="heads"),  # TTNN's own golden
-    OpSpec(
-        ("nlp_concat_heads",),
-        without_context(comparison.nlp_concat_heads),
-        data="picks",
-        comparison=comparison.nlp_concat_heads,
-    ),
-    OpSpec(
-        ("nlp_concat_heads_decode",),
-        nlp_concat_heads_decode,
-        data="picks",
-        comparison=comparison.nlp_concat_heads_decode,
-    ),
-    OpSpec(
-        ("reshape",), reshaped, data="keeps", ignored=SHAPE | PADDING, comparison=comparison.reshape
-    ),
+    OpSpec(("reshape",), reshaped, data="keeps", ignored=SHAPE | PADDING, comparison=reshape),
     *(
         OpSpec((name,), reshaped, data="keeps", ignored=SHAPE | PADDING)
         for name in ("squeeze", "unsqueeze", "unsqueeze_to_4D", "view")

@@ -28,11 +28,8 @@ def linear(
     value = applied(product, names)
 
     def floor() -> op_floors.Floor:
-        precision, config = context.precision, context.compute_kernel_config
         row = None if bias is None else bias.flatten()
-        if config is not None and not context.accurate:
-            precision = precision | {"packer_l1_acc": config.packer_l1_acc}
-        parts = [op_floors.matmul(a, b, bias=row, out=context.out, **precision)]
+        parts = [op_floors.matmul(a, b, bias=row, out=context.out, compute=context.compute)]
         parts += [op_floors.vector(value, context.out, name) for name in names]
         return op_floors.chain(*parts)
 
@@ -55,7 +52,7 @@ def rms_norm(
         value = value * row.double()
 
     def floor() -> op_floors.Floor:
-        norm = op_floors.rms_norm(x, row, epsilon, out=context.out, **context.precision)
+        norm = op_floors.rms_norm(x, row, epsilon, out=context.out, compute=context.compute)
         if residual_input_tensor is None:
             return norm
         return op_floors.chain(norm, op_floors.output(x.double()))

@@ -6,7 +6,7 @@ B batch, S sequence, N heads, K kv heads, D head_dim, C positions of the tables.
 import torch
 
 from ttnn_verify.numerics import op_floors
-from ttnn_verify.ops import comparison
+from ttnn_verify.ops.comparison import in_whole_tiles, of_golden
 from ttnn_verify.ops.expected import CallContext, Expected
 from ttnn_verify.ops.spec import OpSpec
 
@@ -79,8 +79,11 @@ def rotary_embedding_llama_fused_qk(
 def _by_halves(
     context: CallContext, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
 ) -> Expected:
-    value = comparison.by_halves(x.double(), cos.double(), sin.double()).double()
-    return Expected(value, lambda: op_floors.rotary(x, cos, sin, out=context.out), _rows_of(x))
+    first, second = x.float().chunk(2, -1)
+    value = x.float() * cos.float() + torch.cat((-second, first), -1) * sin.float()
+    return Expected(
+        value.double(), lambda: op_floors.rotary(x, cos, sin, out=context.out), _rows_of(x)
+    )
 
 
 def _by_pairs(
@@ -105,18 +108,21 @@ def _rows_of(x: torch.Tensor) -> tuple:
     return (Ellipsis, slice(0, x.shape[-2]), slice(None))
 
 
+# TTNN's own golden of the first wants a token index, which a prompt does not have, and the shape of
+# the input, which the operation pads. It has none of the others.
 SPECS = tuple(
     OpSpec(
         (golden.__name__,),
         golden,
         kind="rope",
+        pairs=pairs,
         family="rotary",
-        comparison=getattr(comparison, golden.__name__),
+        comparison=comparison,
     )
-    for golden in (
-        rotary_embedding,
-        rotary_embedding_hf,
-        rotary_embedding_llama,
-        rotary_embedding_llama_fused_qk,
+    for golden, pairs, comparison in (
+        (rotary_embedding, False, in_whole_tiles(of_golden(rotary_embedding))),
+        (rotary_embedding_hf, False, of_golden(rotary_embedding_hf)),
+        (rotary_embedding_llama, True, of_golden(rotary_embedding_llama)),
+        (rotary_embedding_llama_fused_qk, True, of_golden(rotary_embedding_llama_fused_qk)),
     )
 )

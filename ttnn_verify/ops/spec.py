@@ -65,6 +65,7 @@ class OpSpec:
         kind: of Hugging Face's step that it computes, see `hf_values.HfValue`; None if none.
         data: "computes"; "keeps" the elements in their order (another shape, place or format);
             "picks": moves data, and its arguments say which elements in which order.
+        pairs: whether it rotates columns in pairs, and not the halves of a head.
         writes: the caches it writes.
         page_table_at: where its page table stands among the arguments, unless it is named.
         family: for attribution, which makes one family exact at a time.
@@ -80,6 +81,7 @@ class OpSpec:
     golden: Golden | None = None
     kind: str | None = None
     data: Literal["computes", "keeps", "picks"] = "computes"
+    pairs: bool = False
     writes: tuple[CacheWrite, ...] = ()
     page_table_at: int | None = None
     family: str | None = None

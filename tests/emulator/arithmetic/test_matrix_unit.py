@@ -75,7 +75,7 @@ def _packed(values):
 
 
 def _rotated(case, values):
-    """The half-swapped (rotary_embedding) or pair-swapped (rotary_embedding_llama) operand."""
+    """The operand with its halves swapped or, by a transformation matrix, its pairs."""
     if "trans_mat" in case.tensors:
         swap = case.tensor("trans_mat")[0, 0, :32, :32]
         tiles = values.unflatten(-1, (-1, 32))

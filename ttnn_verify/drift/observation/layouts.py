@@ -6,7 +6,7 @@ tensor. It serves to read the value and to write another in its place.
 A prompt's heads are `[1, heads, S, D]`, a token's `[1, 1, heads, D]` or `[1, slots, heads, D]`, of
 which the first slot counts. A head may be wider than D: padded at its end, or at the end of each
 half (TTNN's rotary_embedding). The columns of queries and keys may be pairs (i, i + D / 2) side by
-side, as rotary_embedding_llama rotates them.
+side, as the operations with `OpSpec.pairs` rotate them.
 """
 
 import dataclasses

@@ -88,9 +88,7 @@ def trace(
 
 def paired_heads(traced: Sequence[TracedCall], steps: Sequence[HfValue]) -> tuple[int, int] | None:
     """(N + K, D) if the model rotates queries and keys in pairs of columns, None if by halves."""
-    if not any(
-        call.short.startswith("rotary_embedding_llama") for one in traced for call in one.calls
-    ):
+    if not any(table.spec_of(call.name).pairs for one in traced for call in one.calls):
         return None
     shapes = {step.short: step.shape for step in steps}
     return shapes["q"][0] + shapes["k"][0], shapes["q"][1]
