@@ -2,16 +2,16 @@
 
 import pytest
 
-from tests.support.checkpoint import CACHE_LENGTH, MODEL_FILE
+from tests.support.checkpoint import CACHE_LENGTH, model_file
 from ttnn_verify.huggingface import module_floors
 from ttnn_verify.huggingface.inputs import load_model_file
 from ttnn_verify.numerics import tolerance
 
 
 @pytest.fixture(scope="session")
-def build(hf_model, device):
-    """max_seq_len and options -> a model of its own, by the file that `eval.py` runs."""
-    build_model = load_model_file(MODEL_FILE).build_model
+def build(stage, hf_model, device):
+    """max_seq_len and options -> a model of its own, by the stage's file that `eval.py` runs."""
+    build_model = load_model_file(model_file(stage)).build_model
     return lambda length, **options: build_model(hf_model, device, length, **options)
 
 

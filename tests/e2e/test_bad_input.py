@@ -15,12 +15,12 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import eval as evaluation
 from scripts import run_eval
+from tests.support.checkpoint import CHECKPOINT, model_file
 from ttnn_verify import backend
 from ttnn_verify.huggingface import inputs
 
 ROOT = pathlib.Path(evaluation.__file__).parent
-CHECKPOINT = ROOT / "assets" / "phi3-tiny"
-MODEL_PY = ROOT / "models/microsoft/Phi-3-mini-128k-instruct/n150/functional/model.py"
+MODEL_PY = model_file("optimized")
 
 
 @pytest.fixture(autouse=True)

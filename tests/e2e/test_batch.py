@@ -1,13 +1,8 @@
-"""Sequences in a batch are as each alone; prompts in pieces as in one; a step is one program."""
+"""Sequences in a batch are as each alone, and prompts in pieces as in one."""
 
 import pytest
 import torch
-import ttnn
 
-import model.optimized.phi3
-from model.generation import MAX_BATCH
-from model.optimized import build_model
-from model.optimized.cache import SKIP
 from ttnn_verify.numerics import metrics
 
 LENGTHS = (40, 33, 7)
@@ -15,9 +10,9 @@ PAD = 3
 
 
 @pytest.fixture(scope="module")
-def batched(hf_model, device):
-    """A model of four rows, so that one is never used."""
-    return build_model(hf_model, device, 512, batch=4)
+def batched(stage, build):
+    """A model with rows that are never used: four in all, or the functional stage's 32."""
+    return build(512, batch=4) if stage == "optimized" else build(256)
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +60,10 @@ def test_rows_decode_at_their_own_positions(batched, prompts, prompt_ids):
         assert torch.equal(together[i], batched(token, past_key_values=past).logits[0])
 
 
-def test_as_many_rows_as_a_tile_has(hf_model, device, prompt_ids):
+def test_as_many_rows_as_a_tile_has(stage, build, prompt_ids):
     """32 sequences of lengths 1 to 32, prompt and a step: those looked at are as alone."""
-    rows = MAX_BATCH
-    full = build_model(hf_model, device, 64, batch=rows)
+    rows = 32
+    full = build(64, **({"batch": rows} if stage == "optimized" else {}))
     ids, mask = padded([prompt_ids[:, i : i + i + 1] for i in range(rows)], "left")
     past = full(ids, attention_mask=mask, logits_to_keep=1).past_key_values
     tokens = prompt_ids[:, 60 : 60 + rows].T
@@ -76,28 +71,6 @@ def test_as_many_rows_as_a_tile_has(hf_model, device, prompt_ids):
     for i in (0, 17, rows - 1):
         past = full(prompt_ids[:, i : i + i + 1], logits_to_keep=1).past_key_values
         assert torch.equal(together[i], full(tokens[i : i + 1], past_key_values=past).logits[0])
-
-
-@pytest.mark.parametrize("rows", [1, 3, MAX_BATCH])
-def test_the_last_positions_are_within_what_operands_hold(hf_model, device, prompt_ids, rows):
-    """A step by operations, a trace captured, and executed; the other rows are idle.
-
-    The emulated device refuses a position that no operand holds.
-    """
-    model = build_model(hf_model, device, 256, batch=rows, trace=True)
-    ids = prompt_ids.repeat(1, 2)[:, :256]
-    output = model(ids[:, :-4], logits_to_keep=1)
-    for column in ids[:, -4:].T:
-        output = model(column[:, None], past_key_values=output.past_key_values)
-    assert output.logits.isfinite().all()
-
-
-def test_a_prompt_in_chunks_is_as_in_one(batched, prompt_ids, hf_model, logits_limit, monkeypatch):
-    ids = prompt_ids.repeat(1, 3)[:, :256]
-    monkeypatch.setattr(model.optimized.phi3, "CHUNK", 128)
-    with torch.no_grad():
-        expected = hf_model(ids[:, :250]).logits
-    assert metrics.relative_l2(expected, batched(ids[:, :250]).logits.float()) <= logits_limit
 
 
 def test_tokens_that_follow_a_filled_cache_at_once(batched, prompt_ids, hf_model, logits_limit):
@@ -109,62 +82,10 @@ def test_tokens_that_follow_a_filled_cache_at_once(batched, prompt_ids, hf_model
     assert metrics.relative_l2(expected, actual) <= logits_limit
 
 
-def test_a_second_step_compiles_nothing(batched, device, prompt_ids):
-    """Whatever the rows and positions are, a decode step is one program."""
-    past = batched(prompt_ids[:, :31]).past_key_values
-    batched(prompt_ids[:, 31:32], past_key_values=past)
-    programs = device.num_program_cache_entries()
-    for i in range(32, 35):
-        batched(prompt_ids[:, i : i + 1], past_key_values=past)
-    batched(prompt_ids[:2, :1].expand(2, 1))
-    assert device.num_program_cache_entries() == programs
-
-
-def test_a_step_sends_nothing_but_the_tokens(batched, prompt_ids, monkeypatch):
-    sent, send = [], ttnn.copy_host_to_device_tensor
-    past = batched(prompt_ids[:, :31]).past_key_values
-    batched(prompt_ids[:, 31:32], past_key_values=past)
-
-    def recorded(host, to, *args, **kwargs):
-        sent.append(tuple(host.shape))
-        return send(host, to, *args, **kwargs)
-
-    monkeypatch.setattr(ttnn, "copy_host_to_device_tensor", recorded)
-    monkeypatch.setattr(ttnn, "to_device", lambda *args: pytest.fail("another tensor was sent"))
-    batched(prompt_ids[:, 32:33], past_key_values=past)
-    assert sent == [(1, 4)]
-
-
-def test_the_device_counts_positions_as_the_host(batched, prompts, prompt_ids):
-    ids, mask = padded(prompts, "left")
-    past = batched(ids, attention_mask=mask).past_key_values
-    for _ in range(2):
-        batched(prompt_ids[:, :1].expand(3, 1), past_key_values=past)
-    expected = [n + 2 for n in LENGTHS] + [SKIP]
-    assert ttnn.to_torch(batched.model.state.positions).tolist() == expected
-
-
-def test_a_layer_takes_sixteen_operations_in_a_step(batched, prompt_ids):
-    """Of the device: calls that TTNN's graph shows to run a program."""
-    past = batched(prompt_ids[:, :31]).past_key_values
-
-    def programs():
-        ttnn.graph.begin_graph_capture(ttnn.graph.RunMode.NORMAL)
-        batched(prompt_ids[:, 31:32], past_key_values=past)
-        graph = ttnn.graph.end_graph_capture()
-        return sum(node["node_type"] == "program_execution" for node in graph)
-
-    whole, layers = programs(), batched.model.layers
-    batched.model.layers = layers[:-1]
-    try:
-        assert whole - programs() == 16
-    finally:
-        batched.model.layers = layers
-
-
 def test_what_the_batch_does_not_hold_is_refused(batched, prompt_ids):
-    with pytest.raises(ValueError, match="at most 4"):
-        batched(prompt_ids[:, :5].expand(5, 5))
+    rows = batched.batch
+    with pytest.raises(ValueError, match=f"at most {rows}"):
+        batched(prompt_ids[:, :5].expand(rows + 1, 5))
     with pytest.raises(ValueError, match="row without a token"):
         batched(prompt_ids[:, :5], attention_mask=torch.zeros(1, 5))
     with pytest.raises(ValueError, match="num_beams=1"):

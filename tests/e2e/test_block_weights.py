@@ -24,6 +24,8 @@ from ttnn_verify.numerics import rounding
 from ttnn_verify.numerics.floors import Floor, chain
 from ttnn_verify.ops import table
 
+pytestmark = pytest.mark.parametrize("stage", ["optimized"], indirect=True)
+
 LENGTHS = [1, 31, 32, 33, 155]  # of prompts; a token is decoded after each
 BATCH_LENGTHS = (40, 33, 7)
 PAD = 3

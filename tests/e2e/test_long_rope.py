@@ -13,6 +13,9 @@ from tests.support.hf_reference import HfReference
 from ttnn_verify.huggingface import accuracy, golden
 from ttnn_verify.numerics import metrics, tolerance
 
+# The functional stage's cache ends where the long factors begin; tests/layers has its tables.
+pytestmark = pytest.mark.parametrize("stage", ["optimized"], indirect=True)
+
 BEYOND = 44  # tokens of the longest prompt beyond the switch
 BEFORE, WRITTEN = 6, 14  # a text that crosses: tokens before the switch, tokens written
 

@@ -62,30 +62,33 @@ def both_ways(model, ids):
     return torch.cat((out.logits.float(), decoded(model, ids[:, -3:], out.past_key_values)), 1)
 
 
-def test_what_another_row_of_the_cache_holds_never_reaches_a_result(build, long_ids):
-    """A sequence has the first row of the batch; decode goes over both, and keeps the other."""
-    model = build(CACHE_LENGTH, batch=2)
+def test_what_another_row_of_the_cache_holds_never_reaches_a_result(stage, build, long_ids):
+    """A sequence has the first row of the batch; decode goes over all, and keeps the others."""
+    model = build(CACHE_LENGTH, **({"batch": 2} if stage == "optimized" else {}))
     clean = both_ways(model, long_ids[:, :36])
-    caches = [layer.attention.cache for layer in model.model.layers]
-    strange = [strangers(cache) for cache in caches]
+    caches, first = other_rows(stage, model)
+    strange = [strangers(cache, first) for cache in caches]
     assert torch.equal(both_ways(model, long_ids[:, :36]), clean)
-    for cache, (keys, values) in zip(caches, strange, strict=True):
-        assert torch.equal(ttnn.to_torch(cache.keys)[PAGES:], keys)
-        assert torch.equal(ttnn.to_torch(cache.values)[PAGES:], values)
+    for cache, expected in zip(caches, strange, strict=True):
+        assert torch.equal(ttnn.to_torch(cache)[first:], expected)
 
 
-def strangers(cache):
-    """Put large numbers into all pages but the first row's; returns them, of keys and of values."""
-    placed = []
-    for name in ("keys", "values"):
-        tensor = getattr(cache, name)
-        held = ttnn.to_torch(tensor)
-        held[PAGES:] = 100 * torch.randn(held[PAGES:].shape)
-        placed.append(held[PAGES:].clone())
-        ttnn.copy_host_to_device_tensor(
-            ttnn.from_torch(held, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT), tensor
-        )
-    return placed
+def other_rows(stage, model):
+    """A model's caches, and where in them the second row of the batch begins."""
+    owners, first = model.model.layers, 1
+    if stage == "optimized":
+        owners, first = [layer.attention.cache for layer in owners], PAGES
+    return [tensor for one in owners for tensor in (one.keys, one.values)], first
+
+
+def strangers(cache, first):
+    """Put large numbers into a cache from index `first` on; returns them."""
+    values = ttnn.to_torch(cache)
+    values[first:] = 100 * torch.randn(values[first:].shape)
+    ttnn.copy_host_to_device_tensor(
+        ttnn.from_torch(values, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT), cache
+    )
+    return values[first:]
 
 
 def test_generate_writes_what_hugging_face_writes(

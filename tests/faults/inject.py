@@ -9,9 +9,10 @@ from unittest import mock
 import torch
 import ttnn
 
+import model.optimized.positions
 import model.weights
 import ttnn_emulator
-from model.optimized import cache, phi3, positions, rope
+from model.optimized import cache, phi3, rope
 from ttnn_emulator.memory import Contents
 
 TIERS = ("ops", "layers", "e2e")  # lowest first
@@ -168,7 +169,7 @@ def holding(operand, contents):
 MODULES = (
     cache,
     phi3,
-    positions,
+    model.optimized.positions,
     rope,
     model.weights,
 )

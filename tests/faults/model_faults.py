@@ -106,8 +106,8 @@ def offset_after_prefill(offset):
             return faulty
 
         def decoded(decode):
-            def faulty(self, tokens, positions, long):
-                return decode(self, tokens, [max(p + state["offset"], 0) for p in positions], long)
+            def faulty(self, tokens, positions):
+                return decode(self, tokens, [max(p + state["offset"], 0) for p in positions])
 
             return faulty
 
@@ -127,11 +127,11 @@ def goes_on_where_the_last_one_ended(decode):
     """A new sequence does not begin at position 0."""
     state = {"last": -1, "start": 0}
 
-    def faulty(self, tokens, positions, long):
+    def faulty(self, tokens, positions):
         if positions[0] == 0:
             state["start"] = state["last"] + 1
         state["last"] = positions[0] + state["start"]
-        return decode(self, tokens, [state["last"]], long)
+        return decode(self, tokens, [state["last"]])
 
     return faulty
 

@@ -24,7 +24,7 @@ class FunctionalParts(StageParts):
 
     def embedding(self, ids):  # [1, S] -> [1, S, H]
         filled = torch.nn.functional.pad(ids, (0, -ids.shape[1] % TILE))[0].tolist()
-        return self._host(self.ends.embed(filled, filled)[0], ids.shape[1])
+        return self._host(self.ends.embed(filled, [0] * len(filled))[0], ids.shape[1])
 
     def input_norm(self, i, x):
         return self._normed(i, x, "input_norm")

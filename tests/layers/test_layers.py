@@ -150,13 +150,22 @@ def test_filling_rows_never_reach_a_result(seq_len, parts, hf_reference):
 # --- one layer at Phi-3-mini's full width --------------------------------------------------------
 
 
+def among(reference, position):
+    """Skip where the reference has no such position."""
+    rows = reference.golden.tokens.shape[1]
+    if position >= rows:
+        pytest.skip(f"the wide layer's roundings by default are computed for {rows} rows")
+
+
 @pytest.mark.parametrize("seq_len", WIDE_LENGTHS)
 def test_wide_decoder_layer(seq_len, wide_parts, wide_reference, record_property):
+    among(wide_reference, seq_len - 1)
     layer_checks.decoder_layer(0, seq_len, wide_parts, wide_reference, record_property)
 
 
 @pytest.mark.parametrize("position", WIDE_POSITIONS)
 def test_wide_attention_decode(position, wide_parts, wide_reference, record_property):
+    among(wide_reference, position)
     layer_checks.attention_decode(0, position, wide_parts, wide_reference, record_property)
 
 

@@ -12,11 +12,13 @@ from ttnn_verify.huggingface import golden, module_floors
 class HfReference:
     """A golden of a model, and each of its values once more, rounded as a device rounds.
 
-    The rounded values are computed, of all rows, when they are first asked for.
+    The rounded values are computed, of all rows, when they are first asked for; `by_default` says
+    how, as of `module_floors.rounded`.
     """
 
     hf_model: transformers.PreTrainedModel
     golden: golden.Golden
+    by_default: bool = False
     _rounded: dict[str, torch.Tensor | dict[str, torch.Tensor]] = dataclasses.field(
         default_factory=dict
     )
@@ -34,14 +36,16 @@ class HfReference:
     def rounded_stack(self, name: str) -> torch.Tensor:
         """The same, of the whole model with roundings: a layer inherits the noise before it."""
         if "stack" not in self._rounded:
-            self._rounded["stack"] = module_floors.values(self.hf_model, self.golden.tokens)
+            self._rounded["stack"] = module_floors.values(
+                self.hf_model, self.golden.tokens, self.by_default
+            )
         return self._rounded["stack"][name]
 
     def _run(self, name):
         if name == "logits":
             last = self[f"layers.{len(self.hf_model.model.layers) - 1}.output"]
             head = torch.nn.Sequential(self.hf_model.model.norm, self.hf_model.lm_head)
-            return module_floors.run(head, last)
+            return module_floors.run(head, last, self.by_default)
         at, part = name.rsplit(".", 1)
         layer = self.hf_model.get_submodule(f"model.{at}")
         if part in ("q", "k"):
@@ -54,7 +58,7 @@ class HfReference:
             "down": (layer.mlp, "post_norm", {}),
             "output": (layer, "input", self._positions()),
         }[part]
-        return module_floors.run(module, self[f"{at}.{input_name}"], **more_inputs)
+        return module_floors.run(module, self[f"{at}.{input_name}"], self.by_default, **more_inputs)
 
     def _positions(self):
         """An attention's inputs beside its hidden states: cos and sin, and the causal mask."""

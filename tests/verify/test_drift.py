@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import pathlib
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ import ttnn
 
 import ttnn_emulator
 from model.optimized import build_model
+from tests.support.checkpoint import CHECKPOINT, model_file
 from ttnn_emulator.ops import BINDINGS
 from ttnn_verify import backend, drift
 from ttnn_verify.drift import __main__ as command
@@ -20,9 +20,7 @@ from ttnn_verify.ops import table
 from ttnn_verify.ops.expected import NoGolden
 from ttnn_verify.pytest_plugins.device import BACKEND
 
-ROOT = pathlib.Path(__file__).parents[2]
-CHECKPOINT = ROOT / "assets" / "phi3-tiny"
-MODEL_PY = ROOT / "models/microsoft/Phi-3-mini-128k-instruct/n150/functional/model.py"
+MODEL_PY = model_file("optimized")
 ROTATES = next(name for name in BINDINGS if table.spec_of(name).pairs)  # of a prompt
 
 

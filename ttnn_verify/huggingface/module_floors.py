@@ -9,7 +9,7 @@ correct device may be off. Nothing of any emulation takes part.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -18,24 +18,34 @@ from torch.utils.hooks import RemovableHandle
 from transformers.models.phi3 import modeling_phi3
 
 from ttnn_verify.huggingface import accuracy, submodules
+from ttnn_verify.numerics import op_floors
 from ttnn_verify.numerics.attention_floors import rounded_attention
 from ttnn_verify.numerics.floors import Floor, between, chain, output
+from ttnn_verify.numerics.rounding import dot
 
 
-def values(hf_model: transformers.PreTrainedModel, ids: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The rounded reference of `submodules.values`: each module inherits the errors before it."""
-    with rounded(hf_model):
+def values(
+    hf_model: transformers.PreTrainedModel, ids: torch.Tensor, by_default: bool = False
+) -> dict[str, torch.Tensor]:
+    """The rounded reference of `submodules.values`: each module inherits the errors before it.
+
+    `by_default` is as of `rounded`.
+    """
+    with rounded(hf_model, by_default):
         return submodules.values(hf_model, ids)
 
 
 @torch.no_grad()
-def run(module: torch.nn.Module, x: torch.Tensor, **options: Any) -> torch.Tensor:
+def run(
+    module: torch.nn.Module, x: torch.Tensor, by_default: bool = False, **options: Any
+) -> torch.Tensor:
     """The rounded reference of one module on x, which is rounded to bfloat16 first; float32.
 
     Args:
+        by_default: as of `rounded`.
         options: what the module's forward takes beside x.
     """
-    with rounded(module):
+    with rounded(module, by_default):
         result = module(to_bf16(x), **options)
     return result[0] if isinstance(result, tuple) else result
 
@@ -101,8 +111,13 @@ def to_bf16(x: torch.Tensor) -> torch.Tensor:
 
 
 @contextlib.contextmanager
-def rounded(module: torch.nn.Module) -> Iterator[None]:
+def rounded(module: torch.nn.Module, by_default: bool = False) -> Iterator[None]:
     """Within, `module` and all below it keep bfloat16 between operations; weights are unchanged.
+
+    Args:
+        by_default: products and norms have the roundings of TTNN's default compute configs too
+            (HiFi2 and HiFi4, a 16-bit destination), and not only that of their result. A product of
+            K = 3072 then takes a second for a hundred rows.
 
     Raises:
         ValueError: an attention that is not "eager": its roundings could not be replaced.
@@ -114,7 +129,7 @@ def rounded(module: torch.nn.Module) -> Iterator[None]:
     from ttnn_emulator.interpose import Layer, Level  # brings in ttnn, slow and else not wanted
 
     with contextlib.ExitStack() as stack:
-        for handle in _hooks(module):
+        for handle in _hooks(module, _DEFAULT_STEPS if by_default else {}):
             stack.callback(handle.remove)
         layer = stack.enter_context(Layer("Hugging Face's functions, rounded", Level.STAND_IN))
         layer.replace(modeling_phi3, "apply_rotary_pos_emb", rope)
@@ -126,17 +141,48 @@ def _attends(part: torch.nn.Module) -> bool:
     return isinstance(part, modeling_phi3.Phi3Attention)
 
 
-def _hooks(module: torch.nn.Module) -> Iterator[RemovableHandle]:
-    """Register the hooks that round; yields their handles."""
+def _hooks(
+    module: torch.nn.Module, steps: Mapping[type, Callable[[Any, torch.Tensor], torch.Tensor]]
+) -> Iterator[RemovableHandle]:
+    """Register the hooks that round; yields their handles.
+
+    Args:
+        steps: kind of module -> how it computes, where not as Hugging Face does.
+    """
     for part in module.modules():
         if isinstance(part, torch.nn.Linear | torch.nn.Embedding | modeling_phi3.Phi3RMSNorm):
-            yield part.register_forward_hook(lambda part, args, result: to_bf16(result))
+            step = steps.get(type(part))
+            yield part.register_forward_hook(
+                lambda part, args, result, step=step: to_bf16(
+                    step(part, args[0]) if step else result
+                )
+            )
         if isinstance(part, modeling_phi3.Phi3MLP):  # the product of gate and up
             yield part.down_proj.register_forward_pre_hook(lambda part, args: to_bf16(args[0]))
         if isinstance(part, modeling_phi3.Phi3DecoderLayer):
             # the sum is read twice, by the norm and by the next sum: it is rounded in place
             yield part.post_attention_layernorm.register_forward_pre_hook(_round_in_place)
             yield part.register_forward_hook(lambda part, args, result: to_bf16(result))
+
+
+def _product(linear: torch.nn.Linear, x: torch.Tensor) -> torch.Tensor:
+    """torch.nn.Linear as ttnn.linear computes it without a compute config."""
+    rows, compute = x.shape[-2], op_floors.ComputeConfig()
+    block = op_floors.default_k_block(rows, linear.in_features, linear.out_features)
+    weight = linear.weight.float().T
+    result = dot(x.float(), weight, compute.fidelity, block, compute.packer_l1_acc)
+    return result if linear.bias is None else result + linear.bias
+
+
+def _norm(norm: modeling_phi3.Phi3RMSNorm, x: torch.Tensor) -> torch.Tensor:
+    """Phi3RMSNorm as ttnn.rms_norm computes it without a compute config."""
+    return op_floors.rounded_rms_norm(x.float(), norm.weight.float(), norm.variance_epsilon)
+
+
+_DEFAULT_STEPS: dict[type, Callable[[Any, torch.Tensor], torch.Tensor]] = {
+    torch.nn.Linear: _product,
+    modeling_phi3.Phi3RMSNorm: _norm,
+}
 
 
 def _round_in_place(part: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:

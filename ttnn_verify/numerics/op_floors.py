@@ -192,20 +192,28 @@ def rms_norm(
     The steps are those of layernorm.cpp: squares, their sum, the mean (truncated), the inverse of
     its square root, two products. `compute` is None for TTNN's own config, in HiFi4.
     """
-    fidelity, fp32_dest_acc = _steps(compute)
+    fp32_dest_acc = _steps(compute)[1]
     width = x.shape[-1]
     rows = x.numel() // width  # all values of a row share the error of its sum of squares
     x, weight = x.float(), torch.ones(width) if weight is None else weight.float()
     exact = x.double() * (x.double().square().mean(-1, keepdim=True) + epsilon).rsqrt()
     exact = exact * weight.double()
     x, weight, exact = _repeated_rows(x, weight, exact)
+    result = rounded_rms_norm(x, weight, epsilon, compute)
+    return packed(exact, result, out, fp32_dest_acc, rows)
+
+
+def rounded_rms_norm(
+    x: torch.Tensor, weight: torch.Tensor, epsilon: float, compute: ComputeConfig | None = None
+) -> torch.Tensor:
+    """The norm of `rms_norm` with the roundings of its kernel, but for the last: float32."""
+    fidelity, fp32_dest_acc = _steps(compute)
     squares = multiply(x, x, fidelity, fp32_dest_acc)
-    mean = stored(row_sum(squares, fidelity, fp32_dest_acc) / width, fp32_dest_acc)
+    mean = stored(row_sum(squares, fidelity, fp32_dest_acc) / x.shape[-1], fp32_dest_acc)
     shifted = add(mean, torch.tensor(float(epsilon)), fp32_dest_acc)
     factor = shifted.rsqrt() if fp32_dest_acc else nearest(shifted.rsqrt(), BF16_BITS)
     y = multiply(x, as_read(factor, fp32_dest_acc), fidelity, fp32_dest_acc)
-    result = multiply(as_read(y, fp32_dest_acc), weight, fidelity, fp32_dest_acc)
-    return packed(exact, result, out, fp32_dest_acc, rows)
+    return multiply(as_read(y, fp32_dest_acc), weight, fidelity, fp32_dest_acc)
 
 
 def softmax(
