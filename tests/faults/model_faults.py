@@ -10,7 +10,7 @@ import ttnn
 
 import model.config
 import model.phi3
-from model.config import TILE
+from tests.support.tensors import TILE
 
 from .inject import host, in_model, part
 

@@ -9,13 +9,13 @@ import torch
 import ttnn
 
 from model.cache import KVCache, page_table
-from model.config import TILE, ModelConfig
+from model.config import ModelConfig
 from model.phi3 import Chunk, DecoderLayer, Phi3, Step, ints
 from model.precision import PRECISIONS
 from model.rope import RotaryEmbedding, pairs
 from model.weights import DeviceWeights
 from tests.support.checkpoint import CACHE_LENGTH
-from tests.support.tensors import on_tiles
+from tests.support.tensors import TILE, on_tiles
 
 
 class Parts:
