@@ -9,8 +9,8 @@ import dataclasses
 import ttnn
 
 import model.config
-from model.config import TILE
 from model.optimized import phi3
+from tests.support.tensors import TILE
 
 from .inject import host, in_model, part
 

@@ -9,14 +9,14 @@ import dataclasses
 import torch
 import ttnn
 
-from model.config import TILE, ModelConfig
+from model.config import ModelConfig
 from model.optimized.cache import KVCache, page_table
 from model.optimized.phi3 import Chunk, DecoderLayer, Phi3, Step, ints
 from model.optimized.precision import PRECISIONS
 from model.optimized.rope import RotaryEmbedding, cos_sin, pairs
 from model.weights import DeviceWeights
 from tests.support.checkpoint import CACHE_LENGTH
-from tests.support.tensors import on_tiles
+from tests.support.tensors import TILE, on_tiles
 
 
 class StageParts:

@@ -5,10 +5,10 @@ import dataclasses
 import torch
 import ttnn
 
-from model.config import TILE
 from model.functional import BATCH, PlainLayer, PlainPhi3, cos_sin, rotated_columns
 from model.sequences import SKIP
 from tests.support.checkpoint import CACHE_LENGTH
+from tests.support.tensors import TILE
 
 from .parts import StageParts, with_stale_rows
 

@@ -5,9 +5,10 @@ import math
 import torch
 import ttnn
 
+from tests.support.tensors import TILE
+
 from .opinfo import Operand
 
-TILE = 32
 SIDE = 8  # cores of a side of the grid that shards are laid on
 
 

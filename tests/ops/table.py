@@ -9,7 +9,10 @@ from . import (
     matmul,
     movement,
     normalization,
+    paged_attention,
+    paged_cache,
     rotary,
+    rotary_pairs,
 )
 
 FAMILIES = (
@@ -18,9 +21,12 @@ FAMILIES = (
     eltwise,
     normalization,
     rotary,
+    rotary_pairs,
     heads,
     attention,
+    paged_attention,
     kv_cache,
+    paged_cache,
     layouts,
 )
 

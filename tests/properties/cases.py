@@ -10,7 +10,7 @@ import ttnn
 from hypothesis import strategies as st
 
 from tests.support import strategies
-from tests.support.tensors import ACCURATE, moved_to_cores, read
+from tests.support.tensors import ACCURATE, TILE, moved_to_cores, read
 
 TALL, WIDE = -2, -1
 BOTH = (TALL, WIDE)
@@ -82,7 +82,7 @@ def normed():
 
 def rotated(widths, *more):
     """[1, N, S, D] and tables [1, 1, C, D] that are longer, S not in whole tiles; and `more`."""
-    rows = strategies.sizes(65).filter(lambda n: n % strategies.TILE)
+    rows = strategies.sizes(65).filter(lambda n: n % TILE)
     shape = st.tuples(st.integers(1, 2), rows, st.sampled_from(widths))
     return shape.map(lambda s: ((1, *s), *((1, 1, 96, s[-1]),) * 2, *more))
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.support import strategies
 from tests.support.checks import assert_same
-from tests.support.tensors import ACCURATE, moved_to_cores, on_tiles, read
+from tests.support.tensors import ACCURATE, TILE, moved_to_cores, on_tiles, read
 
 CONFIGS = pytest.mark.parametrize("config", [None, ACCURATE], ids=["default", "accurate"])
 
@@ -59,7 +59,7 @@ def prompt(seed, heads, length, width, scale=1.0):
 
 def whole_tiles(cache):
     """Zero rows behind the last one, up to whole tiles: a cache has no padding."""
-    return torch.nn.functional.pad(cache, (0, 0, 0, -cache.shape[2] % strategies.TILE))
+    return torch.nn.functional.pad(cache, (0, 0, 0, -cache.shape[2] % TILE))
 
 
 @CONFIGS

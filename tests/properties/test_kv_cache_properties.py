@@ -16,8 +16,7 @@ from hypothesis.stateful import (
 
 from tests.support import strategies
 from tests.support.checks import assert_same
-from tests.support.strategies import TILE
-from tests.support.tensors import in_rows, moved_to_cores, on_tiles, read
+from tests.support.tensors import TILE, in_rows, moved_to_cores, on_tiles, read
 
 from .profiles import of_machines
 

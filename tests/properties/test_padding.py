@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support import strategies
 from tests.support.checks import assert_same
-from tests.support.strategies import FACE, TILE
-from tests.support.tensors import on_tiles, padded_with, read
+from tests.support.tensors import FACE, TILE, on_tiles, padded_with, read
 
 from .cases import CASES, attended
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.support import strategies
 from tests.support.checks import bits
-from tests.support.strategies import FACE, TILE
+from tests.support.tensors import FACE, TILE
 
 from .profiles import many
 

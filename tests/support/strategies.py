@@ -14,10 +14,9 @@ import torch
 import ttnn
 from hypothesis import strategies as st
 
-Shape = tuple[int, ...]
+from .tensors import TILE
 
-TILE = 32
-FACE = 16  # a tile is four faces of 16 x 16; a block of the block formats is one face row
+Shape = tuple[int, ...]
 
 # --- shapes --------------------------------------------------------------------------------------
 

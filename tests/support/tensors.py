@@ -6,7 +6,7 @@ B users of a batch, N heads, D head_dim.
 import torch
 import ttnn
 
-TILE = 32
+TILE, FACE = 32, 16  # sides of a tile, and of the faces that it is made of
 
 # Products of whole bfloat16 numbers, summed in float32: nothing is lost but by rounding the result.
 ACCURATE = ttnn.WormholeComputeKernelConfig(

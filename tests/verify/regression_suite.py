@@ -41,7 +41,7 @@ from hypothesis import HealthCheck, given, settings, strategies
 from test_ops import entry
 from ttnn_verify.pytest_plugins import comparisons
 
-@settings(max_examples=2, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(strategies.integers())
 def test_other_values_each_time(record_property, n):
     record_property(comparisons.PROPERTY, entry("add-1"))

@@ -17,8 +17,8 @@ To add an operation:
 4. Test it against torch in `tests/emulator`; if it copies or makes values, say there who encodes
    those of block formats.
 5. Write what is recorded of it into the README: `python -m ttnn_emulator.fidelity --write`. A new
-   recording needs its call in `fidelity/replay.py` and, if it computes, its exact result in
-   `fidelity/references.py`.
+   recording that its family's function does not make again needs its call in `fidelity/replay.py`
+   and, if it computes, its exact result in `fidelity/references.py`.
 """
 
 import importlib

@@ -17,7 +17,9 @@ from huggingface_hub import constants
 from huggingface_hub.errors import HFValidationError, StrictDataclassError
 from huggingface_hub.utils import validate_repo_id
 
-HUB_TIMEOUT = 3  # seconds to wait for the hub before it counts as unreachable
+# Seconds to wait for the hub before it counts as unreachable, which leaves a checkpoint that is not
+# cached unfound: a slow machine or line answers within them. One that is refused says so at once.
+HUB_TIMEOUT = 60
 
 DTYPES: dict[str, torch.dtype | str] = {
     "auto": "auto",

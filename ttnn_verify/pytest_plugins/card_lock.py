@@ -4,6 +4,7 @@ Which cards there are is said in `ttnn_verify.backend`.
 """
 
 import contextlib
+import math
 import os
 import pathlib
 import tempfile
@@ -16,9 +17,6 @@ from ttnn_verify import backend
 
 LOCKS = pathlib.Path(tempfile.gettempdir()) / "ttnn-cards"
 
-# Seconds that a process waits for a card: longer than any test session that holds one should take.
-PATIENCE = 3600
-
 _POLL = 0.2  # seconds between two looks
 
 
@@ -26,7 +24,7 @@ _POLL = 0.2  # seconds between two looks
 def claimed(
     first: int = 0,
     say: Callable[[str], object] = print,
-    patience: float | None = None,
+    patience: float = math.inf,
     locks: pathlib.Path | None = None,
 ) -> Iterator[str]:
     """A card that no other process has, its name; only it is visible to TTNN in this process.
@@ -36,7 +34,8 @@ def claimed(
     Args:
         first: which of the visible cards to try first, by its place.
         say: called with a sentence when all are taken and this process waits.
-        patience: seconds to wait, by default `PATIENCE`.
+        patience: seconds to wait, by default until a card is free: nobody knows how long the
+            session of another process takes, and its lock ends with it.
         locks: the folder of the locks, by default `LOCKS`; processes share cards by sharing it.
 
     Raises:
@@ -46,7 +45,6 @@ def claimed(
     if not names:
         raise backend.BackendError(f"no card here, nothing in {backend.CARDS}.")
     names = names[first % len(names) :] + names[: first % len(names)]
-    patience = PATIENCE if patience is None else patience
     folder = locks or LOCKS
     folder.mkdir(parents=True, exist_ok=True)
     name, lock = _first_free(names, folder, say, patience)
@@ -81,7 +79,7 @@ def _first_free(
             )
         if not said:
             said = True
-            say(f"waiting for a card, {patience} s at most: {_holders(names, folder)}.")
+            say(f"waiting for a card: {_holders(names, folder)}.")
         time.sleep(_POLL)
 
 

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 TIMEOUT = pytest.StashKey[float]()  # seconds that a test may use a device, 0 for no limit
 STDERR = pytest.StashKey[int]()  # a file descriptor that no test's capture takes away
 
-# Seconds for one test on a card: the first of a process opens it and compiles kernels meanwhile.
-CARD_TIMEOUT = 900
+# Seconds for one test on a card, which end what hangs and nothing that is slow: the first test of a
+# process opens the card and compiles kernels within minutes, and a machine may be 20 times slower.
+CARD_TIMEOUT = 7200
 
 
 def share_cores() -> None:

@@ -42,8 +42,8 @@ def commit(folder: pathlib.Path) -> str:
             check=False,
             capture_output=True,
             text=True,
-            timeout=10,
+            stdin=subprocess.DEVNULL,
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except OSError:
         return ""
     return ran.stdout.strip() if ran.returncode == 0 else ""

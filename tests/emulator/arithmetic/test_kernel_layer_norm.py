@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from tests.emulator.arithmetic.recorded import assert_same_bits
+from tests.support.tensors import TILE
 from ttnn_emulator.arithmetic.compute import Compute, Formats
 from ttnn_emulator.arithmetic.exact import layer_norms
 from ttnn_emulator.arithmetic.exact.layer_norms import LAST_WIDTH_IN_L1, layer_norm
-from ttnn_emulator.arithmetic.formats import TILE
 
 HIFI4, HIFI4_16 = (Compute("HiFi4", fp32_dest_acc=wide) for wide in (True, False))
 SIGNS = torch.tensor([1.0, -1.0]).repeat(16)[None]
@@ -79,7 +79,8 @@ def test_float32_result_keeps_more_bits():
     in_float32 = (
         layer_norm(x, epsilon=1e-5, formats=Formats("float32", "float32")) - exact(x)
     ).norm()
-    assert in_float32 < 0.75 * (layer_norm(x, epsilon=1e-5) - exact(x)).norm()
+    # What packing to bfloat16 costs is the larger part: 0.33 of it was left, 29 November 2026.
+    assert in_float32 < 0.5 * (layer_norm(x, epsilon=1e-5) - exact(x)).norm()
 
 
 def test_padding_takes_no_part_in_layer_norm():

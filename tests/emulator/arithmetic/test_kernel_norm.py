@@ -12,6 +12,7 @@ from tests.emulator.arithmetic.recorded import (
     device_input,
     from_patterns,
 )
+from tests.support.tensors import TILE
 from ttnn_emulator.arithmetic.compute import Compute, Formats
 from ttnn_emulator.arithmetic.exact import norms
 from ttnn_emulator.arithmetic.exact.norms import (
@@ -25,7 +26,6 @@ from ttnn_emulator.arithmetic.exact.norms import (
     softmax_over_leading,
     softmax_over_width,
 )
-from ttnn_emulator.arithmetic.formats import TILE
 from ttnn_emulator.fidelity import recordings
 
 ACCURATE = Compute("HiFi3", fp32_dest_acc=True)
@@ -87,8 +87,11 @@ def test_rows_beyond_l1_are_normalised_too(fp32_dest_acc):
     x = torch.randn(1, width, generator=torch.Generator().manual_seed(0)).bfloat16().float()
     y = rms_norm(x, epsilon=1e-5, compute=Compute("HiFi4", fp32_dest_acc=fp32_dest_acc))
     expected = torch.nn.functional.rms_norm(x, (width,), eps=1e-5)
-    # A bfloat16 sum of 10^4 positive values is off by up to 20 %, see the rounding of Dst.
-    torch.testing.assert_close(y, expected, rtol=0.01 if fp32_dest_acc else 0.2, atol=0.0)
+    # A bfloat16 sum of 10^4 positive values loses up to half of what is smaller than its last unit:
+    # off by 8.6 % here, and 20 % are allowed. Of 32 bits four operands are cut to tf32 (2^-10): off
+    # by 0.08 %. Measured on 29 November 2026.
+    limit = 4 * 2.0**-10 if fp32_dest_acc else 0.2
+    torch.testing.assert_close(y, expected, rtol=limit, atol=0.0)
 
 
 @pytest.mark.parametrize("case", recordings.cases("softmax"), ids=str)
@@ -106,7 +109,7 @@ def test_infinite_padding_leaks_into_softmax():
     x = torch.full((1, 32), math.inf)
     x[:, :16] = 0.0
     leaked = softmax(x, width=16)
-    torch.testing.assert_close(leaked[:, 0], torch.tensor([1 / 32]), rtol=0.01, atol=0.0)
+    assert leaked[:, 0].tolist() == [1 / 32]
 
 
 def test_float32_result_keeps_more_bits():
