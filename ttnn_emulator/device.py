@@ -280,7 +280,7 @@ def found_evidence() -> tuple[Evidence, ...]:
 
     Each operation is there once for every setting in which the kernels' arithmetic computed it.
     """
-    return _journal.found()
+    return _journal.distinct()
 
 
 def last_evidence() -> Evidence | None:

@@ -119,11 +119,11 @@ class BoundCall:
         named: dict[str, Any] | None = None,
     ) -> Values:
         """What the binding returns for its operands, or for others in their place."""
-        paths.told()  # an interrupted call may have left some
+        paths.take_facts()  # an interrupted call may have left some
         operands = self.operands if operands is None else operands
         values = self.binding(self.launch, *operands, **(self.named if named is None else named))
         if journal is not None:
-            journal.note(self, paths.told())
+            journal.note(self, paths.take_facts())
         return values
 
 

@@ -74,8 +74,8 @@ def evidence_of(
         facts: what the arithmetic told of the way to the result.
     """
     bound = inspect.signature(binding).bind(launch, *operands, **named)
-    told = sorted(fact.text for fact in facts)
-    text = "; ".join([setting_of(FAMILY_OF[launch.name], launch, bound), *told])
+    texts = sorted(fact.text for fact in facts)
+    text = "; ".join([setting_of(FAMILY_OF[launch.name], launch, bound), *texts])
     recordings = recorded().get(launch.name, {}).get(text, {})
     equal, unequal = (tuple(recordings.get(key, ())) for key in ("equal", "unequal"))
     status = status_of(any(fact.approximate for fact in facts), recordings)
@@ -119,7 +119,7 @@ class Journal:
             self._of_form[form] = self._evidence.setdefault(evidence, evidence)
         self.last = self._of_form[form]
 
-    def found(self) -> tuple[Evidence, ...]:
+    def distinct(self) -> tuple[Evidence, ...]:
         """That of all calls, each setting once, sorted."""
         return tuple(sorted(self._evidence))
 

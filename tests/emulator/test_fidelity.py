@@ -66,9 +66,9 @@ def test_bad_input_is_told_in_a_sentence(arguments, sentence, capsys):
     ("chosen", "tables"), [([], ["first", "second"]), (["--set", "second"], ["second"])]
 )
 def test_each_set_has_a_table_of_its_own(chosen, tables):
-    told = run("--family", "embedding", *chosen)
-    assert told.returncode == 0, told.stderr
-    lines = told.stdout.splitlines()
+    process = run("--family", "embedding", *chosen)
+    assert process.returncode == 0, process.stderr
+    lines = process.stdout.splitlines()
     headings = [line.split(":")[0] for line in lines if "recorded calls" in line]
     assert headings == tables
 
@@ -87,9 +87,9 @@ def test_one_changed_element_of_an_exact_family_is_not_met(changed, tmp_path):
     moved = values.clone()
     moved[..., :changed] += 1.0
     record(tmp_path, "from_torch/to_torch", "data_movement", {}, a=values, out0=moved)
-    told = run("--recordings", tmp_path, "--arithmetic", "rounded", "--cases")
-    assert told.returncode == (1 if changed else 0), told.stderr
-    header, _, family, case = told.stdout.splitlines()
+    process = run("--recordings", tmp_path, "--arithmetic", "rounded", "--cases")
+    assert process.returncode == (1 if changed else 0), process.stderr
+    header, _, family, case = process.stdout.splitlines()
     assert "1 recorded calls, arithmetic rounded, 8 x 9 cores, ttnn 0.81.1, " in header
     assert family.endswith("not met" if changed else " met")
     assert ("98.437" if changed else "100.000") in family

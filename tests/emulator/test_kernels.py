@@ -17,8 +17,8 @@ def test_an_operation_has_one_kernel():
 
 def test_every_kernel_belongs_to_an_operation_that_ttnn_has():
     """A misspelt name would never be called."""
-    known = {
+    operations = {
         operation.python_fully_qualified_name
         for operation in ttnn.query_registered_operations(include_experimental=True)
     }
-    assert sorted((set(BINDINGS) | set(TRANSFERS)) - known) == []
+    assert sorted((set(BINDINGS) | set(TRANSFERS)) - operations) == []

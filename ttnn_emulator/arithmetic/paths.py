@@ -2,7 +2,7 @@
 
 A call's arguments say which kernel runs and how it is configured. Some ways fork on more, such as
 how often a row has to be read again; and some steps of the kernels are not followed. Where the
-arithmetic meets such a fork it tells the `Fact`; `told` hands over those of one call.
+arithmetic meets such a fork it tells the `Fact`; `take_facts` hands over those of one call.
 """
 
 import bisect
@@ -22,7 +22,7 @@ BEYOND_L1 = Fact("more than L1 holds at once")
 # Every `Fact` that is approximate, sorted by its text, in whatever order modules are imported.
 APPROXIMATIONS: list[Fact] = []
 
-_told: set[Fact] = set()
+_facts: set[Fact] = set()
 
 
 def approximation(text: str) -> Fact:
@@ -34,13 +34,13 @@ def approximation(text: str) -> Fact:
 
 def tell(fact: Fact) -> None:
     """Record that the call being computed goes this way."""
-    _told.add(fact)
+    _facts.add(fact)
 
 
-def told() -> frozenset[Fact]:
+def take_facts() -> frozenset[Fact]:
     """The facts recorded since the last time this was called."""
-    if not _told:
+    if not _facts:
         return frozenset()
-    facts = frozenset(_told)
-    _told.clear()
+    facts = frozenset(_facts)
+    _facts.clear()
     return facts

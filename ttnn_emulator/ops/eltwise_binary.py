@@ -92,14 +92,14 @@ def _number(value: float, dtype: torch.dtype) -> torch.Tensor:
 
 
 def combined(
-    launch: Launch, name: str, first: Operand, second: Operand, **how: Any
+    launch: Launch, name: str, first: Operand, second: Operand, **options: Any
 ) -> torch.Tensor:
     """The kernel of a binary operation on operands that may be Python numbers."""
     tensors = [x for x in (first, second) if isinstance(x, DeviceTensor)]
     dtypes = tuple(
         x.dtype if isinstance(x, DeviceTensor) else tensors[0].dtype for x in (first, second)
     )
-    binary, how = launch.math.binary, {"dtypes": dtypes, "out": launch.output.dtype, **how}
+    binary, options = launch.math.binary, {"dtypes": dtypes, "out": launch.output.dtype, **options}
     bare = all(x.zero_padded and x.shape[-2:] == launch.output.shape[-2:] for x in tensors)
     bare = bare and not padding.cuts_a_block(launch.output)
     if bare:
@@ -109,7 +109,7 @@ def combined(
         )
     else:
         a, b = broadcastable(launch, first, second)
-    values = binary(name, a, b, **how)
+    values = binary(name, a, b, **options)
     for operand in (a, b):
         if operand.shape == values.shape:
             marked = padding.undefined_rows(operand)
@@ -117,7 +117,7 @@ def combined(
     if not bare:
         return values
     zeros = (padding.ZERO if isinstance(x, DeviceTensor) else x for x in (first, second))
-    return padding.beside(values, launch.output, _of_zeros(binary, name, *zeros, **how))
+    return padding.beside(values, launch.output, _of_zeros(binary, name, *zeros, **options))
 
 
 def _of_zeros(

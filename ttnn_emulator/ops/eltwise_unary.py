@@ -161,16 +161,16 @@ def _step(activation: Fusable) -> FusedOp:
 
 def apply(launch: Launch, operand: DeviceTensor, *steps: FusedOp) -> torch.Tensor:
     """Steps of one unary kernel on the whole contents of an operand."""
-    unary, how = launch.math.unary, {"dtype": operand.dtype, "out": launch.output.dtype}
+    unary, options = launch.math.unary, {"dtype": operand.dtype, "out": launch.output.dtype}
     bare = operand.zero_padded and operand.shape == launch.output.shape
     bare = bare and not padding.cuts_a_block(launch.output)
     values = operand.logical if bare else operand.data
     result = padding.mark_undefined_rows(
-        unary(values, *steps, **how), padding.undefined_rows(values), launch.output.dtype
+        unary(values, *steps, **options), padding.undefined_rows(values), launch.output.dtype
     )
     if not bare:
         return result
-    of_zero = padding.of_zero(unary, operand.dtype, padding.ZERO, *steps, **how)
+    of_zero = padding.of_zero(unary, operand.dtype, padding.ZERO, *steps, **options)
     return padding.beside(result, launch.output, of_zero)
 
 

@@ -9,8 +9,8 @@ from ttnn_emulator.arithmetic.exact.attention_steps import ATTENTION, AttentionC
 # exponential is off by 1.8 % rms in each weight (ckernel_sfpu_exp.h); without it the 8 bits of a
 # 16-bit Dst remain, without these the bfloat16 of the result and the sums.
 APPROXIMATE_EXP = 0.035
-NARROW_DST = 0.02
-WIDE_DST = 0.01
+BF16_DST = 0.02
+FP32_DST = 0.01
 
 
 FP32 = Compute("HiFi4", fp32_dest_acc=True)

@@ -97,7 +97,7 @@ def test_unpacking_truncates():
 
 
 def test_sums_in_l1_round_to_even():
-    one = torch.tensor([1.0, 1.0078125, -1.0])
+    values = torch.tensor([1.0, 1.0078125, -1.0])
     tie = torch.tensor([2.0**-8, 2.0**-8, -(2.0**-8)])
-    assert packer.add_in_l1(one, tie, float32=False).tolist() == [1.0, 1.015625, -1.0]
-    assert_same_bits(packer.add_in_l1(one, tie, float32=True), one + tie)
+    assert packer.add_in_l1(values, tie, float32=False).tolist() == [1.0, 1.015625, -1.0]
+    assert_same_bits(packer.add_in_l1(values, tie, float32=True), values + tie)

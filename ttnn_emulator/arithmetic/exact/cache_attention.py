@@ -101,8 +101,8 @@ def attention_decode(
     output = torch.empty(*query.shape[:3], value.shape[-1])
     chunks = positions // k_chunk + 1
     for count in chunks.unique().tolist():
-        same = torch.nonzero(chunks == count).flatten()
-        chosen = slice(None) if len(same) == users else same
+        members = torch.nonzero(chunks == count).flatten()
+        chosen = slice(None) if len(members) == users else members
         part = _Part(
             query[chosen],
             key[chosen],
@@ -206,18 +206,18 @@ class _Part:
                 state = self._merge(state, self._merged(states, child, cores))
         return state
 
-    def _merge(self, own, other):
-        own_factor, other_factor, largest, total = attention_merge(
-            own.largest,
-            other.largest,
-            own.total,
-            other.total,
+    def _merge(self, state, child):
+        factor, child_factor, largest, total = attention_merge(
+            state.largest,
+            child.largest,
+            state.total,
+            child.total,
             self.scale,
             fp32_dest_acc=self.fp32_dest_acc,
         )
-        own_output = self._multiply(own.output, self._pack(own_factor))
-        other_output = self._multiply(other.output, self._pack(other_factor))
-        output = self._add(own_output, other_output)
+        output = self._multiply(state.output, self._pack(factor))
+        child_output = self._multiply(child.output, self._pack(child_factor))
+        output = self._add(output, child_output)
         return _State(self._pack(largest), self._pack(total), output)
 
     def _with_sink(self, state, sink):
@@ -257,10 +257,10 @@ def _assigned(rank, chunks, cores):
     """First and end chunk of a core; the first core has the last chunks (rt_args_common.hpp)."""
     if cores > chunks:
         return chunks - rank - 1, chunks - rank
-    each, left = divmod(chunks, cores)
+    quotient, remainder = divmod(chunks, cores)
     before = cores - rank - 1
-    first = before * each + min(left, before)
-    return first, first + each + (before < left)
+    first = before * quotient + min(remainder, before)
+    return first, first + quotient + (before < remainder)
 
 
 def _children(rank, cores):
@@ -277,9 +277,9 @@ def _children(rank, cores):
         if place & ones == ones:
             children[r] = cores - 1 - (place - (1 << r))
     if rank == 0:
-        for other in range(1, cores):
-            its_place = cores - 1 - other
-            r = (~its_place & (its_place + 1)).bit_length() - 1
-            if its_place + (1 << r) >= cores:
-                children.setdefault(r, other)
+        for core in range(1, cores):
+            sender = cores - 1 - core
+            r = (~sender & (sender + 1)).bit_length() - 1
+            if sender + (1 << r) >= cores:
+                children.setdefault(r, core)
     return [children[r] for r in sorted(children)]

@@ -174,8 +174,8 @@ class _Scores:
     def __call__(self, first, end, row):
         """[B*K, G, S - row, end - first]."""
         if end > self.end:
-            whole = max(LANES, self.config.program.k_chunk)
-            self.first, self.end, self.row = first, min(first + whole, self.key.shape[1]), row
+            columns = max(LANES, self.config.program.k_chunk)
+            self.first, self.end, self.row = first, min(first + columns, self.key.shape[1]), row
             self.block = product(
                 self.query[:, :, row:],
                 self.key[:, self.first : self.end].transpose(1, 2),
@@ -265,19 +265,19 @@ def _weighted_values(probabilities, value, first, row, visible, config):
     if width < config.program.k_chunk:
         pieces = list(_pieces(rows, first, len(value[0]), width, value.shape[-1], visible, config))
     result = torch.empty(*probabilities.shape[:3], value.shape[-1])
-    whole = torch.ones_like(rows, dtype=torch.bool)
+    unsplit = torch.ones_like(rows, dtype=torch.bool)
     for piece, extent, chosen in pieces:
-        whole[chosen] = False
+        unsplit[chosen] = False
         part = probabilities[:, :, chosen]
         total = None
         for k in range(0, extent, piece):
-            some = product(part[..., k : k + piece], value[:, k : k + piece], config, "bfloat16")
-            total = some if total is None else add_in_l1(total, some, float32=False)
+            addend = product(part[..., k : k + piece], value[:, k : k + piece], config, "bfloat16")
+            total = addend if total is None else add_in_l1(total, addend, float32=False)
         result[:, :, chosen] = total
-    if whole.all():
+    if unsplit.all():
         return product(probabilities, value, config, "bfloat16")
-    if whole.any():
-        result[:, :, whole] = product(probabilities[:, :, whole], value, config, "bfloat16")
+    if unsplit.any():
+        result[:, :, unsplit] = product(probabilities[:, :, unsplit], value, config, "bfloat16")
     return result
 
 

@@ -303,9 +303,9 @@ def _vector_sum(x, axis):
     for tile in tiles[1:]:
         total = add(total, tile)
     if axis == -1:  # even and odd columns of both faces, then eight lanes
-        left, right = total.split(FACE, -1)
-        lanes = add(right[..., 0::2], right[..., 1::2])
-        lanes = add(left[..., 0::2], add(left[..., 1::2], lanes))
+        left_face, right_face = total.split(FACE, -1)
+        lanes = add(right_face[..., 0::2], right_face[..., 1::2])
+        lanes = add(left_face[..., 0::2], add(left_face[..., 1::2], lanes))
         pairs = add(lanes[..., :4], lanes[..., 4:])
         quads = add(pairs[..., :2], pairs[..., 2:])
         return add(quads[..., :1], quads[..., 1:])

@@ -117,8 +117,8 @@ def round_to_eight_bits(total: Float) -> Float:
 @njit
 def accumulate16(dst: Float, sum0: Float, ruler0: Float, sum1: Float, ruler1: Float) -> Float:
     """A 16-bit destination plus two group sums, each given with the ruler of its group."""
-    own = ruler_at(and32(bits_of(dst), _EXPONENT))
-    ruler = larger(larger(ruler0, ruler1), own)
+    dst_ruler = ruler_at(and32(bits_of(dst), _EXPONENT))
+    ruler = larger(larger(ruler0, ruler1), dst_ruler)
     far = ruler * TIE_UP_FAR
     first = sum0 + larger(ruler0 * TIE_UP, far)
     second = sum1 + larger(ruler1 * TIE_UP, far)
@@ -135,11 +135,11 @@ def _aligned(doubled, shift):
 def accumulate32(dst: Float, sum0: Int, exponent0: Int, sum1: Int, exponent1: Int) -> Float:
     """A 32-bit destination plus two group sums, integers at ten fraction bits of their exponent."""
     bits = bits_of(dst)
-    own = and32(shift_right(bits, 23), 0xFF)
-    exponent = max32(max32(exponent0, exponent1), own)
+    dst_exponent = and32(shift_right(bits, 23), 0xFF)
+    exponent = max32(max32(exponent0, exponent1), dst_exponent)
     significand = or32(and32(bits, 0x7FFFFF), 0x800000)
-    significand = select32(greater32(own, 0), significand, 0)
-    magnitude = _aligned(shift_left(significand, 1), sub32(exponent, own))
+    significand = select32(greater32(dst_exponent, 0), significand, 0)
+    magnitude = _aligned(shift_left(significand, 1), sub32(exponent, dst_exponent))
     sign = shift_right(bits, 31)
     total = sub32(xor32(magnitude, sign), sign)
     total = add32(total, _aligned(shift_left(sum0, 14), sub32(exponent, exponent0)))
@@ -170,12 +170,12 @@ def aligned32(
         The destination in whole units of the accumulator; such a unit, which is 2^-23 of the
         largest exponent; and the total of the sums, each rounded to it where it is the coarser.
     """
-    own = float_of(or32(and32(bits, _in_memory(_EXPONENT)), _in_memory(_RULER_HALF)))
-    ruler = larger(finest, own)
+    dst_ruler = float_of(or32(and32(bits, _in_memory(_EXPONENT)), _in_memory(_RULER_HALF)))
+    ruler = larger(finest, dst_ruler)
     tie = float_of(_in_memory(_TIE_UP_BITS))
     total = ((ruler + fma(finest, tie, sum0)) + fma(finest, tie, sum1)) - ruler
     coarsest = float_of(sub32(bits_of(coarsest), _in_memory(_RULER_SHIFT)))
-    largest = bits_of(larger(coarsest, own))
+    largest = bits_of(larger(coarsest, dst_ruler))
     unit = float_of(sub32(largest, _in_memory(_UNIT)))
     per_unit = float_of(sub32(_in_memory(_PER_UNIT), largest))
     # Half away from zero: 0.5 less one bit is added and truncated.

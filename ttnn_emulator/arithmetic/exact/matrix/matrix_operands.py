@@ -171,9 +171,9 @@ def _split(bits, pieces, k):
 @njit
 def _decode_pair(row, first, below, pieces, k):
     """Split one K of two vectors of SrcA operands into pieces, and return exponents in bytes."""
-    left, right, exponents = _operands(row, first)
-    _split(left, pieces[0], k)
-    _split(right, pieces[1], k)
+    low, high, exponents = _operands(row, first)
+    _split(low, pieces[0], k)
+    _split(high, pieces[1], k)
     return bytes_of(above16(exponents, below))
 
 

@@ -116,7 +116,7 @@ def _products(weights, values, at, totals):
 
 
 @njit
-def _begun(weights, arrays, step, row):
+def _first_stage(weights, arrays, step, row):
     """The first stage: totals and rulers of both groups."""
     exponents0 = load(arrays.largest, step.exponents0 + row, VECTOR)
     exponents1 = load(arrays.largest, step.exponents1 + row, VECTOR)
@@ -125,44 +125,44 @@ def _begun(weights, arrays, step, row):
 
 
 @njit
-def _sums(weights, arrays, step, row, begun):
+def _sums(weights, arrays, step, row, stage1):
     """Of the second stage the sums."""
-    totals, rulers = begun
+    totals, rulers = stage1
     total0, total1 = _products(weights, arrays.activations, step.activations + row + 4, totals)
     return total0 - rulers[0], total1 - rulers[1]
 
 
 @njit
-def _summed(weights, arrays, step, row, begun):
+def _second_stage(weights, arrays, step, row, stage1):
     """The second stage: the sums, and the finer and the coarser ruler."""
-    sum0, sum1 = _sums(weights, arrays, step, row, begun)
-    ruler0, ruler1 = begun[1]
+    sum0, sum1 = _sums(weights, arrays, step, row, stage1)
+    ruler0, ruler1 = stage1[1]
     return sum0, sum1, smaller(ruler0, ruler1), larger(ruler0, ruler1)
 
 
 @njit
-def _aligned(dst, at, summed):
+def _third_stage(dst, at, stage2):
     """The third stage."""
-    return aligned32(bits_of(load(dst, at, VECTOR)), *summed)
+    return aligned32(bits_of(load(dst, at, VECTOR)), *stage2)
 
 
 @njit
-def _joined(dst, at, aligned, smallest):
+def _fourth_stage(dst, at, stage3, smallest):
     """The fourth stage; returns the smallest total so far."""
-    total, rounded = joined32(*aligned)
+    total, rounded = joined32(*stage3)
     store(dst, at, rounded)
     return min32(smallest, bits_of(total))
 
 
 @njit
-def _again(dst, source, target, arrays, step, rows):
+def _step_without_pipeline(dst, source, target, arrays, step, rows):
     """One step in the plain way."""
     for row in range(0, rows, VECTOR):
         first = _eight(arrays.weights, step.weights)
-        others = _eight(arrays.weights, step.weights + 4 * VECTOR)
-        begun = _begun(first, arrays, step, row)
-        sum0, sum1 = _sums(others, arrays, step, row, begun)
-        ruler0, ruler1 = begun[1]
+        second = _eight(arrays.weights, step.weights + 4 * VECTOR)
+        stage1 = _first_stage(first, arrays, step, row)
+        sum0, sum1 = _sums(second, arrays, step, row, stage1)
+        ruler0, ruler1 = stage1[1]
         old = load(dst, source + row, VECTOR)
         store(dst, target + row, accumulate32_near(old, sum0, ruler0, sum1, ruler1))
 
@@ -205,9 +205,9 @@ def accumulate_in_pipeline(
     zero = sub32(bits_of(load(dst, spare, VECTOR)), bits_of(load(dst, spare, VECTOR)))
     nothing = float_of(zero)
     ruler = ruler_at(add32(zero, _ORDINARY << 23))
-    begun = (ruler, ruler), (ruler, ruler)
-    summed = nothing, nothing, ruler, ruler
-    aligned = nothing, nothing, nothing
+    stage1 = (ruler, ruler), (ruler, ruler)
+    stage2 = nothing, nothing, ruler, ruler
+    stage3 = nothing, nothing, nothing
     smallest = zero
     suspect = smallest_suspect(0)
     source = target = spare
@@ -230,30 +230,30 @@ def accumulate_in_pipeline(
                 source, target = (spare, home) if half else (home, spare)
             # The last three rows of the step before leave while the first three of this one enter.
             first = _eight(arrays.weights, step.weights)
-            smallest = _joined(dst, target_before + last - 2 * VECTOR, aligned, smallest)
-            aligned = _aligned(dst, source_before + last - VECTOR, summed)
-            others_before = _eight(arrays.weights, before.weights + 4 * VECTOR)
-            summed = _summed(others_before, arrays, before, last, begun)
-            begun = _begun(first, arrays, step, 0)
+            smallest = _fourth_stage(dst, target_before + last - 2 * VECTOR, stage3, smallest)
+            stage3 = _third_stage(dst, source_before + last - VECTOR, stage2)
+            second_before = _eight(arrays.weights, before.weights + 4 * VECTOR)
+            stage2 = _second_stage(second_before, arrays, before, last, stage1)
+            stage1 = _first_stage(first, arrays, step, 0)
 
-            others = _eight(arrays.weights, step.weights + 4 * VECTOR)
-            smallest = _joined(dst, target_before + last - VECTOR, aligned, smallest)
-            aligned = _aligned(dst, source_before + last, summed)
-            summed = _summed(others, arrays, step, 0, begun)
-            begun = _begun(first, arrays, step, VECTOR)
+            second = _eight(arrays.weights, step.weights + 4 * VECTOR)
+            smallest = _fourth_stage(dst, target_before + last - VECTOR, stage3, smallest)
+            stage3 = _third_stage(dst, source_before + last, stage2)
+            stage2 = _second_stage(second, arrays, step, 0, stage1)
+            stage1 = _first_stage(first, arrays, step, VECTOR)
 
-            smallest = _joined(dst, target_before + last, aligned, smallest)
+            smallest = _fourth_stage(dst, target_before + last, stage3, smallest)
             if in_any_lane(greater32(suspect, smallest)):
-                _again(dst, source_before, target_before, arrays, before, rows)
+                _step_without_pipeline(dst, source_before, target_before, arrays, before, rows)
             if index == vectors:
                 break
             suspect = smallest_suspect(highest + below + PHASE_ADJUST[number >> 1])
             smallest = zero
-            aligned = _aligned(dst, source, summed)
-            summed = _summed(others, arrays, step, VECTOR, begun)
-            begun = _begun(first, arrays, step, 2 * VECTOR)
+            stage3 = _third_stage(dst, source, stage2)
+            stage2 = _second_stage(second, arrays, step, VECTOR, stage1)
+            stage1 = _first_stage(first, arrays, step, 2 * VECTOR)
             for row in range(3 * VECTOR, rows, VECTOR):
-                smallest = _joined(dst, target + row - 3 * VECTOR, aligned, smallest)
-                aligned = _aligned(dst, source + row - 2 * VECTOR, summed)
-                summed = _summed(others, arrays, step, row - VECTOR, begun)
-                begun = _begun(first, arrays, step, row)
+                smallest = _fourth_stage(dst, target + row - 3 * VECTOR, stage3, smallest)
+                stage3 = _third_stage(dst, source + row - 2 * VECTOR, stage2)
+                stage2 = _second_stage(second, arrays, step, row - VECTOR, stage1)
+                stage1 = _first_stage(first, arrays, step, row)

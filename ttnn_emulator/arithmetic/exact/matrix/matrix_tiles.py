@@ -131,7 +131,7 @@ def _sums16(weights, b, exponent0, exponent1):
     return sum0, ruler0, sum1, ruler1
 
 
-def _all_steps(way: str, sums: Callable, accumulate: Callable) -> Callable:
+def _all_steps(suffix: str, sums: Callable, accumulate: Callable) -> Callable:
     """The loop over a tile's steps with one of the ways of adding up, which has a name.
 
     The name goes into those of the functions. Functions of one name are told apart by a number
@@ -140,7 +140,7 @@ def _all_steps(way: str, sums: Callable, accumulate: Callable) -> Callable:
     """
 
     def compiled(function):
-        function.__qualname__ += way
+        function.__qualname__ += suffix
         return njit(function)
 
     @compiled

@@ -133,7 +133,7 @@ def _batches(activation, weight):
     return len(index), np.ascontiguousarray(index)
 
 
-def _accumulate_exact(rows, weight, which, accumulation, dst):
+def _accumulate_exact(rows, weight, matrices, accumulation, dst):
     """What `matrix_kernels.accumulate_tiles` does, for values out of its range."""
     phases, fp32_dest_acc, block, mode = accumulation
     tiles = weight.tiles
@@ -142,7 +142,7 @@ def _accumulate_exact(rows, weight, which, accumulation, dst):
         bits = bits.astype(np.uint32) << 16
     step = block * TILE if mode else bits.shape[1]
     starts = range(0, bits.shape[1], step)
-    for batch, chosen in enumerate(which):
+    for batch, chosen in enumerate(matrices):
         l1 = None
         for start in starts:
             last = start + step >= bits.shape[1]
@@ -166,8 +166,8 @@ def _accumulate_exact(rows, weight, which, accumulation, dst):
 
 def _accumulate(activation, weight, accumulation, dst=None):
     """Contents of the destination after all of K: [batches, rows, padded N] float32."""
-    batches, which = _batches(activation, weight)
-    if len(which) > 1:
+    batches, matrices = _batches(activation, weight)
+    if len(matrices) > 1:
         leading = np.broadcast_shapes(activation.shape[:-2], weight.shape[:-2])
         activation = activation.expand(*leading, *activation.shape[-2:])
     rows = _activation_rows(activation, batches)
@@ -176,13 +176,13 @@ def _accumulate(activation, weight, accumulation, dst=None):
         dst = np.zeros((batches, rows.shape[1], columns), np.float32)
     largest = (weight.largest_exponent, _survey(rows.numpy().view(np.uint32))[0])
     if sum(largest) > matrix_accumulator.LARGEST_PRODUCT:
-        _accumulate_exact(rows, weight, which, accumulation, dst)
+        _accumulate_exact(rows, weight, matrices, accumulation, dst)
         return dst
     windows = np.array([matrix_operands.window_of(exponent) for exponent in largest])
     pieces, exponents = _activation_pieces(rows, accumulation.phases, windows[1])
     stripe = matrix_kernels.stripe_of(rows.shape[1], columns // LANES)
     matrix_kernels.accumulate_tiles(
-        weight.tiles, which, pieces, exponents, windows, accumulation, stripe, dst
+        weight.tiles, matrices, pieces, exponents, windows, accumulation, stripe, dst
     )
     return dst
 

@@ -84,7 +84,7 @@ def _operation(result, elements, emit):
         for element, kind in zip(elements, kinds, strict=True):
             if isinstance(kind, Vector) and kind != of(element):
                 raise TypeError(f"the operand should be {of(element)}, not {kind}")
-        given = [
+        operands = [
             kind if isinstance(kind, Vector) else element
             for element, kind in zip(elements, kinds, strict=True)
         ]
@@ -96,7 +96,7 @@ def _operation(result, elements, emit):
             ]
             return emit(builder, *spread)
 
-        return of(result)(*given), generate
+        return of(result)(*operands), generate
 
     if len(elements) == 1:
         return intrinsic(lambda typingctx, x: typed(x))

@@ -52,8 +52,8 @@ def _repeated(element, lanes):
     result = Vector(element, lanes.literal_value)
 
     def generate(context, builder, signature, args):
-        whole = in_every_lane(builder, args[0], result.lanes * element.bitwidth // 32)
-        return builder.bitcast(whole, context.get_value_type(result))
+        vector = in_every_lane(builder, args[0], result.lanes * element.bitwidth // 32)
+        return builder.bitcast(vector, context.get_value_type(result))
 
     return result(types.int32, lanes), generate
 

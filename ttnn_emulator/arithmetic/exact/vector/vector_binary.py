@@ -73,8 +73,8 @@ def _divide_fp32(a, b):
     # The exponent goes back in two factors, so that overflow and underflow are the unit's own.
     power = exponent(a) - exponent(b) + 127 + exponent(quotient)
     half = (power >> 1) & 0x7FFFFFFF
-    one = torch.full_like(quotient, 1.0)
-    result = mul(set_exponent(quotient, half), set_exponent(one, power - half))
+    ones = torch.full_like(quotient, 1.0)
+    result = mul(set_exponent(quotient, half), set_exponent(ones, power - half))
     # Zeros, infinities and NaNs: multiply by the divisor's inverted exponent.
     scale = from_bits((bits(b) & -0x800000) ^ 0x7F800000)
     special = torch.where(b.isnan(), b, mul(a, scale))

@@ -63,11 +63,11 @@ def exp2_21f(power: torch.Tensor, coefficients: tuple[float, ...] = EXP_21F) -> 
 
 def exp_accurate_fp32(x: torch.Tensor) -> torch.Tensor:
     """e**x to about 2 units in the last fp32 place (_sfpu_exp_fp32_accurate_); lanes in and out."""
-    seen = x != -math.inf
-    if not seen.all():  # half of the scores of a causal attention are not: they give +0
+    visible = x != -math.inf
+    if not visible.all():  # half of the scores of a causal attention are not: they give +0
         result = torch.zeros_like(x)
-        if seen.any():
-            result[seen] = exp_accurate_fp32(x[seen])
+        if visible.any():
+            result[visible] = exp_accurate_fp32(x[visible])
         return result
     turns = mul(1.442695, x)
     magnitude = round_to_integer(turns, 32767)
@@ -198,9 +198,9 @@ def _correction_polynomial(x, scale, coefficients):
     x = mul(x, scale)
     turns = mul(x, 1.44269504088896340736)
     magnitude = round_to_integer(turns, 127)
-    whole = copy_sign(magnitude.to(torch.float32), turns)
-    fraction = mad(whole, -0.69314718055994530942, x)
-    biased = add(whole, 127.0)
+    integer = copy_sign(magnitude.to(torch.float32), turns)
+    fraction = mad(integer, -0.69314718055994530942, x)
+    biased = add(integer, 127.0)
     power_of_two = from_bits(round_to_integer(biased, 255) << 23)
     result = mul(polynomial(fraction, *coefficients), power_of_two)
     return torch.where(biased <= 0, constant(0.0), result)
@@ -251,11 +251,11 @@ def attention_merge(
     maximum_ = torch.where(own_max < other_max, other_max, own_max)
     scale = _truncated_to_bf16(scale)
     correction = _correction_fp32 if fp32_dest_acc else _correction_bf16
-    own = correction(add(own_max, -maximum_), scale)
-    other = correction(add(other_max, -maximum_), scale)
-    own_total = store(mul(own, load(own_sum)), fp32_dest_acc)
-    other_total = mul(other, load(other_sum))
+    own_factor = correction(add(own_max, -maximum_), scale)
+    other_factor = correction(add(other_max, -maximum_), scale)
+    own_total = store(mul(own_factor, load(own_sum)), fp32_dest_acc)
+    other_total = mul(other_factor, load(other_sum))
     if not fp32_dest_acc:
         other_total = store(other_total, fp32_dest_acc)
     total = store(add(other_total, own_total), fp32_dest_acc)
-    return store(own, fp32_dest_acc), store(other, fp32_dest_acc), maximum_, total
+    return store(own_factor, fp32_dest_acc), store(other_factor, fp32_dest_acc), maximum_, total

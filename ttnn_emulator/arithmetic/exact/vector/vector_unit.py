@@ -125,8 +125,8 @@ def _mad(a, b, c):
     larger = product if distance >= 0 else addend
     smaller = addend if distance >= 0 else product
     shift = min(abs(distance), np.int64(32))
-    kept = smaller >> shift
-    smaller = kept | np.int64(kept << shift != smaller) if kept > 0 else np.int64(0)
+    shifted = smaller >> shift
+    smaller = shifted | np.int64(shifted << shift != smaller) if shifted > 0 else np.int64(0)
     sign = a ^ b if distance >= 0 else c
     total = larger - smaller if (a ^ b ^ c) >> 31 else larger + smaller
     if total == 0:
