@@ -92,7 +92,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=args.folder) as temporary:
         folder = pathlib.Path(temporary)
         allowed = PEAK_LIMIT * write_checkpoint(folder, args.layers) / 1e9
-        for which in ("first", "second"):
+        for start_name in ("first", "second"):
             results = context.Queue()
             process = context.Process(
                 target=start, args=(folder, args.layers, args.precision, results)
@@ -102,7 +102,7 @@ def main() -> None:
             process.join()
             verdict = "met" if memory <= allowed else "MISSED"
             print(
-                f"{args.layers} layers, {args.precision}, {which} start: {seconds:.1f} s, "
+                f"{args.layers} layers, {args.precision}, {start_name} start: {seconds:.1f} s, "
                 f"{memory:.3f} GB of memory ({verdict}: {allowed:.3f} GB)"
             )
 

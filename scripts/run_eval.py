@@ -75,8 +75,8 @@ def find_model_file(hf_model: str, system: str, model_type: str | None) -> str:
         return own
     if model_type == "phi3" and (ROOT / phi3).is_file():
         return phi3
-    there = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(model_file("*/*", "*")))
-    raise inputs.BadInput(f"no model file {own!r}; there is {', '.join(there)}.")
+    bringups = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(model_file("*/*", "*")))
+    raise inputs.BadInput(f"no model file {own!r}; there is {', '.join(bringups)}.")
 
 
 def model_file(hf_model: str, system: str) -> str:

@@ -148,7 +148,7 @@ def emulated_call(
     """
     name, host_call = operation.python_fully_qualified_name, operation.function
     signature = inspect.signature(binding)
-    known: set[tuple[object, ...]] = set()  # forms of call that the binding has parameters for
+    bound_forms: set[tuple[object, ...]] = set()  # forms of call that bind to its parameters
 
     @functools.wraps(host_call)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -164,7 +164,7 @@ def emulated_call(
         views_input = bool(tensors) and tensors[0].buffer_unique_id() == first
         launch = Launch(name, outputs, settings.math, settings.cores, views_input)
         form = (len(operands), *named)
-        if form not in known:
+        if form not in bound_forms:
             try:
                 signature.bind(launch, *operands, **named)
             except TypeError as error:
@@ -172,7 +172,7 @@ def emulated_call(
                     f"{_call_text(name, args, kwargs)}: {error}. The binding is "
                     f"{binding.__name__} in {binding.__module__.replace('.', '/')}.py."
                 ) from None
-            known.add(form)
+            bound_forms.add(form)
         started = BoundCall(binding, launch, operands, named)
         if memory.recording is not None:
             memory.recording.record(started, tensors)
@@ -190,7 +190,7 @@ def emulated_call(
         nonlocal binding, signature
         emulated.binding = binding = other
         signature = inspect.signature(other)
-        known.clear()
+        bound_forms.clear()
 
     emulated = cast(EmulatedCall, call)  # a function, which may have attributes of any name
     emulated.binding, emulated.rebind = binding, rebind

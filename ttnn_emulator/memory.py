@@ -247,7 +247,7 @@ class Memory:
             (buffer.buffer_type, buffer.address)
             for buffer in ttnn._ttnn.reports.get_buffers(device)
         }
-        self._buffers = {place: kept for place, kept in self._buffers.items() if place in live}
+        self._buffers = {place: entry for place, entry in self._buffers.items() if place in live}
         self._new_bytes = self._new_buffers = 0
 
     def clear(self) -> None:

@@ -56,8 +56,8 @@ def add_count(add: Add, name: str, default: int | None = None, say: str = "") ->
         say: its help; the default is added to it where there is one.
     """
     shown = None if default is None else f"default {default}"
-    said = ", ".join(part for part in (say, shown) if part)
-    add(*spellings(name), type=positive, default=default, metavar="N", help=said)
+    text = ", ".join(part for part in (say, shown) if part)
+    add(*spellings(name), type=positive, default=default, metavar="N", help=text)
 
 
 def add_model_file(parser: argparse.ArgumentParser) -> None:

@@ -58,16 +58,16 @@ def with_block_weights(hf_model):
 @contextlib.contextmanager
 def block_cache():
     """Within, Hugging Face's attention sees keys and values as a bfloat8_b cache holds them."""
-    own = modeling_phi3.eager_attention_forward
+    original = modeling_phi3.eager_attention_forward
 
     def attention(module, query, key, value, *args, **kwargs):
-        return own(module, query, in_blocks(key), in_blocks(value), *args, **kwargs)
+        return original(module, query, in_blocks(key), in_blocks(value), *args, **kwargs)
 
     modeling_phi3.eager_attention_forward = attention
     try:
         yield
     finally:
-        modeling_phi3.eager_attention_forward = own
+        modeling_phi3.eager_attention_forward = original
 
 
 def in_blocks(x):

@@ -52,11 +52,11 @@ def test_a_second_sequence_is_as_from_a_fresh_model(build, tt_model, long_ids):
     first, second = long_ids[:, :40], long_ids[:, 60:97]
     decoded(tt_model, first[:, :3])
     tt_model(first)
-    used, fresh = (both_ways(model, second) for model in (tt_model, build(CACHE_LENGTH)))
+    used, fresh = (prefill_and_decode(model, second) for model in (tt_model, build(CACHE_LENGTH)))
     assert torch.equal(used, fresh)
 
 
-def both_ways(model, ids):
+def prefill_and_decode(model, ids):
     """Logits of a prompt and of three tokens after it."""
     out = model(ids[:, :-3])
     return torch.cat((out.logits.float(), decoded(model, ids[:, -3:], out.past_key_values)), 1)
@@ -65,27 +65,27 @@ def both_ways(model, ids):
 def test_what_another_row_of_the_cache_holds_never_reaches_a_result(build, long_ids):
     """A sequence has the first row of the batch; decode goes over both, and keeps the other."""
     model = build(CACHE_LENGTH, batch=2)
-    clean = both_ways(model, long_ids[:, :36])
+    clean = prefill_and_decode(model, long_ids[:, :36])
     caches = [layer.attention.cache for layer in model.model.layers]
-    strange = [strangers(cache) for cache in caches]
-    assert torch.equal(both_ways(model, long_ids[:, :36]), clean)
-    for cache, (keys, values) in zip(caches, strange, strict=True):
+    poison = [poison_other_rows(cache) for cache in caches]
+    assert torch.equal(prefill_and_decode(model, long_ids[:, :36]), clean)
+    for cache, (keys, values) in zip(caches, poison, strict=True):
         assert torch.equal(ttnn.to_torch(cache.keys)[PAGES:], keys)
         assert torch.equal(ttnn.to_torch(cache.values)[PAGES:], values)
 
 
-def strangers(cache):
+def poison_other_rows(cache):
     """Put large numbers into all pages but the first row's; returns them, of keys and of values."""
-    placed = []
+    written = []
     for name in ("keys", "values"):
         tensor = getattr(cache, name)
-        held = ttnn.to_torch(tensor)
-        held[PAGES:] = 100 * torch.randn(held[PAGES:].shape)
-        placed.append(held[PAGES:].clone())
+        contents = ttnn.to_torch(tensor)
+        contents[PAGES:] = 100 * torch.randn(contents[PAGES:].shape)
+        written.append(contents[PAGES:].clone())
         ttnn.copy_host_to_device_tensor(
-            ttnn.from_torch(held, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT), tensor
+            ttnn.from_torch(contents, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT), tensor
         )
-    return placed
+    return written
 
 
 def test_generate_writes_what_hugging_face_writes(

@@ -22,14 +22,14 @@ def rounded(hf_model, reference):
     return module_floors.values(hf_model, text)["logits"][0, -len(reference.tokens) :]
 
 
-@pytest.mark.parametrize("way", ["prefill", "decode"])
-def test_teacher_forcing_agrees(way, tt_model, reference, rounded, record_property):
+@pytest.mark.parametrize("mode", ["prefill", "decode"])
+def test_teacher_forcing_agrees(mode, tt_model, reference, rounded, record_property):
     """One test for all that a score says, because a score takes seconds."""
-    score = accuracy.score(tt_model, reference, prefill_decode=way == "decode")
+    score = accuracy.score(tt_model, reference, prefill_decode=mode == "decode")
     assert not score.nonfinite
     exact = reference.logits
     check(
-        "e2e.teacher_forcing", way, exact[None], rounded[None], score.logits[None], record_property
+        "e2e.teacher_forcing", mode, exact[None], rounded[None], score.logits[None], record_property
     )
 
     floor = module_floors.measured(exact, rounded)

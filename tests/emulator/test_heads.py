@@ -43,10 +43,10 @@ def test_split_is_a_view_and_a_transpose(device, batch, sequence, heads, kv_head
 def test_separate_keys_and_values_split_alike(device, batch, sequence, heads, kv_heads, width):
     fused = bf16_normal(batch, sequence, (heads + 2 * kv_heads) * width)
     q, k, v = split(fused, heads, kv_heads)
-    query, keys_and_values = fused[..., : heads * width], fused[..., heads * width :]
+    query, kv = fused[..., : heads * width], fused[..., heads * width :]
     outputs = ttnn.experimental.nlp_create_qkv_heads(
         on_tiles(device, query[:, None]),
-        on_tiles(device, keys_and_values[:, None]),
+        on_tiles(device, kv[:, None]),
         num_heads=heads,
         num_kv_heads=kv_heads,
     )

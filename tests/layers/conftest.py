@@ -20,22 +20,22 @@ def parts(hf_model, weights, device):
 
 
 @pytest.fixture(scope="session")
-def wide_weights():
+def full_width_weights():
     return wide_layer.random_weights()
 
 
 @pytest.fixture(scope="session")
-def wide_parts(wide_weights, device):
-    return Parts(wide_layer.config(), wide_weights, device)
+def full_width_parts(full_width_weights, device):
+    return Parts(wide_layer.config(), full_width_weights, device)
 
 
 @pytest.fixture(scope="session")
-def wide_reference(wide_weights):
+def full_width_reference(full_width_weights):
     with torch.device("meta"):  # no weights of its own, which would be made for nothing
         hf_model = transformers.AutoModelForCausalLM.from_config(
             wide_layer.config(), dtype=torch.float32, attn_implementation="eager"
         ).eval()
-    hf_model.load_state_dict({n: w.float() for n, w in wide_weights.items()}, assign=True)
+    hf_model.load_state_dict({n: w.float() for n, w in full_width_weights.items()}, assign=True)
     hf_model.model.rotary_emb = Phi3RotaryEmbedding(hf_model.config)
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(3, wide_layer.VOCABULARY, (1, CACHE_LENGTH), generator=generator)

@@ -24,11 +24,11 @@ def conversions(monkeypatch):
     """A list that grows with the shape of each host tensor that is converted."""
     shapes, from_torch = [], ttnn.from_torch
 
-    def counted(tensor, *args, **kwargs):
+    def recording_from_torch(tensor, *args, **kwargs):
         shapes.append(tuple(tensor.shape))
         return from_torch(tensor, *args, **kwargs)
 
-    monkeypatch.setattr(ttnn, "from_torch", counted)
+    monkeypatch.setattr(ttnn, "from_torch", recording_from_torch)
     return shapes
 
 

@@ -93,12 +93,12 @@ class Cache(RuleBasedStateMachine):
         """Decode attention at position 0 reads one row of every user: that row is its result."""
         users, heads, _, width = self.model.shape
         q = on_tiles(self.device, torch.ones(1, users, heads, width))
-        made = ttnn.transformer.scaled_dot_product_attention_decode(
+        output = ttnn.transformer.scaled_dot_product_attention_decode(
             q, self.cache, self.cache, cur_pos=[0] * users
         )
         row = self.model[:, :, 0].double()
         # one weight, see test_attention_properties.py
-        assert ((read(made)[0].double() - row).abs() <= 4 * 2.0**-7 * row.abs()).all()
+        assert ((read(output)[0].double() - row).abs() <= 4 * 2.0**-7 * row.abs()).all()
 
     @invariant()
     def every_row_is_as_it_was_written(self):

@@ -34,8 +34,8 @@ def tables(width, pairs=False):
 def rotated(device, x, position=None):
     """Rotation by halves: row s of [B, N, S, D] by position s, or all rows by one."""
     tensors = [on_tiles(device, t) for t in (x, *tables(x.shape[-1]))]
-    made = read(ttnn.experimental.rotary_embedding(*tensors, position))
-    return made[..., : x.shape[-2], :]  # the kernel makes whole tiles of the rows
+    rotated_tiles = read(ttnn.experimental.rotary_embedding(*tensors, position))
+    return rotated_tiles[..., : x.shape[-2], :]  # the kernel makes whole tiles of the rows
 
 
 def rotated_pairs(device, x):
@@ -49,10 +49,10 @@ def rotated_pairs_of_users(device, x, positions):
     users = x.shape[1]
     rows = [t[:, 0, positions, None] for t in tables(x.shape[-1], pairs=True)]
     tensors = (x, *rows, pair_matrix(users))
-    placed = [on_tiles(device, t) for t in tensors[:-1]]
+    operands = [on_tiles(device, t) for t in tensors[:-1]]
     return read(
         ttnn.experimental.rotary_embedding_llama(
-            *(moved_to_cores(t) for t in placed),
+            *(moved_to_cores(t) for t in operands),
             ttnn.to_memory_config(on_tiles(device, tensors[-1]), one_tile_each(device, users)),
             is_decode_mode=True,
         )

@@ -53,7 +53,7 @@ class Import:
 def sources(root: pathlib.Path, *folders: str) -> list[pathlib.Path]:
     """The Python files of the folders, all files where none is named; none that git ignores."""
     roots = [root / folder for folder in folders] if folders else _top_level(root)
-    files = [file for one in roots for file in ([one] if one.is_file() else one.rglob("*.py"))]
+    files = [file for path in roots for file in ([path] if path.is_file() else path.rglob("*.py"))]
     return sorted(file for file in files if file.suffix == ".py")
 
 
@@ -203,11 +203,13 @@ def _called(function):
 def imports_of_tests(root: pathlib.Path) -> list[str]:
     """Imports of a test module or a conftest by a module of tests/: both are pytest's alone."""
     return [
-        one.sentence
+        imported.sentence
         for file in sources(root, "tests")
-        for one in imports(root, file)
-        if one.name.startswith("tests.")
-        if any(part == "conftest" or part.startswith("test_") for part in _modules(root, one.name))
+        for imported in imports(root, file)
+        if imported.name.startswith("tests.")
+        if any(
+            part == "conftest" or part.startswith("test_") for part in _modules(root, imported.name)
+        )
     ]
 
 
@@ -259,8 +261,8 @@ def crowded_folders(root: pathlib.Path) -> list[str]:
 
 def complex_functions(root: pathlib.Path, folder: str, most: int) -> list[str]:
     """Functions of a folder above a cyclomatic complexity of `most`."""
-    found = [(at, complexity(function)) for at, function in _functions(root, folder)]
-    return [f"{at}: complexity {n}" for at, n in found if n > most]
+    complexities = [(at, complexity(function)) for at, function in _functions(root, folder)]
+    return [f"{at}: complexity {n}" for at, n in complexities if n > most]
 
 
 def complexity(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
@@ -285,14 +287,14 @@ def functions_of_many_arguments(
     root: pathlib.Path, most: int, excluded: tuple[str, ...] = ()
 ) -> list[str]:
     """Functions with more than `most` arguments, `self` aside, but in the excluded folders."""
-    found = [(at, arguments(function)) for at, function in _functions(root)]
-    return [f"{at}: {n} arguments" for at, n in found if n > most and not at.startswith(excluded)]
+    counts = [(at, arguments(function)) for at, function in _functions(root)]
+    return [f"{at}: {n} arguments" for at, n in counts if n > most and not at.startswith(excluded)]
 
 
 def arguments(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     """How many arguments a function has by name, `self` and `cls` aside."""
-    given = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
-    return sum(argument.arg not in ("self", "cls") for argument in given)
+    named = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+    return sum(argument.arg not in ("self", "cls") for argument in named)
 
 
 def _functions(root, *folders):

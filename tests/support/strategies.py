@@ -52,8 +52,8 @@ def padded_shapes(rank: int = 4, **limits: int) -> st.SearchStrategy[Shape]:
 
 def tile_ceiling(shape: Sequence[int]) -> Shape:
     """The padded shape in tile layout: the last two dimensions in whole tiles, one at least."""
-    whole = (1,) * (2 - len(shape)) + tuple(shape)
-    return (*whole[:-2], *(-(-n // TILE) * TILE for n in whole[-2:]))
+    sizes = (1,) * (2 - len(shape)) + tuple(shape)
+    return (*sizes[:-2], *(-(-n // TILE) * TILE for n in sizes[-2:]))
 
 
 def permutations(rank: int) -> st.SearchStrategy[Shape]:

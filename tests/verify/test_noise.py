@@ -46,7 +46,7 @@ def product(depth, **config):
     return op_floors.matmul(normal(32, depth), normal(depth, 128) / 64, **config)
 
 
-WIDE = {"fp32_dest_acc": True, "fidelity": "HiFi4"}
+FP32_DEST = {"fp32_dest_acc": True, "fidelity": "HiFi4"}
 
 # Expected relative errors on normal values: from the functional simulator's description of the
 # units, worked out apart from this project's code; of formats, the familiar ones.
@@ -60,7 +60,7 @@ DOCUMENTED = {
     "matmul-lofi": (0.0260, lambda: product(3072, fidelity="LoFi")),
     "matmul-hifi4": (0.0110, lambda: product(3072, fidelity="HiFi4")),
     "matmul-wide": (0.0045, lambda: product(3072, fp32_dest_acc=True)),
-    "matmul-wide-hifi4": (0.0017, lambda: product(3072, **WIDE)),
+    "matmul-wide-hifi4": (0.0017, lambda: product(3072, **FP32_DEST)),
     "matmul-float32": (0.0041, lambda: product(3072, fp32_dest_acc=True, out="float32")),
     "matmul-bfp8": (0.0130, lambda: product(3072, weight_dtype="bfloat8_b")),
     "matmul-bfp4": (0.120, lambda: product(3072, weight_dtype="bfloat4_b")),
@@ -101,10 +101,10 @@ def kernel_product(
     rows, depth, columns = shape
     a, b = normal(rows, depth, massive=massive), normal(depth, columns) / 32
     offset = normal(columns) if bias else None
-    held = b if weight == "bfloat16" else rounding.blocks(b, weight)
+    stored = b if weight == "bfloat16" else rounding.blocks(b, weight)
     actual = kernels.matmul(
         a,
-        held,
+        stored,
         offset[None] if bias else None,
         product=Product(rows, depth, columns, "bfloat16", weight, out, fp32_dest_acc),
         compute=Compute(fidelity, fp32_dest_acc=fp32_dest_acc, packer_l1_acc=True),
@@ -340,7 +340,7 @@ def test_a_correct_rounding_of_one_value_passes():
 def test_what_is_computed_more_exactly_passes():
     a, b = normal(32, 512), normal(512, 64)
     exact = a.double() @ b.double()
-    for config in ({}, WIDE):
+    for config in ({}, FP32_DEST):
         comparison = metrics.compare(exact, exact.bfloat16())
         assert tolerance.judge(comparison, op_floors.matmul(a, b, **config)).used < 0.6
 
@@ -373,8 +373,8 @@ def test_extremes_are_exact():
 def test_several_dimensions_reduce_as_one():
     x = normal(2, 3, 32, 32)
     several = op_floors.reduce("sum", x, dim=(1, 3)).relative_l2
-    one = op_floors.reduce("sum", x.transpose(1, 2).flatten(2)).relative_l2
-    assert several == pytest.approx(one)
+    flattened = op_floors.reduce("sum", x.transpose(1, 2).flatten(2)).relative_l2
+    assert several == pytest.approx(flattened)
 
 
 def test_an_unknown_function_or_reduction_is_refused():

@@ -116,15 +116,15 @@ def caught(channels, config, by=METRICS):
     a, b = operands(channels)
     expected, floor = a.double() @ b.double(), op_floors.matmul(a, b, **config)
     honest = (a @ b).bfloat16().float()
-    found = {metric: set() for metric in by}
+    mutations = {metric: set() for metric in by}
     results = {name: mutate(honest, a, b) for name, mutate in MUTATIONS.items()}
     for name, result in {"honest": honest, **results}.items():
         actual = result.bfloat16()
         comparison = metrics.compare(expected, actual)
         for metric in by:
             if METRICS[metric](comparison, floor, expected, actual):
-                found[metric].add(name)
-    return found
+                mutations[metric].add(name)
+    return mutations
 
 
 @pytest.mark.parametrize("channels", CAUGHT)

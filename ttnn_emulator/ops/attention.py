@@ -254,8 +254,8 @@ def _decode(
     program = attention_program(program)
     output = undefined(launch.output.padded_shape, launch.output.dtype)
     lengths = [capacity] * users if positions is None else [n + 1 for n in positions.tolist()]
-    asked = [n - 1 for n in lengths if n]  # -1 skips its user (reader_decode_all.cpp)
-    bounds.within(asked, capacity, op=launch.name, operand=held_by, unit="row")
+    last_rows = [n - 1 for n in lengths if n]  # -1 skips its user (reader_decode_all.cpp)
+    bounds.within(last_rows, capacity, op=launch.name, operand=held_by, unit="row")
     for last in sorted({length for length in lengths if length > 0}):
         members = [user for user, length in enumerate(lengths) if length == last]
         count, first = len(members), members[0]

@@ -324,7 +324,7 @@ def assign(
     return moved_into(launch, target, input_tensor)
 
 
-def _placed(name: str) -> Callable[..., torch.Tensor | None]:
+def _copy_elsewhere(name: str) -> Callable[..., torch.Tensor | None]:
     """A kernel whose arguments only say where the copy goes."""
 
     def binding(
@@ -346,31 +346,31 @@ BINDINGS = {
     "ttnn.experimental.broadcast_to": expand,
     "ttnn.experimental.view": view,
     "ttnn.fill_implicit_tile_padding": fill_implicit_tile_padding,
-    "ttnn.interleaved_to_sharded": _placed("interleaved_to_sharded"),
-    "ttnn.move": _placed("move"),
+    "ttnn.interleaved_to_sharded": _copy_elsewhere("interleaved_to_sharded"),
+    "ttnn.move": _copy_elsewhere("move"),
     "ttnn.narrow": narrow,
     "ttnn.pad": pad,
     "ttnn.permute": permute,
-    "ttnn.reallocate": _placed("reallocate"),
+    "ttnn.reallocate": _copy_elsewhere("reallocate"),
     "ttnn.repeat": repeat,
     "ttnn.repeat_interleave": repeat_interleave,
     "ttnn.reshape": reshape,
     "ttnn.reshape_on_device": view,
-    "ttnn.reshard": _placed("reshard"),
-    "ttnn.sharded_to_interleaved": _placed("sharded_to_interleaved"),
+    "ttnn.reshard": _copy_elsewhere("reshard"),
+    "ttnn.sharded_to_interleaved": _copy_elsewhere("sharded_to_interleaved"),
     "ttnn.slice": slice_,
     "ttnn.split": split,
     "ttnn.squeeze": view,
     "ttnn.stack": stack,
-    "ttnn.tilize": _placed("tilize"),
+    "ttnn.tilize": _copy_elsewhere("tilize"),
     "ttnn.tilize_with_val_padding": tilize_with_val_padding,
-    "ttnn.tilize_with_zero_padding": _placed("tilize_with_zero_padding"),
-    "ttnn.to_dtype": _placed("to_dtype"),
+    "ttnn.tilize_with_zero_padding": _copy_elsewhere("tilize_with_zero_padding"),
+    "ttnn.to_dtype": _copy_elsewhere("to_dtype"),
     "ttnn.to_layout": to_layout,
     "ttnn.to_memory_config": to_memory_config,
     "ttnn.transpose": transpose,
     "ttnn.unsqueeze": view,
-    "ttnn.untilize": _placed("untilize"),
+    "ttnn.untilize": _copy_elsewhere("untilize"),
     "ttnn.untilize_with_unpadding": untilize_with_unpadding,
     "ttnn.view": view,
 }

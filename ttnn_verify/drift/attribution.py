@@ -85,8 +85,8 @@ def _exact(call: taps.TtnnCall, run: Callable[[], Any], reader: reading.Reader) 
         expected = table.expected_results(call.name, call.operation, context, args, kwargs)
     except NoGolden:
         return result
-    for one, tensor in zip(expected, outputs, strict=True):
+    for exact, tensor in zip(expected, outputs, strict=True):
         values = reader.read(tensor).clone()
-        values[one.region] = one.value.float()
-        reader.put(tensor, values)
+        values[exact.region] = exact.value.float()
+        reader.write(tensor, values)
     return result

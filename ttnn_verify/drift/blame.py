@@ -5,7 +5,7 @@ import torch
 from ttnn_verify.drift import finding
 from ttnn_verify.drift.caches import first_unwritten, is_missing, missing_step, rows_in_cache
 from ttnn_verify.drift.finding import OpFinding
-from ttnn_verify.drift.judging import SAME
+from ttnn_verify.drift.judging import SAME_VALUE
 from ttnn_verify.drift.observation import layouts
 from ttnn_verify.drift.observation.hf_values import HfValue
 from ttnn_verify.drift.observed import Observed, ReadTensor, WalkPlan, WalkState, Where, where_of
@@ -35,7 +35,7 @@ def blame(
             continue
         expected = plan.steps[name]
         nearest = _nearest_operand(plan, seen, step, expected)
-        if nearest is None or nearest[0] >= SAME:
+        if nearest is None or nearest[0] >= SAME_VALUE:
             return _wrong_input(plan, memory, seen, (step, expected), own, verdict)
         pccs.append(nearest[1])
     worst = min(pccs, default=None)
@@ -67,7 +67,7 @@ def _errors(
 ) -> list[tuple[float, float]]:
     """(relative L2 error, PCC) of an operand as a value, for each form that the value may have."""
     rows = seen.rows
-    values = plan.values(seen.model_call).given[expected.name][rows.start : rows.stop]
+    values = plan.values(seen.model_call).bf16[expected.name][rows.start : rows.stop]
     forms: list[tuple[torch.Tensor, list[layouts.Layout]]]
     forms = [(values, plan.layouts(expected, operand.shape, len(rows)))]
     if in_cache:
@@ -115,8 +115,8 @@ def _wrong_input(
     if changed is not None:
         return changed
     values = [value for value in (origin.value for origin in seen.operands.origins) if value]
-    given = ", ".join(values) or "something else"
-    note = f"it is given {given}; {expected.name} is expected"
+    actual = ", ".join(values) or "something else"
+    note = f"it is given {actual}; {expected.name} is expected"
     return seen.finding(finding.MISUSED, where_of(step), own=own, step=verdict, note=note)
 
 

@@ -4,7 +4,7 @@ import torch
 
 from ttnn_verify.drift import finding
 from ttnn_verify.drift.finding import OpFinding
-from ttnn_verify.drift.judging import SAME, OwnVerdicts, judged
+from ttnn_verify.drift.judging import SAME_VALUE, OwnVerdicts, result_verdict
 from ttnn_verify.drift.observation import layouts
 from ttnn_verify.drift.observation.hf_values import HfValue
 from ttnn_verify.drift.observation.walk import model_calls
@@ -23,16 +23,16 @@ def cache_finding(
     place = None if seen.matched is None else seen.matched.writes.get((seen.index, number))
     if place is None:
         return seen.finding(own.status, seen.nearby, own=own.worst, note=own.note)
-    layer, which = place
-    memory.written.add((seen.model_call.number, seen.rows.start, layer, which))
-    where = Where(layer, f"{which} cache", "attention")
+    layer, kind = place
+    memory.written.add((seen.model_call.number, seen.rows.start, layer, kind))
+    where = Where(layer, f"{kind} cache", "attention")
     owner = memory.owners.setdefault(seen.results[number].buffer, place)
     if own.unknown:
         return seen.finding(own.status, where, note=own.note)
     if owner != place and not own.wrong:
         note = f"it writes into the {owner[1]} cache of layer {owner[0]}"
         return seen.finding(finding.MISUSED, where, own=own.worst, note=note)
-    step = plan.steps[f"layers.{layer}.{which}"]
+    step = plan.steps[f"layers.{layer}.{kind}"]
     verdict = _rows_verdict(plan, seen, number, step)
     if verdict is None or verdict.passed or own.wrong:
         return seen.finding(own.status, where, own=own.worst, step=verdict)
@@ -44,17 +44,19 @@ def _wrong_rows(
 ) -> OpFinding:
     """The call writes what it is given: is that the step's value, or already another?"""
     assert seen.matched is not None
-    layer, which = seen.matched.writes[seen.index, number]
-    step = plan.steps[f"layers.{layer}.{which}"]
+    layer, kind = seen.matched.writes[seen.index, number]
+    step = plan.steps[f"layers.{layer}.{kind}"]
     source = seen.operands.sources[number]
-    given = plan.values(seen.model_call).given[step.name][seen.rows.start : seen.rows.stop]
+    expected = plan.values(seen.model_call).bf16[step.name][seen.rows.start : seen.rows.stop]
     candidates = plan.layouts(step, source.shape, len(seen.rows))
-    same = bool(candidates) and layouts.nearest(candidates, source.values, given)[1] < SAME
-    if not same and is_missing(seen, step):
+    is_expected = (
+        bool(candidates) and layouts.nearest(candidates, source.values, expected)[1] < SAME_VALUE
+    )
+    if not is_expected and is_missing(seen, step):
         return missing_step(seen, step, verdict)
     value = source.origin.value if source.origin else None
-    note = "" if same or value is None else f"{value} is written, {step.name} is expected"
-    where = Where(layer, f"{which} cache", "attention")
+    note = "" if is_expected or value is None else f"{value} is written, {step.name} is expected"
+    where = Where(layer, f"{kind} cache", "attention")
     return seen.finding(finding.MISUSED, where, own=own.worst, step=verdict, note=note)
 
 
@@ -81,14 +83,14 @@ def _rows_verdict(
 ) -> tolerance.Verdict | None:
     """The verdict on a cache's rows so far; None where no layout fits them."""
     cache, before = seen.results[number], seen.operands.noise
-    candidates, given = rows_in_cache(plan, seen, step, cache.shape)
+    candidates, expected = rows_in_cache(plan, seen, step, cache.shape)
     if not candidates:
         return None
-    layout, _ = layouts.nearest(candidates, cache.values, given)
+    layout, _ = layouts.nearest(candidates, cache.values, expected)
     floor = op_floors.Floor(before, before)
     if cache.dtype in metrics.BLOCK_BITS:
-        floor = op_floors.chain(floor, op_floors.output(given.double(), cache.dtype))
-    return judged(given, layout.read(cache.values), cache.dtype, lambda: floor)
+        floor = op_floors.chain(floor, op_floors.output(expected.double(), cache.dtype))
+    return result_verdict(expected, layout.read(cache.values), cache.dtype, lambda: floor)
 
 
 def rows_in_cache(
@@ -102,7 +104,7 @@ def rows_in_cache(
             first = rows.start
         pages = pages[: -(-(rows.stop - first) // shape[2])]
     candidates = layouts.in_cache(shape, rows.stop - first, step.shape, permuted, pages)
-    return candidates, plan.values(seen.model_call).given[step.name][first : rows.stop]
+    return candidates, plan.values(seen.model_call).bf16[step.name][first : rows.stop]
 
 
 def first_unwritten(plan: WalkPlan, memory: WalkState, seen: Observed, step: HfValue) -> int | None:
@@ -110,8 +112,8 @@ def first_unwritten(plan: WalkPlan, memory: WalkState, seen: Observed, step: HfV
     for call in model_calls(plan.sequences):
         if call.sequence != seen.model_call.sequence or call.number > seen.model_call.number:
             continue
-        for one in plan.traced[call.number].passes:
-            start = one.rows.start
+        for matched in plan.traced[call.number].passes:
+            start = matched.rows.start
             if (call.number, start, step.layer, step.short) not in memory.written:
                 return start
     return None

@@ -104,20 +104,22 @@ def outputs(
         for tensor in (*tensors, *tracing.rewritten(call)):
             reader.note_write(tensor)
         values = sequences[model_call.sequence].values
-        for one in now.passes:
+        for matched in now.passes:
             for output, tensor in enumerate(tensors):
-                step = one.steps.get((at, output))
+                step = matched.steps.get((at, output))
                 if step is None or step.name not in read:
                     continue
-                rows = slice(one.rows.start, one.rows.stop)
-                candidates = layouts.candidates(tuple(tensor.shape), len(one.rows), step.shape)
+                rows = slice(matched.rows.start, matched.rows.stop)
+                candidates = layouts.candidates(tuple(tensor.shape), len(matched.rows), step.shape)
                 if not candidates:
                     continue
                 actual = reader.read(tensor)
                 layout, _ = layouts.nearest(candidates, actual, values.golden[step.name][rows])
-                read[step.name].append(ReadRows(model_call.sequence, one.rows, layout.read(actual)))
+                read[step.name].append(
+                    ReadRows(model_call.sequence, matched.rows, layout.read(actual))
+                )
                 if isolate:
-                    reader.put(tensor, layout.write(actual, values.given[step.name][rows]))
+                    reader.write(tensor, layout.write(actual, values.bf16[step.name][rows]))
         return result
 
     with taps.intercept(observe):
@@ -127,7 +129,7 @@ def outputs(
 
 def _by_count(rows: Sequence[ReadRows]) -> tuple[list[int], list[int]]:
     """Indices of those with several positions, a prompt's, and of those with one, a token's."""
-    counts = [len(one.rows) for one in rows]
+    counts = [len(read.rows) for read in rows]
     return (
         [i for i, count in enumerate(counts) if count > 1],
         [i for i, count in enumerate(counts) if count == 1],
@@ -147,8 +149,8 @@ def _table(
 ) -> list[DepthRow]:
     def expected(name: str) -> list[torch.Tensor]:
         return [
-            sequences[one.sequence].values.golden[name][one.rows.start : one.rows.stop]
-            for one in read[name]
+            sequences[part.sequence].values.golden[name][part.rows.start : part.rows.stop]
+            for part in read[name]
         ]
 
     table: list[DepthRow] = []
@@ -158,12 +160,12 @@ def _table(
         if not rows:
             table.append(DepthRow(label(step)))
             continue
-        golden, actual = expected(step.name), [one.values for one in rows]
+        golden, actual = expected(step.name), [part.values for part in rows]
         many, single = _by_count(rows)
         error = _error(golden, actual, range(len(rows)))
         update = math.nan
         if step.short == "output" and len(read[input_name]) == len(rows):
-            inputs = [one.values for one in read[input_name]]
+            inputs = [part.values for part in read[input_name]]
             update = _error(
                 _differences(golden, expected(input_name)),
                 _differences(actual, inputs),

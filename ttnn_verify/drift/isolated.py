@@ -56,7 +56,7 @@ def run(
     walked = _Walk(plan, first)
     with taps.intercept(walked.observe), contextlib.suppress(_Enough):
         walk.lead(model, sequences, walked.begin, walked.end)
-    return sorted(walked.findings, key=lambda one: one.place)
+    return sorted(walked.findings, key=lambda op_finding: op_finding.place)
 
 
 class _Walk:
@@ -81,10 +81,10 @@ class _Walk:
             raise tracing.DriftUndetermined(
                 f"{model_call}: {self.index} calls, {count} when it was traced."
             )
-        if any(one.call_of("logits") for one in self.traced.passes):
-            one = returned_finding(self.plan, model_call, self.index, logits)
-            if one is not None:
-                self._add(one)
+        if any(matched.call_of("logits") for matched in self.traced.passes):
+            op_finding = returned_finding(self.plan, model_call, self.index, logits)
+            if op_finding is not None:
+                self._add(op_finding)
 
     def observe(self, call: taps.TtnnCall, run: Callable[[], Any]) -> Any:
         index, self.index = self.index, self.index + 1
@@ -107,15 +107,15 @@ class _Walk:
             index,
             self.traced.pass_of(index),
             operands,
-            tuple(observed.read(one, self.reader, self.memory.origins) for one in outputs),
+            tuple(observed.read(tensor, self.reader, self.memory.origins) for tensor in outputs),
         )
-        for one in self._findings(seen, outputs):
-            self._add(one)
+        for op_finding in self._findings(seen, outputs):
+            self._add(op_finding)
         return result
 
-    def _add(self, one: OpFinding) -> None:
-        self.findings.append(one)
-        if self.first and one.bad:
+    def _add(self, op_finding: OpFinding) -> None:
+        self.findings.append(op_finding)
+        if self.first and op_finding.bad:
             raise _Enough
 
     def _findings(self, seen: Observed, outputs: list[ttnn.Tensor]) -> Iterator[OpFinding]:
@@ -145,23 +145,23 @@ class _Walk:
     ) -> OpFinding:
         """Compare a result with its step, and put Hugging Face's value in its place."""
         step, result = seen.steps[output], seen.results[output]
-        judged = judging.step_verdict(self.plan, self.memory, seen, output, own)
+        on_step = judging.step_verdict(self.plan, self.memory, seen, output, own)
         where = where_of(step)
-        if judged.layout is None:
+        if on_step.layout is None:
             note = (
                 f"a result of shape {list(result.shape)} has no room for {list(step.shape)} a row"
             )
             return seen.finding(finding.TOOL_ERROR, where, own=own.worst, note=note)
-        given = self.plan.values(seen.model_call).given[step.name]
-        given = given[seen.rows.start : seen.rows.stop]
-        self.reader.put(tensor, judged.layout.write(result.values, given))
-        if judged.verdict is None:
+        expected = self.plan.values(seen.model_call).bf16[step.name]
+        expected = expected[seen.rows.start : seen.rows.stop]
+        self.reader.write(tensor, on_step.layout.write(result.values, expected))
+        if on_step.verdict is None:
             note = own.note or "it is given what an operation without a golden computed"
             status = finding.WRONG if own.wrong else own.unknown or finding.NO_GOLDEN
             return seen.finding(status, where, own=own.worst, note=note)
-        if judged.verdict.passed or own.wrong:
-            return seen.finding(own.status, where, own=own.worst, step=judged.verdict)
-        return blame(self.plan, self.memory, seen, step, own.worst, judged.verdict)
+        if on_step.verdict.passed or own.wrong:
+            return seen.finding(own.status, where, own=own.worst, step=on_step.verdict)
+        return blame(self.plan, self.memory, seen, step, own.worst, on_step.verdict)
 
 
 def returned_finding(
@@ -173,7 +173,7 @@ def returned_finding(
         index: how many operations the call of the model has called.
         logits: `[1, S, V]` that it returns.
     """
-    expected = plan.values(model_call).given["logits"]
+    expected = plan.values(model_call).bf16["logits"]
     expected = expected[model_call.start : model_call.start + model_call.count]
     actual = logits[0].float()[-len(expected) :]
     expected = expected[-len(actual) :]

@@ -15,7 +15,7 @@ from ttnn_verify.ops import table
 from ttnn_verify.ops.expected import CallContext, Expected, NoGolden
 
 # A tensor whose relative L2 error is below this is the value it is compared with, and not another.
-SAME = 0.1
+SAME_VALUE = 0.1
 
 FloorMaker = Callable[[], op_floors.Floor]  # floors are expensive, and seldom needed
 
@@ -38,13 +38,13 @@ class OwnVerdicts:
     @property
     def worst(self) -> tolerance.Verdict | None:
         """The first verdict that failed, or the first one."""
-        failed = [one for one in self.verdicts if not one.passed]
+        failed = [verdict for verdict in self.verdicts if not verdict.passed]
         return next(iter([*failed, *self.verdicts]), None)
 
     @property
     def wrong(self) -> bool:
         """Whether a result is not what is expected from the operands."""
-        return any(not one.passed for one in self.verdicts)
+        return any(not verdict.passed for verdict in self.verdicts)
 
     @property
     def status(self) -> str:
@@ -60,8 +60,8 @@ class OwnVerdicts:
 
 def own_verdicts(seen: Observed, accurate: bool) -> OwnVerdicts:
     """Compare a call's results with what is expected from its very operands."""
-    dtypes = tuple(one.dtype for one in seen.results)
-    context = CallContext(dtypes, tuple(one.shape for one in seen.results), accurate)
+    dtypes = tuple(result.dtype for result in seen.results)
+    context = CallContext(dtypes, tuple(result.shape for result in seen.results), accurate)
     operands = seen.operands
     try:
         expected = table.expected_results(
@@ -70,18 +70,18 @@ def own_verdicts(seen: Observed, accurate: bool) -> OwnVerdicts:
         if len(expected) != len(dtypes):
             raise ValueError(f"{len(dtypes)} results, the golden function has {len(expected)}.")
         verdicts = tuple(
-            _own(one, result.values, result.dtype)
-            for one, result in zip(expected, seen.results, strict=True)
+            _own_verdict(golden, result.values, result.dtype)
+            for golden, result in zip(expected, seen.results, strict=True)
         )
-        return OwnVerdicts(verdicts, tuple(one.floor for one in expected))
+        return OwnVerdicts(verdicts, tuple(golden.floor for golden in expected))
     except NoGolden as error:
         return OwnVerdicts(unknown=finding.NO_GOLDEN, note=str(error))
     except Exception as error:  # noqa: BLE001 - a golden's failure says nothing about the model
         return OwnVerdicts(unknown=finding.TOOL_ERROR, note=f"{type(error).__name__}: {error}")
 
 
-def _own(expected: Expected, values: torch.Tensor, dtype: str) -> tolerance.Verdict:
-    return judged(expected.value, values[expected.region], dtype, expected.floor)
+def _own_verdict(expected: Expected, values: torch.Tensor, dtype: str) -> tolerance.Verdict:
+    return result_verdict(expected.value, values[expected.region], dtype, expected.floor)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,14 +108,16 @@ def step_verdict(
     if not candidates:
         return StepVerdict(None, None)
     layout, error = layouts.nearest(candidates, result.values, expected)
-    if error > SAME:
+    if error > SAME_VALUE:
         layout = _usual_layout(plan, memory, step, candidates)
     else:
         memory.columns[step.short] = layout.name
     if own.unknown or math.isinf(seen.operands.noise):
         return StepVerdict(layout, None)
     floor = _step_floor(own.floors[output], seen)
-    return StepVerdict(layout, judged(expected, layout.read(result.values), result.dtype, floor))
+    return StepVerdict(
+        layout, result_verdict(expected, layout.read(result.values), result.dtype, floor)
+    )
 
 
 def _usual_layout(
@@ -133,9 +135,9 @@ def _step_floor(own: FloorMaker | None, seen: Observed) -> FloorMaker | None:
         own: makes the call's floor, None for data that only moves.
     """
     blocks = [
-        op_floors.block_float(one.values, one.dtype).relative_l2
-        for one in seen.operands.tensors
-        if one.dtype in metrics.BLOCK_BITS
+        op_floors.block_float(tensor.values, tensor.dtype).relative_l2
+        for tensor in seen.operands.tensors
+        if tensor.dtype in metrics.BLOCK_BITS
     ]
     before = math.hypot(seen.operands.noise, *blocks)
     if own is None and not before:
@@ -144,7 +146,7 @@ def _step_floor(own: FloorMaker | None, seen: Observed) -> FloorMaker | None:
     return lambda: op_floors.chain(own() if own else op_floors.EXACT, inherited)
 
 
-def judged(
+def result_verdict(
     expected: torch.Tensor, actual: torch.Tensor, dtype: str, floor: FloorMaker | None
 ) -> tolerance.Verdict:
     """The verdict on a result; in brief if one rounding explains it, as a walk has many of these.
@@ -171,12 +173,12 @@ def _brief(
         return None
     x, y = metrics.rows(expected), metrics.rows(actual)
     error, size, quick = (y - x).norm(dim=-1), x.norm(dim=-1), op_floors.output(x, dtype)
-    whole = float(error.norm() / size.norm())
-    allowed = [tolerance.K * one for one in (quick.relative_l2, quick.worst_row)]
-    if not (whole <= allowed[0] and bool((error <= allowed[1] * size).all())):
+    relative_l2 = float(error.norm() / size.norm())
+    allowed = [tolerance.K * figure for figure in (quick.relative_l2, quick.worst_row)]
+    if not (relative_l2 <= allowed[0] and bool((error <= allowed[1] * size).all())):
         return None
-    used = max(whole / allowed[0], float((error / size).nan_to_num(0).max()) / allowed[1])
-    return _passed(used, "", finding.Brief(whole, metrics.pcc(expected, actual)))
+    used = max(relative_l2 / allowed[0], float((error / size).nan_to_num(0).max()) / allowed[1])
+    return _passed(used, "", finding.Brief(relative_l2, metrics.pcc(expected, actual)))
 
 
 def _passed(used: float, line: str, brief: finding.Brief) -> tolerance.Verdict:

@@ -320,12 +320,12 @@ def score(
         on_tokens: called after each call of the model, with the number of tokens it was given.
     """
     prompt = reference.prompt_ids
-    pieces = prompt.split(1, dim=1) if prefill_decode else [prompt]
+    chunks = prompt.split(1, dim=1) if prefill_decode else [prompt]
     cache, rows = None, []
     start = time.perf_counter()
-    for piece in pieces:
-        cache, row = _step(model, piece, cache)
-        on_tokens(piece.shape[1])
+    for chunk in chunks:
+        cache, row = _step(model, chunk, cache)
+        on_tokens(chunk.shape[1])
     rows.append(row)
     prefilled = time.perf_counter()
     for token in reference.tokens[:-1]:

@@ -36,11 +36,11 @@ def values(hf_model: transformers.PreTrainedModel, ids: torch.Tensor) -> Values:
             stack.callback(handle.remove)
         stack.enter_context(_rope_recorded(recorded))
         hf_model(ids, use_cache=False)
-    listed = shapes(hf_model.config, ids.shape[1])
+    expected_shapes = shapes(hf_model.config, ids.shape[1])
     for i in range(hf_model.config.num_hidden_layers):
         name = f"layers.{i}.v"
-        recorded[name] = _value_heads(recorded[f"layers.{i}.qkv"], listed[name])
-    return {name: recorded[name] for name in listed}
+        recorded[name] = _value_heads(recorded[f"layers.{i}.qkv"], expected_shapes[name])
+    return {name: recorded[name] for name in expected_shapes}
 
 
 def check(hf_model: torch.nn.Module, ids: torch.Tensor) -> None:

@@ -68,7 +68,7 @@ def _first_free(
 ) -> tuple[str, filelock.BaseFileLock]:
     """(name, its acquired lock) of the first card that is free, now or once one becomes so."""
     began = time.monotonic()
-    said = False
+    has_spoken = False
     while True:
         for name in names:
             lock = filelock.FileLock(folder / f"{_safe(name)}.lock", mode=0o666)
@@ -79,8 +79,8 @@ def _first_free(
             raise backend.BackendError(
                 f"no card became free in {patience} s: {_holders(names, folder)}."
             )
-        if not said:
-            said = True
+        if not has_spoken:
+            has_spoken = True
             say(f"waiting for a card, {patience} s at most: {_holders(names, folder)}.")
         time.sleep(_POLL)
 

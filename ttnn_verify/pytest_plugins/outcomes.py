@@ -54,7 +54,7 @@ class RunRecord:
         self._config = config
         self._deselected: set[str] = set()
 
-    def meant(self, nodeid: str) -> bool:
+    def is_selected(self, nodeid: str) -> bool:
         """Whether the run was to hold the test, had it been there: not if it was left out."""
         option = self._config.option
         if nodeid in self.collected:

@@ -173,7 +173,7 @@ def _gone(run: outcomes.RunRecord, nodeid: str) -> bool:
     result = run.tests.get(nodeid)
     if result:
         return result.outcome in ("passed", "skipped")
-    return run.meant(nodeid) and nodeid not in run.collected
+    return run.is_selected(nodeid) and nodeid not in run.collected
 
 
 def outcome(config: pytest.Config) -> BaselineOutcome:

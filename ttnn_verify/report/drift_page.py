@@ -61,7 +61,11 @@ def picture(record: DriftRecord) -> str | None:
 
 def shown(findings: tuple[FindingRecord, ...]) -> list[FindingRecord]:
     """The bad ones, then those that used most of their tolerance."""
-    bad = [one for one in findings if one.status not in NOT_BAD]
-    used = [(one.used, one) for one in findings if one not in bad and one.used is not None]
+    bad = [op_finding for op_finding in findings if op_finding.status not in NOT_BAD]
+    used = [
+        (op_finding.used, op_finding)
+        for op_finding in findings
+        if op_finding not in bad and op_finding.used is not None
+    ]
     used.sort(key=lambda pair: -pair[0])
-    return [*bad, *(one for _, one in used[:SHOWN_GOOD])]
+    return [*bad, *(op_finding for _, op_finding in used[:SHOWN_GOOD])]

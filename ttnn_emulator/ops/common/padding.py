@@ -85,9 +85,9 @@ def beside(values: torch.Tensor, output: Output, padding: float) -> torch.Tensor
     """Logical `values` of an output whose padding holds the number `padding`."""
     if padding == 0 or output.shape == output.padded_shape:
         return values
-    whole = torch.full(output.padded_shape, padding, dtype=values.dtype)
-    trimmed(whole, output.shape).copy_(values)
-    return whole
+    padded = torch.full(output.padded_shape, padding, dtype=values.dtype)
+    trimmed(padded, output.shape).copy_(values)
+    return padded
 
 
 @functools.lru_cache(maxsize=256)

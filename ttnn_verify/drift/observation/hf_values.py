@@ -49,13 +49,13 @@ class SequenceValues:
 
     Attributes:
         golden: name -> Hugging Face's own values, float32.
-        given: the same in bfloat16, which is what a model on the device hands on.
-        isolated: name -> what Hugging Face's step computes from `given`, float32.
+        bf16: the same rounded to bfloat16, the inputs of an isolated step on the device.
+        isolated: name -> what Hugging Face's step computes from `bf16`, float32.
     """
 
     tokens: torch.Tensor  # [1, S]
     golden: dict[str, torch.Tensor]
-    given: dict[str, torch.Tensor]
+    bf16: dict[str, torch.Tensor]
     isolated: dict[str, torch.Tensor]
 
 
@@ -105,7 +105,7 @@ def _layer_steps(layer: Any, number: int, before: str, config: Any) -> list[HfVa
     step("qkv", "product", ("input_norm",), (width,), attention.qkv_proj, "attention")
     for i, name in enumerate(("q_unrotated", "k_unrotated", "v")):
         shape = (heads if i == 0 else kv_heads, head_dim)
-        step(name, "heads", ("qkv",), shape, _one(split, i), "attention")
+        step(name, "heads", ("qkv",), shape, _output(split, i), "attention")
     for name, count in (("q", heads), ("k", kv_heads)):
         inputs = (f"{name}_unrotated", "model.cos", "model.sin")
         step(name, "rope", inputs, (count, head_dim), _rotated, "attention")
@@ -138,12 +138,12 @@ def values(steps: Sequence[HfValue], golden: Golden) -> SequenceValues:
         elif len(step.shape) == 2:
             value = value.transpose(0, 1)
         rows[step.name] = value
-    given = {name: value.bfloat16().float() for name, value in rows.items()}
-    isolated = {"embedding": given["embedding"]}
+    bf16 = {name: value.bfloat16().float() for name, value in rows.items()}
+    isolated = {"embedding": bf16["embedding"]}
     for step in steps:
         if step.compute:
-            isolated[step.name] = step.compute(*(given[name] for name in step.inputs))
-    return SequenceValues(golden.tokens, rows, given, isolated)
+            isolated[step.name] = step.compute(*(bf16[name] for name in step.inputs))
+    return SequenceValues(golden.tokens, rows, bf16, isolated)
 
 
 def _splitting(heads, kv_heads, head_dim):
@@ -154,7 +154,7 @@ def _splitting(heads, kv_heads, head_dim):
     return split
 
 
-def _one(function, number):
+def _output(function, number):
     return lambda x: function(x)[number]
 
 

@@ -50,10 +50,10 @@ def candidates(shape: Shape, rows: int, row_shape: Shape, permuted: Permuted = 0
     """
     places = torch.arange(torch.Size(shape).numel()).reshape(tuple(shape))
     if len(row_shape) == 1:
-        indices = _wide(places, rows, row_shape[0])
+        indices = _rows_of_columns(places, rows, row_shape[0])
     else:
         heads, width = row_shape
-        merged = _wide(places, rows, heads * width)
+        merged = _rows_of_columns(places, rows, heads * width)
         indices = _by_head(places, rows, heads, width)
         indices += [index.unflatten(-1, row_shape) for index in merged]
     return _also_in_pairs(indices, permuted)
@@ -117,7 +117,7 @@ def _also_in_pairs(indices: list[torch.Tensor], permuted: Permuted) -> list[Layo
     return layouts
 
 
-def _wide(places: torch.Tensor, rows: int, width: int) -> list[torch.Tensor]:
+def _rows_of_columns(places: torch.Tensor, rows: int, width: int) -> list[torch.Tensor]:
     if places.ndim < 2 or places.shape[-1] < width:
         return []
     flat = places.reshape(-1, places.shape[-1])
@@ -162,11 +162,13 @@ def _transposed_keys(places: torch.Tensor, rows: int, heads: int, width: int) ->
 
 def _columns(places: torch.Tensor, width: int) -> list[torch.Tensor]:
     """The D columns of a head among more of them, `[..., D]` each."""
-    wide = places.shape[-1]
-    if wide == width:
+    head_width = places.shape[-1]
+    if head_width == width:
         return [places]
     half = width // 2
-    by_halves = torch.cat((places[..., :half], places[..., wide // 2 : wide // 2 + half]), -1)
+    by_halves = torch.cat(
+        (places[..., :half], places[..., head_width // 2 : head_width // 2 + half]), -1
+    )
     return [by_halves, places[..., :width]]
 
 

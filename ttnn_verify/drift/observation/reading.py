@@ -37,7 +37,7 @@ class Reader:
         """Forget the tensor's contents: its buffer has been written to."""
         self._versions[tensor.buffer_unique_id()] += 1
 
-    def put(self, tensor: ttnn.Tensor, values: torch.Tensor) -> None:
+    def write(self, tensor: ttnn.Tensor, values: torch.Tensor) -> None:
         """Write float values of its shape into a device tensor, rounded to its format."""
         host = ttnn.from_torch(values, dtype=tensor.dtype, layout=tensor.layout)
         ttnn.copy_host_to_device_tensor(host, tensor)

@@ -57,8 +57,8 @@ def intercept(observer: Observer) -> Iterator[None]:
                 return own(operation, *args, **kwargs)
             inside = True
             try:
-                seen = TtnnCall(operation.python_fully_qualified_name, operation, args, kwargs)
-                return observer(seen, lambda: own(operation, *args, **kwargs))
+                observed = TtnnCall(operation.python_fully_qualified_name, operation, args, kwargs)
+                return observer(observed, lambda: own(operation, *args, **kwargs))
             finally:
                 inside = False
 
@@ -78,4 +78,4 @@ def device_tensors(value: Any) -> list[ttnn.Tensor]:
         value = value.values()
     elif not isinstance(value, (list, tuple)):
         return []
-    return [tensor for one in value for tensor in device_tensors(one)]
+    return [tensor for element in value for tensor in device_tensors(element)]

@@ -26,7 +26,9 @@ class TracedCall:
 
     def pass_of(self, index: int) -> matching.Matched | None:
         """The pass that an operation's call belongs to."""
-        return next((one for one in self.passes if one.first <= index < one.last), None)
+        return next(
+            (matched for matched in self.passes if matched.first <= index < matched.last), None
+        )
 
     def check(self, model_call: walk.ModelCall, index: int, name: str) -> None:
         """Compare an operation that is called with the one in the traced run.

@@ -65,10 +65,10 @@ def sequences(
 def model_calls(sequences: Sequence[TokenSequence]) -> list[ModelCall]:
     """The calls of the model along the sequences, in their order."""
     calls: list[ModelCall] = []
-    for which, sequence in enumerate(sequences):
+    for number, sequence in enumerate(sequences):
         start = 0
         for count in sequence.lengths:
-            calls.append(ModelCall(len(calls), which, start, count))
+            calls.append(ModelCall(len(calls), number, start, count))
             start += count
     return calls
 
