@@ -32,11 +32,11 @@ from ttnn_emulator.arithmetic.exact.vector.vector_exponential import (
 from ttnn_emulator.arithmetic.exact.vector.vector_roots import attention_reciprocal
 
 LARGEST_CHUNK = 512
-HALF_TILE_HEADS = 16  # up to so many heads, causal attention works on tiles of 16 rows
+HALF_TILE_HEADS = 16  # with at most this many, causal attention uses tiles of 16 rows
 
 
 def default_chunk(length: int) -> int:
-    """Keys in a chunk where no program config says: a power of two that divides the cache."""
+    """The k_chunk without a program config: a power of two, at most 512, that divides the cache."""
     return min(LARGEST_CHUNK, length & -length)
 
 
@@ -72,7 +72,7 @@ def attention_decode(
         key, value: [B, K, C, D] and [B, K, C, Dv]. The chunk of a user's position is read whole.
         scores: how scores are made of products; no window, and a mask only without positions.
         cores: how many share a kv head, see `cores_per_head`.
-        config: how the kernel is built; its q_chunk is not looked at. None is TTNN's default.
+        config: how the kernel is built; its q_chunk is ignored. None is TTNN's default.
         out: format of the result, as `packer.pack` names it.
 
     Returns:
@@ -118,7 +118,7 @@ def attention_decode(
 
 
 class _State(NamedTuple):
-    """What some chunks of the cache come to: [B, K, G, 1], [B, K, G, 1] and [B, K, G, Dv]."""
+    """Maximum, sum and output over some chunks: [B, K, G, 1], [B, K, G, 1] and [B, K, G, Dv]."""
 
     largest: torch.Tensor
     total: torch.Tensor
@@ -174,7 +174,7 @@ class _Part:
         return state
 
     def _chunk(self, chunk, hide, largest):
-        """State of one chunk, its maximum taken with that of the chunks before."""
+        """State of one chunk; its maximum includes that of the chunks before."""
         k_chunk = self.config.program.k_chunk
         first = chunk * k_chunk
         columns = slice(first, first + k_chunk)
@@ -184,7 +184,7 @@ class _Part:
         if hide:
             column = torch.arange(first, first + scores.shape[-1])
             hidden = (column > self.positions[:, None])[:, None, None]
-            # The matrix unit adds minus infinity: infinity and it cancel.
+            # The matrix unit adds minus infinity; with plus infinity that is 0.
             stamped = torch.where(scores == math.inf, 0.0, -math.inf)
             scores = torch.where(hidden, stamped, scores)
         new = row_max(scores)
@@ -221,7 +221,7 @@ class _Part:
         return _State(self._pack(largest), self._pack(total), output)
 
     def _with_sink(self, state, sink):
-        """A last chunk that is the sink's score alone and has no value."""
+        """The sink as one more chunk: a score without a value."""
         sink = sink.expand_as(state.largest)
         new = larger(sink, state.largest)
         factor = self._correction(state.largest, new)

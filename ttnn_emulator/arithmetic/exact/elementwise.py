@@ -43,7 +43,7 @@ FOLLOWED: dict[str, tuple[Callable[..., torch.Tensor], bool]] = {
     "neg": (vector_functions.negate, False),
     "reciprocal": (vector_roots.reciprocal, False),
     "relu": (vector_activations.relu, False),
-    # Their fast variants only leave out the check of the sign.
+    # Their fast variants only skip the check of the sign.
     "rsqrt": (vector_roots.rsqrt, False),
     "sqrt": (vector_roots.sqrt, False),
     "sigmoid": (vector_activations.sigmoid, False),
@@ -53,7 +53,7 @@ FOLLOWED: dict[str, tuple[Callable[..., torch.Tensor], bool]] = {
     "tanh": (vector_activations.tanh, True),
 }
 
-# Functions that round nothing: a result is an operand, a part of one or a constant.
+# Functions that never round: a result is an operand, a part of one or a constant.
 EXACT = {
     "ceil",
     "clamp",
@@ -90,7 +90,7 @@ FP32_DEST_SOFTPLUS = paths.approximation("softplus beside a 32-bit destination i
 OF_INTEGERS = paths.approximation("other functions of integers than the exact ones in float32")
 POWER = paths.approximation("pow of two tensors in float32")
 
-# Functions with a fast variant that is not followed; a root's only leaves out the sign's check.
+# Functions whose fast variant is not followed. That of a root only skips the check of the sign.
 ACCURATE_INSTEAD = {
     name: paths.approximation(f"the fast {name} as the accurate one")
     for name, (_, has_fast_variant) in FOLLOWED.items()
@@ -106,8 +106,8 @@ def has_fp32_dest(*dtypes: str) -> bool:
 def in_dest(op: FusedOp, dst: torch.Tensor, fp32_dest_acc: bool) -> torch.Tensor:
     """A function's result in Dst, from its operand in Dst.
 
-    Functions that are not in `FOLLOWED` are computed in float32 and rounded once, which those in
-    `EXACT` need not be.
+    Functions outside `FOLLOWED` are computed in float32 and rounded once; those in `EXACT` need no
+    rounding.
     """
     if op.name in FOLLOWED:
         function, has_fast_variant = FOLLOWED[op.name]
@@ -140,7 +140,7 @@ def unary(
 
 
 def packed(dst: torch.Tensor, out: str, fp32_dest_acc: bool) -> torch.Tensor:
-    """Dst as the packer leaves it in `out`; an integer format takes the value as it is."""
+    """Dst packed as `out`; an integer format takes the value as it is."""
     return dst if out in INTEGERS else pack(dst, out, fp32_dest_acc)
 
 
@@ -148,7 +148,7 @@ def packed(dst: torch.Tensor, out: str, fp32_dest_acc: bool) -> torch.Tensor:
 
 
 def _takes_vector_unit(operation, dtypes, fast):
-    """Whether binary_ng gives an operation to the vector unit rather than the matrix unit."""
+    """Whether binary_ng runs an operation on the vector unit rather than the matrix unit."""
     if all(dtype == "float32" for dtype in dtypes):
         return True
     if fast is not None:
@@ -230,7 +230,7 @@ def binary(
 
 
 def _prepared(x, ops, dtype, fp32_dest_acc):
-    """An operand after the functions fused to it: through a buffer of the operand's format."""
+    """An operand after its fused functions, whose result is packed in the operand's format."""
     x = x.float()
     if not ops:
         return x
@@ -262,8 +262,8 @@ def moved(
 ) -> torch.Tensor:
     """See `interface.Arithmetic`.
 
-    Of bfloat16 the packer keeps no denormal and no -0; a block format has neither, and is made of
-    the result when that is `stored`.
+    Packing bfloat16 turns denormals and -0 into +0. Block formats have neither; `stored` encodes
+    them.
     """
     out = out or dtype
     if dtype == out == "bfloat16":
@@ -281,7 +281,7 @@ def moved(
 def stored(values: torch.Tensor, dtype: str) -> torch.Tensor:
     """See `interface.Arithmetic`; a block format is as the packer makes it.
 
-    Values that a block format holds already, moved or packed in another way, come out as they are.
+    Values that the block format represents exactly, as after a move, come out unchanged.
     """
     if dtype in BLOCK_FORMAT_BITS:
         return pack_block_float(values, dtype).bfloat16()

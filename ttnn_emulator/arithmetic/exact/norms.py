@@ -33,7 +33,7 @@ from ttnn_emulator.arithmetic.formats import (
     ceil_div,
 )
 
-# What TTNN 0.81.1 takes where no compute kernel configuration is given, as its runtime asks for it.
+# The compute config that TTNN 0.81.1 builds its programs with where the caller gives none.
 RMS_NORM = Compute("HiFi4", approximate=True)
 SOFTMAX = Compute("HiFi3", approximate=True, fp32_dest_acc=True)
 
@@ -147,7 +147,7 @@ def softmax(
 
 
 class ScaledMask(NamedTuple):
-    """What softmax adds to its operand once that is scaled.
+    """A mask that softmax adds to its scaled operand.
 
     Attributes:
         values: up to W columns, broadcastable.
@@ -178,8 +178,8 @@ def softmax_over_width(
 ) -> torch.Tensor:
     """exp(x - max) / sum(exp(x - max)) of x * scale + mask over the last dimension.
 
-    Minus infinity is added to the columns from `width` on, so they count for nothing unless they
-    hold plus infinity: the two cancel, and the column counts as a 0 of the row.
+    Minus infinity is added to the columns from `width` on, which then contribute nothing. Only plus
+    infinity there cancels with it: that column counts as a 0 in the row.
 
     Args:
         x: [..., S, W], W a multiple of 32 if there is padding.
@@ -187,9 +187,9 @@ def softmax_over_width(
         scaled_mask: mask and scale, or None.
         stable: whether the row's maximum is subtracted first (`numeric_stable`).
         compute: compute kernel configuration.
-        float32_exponentials: whether what lies between the steps is kept in float32 rather than
-            bfloat16. So it is for a float32 tensor, and for a given compute kernel configuration
-            with a 32-bit Dst.
+        float32_exponentials: whether buffers between the steps are float32 rather than bfloat16, as
+            they are for a float32 tensor, and for an explicit compute kernel configuration with a
+            32-bit Dst.
         formats: of x and of the result.
 
     Returns:
@@ -240,9 +240,9 @@ def softmax_over_width(
 
 
 class _SoftmaxBuffers(NamedTuple):
-    """What the size of softmax.cpp's circular buffers depends on, besides the length of a row."""
+    """What determines the size of softmax.cpp's circular buffers, besides the length of a row."""
 
-    source: str  # formats: of the operand, of the result, of what lies between the steps
+    source: str  # formats: of the operand, the result and the buffers between the steps
     out: str
     between: str
     fp32_dest_acc: bool
@@ -273,7 +273,7 @@ def _softmax_bytes(tiles, buffers):
 
 
 def _mask_padding(x, padding, source, fp32_dest_acc):
-    """x, its last tile's padding masked by the matrix unit, which reads x in format `source`."""
+    """x with the last tile's padding masked by the matrix unit, which reads x as `source`."""
     width = x.shape[-1] - padding
     first = width // TILE * TILE
     mask = torch.zeros(x.shape[-1] - first)
@@ -285,7 +285,7 @@ def _mask_padding(x, padding, source, fp32_dest_acc):
 
 
 def _sum_in_parts(exponentials, compute):
-    """Row sums of LARGE_SOFTMAX_TILES at a time, the one before cut to tf32 and added to each."""
+    """Row sums of LARGE_SOFTMAX_TILES at a time; each adds the sum before, truncated to tf32."""
     total = None
     for part in exponentials.split(LARGE_SOFTMAX_TILES * TILE, -1):
         dst = row_sum(part, compute)
@@ -332,8 +332,8 @@ def softmax_over_leading(
 ) -> torch.Tensor:
     """exp(x - max) / sum(exp(x - max)) over a leading dimension (moreh_softmax_c_large.cpp).
 
-    Arguments as for `softmax_over_height`; dim is not one of the last two. The sum is one of
-    tiles, rounded with every term. The maximum has the format of x.
+    Arguments as for `softmax_over_height`; dim is not one of the last two. The sum is taken tile by
+    tile and rounded each time. The maximum has the format of x.
     """
     fp32_dest_acc = compute.fp32_dest_acc
     x = unpack(x, fp32_dest_acc)
@@ -365,7 +365,7 @@ def _product(exponentials, inverse, compute):
 
 
 def _exponentials(x, largest, fp32_dest_acc):
-    """exp(x - largest) as the matrix unit reads it; buffers have Dst's width."""
+    """exp(x - largest) as the matrix unit reads it; buffers have as many bits as Dst."""
     centred = unpack(eltwise_unit.subtract(x, largest, fp32_dest_acc=fp32_dest_acc), fp32_dest_acc)
     return unpack(
         softmax_exp(centred, approximate=False, fp32_dest_acc=fp32_dest_acc), fp32_dest_acc
@@ -373,7 +373,7 @@ def _exponentials(x, largest, fp32_dest_acc):
 
 
 def _add_up(terms, fp32_dest_acc):
-    """Sum of terms by the matrix unit, packed and read again with every term."""
+    """Sum of terms by the matrix unit; each partial sum is packed and unpacked again."""
     total = terms[0]
     for term in terms[1:]:
         total = unpack(eltwise_unit.add(total, term, fp32_dest_acc=fp32_dest_acc), fp32_dest_acc)

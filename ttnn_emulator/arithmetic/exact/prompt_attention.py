@@ -49,7 +49,7 @@ class _Visible:
     Attributes:
         hidden: [S, T] bool, keys that the kernel's own masks hide.
         mask: [B*K, G, S, T], the caller's mask as it is added to scores before scaling, or None.
-        causal: whether chunks of keys after a chunk of queries are left out.
+        causal: whether chunks of keys after a chunk of queries are skipped.
         start: position of the first query.
         stamped: whether the packer adds the kernel's own masks in L1; else the matrix unit does.
     """
@@ -256,8 +256,8 @@ def _in_16_bits(query, key, value, scale, visible, sink, config):
 def _weighted_values(probabilities, value, first, row, visible, config):
     """probabilities @ value of one chunk of keys.
 
-    The rows of a chunk of queries that the kernel computes first take the keys in the pieces in
-    which their exponentials get ready, and sum the pieces in L1; the others take all in one.
+    The rows of a chunk of queries that the kernel computes first take the keys in pieces, as their
+    exponentials become ready, and sum the pieces in L1. The other rows take all keys at once.
     """
     width = _subblock(config.program.q_chunk // TILE, config.program.k_chunk // TILE)[1] * TILE
     rows = torch.arange(row, row + probabilities.shape[2])
@@ -282,10 +282,11 @@ def _weighted_values(probabilities, value, first, row, visible, config):
 
 
 def _pieces(rows, first, available, width, value_width, visible, config):
-    """(columns of a piece, of all pieces, indices of the rows) for the rows computed first.
+    """(columns of a piece, columns of all pieces, row indices) for the rows computed first.
 
-    On its diagonal a chunk of queries takes only the keys up to its end, in the widest pieces that
-    divide them (largest_factor_le); so does the last chunk of keys without a causal mask.
+    In its diagonal chunk of keys a chunk of queries takes only the keys up to its own end, in the
+    widest pieces that divide them (largest_factor_le). The last chunk of keys without a causal mask
+    is cut likewise.
     """
     q_chunk, k_chunk = config.program.q_chunk, config.program.k_chunk
     early = rows % q_chunk < _first_rows(q_chunk, value_width)
@@ -302,7 +303,7 @@ def _pieces(rows, first, available, width, value_width, visible, config):
 
 
 def _subblock(height, width, highest=DST_TILES):
-    """Shape in tiles of the blocks in which height x width tiles go through a 16-bit Dst."""
+    """Shape in tiles of the subblocks in which height x width tiles pass through a 16-bit Dst."""
     return next(
         (h, w)
         for h, w in SUBBLOCKS

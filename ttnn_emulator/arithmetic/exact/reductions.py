@@ -1,8 +1,8 @@
 """Sums, means, extremes and variances step by step: each device program and what it rounds.
 
 Tensors are float32 or bfloat16 and hold logical contents of any rank; results are float32, rounded
-as the packer rounds them, with the reduced dimensions kept as 1. TTNN fills the padding of tiles
-with what changes nothing first: 0 for sums and means, -inf for max, inf for min.
+as the packer rounds them, with the reduced dimensions kept as 1. TTNN first fills the padding of
+tiles with the neutral value: 0 for sums and means, -inf for max, inf for min.
 
 Programs, their order, formats and defines are those that TTNN 0.81.1 starts on an n150. Kernel
 sources: reduce.cpp, reduce_rm.cpp, reduce_{w,h}_neg.cpp, reduce_nc.cpp,
@@ -29,7 +29,7 @@ from ttnn_emulator.arithmetic.formats import BLOCK, BLOCK_FORMAT_BITS, FACE, TIL
 
 CORES = 64
 
-# What TTNN 0.81.1 takes where no compute kernel configuration is given, as its runtime asks for it.
+# The compute config that TTNN 0.81.1 builds its programs with where the caller gives none.
 REDUCE = Compute("HiFi3", fp32_dest_acc=True)
 
 # Least number of tiles along a height that is split among idle cores.
@@ -63,10 +63,10 @@ def reduce(
 ) -> torch.Tensor:
     """`interface.Arithmetic.reduce` of floats, step by step; without dims, over all of them.
 
-    Several dimensions take several programs: of sum, the leading ones last to first, then rows and
-    columns; of the others, all last to first. Between them stands `dtype`, or float32 where TTNN
-    keeps it: for a bfloat16 sum, or a mean of not only the last two dimensions, that leaves some
-    dimension; and between the rows and the columns of a bfloat16 sum.
+    Several dimensions take several programs: for a sum the leading dimensions, last to first, then
+    rows and columns; otherwise all, last to first. Results between programs have format `dtype`.
+    TTNN keeps them in float32 for a bfloat16 sum, or a mean over more than the last two dimensions,
+    that leaves some dimension; and between the rows and the columns of a bfloat16 sum.
 
     The vector unit reduces float32 if Dst has 32 bits, unless `fast` leaves it to the matrix unit.
 
@@ -157,7 +157,7 @@ def _over_both(operation, x, scalar, dtype, out, settings):
 
 
 def _slices(x):
-    """Into how many the rows are split: columns of tiles alone would leave cores idle."""
+    """How many slices the rows are split into: columns of tiles alone would leave cores idle."""
     tiles = ceil_div(x.shape[-2], TILE)
     columns = math.prod(x.shape[:-2]) * ceil_div(x.shape[-1], TILE)
     if not columns or tiles < LEAST_TILES_TO_SPLIT:
@@ -329,9 +329,10 @@ def variance(
     """See `interface.Arithmetic`; without dims, over all of them.
 
     The statistics are float32 whatever Dst's width. One dimension is followed step by step: the
-    mean as an offset from the first value, then the squares about it. Of several, the last but one
-    is; its means and variances are combined here in float64 and rounded to float32, where the
-    device adds float32 in a tree. A single value has the variance NaN, or 0 without correction.
+    mean as an offset from the first value, then the squares about it. Of several dimensions only
+    the last but one is; its means and variances are combined here in float64 and rounded to
+    float32, where the device adds float32 in a tree. A single value has the variance NaN, or 0
+    without correction.
     """
     fp32_dest_acc = (compute or REDUCE).fp32_dest_acc
     return _statistic(x, dims, correction, lambda dst: dst, scalar * scalar, fp32_dest_acc, out)
@@ -356,7 +357,7 @@ def standard_deviation(
 
 
 def _statistic(x, dims, correction, of_variance, factor, fp32_dest_acc, out):
-    """A function of the variance, in Dst, times a factor; TTNN fills in that of a single value."""
+    """of_variance(variance) * factor, packed; of a single value NaN or 0, as TTNN fills."""
     dims = _sorted_dims(dims, x.dim())
     count = math.prod(x.shape[dim] for dim in dims)
     shape = [1 if dim in dims else size for dim, size in enumerate(x.shape)]
@@ -381,7 +382,7 @@ def _variance(x, dims, shape, count, correction, fp32_dest_acc):
 
 
 def _mean_and_variance(x, divisor):
-    """Of the first dimension, two sums each: of even and of odd places (two-pass statistics)."""
+    """Two-pass statistics of the first dimension, with separate sums over even and odd indices."""
     x = load(x)
     anchor = x[0]
     sums = [torch.zeros_like(anchor), torch.zeros_like(anchor)]

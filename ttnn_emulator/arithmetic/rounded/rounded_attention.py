@@ -91,8 +91,9 @@ def hidden_keys(
 ) -> torch.Tensor:
     """[S, T] bool, the keys that queries at `positions` do not see.
 
-    A causal window reaches `window` keys back, the query's own included; the other one half of it
-    to either side (sliding_window_geometry.hpp). Without `causal`, keys from `keys` on are padding.
+    A causal window covers the last `window` keys, the query's own included; any other one half of
+    `window` to either side (sliding_window_geometry.hpp). Without `causal`, keys from `keys` on are
+    padding.
     """
     distance = positions[:, None] - torch.arange(length)
     hidden = distance < 0 if causal else (torch.arange(length) >= keys).expand_as(distance)
@@ -130,7 +131,7 @@ def attention_decode(
 
 
 def _in_parts(query, key, value, scale, bias, sink):
-    """Attention of some queries at a time, so that their scores fit."""
+    """Attention of some queries at a time, so that their scores fit in memory."""
     batch, heads, length, _ = query.shape
     at_once = max(1, SCORES_AT_ONCE // (batch * heads * key.shape[-2]))
     if length <= at_once:
@@ -173,7 +174,7 @@ def _weighted_sum(weights, value):
 
     The matrix unit takes 0 times anything as 0.
     """
-    if value.sum().isfinite():  # then all are; a look at each would take as long as the product
+    if value.sum().isfinite():  # then all are; testing each would take as long as the product
         return weights @ value
     finite = value.isfinite()
     spoilt = weights @ (~finite).float() > 0

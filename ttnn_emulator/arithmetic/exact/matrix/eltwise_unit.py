@@ -30,11 +30,11 @@ from ttnn_emulator.arithmetic.exact.simd.lanes import (
 )
 from ttnn_emulator.arithmetic.formats import ceil_div
 
-# Largest biased exponent of an operand, and of a product, that the vector code below takes.
+# Largest biased exponent of an operand, and of a product, that the vector code below supports.
 _LARGEST = 240
 
 _CHUNK = 4096  # elements of one task
-WORTH_WAKING = 1 << 16  # elements that one thread does in the time that waking another takes
+WORTH_WAKING = 1 << 16  # elements that one thread computes while another is being woken
 
 
 _ceil_div = njit(ceil_div)
@@ -168,7 +168,7 @@ def _largest_exponent(values):
 
 
 def add(first: torch.Tensor, second: torch.Tensor, *, fp32_dest_acc: bool = False) -> torch.Tensor:
-    """first + second as it stands in Dst: the smaller aligned to 10 fraction bits, half away.
+    """first + second in Dst; the smaller is rounded half away to 10 fraction bits of the larger.
 
     Args:
         first, second: float32 or bfloat16 of shapes that broadcast; bfloat16 values, or tf32.
@@ -192,7 +192,7 @@ def add(first: torch.Tensor, second: torch.Tensor, *, fp32_dest_acc: bool = Fals
 def subtract(
     first: torch.Tensor, second: torch.Tensor, *, fp32_dest_acc: bool = False
 ) -> torch.Tensor:
-    """first - second as it stands in Dst; see `add`."""
+    """first - second in Dst; see `add`."""
     return add(first, -second, fp32_dest_acc=fp32_dest_acc)
 
 
@@ -203,7 +203,7 @@ def multiply(
     fidelity: str = "HiFi4",
     fp32_dest_acc: bool = False,
 ) -> torch.Tensor:
-    """first * second as it stands in Dst after the phases of `fidelity`.
+    """first * second in Dst, after all phases of `fidelity`.
 
     Args:
         first: SrcA, of which a phase sees 5 bits.

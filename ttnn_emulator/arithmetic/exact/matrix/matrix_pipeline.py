@@ -1,19 +1,19 @@
-"""The quick way to add up, `accumulate32_near`, as a pipeline that all rows of a tile pass through.
+"""`accumulate32_near`, the fast accumulation, as a software pipeline over all rows of a tile.
 
-In a step of one row most instructions wait for the one before. So that the machine always has some
-that need not wait, a row goes through four stages, and there are four rows in the pipeline:
+Within a step of one row most instructions wait for the one before. So that the machine always has
+some that need not wait, a row passes through four stages, with four rows in flight:
 
 1. the first four products of each group, on top of its ruler;
 2. the other four, and the groups' sums;
 3. the destination and the sums in whole units of the accumulator;
 4. their total, rounded and stored.
 
-The rows of the next step follow at once, as running empty and filling again takes as long as six
-rows. For that a step takes its destinations from one place and leaves them in another, a vector and
-a spare one in turn: within a tile the number of steps is even.
+The rows of the next step follow at once, because draining and refilling the pipeline costs as much
+as six rows. For that, a step reads its destinations in one place and writes them to another, a
+vector and a spare one by turns: within a tile the number of steps is even.
 
-The erratum is not looked for in each row. It needs a total that is tiny and negative: if the
-smallest of a step may be one, which is rare, the step is done again in the plain way.
+Rows are not checked for the erratum one by one. It needs a total that is tiny and negative: if the
+smallest total of a step may be such a one, which is rare, the step is repeated row by row.
 """
 
 from typing import NamedTuple
@@ -45,9 +45,9 @@ from ttnn_emulator.arithmetic.exact.simd.lanes_across import in_any_lane
 from ttnn_emulator.arithmetic.exact.simd.lanes_memory import element, load, store
 from ttnn_emulator.arithmetic.formats import TILE
 
-STAGES = 4  # the least rows that there must be
+STAGES = 4  # the fewest rows that it can take
 
-# Any biased exponent: of the rulers of rows that are not there, which run ahead of the first ones.
+# Any biased exponent: for the rulers of the dummy rows that run ahead of the first ones.
 _ORDINARY = 127
 
 
@@ -66,7 +66,7 @@ class Groups(NamedTuple):
 
 
 class _Arrays(NamedTuple):
-    """What a step takes its operands from, as flat arrays."""
+    """The operands of all steps, as flat arrays."""
 
     weights: np.ndarray  # pieces [SPAN, 2, 32, 16]
     largest: np.ndarray  # exponents of groups [SPAN, 4, M, 16]
@@ -74,7 +74,7 @@ class _Arrays(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """Where in these a step's operands begin, and what its phase adds to exponents."""
+    """Where a step's operands begin in `_Arrays`, and what its phase adds to exponents."""
 
     weights: int
     exponents0: int
@@ -95,7 +95,7 @@ def _four(pieces, at):
 
 @njit
 def _eight(pieces, at):
-    """Four weights of each group, the first ones or, four rows on, the others."""
+    """Four weights of each group: the first four, or the second four where `at` is four rows on."""
     return _four(pieces, at), _four(pieces, at + 8 * VECTOR)
 
 
@@ -126,7 +126,7 @@ def _first_stage(weights, arrays, step, row):
 
 @njit
 def _sums(weights, arrays, step, row, stage1):
-    """Of the second stage the sums."""
+    """The sums of the second stage."""
     totals, rulers = stage1
     total0, total1 = _products(weights, arrays.activations, step.activations + row + 4, totals)
     return total0 - rulers[0], total1 - rulers[1]
@@ -156,7 +156,7 @@ def _fourth_stage(dst, at, stage3, smallest):
 
 @njit
 def _step_without_pipeline(dst, source, target, arrays, step, rows):
-    """One step in the plain way."""
+    """One step, row by row."""
     for row in range(0, rows, VECTOR):
         first = _eight(arrays.weights, step.weights)
         second = _eight(arrays.weights, step.weights + 4 * VECTOR)
@@ -188,8 +188,8 @@ def accumulate_in_pipeline(
         groups: the groups' exponents.
         phases: how many fidelity phases.
 
-    Rows, steps and arrays are counted in elements from an array's start: Numba keeps count of an
-    array's users, hence calls a function whenever a variable gets another one.
+    Rows, steps and arrays are offsets in elements: Numba counts references to arrays, hence calls a
+    function whenever another array is assigned to a variable.
     """
     tile, base, rows = place
     largest, below, highest = groups
@@ -201,7 +201,7 @@ def accumulate_in_pipeline(
     dst = dst.reshape(-1)
     arrays = _Arrays(pieces.reshape(-1), largest.reshape(-1), operands.reshape(-1))
 
-    # Rows before the first, which leave something in the spare vector where nothing is yet.
+    # Dummy rows before the first one: they write to the spare vector, which is not in use yet.
     zero = sub32(bits_of(load(dst, spare, VECTOR)), bits_of(load(dst, spare, VECTOR)))
     nothing = float_of(zero)
     ruler = ruler_at(add32(zero, _ORDINARY << 23))

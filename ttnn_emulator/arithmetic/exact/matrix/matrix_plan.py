@@ -1,8 +1,8 @@
-"""What TTNN chooses for a matrix product that is given no config: blocks of K, and the arithmetic.
+"""TTNN's defaults for a matrix product without a config: blocks of K, and the compute config.
 
-The block size decides the result: sums are rounded anew in every block. The rules are those of
-TTNN's matmul_program_config.cpp, restated; in ttnn 0.81.1 they give the `in0_block_w` that the
-runtime asks its kernels for at every shape of the test beside this file.
+The block size changes the result, because sums are rounded once more in every block. The rules
+restate TTNN's matmul_program_config.cpp. At every shape of test_matrix_plan.py they give the
+`in0_block_w` that ttnn 0.81.1 builds its programs with.
 """
 
 from ttnn_emulator.arithmetic.compute import Compute, Product
@@ -43,7 +43,7 @@ def _is_narrow(height, width, dram):
 
 
 def _buffer_bytes(product, height, width, block):
-    """Estimate of the circular buffers of one core, sizes in tiles: inputs are held twice."""
+    """Estimated bytes of one core's circular buffers, sizes in tiles; inputs double buffered."""
     activation = TILE_BYTES[product.activation]
     if product.fp32_dest_acc:
         partial = TILE_BYTES["float32"]
@@ -106,12 +106,12 @@ def default_k_block(
     """Tiles of K in one block (in0_block_w) without program config and core grid.
 
     Args:
-        product: a `Product`. A batch of either input does not enter.
+        product: a `Product`; batch dimensions do not matter.
         grid: (columns, rows) of worker cores: (8, 8) on an n150, (8, 9) where 72 cores are free.
         l1_bytes: L1 of a core below the lowest tensor in it.
 
     Returns:
-        An int that divides K in tiles; all of K where the kernel knows no blocks.
+        A divisor of K in tiles; all of K where the kernel has no blocks.
     """
     height, width = ceil_div(product.rows, TILE), ceil_div(product.columns, TILE)
     depth = ceil_div(product.depth, TILE)

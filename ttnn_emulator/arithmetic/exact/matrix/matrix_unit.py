@@ -24,7 +24,7 @@ from ttnn_emulator.arithmetic.formats import BLOCK_FORMAT_BITS, TILE
 
 LANES = matrix_kernels.LANES  # columns that the kernels compute together
 
-# What TTNN 0.81.1 takes where no compute kernel configuration is given, as its runtime asks for it.
+# The compute config that TTNN 0.81.1 builds its programs with where the caller gives none.
 MATMUL = Compute("HiFi2")
 ROW_SUM = Compute("HiFi3", fp32_dest_acc=True)
 
@@ -45,21 +45,21 @@ class Weight:
 
 
 def _survey(bits):
-    """Of an integer view of bfloat16 (uint16) or float32 (uint32): what exponents there are.
+    """Scan the exponents in an integer view of bfloat16 (uint16) or float32 (uint32).
 
     Returns:
-        The largest biased exponent; where there are denormals, a mask of them, or None for none.
+        (the largest biased exponent, a mask of the denormals or None where there are none).
     """
     mantissa = 7 if bits.dtype == np.uint16 else 23
     magnitude = bits & bits.dtype.type(np.iinfo(bits.dtype).max >> 1)
     largest = int(magnitude.max(initial=0)) >> mantissa
-    magnitude -= 1  # of zero the largest number: denormals are the smallest
+    magnitude -= 1  # wraps zero to the largest number: denormals are the smallest
     end = (1 << mantissa) - 1
     return largest, magnitude < end if magnitude.min(initial=end) < end else None
 
 
 def prepare_weight(weight: torch.Tensor) -> Weight:
-    """Lay out a right operand once, so that products with it need not.
+    """Lay out a right operand once for all products with it.
 
     Args:
         weight: [..., K, N] bfloat16 or float32 (block formats: dequantised). float32 with more
@@ -91,7 +91,7 @@ def prepare_weight(weight: torch.Tensor) -> Weight:
 
 
 def weight_in_place(weight: torch.Tensor, largest_exponent: int) -> Weight:
-    """The `Weight` of a tensor that `lies_in` found to need no copy; nothing is looked at again."""
+    """The `Weight` of a tensor of which `lies_in` says it needs no copy; reads no values."""
     bits = weight.view(torch.int16).numpy().view(np.uint16)
     depth, columns = weight.shape[-2:]
     tiles = bits.reshape(-1, depth // TILE, TILE, columns // LANES, LANES)
@@ -123,7 +123,7 @@ def _activation_pieces(rows, phases, below):
 
 
 def _batches(activation, weight):
-    """How many products there are, and which of the weights each takes."""
+    """(number of products, for each the index of its weight matrix)."""
     matrices = weight.tiles.shape[0]
     if matrices == 1:
         return 1, np.zeros(1, np.int64)
@@ -188,7 +188,7 @@ def _accumulate(activation, weight, accumulation, dst=None):
 
 
 def _accumulate_with_spills(activation, weight, accumulation, dtype):
-    """`_accumulate` with what is spilled between blocks of K packed in a block format."""
+    """`_accumulate` with the destination packed in a block format between blocks of K."""
     block = accumulation.block
     tiles = weight.tiles.shape[1]
     padded = torch.nn.functional.pad(activation, (0, -activation.shape[-1] % TILE))
@@ -212,7 +212,7 @@ def _trim(dst, activation, weight):
 
 
 def unpack(values: torch.Tensor, fp32_dest_acc: bool) -> torch.Tensor:
-    """What SrcA and SrcB hold of float32 or bfloat16 values: tf32 beside a 32-bit destination."""
+    """Values as SrcA and SrcB hold them: tf32 beside a 32-bit destination, else bfloat16."""
     if values.dtype == torch.bfloat16:
         return values.float()
     return packer.truncate_to_tf32(values) if fp32_dest_acc else packer.truncate_to_bfloat16(values)
@@ -296,8 +296,8 @@ def row_sum(
     Returns:
         [..., 1] float32, not yet packed.
 
-    The data is SrcB and the scaler SrcA (llk_math_reduce.h), so this is a product with a column of
-    scalers: all of W in one accumulation, the phases within each tile.
+    The data is SrcB and the scaler SrcA (llk_math_reduce.h), so this is a matrix product with a
+    column of scalers: one accumulation over all of W, each tile with all of its phases.
     """
     width = values.shape[-1]
     weight = prepare_weight(torch.full((width, 1), scaler, dtype=torch.bfloat16))

@@ -243,9 +243,9 @@ def attention_merge(
         (own_correction, other_correction, maximum, total), each [..., rows]: the factors for the
         two partial outputs, and the merged statistics.
 
-    calculate_fused_max_sub_exp_add_tile (ckernel_sfpu_sdpa.h): the difference of the maxima is
-    not rounded, each product is stored before it is added unless Dst is 32 bits wide, where the
-    other core's stays in its register.
+    calculate_fused_max_sub_exp_add_tile (ckernel_sfpu_sdpa.h): the difference of the maxima is not
+    rounded. Each product is stored before it is added, except that with a 32-bit Dst the other
+    core's product stays in its register.
     """
     own_max, other_max = load(own_max), load(other_max)
     maximum_ = torch.where(own_max < other_max, other_max, own_max)

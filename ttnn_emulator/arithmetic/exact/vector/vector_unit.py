@@ -120,7 +120,7 @@ def _mad(a, b, c):
     product = np.int64((a & 0x7FFFFF) | 0x800000) * np.int64((b & 0x7FFFFF) | 0x800000)
     product = (product >> 20) | np.int64((product & 0xFFFFF) != 0)
     addend = np.int64((c & 0x7FFFFF) | 0x800000) << 3 if c_exponent > 0 else np.int64(0)
-    # Align the smaller one; its lost bits stick to the lowest unless nothing of it is left.
+    # Align the smaller one; lost bits set its lowest (sticky) bit, unless nothing of it is left.
     distance = product_exponent - c_exponent
     larger = product if distance >= 0 else addend
     smaller = addend if distance >= 0 else product
@@ -165,7 +165,7 @@ def _mad_in_parallel(a, b, c, out):
         )
 
 
-# Lanes that one thread works on for as long as waking another takes.
+# Lanes that one thread computes while another is being woken.
 WORTH_WAKING = 1 << 14
 
 
