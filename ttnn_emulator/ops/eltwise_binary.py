@@ -123,7 +123,7 @@ def combined(
 def _of_zeros(
     binary: Callable[..., torch.Tensor], name: str, first: Any, second: Any, **how: Any
 ) -> float:
-    """What the operation makes of padding: of zeros, or of zeros and a Python number.
+    """The operation's result in padding: on zeros, or on zeros and a Python number.
 
     `first` and `second` are numbers, or `padding.ZERO` in place of a tensor.
     """

@@ -1,6 +1,6 @@
 """Elementwise operations of one tensor, and the activations that other operations fuse.
 
-The kernels run over whole tiles, so what they make of the padding stays there: exp leaves ones.
+The kernels run over whole tiles, so padding holds their result on padding: exp leaves ones.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -338,7 +338,7 @@ def typecast(
 def plus_one(
     launch: Launch, input_tensor: DeviceTensor, *, skip_negative_entries: bool = False
 ) -> None:
-    """Count integers on by one, in place; with `skip_negative_entries` only those from 0 on."""
+    """Add 1 to integers in place; with `skip_negative_entries` only to those from 0 on."""
     counts = input_tensor.data.long()  # torch adds no uint32
     input_tensor.data.copy_(counts + ((counts >= 0) if skip_negative_entries else 1))
 

@@ -91,7 +91,7 @@ def linear(
 
 
 def _matrix(operand: DeviceTensor, transpose: bool, vector_dim: int, rows: bool) -> torch.Tensor:
-    """The contents without padding; with `rows`, padding rows that are not zero too."""
+    """The contents without padding; with `rows`, including padding rows that are not zero."""
     if rows and not transpose and len(operand.shape) > 1:
         return padding.live_rows(operand)
     values = operand.logical
@@ -133,7 +133,7 @@ def _padded(output: Output) -> Shape:
 def _fitted(values: torch.Tensor, rows: int, output: Output) -> torch.Tensor:
     """The product in the output's logical shape if its padding is zero, else in its padded one.
 
-    `rows` of the product were asked for; a row that follows them is what padding rows hold.
+    The first `rows` rows are logical; a further row is what each padding row holds.
     """
     *_, computed, columns = values.shape
     padded = _padded(output)

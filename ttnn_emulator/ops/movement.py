@@ -1,7 +1,7 @@
 """Operations that move values without changing them: shapes, layouts, memory configurations.
 
-Every result is a copy of its own, since an output's buffer is another than its input's; where TTNN
-returns a view of the same buffer the contents stay as they are.
+Every result is a copy, because the output has a buffer of its own; where TTNN returns a view of the
+same buffer, the contents stay as they are.
 """
 
 import math
@@ -325,7 +325,7 @@ def assign(
 
 
 def _copy_elsewhere(name: str) -> Callable[..., torch.Tensor | None]:
-    """A kernel whose arguments only say where the copy goes."""
+    """A binding for a copy whose arguments only say where it is placed."""
 
     def binding(
         launch: Launch, input_tensor: DeviceTensor, *placement: object, **named_placement: object
