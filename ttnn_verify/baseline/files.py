@@ -1,4 +1,4 @@
-"""The file of a baseline: JSON, a line per case, which people read and add relaxations to."""
+"""A baseline's file: JSON with a line per case, which people read and add relaxations to."""
 
 import dataclasses
 import datetime
@@ -25,7 +25,7 @@ def load(path: str | pathlib.Path) -> Baseline:
     """The baseline in a file.
 
     Raises:
-        BaselineError: there is none, or it does not hold what a baseline holds.
+        BaselineError: there is no such file, or it is not a baseline.
     """
     try:
         data = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
 """Where a model on the device goes wrong first, and how its error grows from layer to layer.
 
-`measure` leads a model along a prompt, tokens after it and a second sequence. It intercepts TTNN's
+`measure` runs a model along a prompt, tokens after it and a second sequence. It intercepts TTNN's
 calls, not the model's, and compares their results with those of a Hugging Face Phi-3's submodules:
 *cumulative*, on the model's own results; *isolated*, each layer and operation on Hugging Face's.
 `python -m ttnn_verify.drift` is the command.
@@ -101,11 +101,11 @@ def measure(
         model: called as Hugging Face models are, its calls are TTNN's.
         hf_model: a transformers Phi3ForCausalLM in float32, attn_implementation="eager".
         ids: `[1, S]`; the last `decoded` tokens are given one at a time, the rest as a prompt.
-        accurate: judge products and norms as if they had been asked for the most accurate
-            arithmetic, and not by the compute configuration they were called with.
+        accurate: judge products and norms as if they had been called with the most accurate compute
+            configuration, not by the one that they were called with.
 
     Raises:
-        DriftUndetermined: the model makes no calls of TTNN, or other ones in each run.
+        DriftUndetermined: the model makes no TTNN calls, or not the same ones in each run.
     """
     steps, sequences, traced = _prepared(model, hf_model, ids, decoded)
     alone = cumulative.run(model, sequences, traced, steps, isolate=True)

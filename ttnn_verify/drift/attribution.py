@@ -1,7 +1,7 @@
-"""Which operations the error of the logits comes from: one family of them is made exact at a time.
+"""Attributes the logits' error to families of operations, by making one family exact at a time.
 
-Exact means: the results are replaced by what is expected from the operands in float64, rounded once
-to the format in which they are kept. That is done from outside, on whatever device.
+Exact means that results are replaced by what is expected from the operands in float64, rounded once
+to the format in which they are stored. This needs no support from the model or the device.
 """
 
 import dataclasses
@@ -18,10 +18,10 @@ from ttnn_verify.ops.expected import CallContext, NoGolden
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """The logits' relative L2 error without that of a family of operations, and the share gone.
+    """The logits' relative L2 error with a family of operations made exact, and the share removed.
 
-    Shares are of squares, as independent errors add; they need not add up to 1. A call that has no
-    golden stays as it is.
+    Shares are of squared errors, as independent errors add; they need not add up to 1. A call that
+    has no golden stays as it is.
     """
 
     family: str
@@ -30,10 +30,10 @@ class Share:
 
 
 def run(model: Callable[..., Any], sequences: Sequence[walk.TokenSequence]) -> list[Share]:
-    """A share per family, and one of all of them together; what then is left is the formats' own.
+    """A share per family, and one of all together; the error left then is that of the formats.
 
     Args:
-        sequences: of `walk.sequences`; the first one is taken.
+        sequences: from `walk.sequences`; only the first is used.
     """
     whole = _error(model, sequences[:1], frozenset())
     families = table.FAMILIES | {"all of them": frozenset().union(*table.FAMILIES.values())}

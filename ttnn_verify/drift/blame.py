@@ -1,4 +1,4 @@
-"""Who is to blame for a wrong step whose call computes rightly: the call that was used wrongly."""
+"""Finds the call to blame for a wrong step whose own call computes correctly."""
 
 import torch
 
@@ -23,11 +23,11 @@ def blame(
     own: tolerance.Verdict | None,
     verdict: tolerance.Verdict,
 ) -> OpFinding:
-    """The finding on a result that is right for its operands and wrong for its step.
+    """The finding on a result that is correct for its operands and wrong for its step.
 
     Args:
         step: whose value the result is.
-        own: the verdict on the result for its operands; verdict: for the step.
+        own: the verdict on the result given its operands; verdict: as the step's value.
     """
     pccs = []
     for name in step.inputs:
@@ -65,7 +65,7 @@ def _cached(step: HfValue, expected: HfValue) -> bool:
 def _errors(
     plan: WalkPlan, seen: Observed, operand: ReadTensor, expected: HfValue, in_cache: bool
 ) -> list[tuple[float, float]]:
-    """(relative L2 error, PCC) of an operand as a value, for each form that the value may have."""
+    """(relative L2 error, PCC) of an operand against each form that the value may have."""
     rows = seen.rows
     values = plan.values(seen.model_call).bf16[expected.name][rows.start : rows.stop]
     forms: list[tuple[torch.Tensor, list[layouts.Layout]]]
@@ -93,7 +93,7 @@ def _wrong_input(
     own: tolerance.Verdict | None,
     verdict: tolerance.Verdict,
 ) -> OpFinding:
-    """No operand is a value that the step is computed from.
+    """The finding where no operand is the value that the step is computed from.
 
     Args:
         steps: the step, and the value.
@@ -123,7 +123,7 @@ def _wrong_input(
 def _changed_on_the_way(
     seen: Observed, step: HfValue, expected: HfValue, verdict: tolerance.Verdict
 ) -> OpFinding | None:
-    """The call between a value and the step that changes it, or takes other parts of it."""
+    """The finding on a call between value and step that changes the value or picks other parts."""
     for origin in seen.operands.origins:
         since = origin.calls_since
         if not since or origin.value != expected.name:

@@ -1,4 +1,4 @@
-"""The verdict on a call that writes into a cache: whose cache it is, and the rows in it so far."""
+"""Verdicts on calls that write a cache: whether it is the right cache, and its rows so far."""
 
 import torch
 
@@ -18,7 +18,7 @@ def cache_finding(
     """Compare a cache's rows so far with Hugging Face's keys or values.
 
     Args:
-        number: of the cache among those that the call writes.
+        number: index of the cache among those that the call writes.
     """
     place = None if seen.matched is None else seen.matched.writes.get((seen.index, number))
     if place is None:
@@ -42,7 +42,7 @@ def cache_finding(
 def _wrong_rows(
     plan: WalkPlan, seen: Observed, number: int, own: OwnVerdicts, verdict: tolerance.Verdict
 ) -> OpFinding:
-    """The call writes what it is given: is that the step's value, or already another?"""
+    """The finding on wrong rows: was the call given the step's value, or already another one?"""
     assert seen.matched is not None
     layer, kind = seen.matched.writes[seen.index, number]
     step = plan.steps[f"layers.{layer}.{kind}"]
@@ -96,11 +96,11 @@ def _rows_verdict(
 def rows_in_cache(
     plan: WalkPlan, seen: Observed, step: HfValue, shape: tuple[int, ...]
 ) -> tuple[list[layouts.Layout], torch.Tensor]:
-    """Where keys or values may lie in a cache, and these: from row 0 on, if all pages are known."""
+    """(layouts of keys or values in a cache, the values): from row 0 on, if all pages are known."""
     permuted = step.shape[0] if plan.pairs and step.short == "k" else 0
     pages, first, rows = seen.operands.pages, 0, seen.rows
     if pages is not None:
-        if len(pages) * shape[2] < rows.stop:  # those of this pass alone
+        if len(pages) * shape[2] < rows.stop:  # pages of this pass alone
             first = rows.start
         pages = pages[: -(-(rows.stop - first) // shape[2])]
     candidates = layouts.in_cache(shape, rows.stop - first, step.shape, permuted, pages)

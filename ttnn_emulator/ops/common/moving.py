@@ -53,7 +53,7 @@ def through_dest(
 
 
 def copied(values: torch.Tensor) -> torch.Tensor:
-    """A copy of the values, if they are a view: results must not share an operand's memory."""
+    """A contiguous copy: results must not share memory with an operand's contents."""
     return values.clone(memory_format=torch.contiguous_format)
 
 
