@@ -1,9 +1,9 @@
-"""Each operation of a model given Hugging Face's own values, in one run.
+"""Each operation of a model on Hugging Face's own values, in one run.
 
 After a call that computes one of Hugging Face's values, its result is compared with what Hugging
-Face's step computes from the same inputs, and Hugging Face's value takes its place on the device:
-what follows is not blamed for what came before. Every call, these and those between, is compared
-as well with what is expected from its very operands. So a call whose own result is right and whose
+Face's step computes from the same inputs, then replaced on the device by Hugging Face's value, so
+that later calls are not blamed for earlier errors. Every call, including those between, is also
+compared with what is expected from its own operands. A call whose own result is right and whose
 step is wrong was *used* wrongly: with a wrong constant, argument or operand.
 """
 
@@ -25,12 +25,12 @@ from ttnn_verify.drift.observed import Observed, Origin, WalkPlan, WalkState, wh
 from ttnn_verify.numerics import metrics, op_floors, tolerance
 from ttnn_verify.ops import table
 
-# What the model returns has been the device's values a moment ago: it may be rounded once more.
+# What the model returns are the device's logits; on the host they may be rounded once more.
 RETURNED = 2.0**-7
 
 
 class _Enough(Exception):
-    """The first bad call is known."""
+    """The first bad call has been found."""
 
 
 def run(
@@ -41,15 +41,15 @@ def run(
     accurate: bool = False,
     first: bool = False,
 ) -> list[OpFinding]:
-    """Lead the model once, every step on Hugging Face's values; one finding per call, in order.
+    """Run the model once, every step on Hugging Face's values; one finding per call, in order.
 
     Args:
-        traced: of `tracing.trace` on the same walk.
+        traced: from `tracing.trace` on the same walk.
         accurate: see `ops.expected.CallContext`.
-        first: end with the first call that is bad.
+        first: stop at the first bad call.
 
     Raises:
-        DriftUndetermined: the model makes other calls than in the traced run.
+        DriftUndetermined: the model's calls differ from the traced run's.
     """
     pairs = tracing.paired_heads(traced, steps)
     plan = WalkPlan(sequences, traced, {step.name: step for step in steps}, pairs, accurate)
@@ -60,7 +60,7 @@ def run(
 
 
 class _Walk:
-    """Shows each call of a walk to the judges, and puts Hugging Face's values in place."""
+    """Has each call of a walk judged, and replaces results by Hugging Face's values."""
 
     def __init__(self, plan: WalkPlan, first: bool) -> None:
         self.plan, self.first = plan, first
@@ -167,10 +167,10 @@ class _Walk:
 def returned_finding(
     plan: WalkPlan, model_call: walk.ModelCall, index: int, logits: torch.Tensor
 ) -> OpFinding | None:
-    """The model's own last steps, on the host, from the values that its last call computed.
+    """The finding on what the model does to its logits on the host, after its last call.
 
     Args:
-        index: how many operations the call of the model has called.
+        index: number of operations in this call of the model.
         logits: `[1, S, V]` that it returns.
     """
     expected = plan.values(model_call).bf16["logits"]

@@ -1,4 +1,4 @@
-"""Verdicts on a result: for its own operands, and as one of Hugging Face's values."""
+"""Verdicts on a result: given its own operands, and as one of Hugging Face's values."""
 
 import dataclasses
 import math
@@ -14,10 +14,10 @@ from ttnn_verify.numerics import metrics, op_floors, tolerance
 from ttnn_verify.ops import table
 from ttnn_verify.ops.expected import CallContext, Expected, NoGolden
 
-# A tensor whose relative L2 error is below this is the value it is compared with, and not another.
+# Below this relative L2 error a tensor counts as the value it is compared with.
 SAME_VALUE = 0.1
 
-FloorMaker = Callable[[], op_floors.Floor]  # floors are expensive, and seldom needed
+FloorMaker = Callable[[], op_floors.Floor]  # called late: floors are expensive, and rarely needed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class OwnVerdicts:
     Attributes:
         verdicts, floors: per result; empty if nothing is known.
         unknown: `finding.NO_GOLDEN` or `finding.TOOL_ERROR`, None if everything is known.
-        note: why nothing is known.
+        note: the reason, if something is unknown.
     """
 
     verdicts: tuple[tolerance.Verdict, ...] = ()
@@ -48,7 +48,7 @@ class OwnVerdicts:
 
     @property
     def status(self) -> str:
-        """Of a finding, as far as the call's own results decide it."""
+        """The status of a finding, as far as it depends on the call's own results."""
         return finding.WRONG if self.wrong else self.unknown or finding.OK
 
     def noise(self, output: int) -> float:
@@ -59,7 +59,7 @@ class OwnVerdicts:
 
 
 def own_verdicts(seen: Observed, accurate: bool) -> OwnVerdicts:
-    """Compare a call's results with what is expected from its very operands."""
+    """Compare a call's results with what is expected from its own operands."""
     dtypes = tuple(result.dtype for result in seen.results)
     context = CallContext(dtypes, tuple(result.shape for result in seen.results), accurate)
     operands = seen.operands
@@ -129,7 +129,7 @@ def _usual_layout(
 
 
 def _step_floor(own: FloorMaker | None, seen: Observed) -> FloorMaker | None:
-    """The noise floor of a step: that of its call, and of what lies before; None for none.
+    """The noise floor of a step: that of its call and of the calls before it; None for no noise.
 
     Args:
         own: makes the call's floor, None for data that only moves.
@@ -149,7 +149,7 @@ def _step_floor(own: FloorMaker | None, seen: Observed) -> FloorMaker | None:
 def result_verdict(
     expected: torch.Tensor, actual: torch.Tensor, dtype: str, floor: FloorMaker | None
 ) -> tolerance.Verdict:
-    """The verdict on a result; in brief if one rounding explains it, as a walk has many of these.
+    """The verdict on a result; a `Brief` one where one rounding explains it, which is frequent.
 
     Args:
         dtype: of the result on the device.
@@ -182,5 +182,5 @@ def _brief(
 
 
 def _passed(used: float, line: str, brief: finding.Brief) -> tolerance.Verdict:
-    # of a verdict that passed only the figures are read that `Brief` has
+    # of a passed verdict only those figures are read that `Brief` has
     return tolerance.Verdict("ok", used, used * tolerance.K, None, line, brief)  # type: ignore[arg-type]

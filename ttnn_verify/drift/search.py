@@ -1,8 +1,8 @@
-"""The first bad step by halving: few evaluations of the model, each of which reads one place.
+"""The first bad step by bisection: few runs of the model, each of which reads one value back.
 
-For a slow device. An evaluation is a walk of the model in which at most one value is read back, and
-at most one is replaced by Hugging Face's. A small error hides in the bounds by which a whole layer
-is judged: this finds what is plainly wrong, `isolated` finds the rest.
+For slow devices. In each run at most one value is read back and at most one replaced by Hugging
+Face's. Small errors stay within the bound for a whole layer: this finds what is plainly wrong,
+`isolated` finds the rest.
 """
 
 import dataclasses
@@ -54,10 +54,10 @@ def search(
     sequences: Sequence[walk.TokenSequence],
     steps: Sequence[HfValue],
 ) -> SearchResult:
-    """Halve the layers, then the steps of the first bad one.
+    """Bisect the layers, then the steps of the first bad one.
 
-    At most 1 + log2(layers) + log2(steps of a layer) evaluations; the embedding counts to the first
-    layer, the norm and the logits to the last.
+    At most 1 + log2(layers) + log2(steps of a layer) evaluations. The embedding belongs to the
+    first layer, the norm and the logits to the last.
     """
     logits: list[tuple[walk.ModelCall, torch.Tensor]] = []
     traced = tracing.trace(
@@ -76,14 +76,14 @@ def search(
 
 
 def _group(step: HfValue, layers: int) -> int:
-    """The layer that a step counts to."""
+    """The layer that a step belongs to."""
     if step.layer is not None:
         return step.layer
     return 0 if step.part == "embedding" else layers - 1
 
 
 def _first(count: int, off: Callable[[int], bool]) -> int:
-    """The first of `count` places that is off, if all after it are; the last one without asking."""
+    """The first of `count` places that is off, as all after it are; the last is not checked."""
     low, high = 0, count - 1
     while low < high:
         middle = (low + high) // 2
@@ -106,7 +106,7 @@ class _Search:
     ) -> None:
         self.model, self.sequences, self.traced, self.steps = model, sequences, traced, steps
         self.pairs = tracing.paired_heads(traced, steps)
-        # roundings that the output of a layer has more behind it than its input
+        # roundings between the input of a layer and its output
         counts = tolerance.roundings(steps)
         self.layer = tolerance.bf16_relative_l2(counts["layers.0.output"] - counts["embedding"])
         self.evaluations = 1  # the traced run

@@ -1,6 +1,6 @@
 """A card for each process, claimed by a lock that all processes of the machine respect.
 
-Which cards there are is said in `ttnn_verify.backend`.
+`ttnn_verify.backend` lists the cards.
 """
 
 import contextlib
@@ -16,10 +16,10 @@ from ttnn_verify import backend
 
 LOCKS = pathlib.Path(tempfile.gettempdir()) / "ttnn-cards"
 
-# Seconds that a process waits for a card: longer than any test session that holds one should take.
+# Seconds that a process waits for a card: more than any test session should take.
 PATIENCE = 3600
 
-_POLL = 0.2  # seconds between two looks
+_POLL = 0.2  # seconds between two attempts
 
 
 @contextlib.contextmanager
@@ -29,13 +29,13 @@ def claimed(
     patience: float | None = None,
     locks: pathlib.Path | None = None,
 ) -> Iterator[str]:
-    """A card that no other process has, its name; only it is visible to TTNN in this process.
+    """Claim a card that no other process uses; TTNN sees no other card in this process. Its name.
 
     The lock ends with the process, however that ends.
 
     Args:
         first: which of the visible cards to try first, by its place.
-        say: called with a sentence when all are taken and this process waits.
+        say: called with a message when all cards are in use and this process waits.
         patience: seconds to wait, by default `PATIENCE`.
         locks: the folder of the locks, by default `LOCKS`; processes share cards by sharing it.
 

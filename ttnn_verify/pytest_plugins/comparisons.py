@@ -17,8 +17,8 @@ if TYPE_CHECKING:  # torch, which they import, is slow
 
 PROPERTY = "comparison"  # the name under which pytest's reports carry an entry
 
-# A tolerance of which a case uses less than this says nothing, one of which it uses more than that
-# is about to fail.
+# A case that uses less of its tolerance than SLACK shows that the tolerance is too wide; one that
+# uses more than TIGHT is about to fail.
 SLACK, TIGHT = 0.02, 0.90
 
 
@@ -123,7 +123,7 @@ def _allowed(comparison: "metrics.Comparison", verdict: "tolerance.Verdict") -> 
     return comparison.spread * math.sqrt(1 - verdict.pcc_floor**2)
 
 
-# What junit.xml calls the figures of an entry, and how it writes them.
+# Names and formats of an entry's figures in junit.xml.
 READABLE = {
     "op": ("op", "{}"),
     "status": ("verdict", "{}"),

@@ -1,4 +1,4 @@
-"""What drift found of a model as one self-contained HTML page: verdict, picture, tables."""
+"""A drift report as one self-contained HTML page: verdict, picture, tables."""
 
 import math
 
@@ -26,7 +26,7 @@ COLUMNS = {
 # By the command's exit status.
 SAYS = ("no drift", "drift", "could not tell")
 
-# Statuses of a call that say nothing against it.
+# Statuses of calls that are not bad.
 NOT_BAD = ("ok", "no-golden", "tool-error")
 
 SHOWN_GOOD = 20  # operations that are not bad

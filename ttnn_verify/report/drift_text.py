@@ -1,4 +1,4 @@
-"""What drift found of a model as lines of text, and as the record of JSON and pages."""
+"""A drift report as lines of text, and as the record for JSON and pages."""
 
 import dataclasses
 import math

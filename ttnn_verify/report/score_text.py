@@ -1,4 +1,4 @@
-"""What teacher forcing came to as lines of text: figures, differences, evidence, speed."""
+"""The result of teacher forcing as lines of text: figures, differences, evidence, speed."""
 
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ SHOWN_DIFFERENCES = 5  # steps of another choice that are shown one by one
 
 
 def lines(plan: evaluation.Plan, bringup: jobs.Bringup, score: accuracy.Score) -> list[str]:
-    """The score of a bring-up. Others read the figures of this text by pattern."""
+    """The score of a bring-up. Scripts parse the figures of this text by pattern."""
     reference, prompt = score.reference, plan.prompt
     mode = ", token by token" if plan.prefill_decode else ""
     return [
@@ -73,7 +73,7 @@ def interval(share: float, score: accuracy.Score) -> str:
 
 
 def evidence(bringup: jobs.Bringup) -> list[str]:
-    """What the emulated device's results rest on, by operation and setting; no lines of others."""
+    """Evidence for the emulated device's results, by operation and setting; none of others."""
     if bringup.backend != "emulated" or bringup.arithmetic == "rounded":
         return []
     import ttnn_emulator  # slow

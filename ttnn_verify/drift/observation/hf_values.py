@@ -1,7 +1,7 @@
-"""The values that a Hugging Face Phi-3 computes on its way, and how each comes from those before.
+"""The intermediate values of a Hugging Face Phi-3, and how each is computed from earlier ones.
 
-S sequence, H hidden, N heads, K kv heads, D head_dim, I intermediate, V vocabulary. Values here
-have a row per position, `[S, W]`, or `[S, heads, D]` where a step works on heads.
+S sequence, H hidden, N heads, K kv heads, D head_dim, I intermediate, V vocabulary. Values have a
+row per position, `[S, W]`, or `[S, heads, D]` where a step works on heads.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from ttnn_verify.huggingface.golden import Golden
 
 @dataclasses.dataclass(frozen=True)
 class HfValue:
-    """A value that Hugging Face's model computes on its way, and the step that computes it.
+    """An intermediate value of Hugging Face's model, and the step that computes it.
 
     Attributes:
         name: as `ttnn_verify.huggingface.submodules.shapes` has it; "layers.2.q", say.
@@ -24,7 +24,7 @@ class HfValue:
             "attention", "add", "multiply".
         inputs: names of the values it is computed from.
         shape: (W,) or (heads, D) of a row.
-        compute: `compute(*inputs)` is the value, all of all positions; None where it is looked up.
+        compute: `compute(*inputs)` is the value at all positions; None for a table look-up.
         layer: number, None outside of the layers.
         part: "embedding", "attention", "MLP" or "head".
     """
@@ -125,7 +125,7 @@ def _layer_steps(layer: Any, number: int, before: str, config: Any) -> list[HfVa
 
 @torch.no_grad()
 def values(steps: Sequence[HfValue], golden: Golden) -> SequenceValues:
-    """All values of the sequence of tokens that the golden is of."""
+    """All values of the golden's sequence of tokens."""
     rows = {"model.cos": golden.values["cos"][0], "model.sin": golden.values["sin"][0]}
     for step in steps:
         if step.short in ("gate", "up"):

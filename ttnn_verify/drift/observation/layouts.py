@@ -1,7 +1,7 @@
 """Where the rows of a value lie in a tensor on the device: heads split or merged, padded, permuted.
 
 A layout is the index of each element of a value `[R, W]` or `[R, heads, D]` in the flattened
-tensor. It serves to read the value and to write another in its place.
+tensor, to read the value or to replace it.
 
 A prompt's heads are `[1, heads, S, D]`, a token's `[1, 1, heads, D]` or `[1, slots, heads, D]`, of
 which the first slot counts. A head may be wider than D: padded at its end, or at the end of each
@@ -19,7 +19,7 @@ from ttnn_verify.drift.observation.hf_values import HfValue
 from ttnn_verify.numerics import metrics
 
 Shape = tuple[int, ...]
-# How many heads have their columns in pairs; (heads, D) of a merged row, whose first ones they are.
+# Number of heads whose columns are in pairs; (heads, D) for a merged row that begins with them.
 Permuted = int | tuple[int, int]
 
 
@@ -103,7 +103,7 @@ def in_cache(
 def nearest(
     layouts: Sequence[Layout], tensor: torch.Tensor, expected: torch.Tensor
 ) -> tuple[Layout, float]:
-    """(layout, relative L2 error) of the one in which the tensor is nearest to the value."""
+    """(layout, relative L2 error) of the layout in which the tensor is nearest to `expected`."""
     errors = [metrics.relative_l2(expected, layout.read(tensor)) for layout in layouts]
     errors = [torch.inf if math.isnan(error) else error for error in errors]  # NaN is far away
     least = min(range(len(layouts)), key=errors.__getitem__)
@@ -161,7 +161,7 @@ def _transposed_keys(places: torch.Tensor, rows: int, heads: int, width: int) ->
 
 
 def _columns(places: torch.Tensor, width: int) -> list[torch.Tensor]:
-    """The D columns of a head among more of them, `[..., D]` each."""
+    """The D columns of a padded head, for each way to pad it: `[..., D]` each."""
     head_width = places.shape[-1]
     if head_width == width:
         return [places]

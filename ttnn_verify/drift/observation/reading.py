@@ -1,4 +1,4 @@
-"""Contents of device tensors on the host: read once as long as nobody writes to them."""
+"""Host copies of device tensors, which are read again only after a write."""
 
 import collections
 from typing import Any
@@ -10,9 +10,9 @@ CAPACITY = 512 << 20  # bytes of host copies that are worth keeping
 
 
 class Reader:
-    """Reads device tensors, and remembers what it has read.
+    """Reads device tensors through a cache.
 
-    A buffer's id is its own for good; each write to it makes a new version.
+    Buffer ids are never reused; each write to a buffer begins a new version.
     """
 
     def __init__(self) -> None:

@@ -14,12 +14,12 @@ from ttnn_verify.ops.spec import CacheWrite
 
 
 class DriftUndetermined(RuntimeError):
-    """Drift cannot be told, and why."""
+    """Drift cannot be determined; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TracedCall:
-    """A call of the model: its calls of operations, and the passes through the layers in them."""
+    """A call of the model: its operations, and its passes through the layers."""
 
     calls: tuple[matching.Traced, ...]
     passes: tuple[matching.Matched, ...]
@@ -34,7 +34,7 @@ class TracedCall:
         """Compare an operation that is called with the one in the traced run.
 
         Raises:
-            DriftUndetermined: it is another one.
+            DriftUndetermined: they differ.
         """
         traced = self.calls[index].name if index < len(self.calls) else "none"
         if traced != name:
@@ -49,7 +49,7 @@ def trace(
     steps: Sequence[HfValue],
     returned: Callable[[walk.ModelCall, torch.Tensor], None] = lambda model_call, logits: None,
 ) -> list[TracedCall]:
-    """Lead the model once and look at its calls, reading nothing: one `TracedCall` per model call.
+    """Run the model once and note its calls without reading values: a `TracedCall` per model call.
 
     Args:
         returned: called with each call of the model and the logits that it returns.
@@ -89,7 +89,7 @@ def trace(
 
 
 def paired_heads(traced: Sequence[TracedCall], steps: Sequence[HfValue]) -> tuple[int, int] | None:
-    """(N + K, D) if the model rotates queries and keys in pairs of columns, None if by halves."""
+    """(N + K, D) if the model rotates queries and keys by pairs of columns, None if by halves."""
     if not any(
         call.short.startswith("rotary_embedding_llama") for one in traced for call in one.calls
     ):
@@ -104,7 +104,7 @@ def rewritten(call: taps.TtnnCall) -> list[ttnn.Tensor]:
 
 
 def page_table(call: taps.TtnnCall) -> ttnn.Tensor | None:
-    """The tensor of page numbers that a call is given, None without one."""
+    """The page table among a call's arguments, None without one."""
     for name in ("page_table", "page_table_tensor"):
         if name in call.kwargs:
             return call.kwargs[name]
