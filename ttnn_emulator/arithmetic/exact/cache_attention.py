@@ -159,11 +159,11 @@ class _Part:
         )
         return self._multiply(state.output, self._pack(inverse))
 
-    def _local(self, chunks, masked):
+    def _local(self, chunks: range, masked: bool) -> _State:
         """State of one core's chunks, in ascending order; a causal mask goes on its last one."""
-        state = None
+        state: _State | None = None
         for chunk in chunks:
-            hide = masked and chunk == chunks[-1] and self.positions is not None
+            hide = masked and chunk == chunks[-1]
             new = self._chunk(chunk, hide, state.largest if state else None)
             if state is not None:
                 factor = self._correction(state.largest, new.largest)
@@ -171,9 +171,10 @@ class _Part:
                 output = self._add(self._multiply(state.output, factor), new.output)
                 new = _State(new.largest, total, output)
             state = new
+        assert state is not None  # a core that takes part has chunks
         return state
 
-    def _chunk(self, chunk, hide, largest):
+    def _chunk(self, chunk: int, hide: bool, largest: torch.Tensor | None) -> _State:
         """State of one chunk; its maximum includes that of the chunks before."""
         k_chunk = self.config.program.k_chunk
         first = chunk * k_chunk
@@ -181,7 +182,7 @@ class _Part:
         scores = self._product(self.query, self.key[:, :, columns].transpose(2, 3))
         if self.mask is not None:
             scores = self._add(scores, self.mask[..., columns])
-        if hide:
+        if hide and self.positions is not None:
             column = torch.arange(first, first + scores.shape[-1])
             hidden = (column > self.positions[:, None])[:, None, None]
             # The matrix unit adds minus infinity; with plus infinity that is 0.
@@ -198,7 +199,7 @@ class _Part:
         output = self._product(probabilities, self.value[:, :, columns])
         return _State(new, self._pack(total), output)
 
-    def _merged(self, states, rank, cores):
+    def _merged(self, states: list[_State], rank: int, cores: int) -> _State:
         """State of a core after its children in the tree sent theirs."""
         state = states[rank]
         for child in _children(rank, cores):
@@ -206,7 +207,7 @@ class _Part:
                 state = self._merge(state, self._merged(states, child, cores))
         return state
 
-    def _merge(self, state, child):
+    def _merge(self, state: _State, child: _State) -> _State:
         factor, child_factor, largest, total = attention_merge(
             state.largest,
             child.largest,
@@ -220,7 +221,7 @@ class _Part:
         output = self._add(output, child_output)
         return _State(self._pack(largest), self._pack(total), output)
 
-    def _with_sink(self, state, sink):
+    def _with_sink(self, state: _State, sink: torch.Tensor) -> _State:
         """The sink as one more chunk: a score without a value."""
         sink = sink.expand_as(state.largest)
         new = larger(sink, state.largest)
@@ -229,14 +230,14 @@ class _Part:
         total = self._add(self._multiply(state.total, factor), share)
         return _State(new, total, self._multiply(state.output, factor))
 
-    def _correction(self, old, new):
+    def _correction(self, old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
         return self._pack(correction(old, new, self.scale, self.config))
 
-    def _product(self, rows, right):
+    def _product(self, rows: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         flat = product(rows.flatten(0, 1)[:, None], right.flatten(0, 1), self.config, "bfloat16")
         return flat[:, 0].unflatten(0, rows.shape[:2])
 
-    def _multiply(self, first, second):
+    def _multiply(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         return self._pack(
             eltwise_unit.multiply(
                 first,
@@ -246,14 +247,14 @@ class _Part:
             )
         )
 
-    def _add(self, first, second):
+    def _add(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         return self._pack(eltwise_unit.add(first, second, fp32_dest_acc=self.fp32_dest_acc))
 
-    def _pack(self, dst):
+    def _pack(self, dst: torch.Tensor) -> torch.Tensor:
         return pack_bfloat16(dst, self.fp32_dest_acc)
 
 
-def _assigned(rank, chunks, cores):
+def _assigned(rank: int, chunks: int, cores: int) -> tuple[int, int]:
     """First and end chunk of a core; the first core has the last chunks (rt_args_common.hpp)."""
     if cores > chunks:
         return chunks - rank - 1, chunks - rank
@@ -263,7 +264,7 @@ def _assigned(rank, chunks, cores):
     return first, first + quotient + (before < remainder)
 
 
-def _children(rank, cores):
+def _children(rank: int, cores: int) -> list[int]:
     """Cores whose states a core merges into its own, in this order (tree_reduction.hpp).
 
     Places in the tree count down from the last core. In round r a place that ends in r + 1 ones

@@ -147,7 +147,7 @@ def packed(dst: torch.Tensor, out: str, fp32_dest_acc: bool) -> torch.Tensor:
 # --- two operands --------------------------------------------------------------------------------
 
 
-def _takes_vector_unit(operation, dtypes, fast):
+def _takes_vector_unit(operation: str, dtypes: tuple[str, ...], fast: bool | None) -> bool:
     """Whether binary_ng runs an operation on the vector unit rather than the matrix unit."""
     if all(dtype == "float32" for dtype in dtypes):
         return True
@@ -156,18 +156,34 @@ def _takes_vector_unit(operation, dtypes, fast):
     return operation == "multiply" and not all(dtype in BLOCK_FORMAT_BITS for dtype in dtypes)
 
 
-def _sum(a, b, operation, dtypes, fast, fp32_dest_acc):
+def _sum(
+    a: torch.Tensor,
+    b: torch.Tensor,
+    operation: str,
+    dtypes: tuple[str, ...],
+    fast: bool | None,
+    fp32_dest_acc: bool,
+) -> torch.Tensor:
     if operation == "rsub":
         a, b = b, a
     minus = operation != "add"
     if _takes_vector_unit(operation, dtypes, fast):
-        run = vector_binary.subtract if minus else vector_binary.add
-        return run(a, b, fp32_dest_acc=fp32_dest_acc)
-    run = eltwise_unit.subtract if minus else eltwise_unit.add
-    return run(unpack(a, fp32_dest_acc), unpack(b, fp32_dest_acc), fp32_dest_acc=fp32_dest_acc)
+        on_vectors = vector_binary.subtract if minus else vector_binary.add
+        return on_vectors(a, b, fp32_dest_acc=fp32_dest_acc)
+    on_matrices = eltwise_unit.subtract if minus else eltwise_unit.add
+    return on_matrices(
+        unpack(a, fp32_dest_acc), unpack(b, fp32_dest_acc), fp32_dest_acc=fp32_dest_acc
+    )
 
 
-def _product(a, b, operation, dtypes, fast, fp32_dest_acc):
+def _product(
+    a: torch.Tensor,
+    b: torch.Tensor,
+    operation: str,
+    dtypes: tuple[str, ...],
+    fast: bool | None,
+    fp32_dest_acc: bool,
+) -> torch.Tensor:
     if _takes_vector_unit(operation, dtypes, fast):
         return vector_binary.multiply(a, b, fp32_dest_acc=fp32_dest_acc)
     return eltwise_unit.multiply(
@@ -178,12 +194,26 @@ def _product(a, b, operation, dtypes, fast, fp32_dest_acc):
     )
 
 
-def _squared_difference(a, b, operation, dtypes, fast, fp32_dest_acc):
+def _squared_difference(
+    a: torch.Tensor,
+    b: torch.Tensor,
+    operation: str,
+    dtypes: tuple[str, ...],
+    fast: bool | None,
+    fp32_dest_acc: bool,
+) -> torch.Tensor:
     difference = _sum(a, b, "subtract", dtypes, fast, fp32_dest_acc)
     return vector_functions.square(difference, fp32_dest_acc=fp32_dest_acc)
 
 
-def _quotient(a, b, operation, dtypes, fast, fp32_dest_acc):
+def _quotient(
+    a: torch.Tensor,
+    b: torch.Tensor,
+    operation: str,
+    dtypes: tuple[str, ...],
+    fast: bool | None,
+    fp32_dest_acc: bool,
+) -> torch.Tensor:
     return vector_binary.divide(a, b, fp32_dest_acc=fp32_dest_acc)
 
 
@@ -229,7 +259,9 @@ def binary(
     return packed(dst, out, fp32_dest_acc)
 
 
-def _prepared(x, ops, dtype, fp32_dest_acc):
+def _prepared(
+    x: torch.Tensor, ops: tuple[FusedOp, ...], dtype: str, fp32_dest_acc: bool
+) -> torch.Tensor:
     """An operand after its fused functions, whose result is packed in the operand's format."""
     x = x.float()
     if not ops:
@@ -315,14 +347,14 @@ def typecast(x: torch.Tensor, from_dtype: str, to_dtype: str) -> torch.Tensor:
     return _pack_typecast(values, to_dtype)
 
 
-def _pack_typecast(values, dtype):
+def _pack_typecast(values: torch.Tensor, dtype: str) -> torch.Tensor:
     """A block format as typecast packs it: its packer reads the destination's own format for
     bfloat8_b (bfp8_pack_precise), bfloat8_b for bfloat4_b (seen in the programs of TTNN 0.81.1).
     """
     return pack_block_float(values, dtype, six_fraction_bits=dtype != "bfloat8_b")
 
 
-def _from_integer(x, to_dtype):
+def _from_integer(x: torch.Tensor, to_dtype: str) -> torch.Tensor:
     if to_dtype == "uint16":
         return vector_typecast.integer_to_uint16(x)
     if to_dtype in INTEGERS:

@@ -8,6 +8,8 @@ selects them. With a 32-bit Dst every intermediate buffer is float32, which the 
 tf32; otherwise all of them are bfloat16.
 """
 
+from collections.abc import Sequence
+
 import torch
 
 from ttnn_emulator.arithmetic import paths
@@ -110,7 +112,7 @@ def layer_norm(
     return pack(y, formats.out, fp32_dest_acc)
 
 
-def _product(first, second, compute):
+def _product(first: torch.Tensor, second: torch.Tensor, compute: Compute) -> torch.Tensor:
     """The product in Dst of two operands, each truncated by the unpacker."""
     return eltwise_unit.multiply(
         unpack(first, compute.fp32_dest_acc),
@@ -120,7 +122,7 @@ def _product(first, second, compute):
     )
 
 
-def _mean(terms, width, compute):
+def _mean(terms: Sequence[torch.Tensor], width: int, compute: Compute) -> torch.Tensor:
     """Mean over the first `width` columns of the sum of terms [..., W], in one accumulation.
 
     The other columns have a scaler of 0, and 0 times anything is 0 in the matrix unit (numeric.h).

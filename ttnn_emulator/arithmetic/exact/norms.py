@@ -8,6 +8,7 @@ ask for.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -100,7 +101,7 @@ def rms_norm(
     return pack(y, formats.out, fp32_dest_acc)
 
 
-def _fits_in_l1(width, fp32_dest_acc, has_weight, has_residual):
+def _fits_in_l1(width: int, fp32_dest_acc: bool, has_weight: bool, has_residual: bool) -> bool:
     return ceil_div(width, TILE) <= LAST_WIDTH_IN_L1[fp32_dest_acc, has_weight, has_residual]
 
 
@@ -158,7 +159,7 @@ class ScaledMask(NamedTuple):
     scale: float = 1.0
 
 
-def _scaled_mask(mask, scale):
+def _scaled_mask(mask: torch.Tensor | None, scale: float | None) -> ScaledMask | None:
     if mask is not None:
         return ScaledMask(mask, 1.0 if scale is None else float(scale))
     if scale is not None:
@@ -251,7 +252,7 @@ class _SoftmaxBuffers(NamedTuple):
     padded: bool
 
 
-def _softmax_bytes(tiles, buffers):
+def _softmax_bytes(tiles: int, buffers: _SoftmaxBuffers) -> int:
     """Size of softmax.cpp's circular buffers, of which some hold a whole row of `tiles`."""
     stable, masked, padded = buffers.stable, buffers.masked, buffers.padded
     block = 4 if buffers.fp32_dest_acc else 8
@@ -272,7 +273,7 @@ def _softmax_bytes(tiles, buffers):
     return size + (between if stable else 0)
 
 
-def _mask_padding(x, padding, source, fp32_dest_acc):
+def _mask_padding(x: torch.Tensor, padding: int, source: str, fp32_dest_acc: bool) -> torch.Tensor:
     """x with the last tile's padding masked by the matrix unit, which reads x as `source`."""
     width = x.shape[-1] - padding
     first = width // TILE * TILE
@@ -284,14 +285,15 @@ def _mask_padding(x, padding, source, fp32_dest_acc):
     return torch.cat((x[..., :first], masked), -1)
 
 
-def _sum_in_parts(exponentials, compute):
+def _sum_in_parts(exponentials: torch.Tensor, compute: Compute) -> torch.Tensor:
     """Row sums of LARGE_SOFTMAX_TILES at a time; each adds the sum before, truncated to tf32."""
-    total = None
+    total: torch.Tensor | None = None
     for part in exponentials.split(LARGE_SOFTMAX_TILES * TILE, -1):
         dst = row_sum(part, compute)
         if total is not None:
             dst = store(add_lanes(load(dst), load(total)), compute.fp32_dest_acc)
         total = unpack(dst, compute.fp32_dest_acc)
+    assert total is not None  # a row has columns
     return total
 
 
@@ -348,14 +350,16 @@ def softmax_over_leading(
     return _normalised(exponentials, total, compute, formats.out)
 
 
-def _normalised(exponentials, total, compute, out):
+def _normalised(
+    exponentials: torch.Tensor, total: torch.Tensor, compute: Compute, out: str
+) -> torch.Tensor:
     """exponentials / total, packed."""
     fp32_dest_acc = compute.fp32_dest_acc
     inverse = reciprocal(total, approximate=compute.approximate, fp32_dest_acc=fp32_dest_acc)
     return _pack_rows(_product(exponentials, inverse, compute), out, fp32_dest_acc)
 
 
-def _product(exponentials, inverse, compute):
+def _product(exponentials: torch.Tensor, inverse: torch.Tensor, compute: Compute) -> torch.Tensor:
     return eltwise_unit.multiply(
         exponentials,
         unpack(inverse, compute.fp32_dest_acc),
@@ -364,7 +368,7 @@ def _product(exponentials, inverse, compute):
     )
 
 
-def _exponentials(x, largest, fp32_dest_acc):
+def _exponentials(x: torch.Tensor, largest: torch.Tensor, fp32_dest_acc: bool) -> torch.Tensor:
     """exp(x - largest) as the matrix unit reads it; buffers have as many bits as Dst."""
     centred = unpack(eltwise_unit.subtract(x, largest, fp32_dest_acc=fp32_dest_acc), fp32_dest_acc)
     return unpack(
@@ -372,7 +376,7 @@ def _exponentials(x, largest, fp32_dest_acc):
     )
 
 
-def _add_up(terms, fp32_dest_acc):
+def _add_up(terms: Sequence[torch.Tensor], fp32_dest_acc: bool) -> torch.Tensor:
     """Sum of terms by the matrix unit; each partial sum is packed and unpacked again."""
     total = terms[0]
     for term in terms[1:]:
@@ -380,7 +384,7 @@ def _add_up(terms, fp32_dest_acc):
     return total
 
 
-def _pack_rows(y, out, fp32_dest_acc):
+def _pack_rows(y: torch.Tensor, out: str, fp32_dest_acc: bool) -> torch.Tensor:
     """Packed; rows of a block format are filled up to whole blocks with zeros."""
     width = y.shape[-1]
     return pack(torch.nn.functional.pad(y, (0, -width % BLOCK)), out, fp32_dest_acc)[..., :width]

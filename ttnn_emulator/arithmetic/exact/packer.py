@@ -25,7 +25,7 @@ _UPPER_HALF = np.int32(-0x10000)
 _TF32 = np.int32(-0x2000)
 
 
-def _bits(values):
+def _bits(values: torch.Tensor) -> torch.Tensor:
     return values.float().contiguous().view(torch.int32)
 
 
@@ -34,7 +34,7 @@ def _lanewise(function: Callable) -> Callable[[torch.Tensor], torch.Tensor]:
     compiled = numba.vectorize(["int32(int32)"], cache=True)(function)
 
     @functools.wraps(function)
-    def run(values):
+    def run(values: torch.Tensor) -> torch.Tensor:
         patterns = np.asarray(compiled(_bits(values).numpy()))
         return torch.from_numpy(patterns.view(np.float32))
 

@@ -111,7 +111,7 @@ def _sorted_dims(dims: int | tuple[int, ...] | None, rank: int) -> tuple[int, ..
     return tuple(sorted({dim % rank for dim in dims})) if rank else ()
 
 
-def _one_step(dims, rank):
+def _one_step(dims: tuple[int, ...], rank: int) -> bool:
     return dims in ((rank - 1,), (rank - 2,), (rank - 2, rank - 1))
 
 
@@ -156,7 +156,7 @@ def _over_both(operation, x, scalar, dtype, out, settings):
     return _program(operation, x, -2, scalar, between, out, settings, vector)
 
 
-def _slices(x):
+def _slices(x: torch.Tensor) -> int:
     """How many slices the rows are split into: columns of tiles alone would leave cores idle."""
     tiles = ceil_div(x.shape[-2], TILE)
     columns = math.prod(x.shape[:-2]) * ceil_div(x.shape[-1], TILE)
@@ -196,11 +196,11 @@ def _program(operation, x, axis, scalar, dtype, out, settings, vector):
     return _pack(total, out, settings.fp32_dest_acc)
 
 
-def _scaled(dst, scalar, fp32_dest_acc):
+def _scaled(dst: torch.Tensor, scalar: float, fp32_dest_acc: bool) -> torch.Tensor:
     return dst if scalar == 1.0 else multiply_by_scalar(dst, scalar, fp32_dest_acc=fp32_dest_acc)
 
 
-def _pack(dst, out, fp32_dest_acc):
+def _pack(dst: torch.Tensor, out: str, fp32_dest_acc: bool) -> torch.Tensor:
     """Packed; rows of a block format are filled up to whole blocks with zeros."""
     if out not in BLOCK_FORMAT_BITS:
         return pack(dst, out, fp32_dest_acc)
@@ -263,14 +263,14 @@ def _accumulate(terms, fp32_dest_acc, out):
         out[i] = value
 
 
-def _add_tiles(x, dim, fp32_dest_acc, out):
+def _add_tiles(x: torch.Tensor, dim: int, fp32_dest_acc: bool, out: str) -> torch.Tensor:
     """Sum over a leading dimension, tile by tile in Dst (reduce_nc.cpp)."""
     terms = unpack(x, fp32_dest_acc).movedim(dim, 0)
     shape = terms.shape[1:]
-    terms = terms.reshape(len(terms), -1).contiguous().numpy().view(np.uint32)
-    dst = np.zeros(terms.shape[1], np.uint32)
-    _accumulate(terms, fp32_dest_acc, dst)
-    dst = torch.from_numpy(dst.view(np.float32)).reshape(shape)
+    patterns = terms.reshape(len(terms), -1).contiguous().numpy().view(np.uint32)
+    sums = np.zeros(patterns.shape[1], np.uint32)
+    _accumulate(patterns, fp32_dest_acc, sums)
+    dst = torch.from_numpy(sums.view(np.float32)).reshape(shape)
     return _pack(dst, out, fp32_dest_acc).unsqueeze(dim)
 
 
@@ -294,7 +294,7 @@ def _extreme(operation, x, axis, scalar, dtype, out, settings, vector):
 # --- vector unit ---------------------------------------------------------------------------------
 
 
-def _vector_sum(x, axis):
+def _vector_sum(x: torch.Tensor, axis: int) -> torch.Tensor:
     """float32 sum: tile onto tile, then within the tile in the order of ckernel_sfpu_reduce.h."""
     size = x.shape[axis]
     x = load(x.transpose(axis, -1))
@@ -329,10 +329,9 @@ def variance(
     """See `interface.Arithmetic`; without dims, over all of them.
 
     The statistics are float32 whatever Dst's width. One dimension is followed step by step: the
-    mean as an offset from the first value, then the squares about it. Of several dimensions only
-    the last but one is; its means and variances are combined here in float64 and rounded to
-    float32, where the device adds float32 in a tree. A single value has the variance NaN, or 0
-    without correction.
+    mean as an offset from the first value, then the squares about it. Of several only the last but
+    one is; its means and variances are combined in float64 and rounded to float32, where the device
+    adds float32 in a tree. A single value has the variance NaN, or 0 without correction.
     """
     fp32_dest_acc = (compute or REDUCE).fp32_dest_acc
     return _statistic(x, dims, correction, lambda dst: dst, scalar * scalar, fp32_dest_acc, out)
@@ -350,7 +349,7 @@ def standard_deviation(
     """See `interface.Arithmetic`: the root of the variance, taken in Dst, times |scalar|."""
     compute = compute or REDUCE
 
-    def root(dst):
+    def root(dst: torch.Tensor) -> torch.Tensor:
         return sqrt(dst, approximate=compute.approximate, fp32_dest_acc=compute.fp32_dest_acc)
 
     return _statistic(x, dims, correction, root, abs(scalar), compute.fp32_dest_acc, out)
@@ -381,7 +380,7 @@ def _variance(x, dims, shape, count, correction, fp32_dest_acc):
     return store(load(total.float().reshape(shape)), fp32_dest_acc)
 
 
-def _mean_and_variance(x, divisor):
+def _mean_and_variance(x: torch.Tensor, divisor: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Two-pass statistics of the first dimension, with separate sums over even and odd indices."""
     x = load(x)
     anchor = x[0]
@@ -396,5 +395,5 @@ def _mean_and_variance(x, divisor):
     return mean, mul(add(*squares), _reciprocal(divisor))
 
 
-def _reciprocal(count):
+def _reciprocal(count: int) -> float:
     return float(np.float32(1) / np.float32(count))

@@ -53,11 +53,17 @@ def rotary_pairs(
     return _sum_of_products((x, cos), (turned, sin), compute)
 
 
-def _sum_of_products(first, second, compute, table="bfloat16", out="bfloat16"):
+def _sum_of_products(
+    first: tuple[torch.Tensor, torch.Tensor],
+    second: tuple[torch.Tensor, torch.Tensor],
+    compute: Compute,
+    table: str = "bfloat16",
+    out: str = "bfloat16",
+) -> torch.Tensor:
     """x * cos + turned * sin, the products packed as `table`."""
     fp32_dest_acc = compute.fp32_dest_acc
 
-    def product(values, factor):
+    def product(values: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
         dst = eltwise_unit.multiply(
             values, factor, fidelity=compute.fidelity, fp32_dest_acc=fp32_dest_acc
         )

@@ -78,11 +78,11 @@ def attention(
     return _in_parts(query, key, value, scale, bias, _scaled(scores.sink, scale))
 
 
-def _scale(scale, query):
+def _scale(scale: float | None, query: torch.Tensor) -> float:
     return default_scale(query.shape[-1]) if scale is None else scale
 
 
-def _scaled(sink, scale):
+def _scaled(sink: torch.Tensor | None, scale: float) -> torch.Tensor | None:
     return None if sink is None else sink.float() * scale
 
 
@@ -130,7 +130,14 @@ def attention_decode(
     return _in_parts(query.unsqueeze(-2), key, value, scale, bias, sink).squeeze(-2)
 
 
-def _in_parts(query, key, value, scale, bias, sink):
+def _in_parts(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scale: float,
+    bias: torch.Tensor | None,
+    sink: torch.Tensor | None,
+) -> torch.Tensor:
     """Attention of some queries at a time, so that their scores fit in memory."""
     batch, heads, length, _ = query.shape
     at_once = max(1, SCORES_AT_ONCE // (batch * heads * key.shape[-2]))
@@ -144,7 +151,14 @@ def _in_parts(query, key, value, scale, bias, sink):
     return torch.cat(results, dim=2)
 
 
-def _attend(query, key, value, scale, bias, sink):
+def _attend(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scale: float,
+    bias: torch.Tensor | None,
+    sink: torch.Tensor | None,
+) -> torch.Tensor:
     batch, heads, length, width = query.shape
     kv_heads = key.shape[1]
     grouped = (batch, kv_heads, heads // kv_heads * length)
@@ -156,7 +170,7 @@ def _attend(query, key, value, scale, bias, sink):
     return _weighted_sum(weights, value.float()).reshape(batch, heads, length, -1)
 
 
-def _softmax(scores, sink):
+def _softmax(scores: torch.Tensor, sink: torch.Tensor | None) -> torch.Tensor:
     largest = scores.amax(-1, keepdim=True)
     if sink is not None:
         sink = sink[:, None, None]
@@ -169,7 +183,7 @@ def _softmax(scores, sink):
     return weights.div_(total.masked_fill(total == 0, 1.0))
 
 
-def _weighted_sum(weights, value):
+def _weighted_sum(weights: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """weights @ value; a value that is not finite counts only where its weight is not 0.
 
     The matrix unit takes 0 times anything as 0.

@@ -146,25 +146,31 @@ def values(steps: Sequence[HfValue], golden: Golden) -> SequenceValues:
     return SequenceValues(golden.tokens, rows, bf16, isolated)
 
 
-def _splitting(heads, kv_heads, head_dim):
-    def split(qkv):  # [S, (N + 2 K) D]
+def _splitting(
+    heads: int, kv_heads: int, head_dim: int
+) -> Callable[[torch.Tensor], Sequence[torch.Tensor]]:
+    def split(qkv: torch.Tensor) -> Sequence[torch.Tensor]:  # [S, (N + 2 K) D]
         by_head = qkv.unflatten(-1, (heads + 2 * kv_heads, head_dim))
         return by_head.split([heads, kv_heads, kv_heads], dim=-2)
 
     return split
 
 
-def _output(function, number):
+def _output(
+    function: Callable[[torch.Tensor], Sequence[torch.Tensor]], number: int
+) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda x: function(x)[number]
 
 
-def _rotated(x, cos, sin):  # [S, heads, D], [S, D] twice
+def _rotated(
+    x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
+) -> torch.Tensor:  # [S, heads, D], [S, D] twice
     x = x.transpose(0, 1)[None]
     return modeling_phi3.apply_rotary_pos_emb(x, x, cos[None], sin[None])[0][0].transpose(0, 1)
 
 
-def _attending(attention):
-    def attend(q, k, v):  # [S, heads, D]
+def _attending(attention: modeling_phi3.Phi3Attention) -> Callable[..., torch.Tensor]:
+    def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:  # [S, heads, D]
         length = len(q)
         mask = torch.full((length, length), -torch.inf).triu(1)[None, None]
         q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
@@ -176,16 +182,18 @@ def _attending(attention):
     return attend
 
 
-def _half(linear, number):
+def _half(linear: torch.nn.Module, number: int) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda x: linear(x).chunk(2, -1)[number]
 
 
-def _joined(linear):
+def _joined(linear: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda x: linear(x.flatten(1))
 
 
-def _gated(activation):
-    def gated(gate_up):
+def _gated(
+    activation: Callable[[torch.Tensor], torch.Tensor],
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    def gated(gate_up: torch.Tensor) -> torch.Tensor:
         gate, up = gate_up.chunk(2, -1)
         return up * activation(gate)
 

@@ -35,14 +35,14 @@ def default_compute(activation: str, weight: str, out: str, planned: bool) -> Co
     return Compute(fidelity, fp32_dest_acc=out == "float32", packer_l1_acc=out != "float32")
 
 
-def _is_narrow(height, width, dram):
+def _is_narrow(height: int, width: int, dram: bool) -> bool:
     """Whether TTNN cuts only the longer side: one core then sees all of the other."""
     if max(height, width) // min(height, width) > _NARROW_RATIO:
         return True
     return dram and min(height, width) <= TILE
 
 
-def _buffer_bytes(product, height, width, block):
+def _buffer_bytes(product: Product, height: int, width: int, block: int) -> int:
     """Estimated bytes of one core's circular buffers, sizes in tiles; inputs double buffered."""
     activation = TILE_BYTES[product.activation]
     if product.fp32_dest_acc:
@@ -54,13 +54,13 @@ def _buffer_bytes(product, height, width, block):
     return inputs + height * width * (activation + partial) + bias
 
 
-def _divisors(value):
+def _divisors(value: int) -> list[int]:
     return [divisor for divisor in range(value, 0, -1) if value % divisor == 0]
 
 
-def _output_blocks(height, width):
+def _output_blocks(height: int, width: int) -> list[tuple[int, int]]:
     """Ways to cut a core's output, largest first; of equal sizes the one nearest a square."""
-    best = {}
+    best: dict[int, tuple[int, int]] = {}
     for rows in [height, 1, *_divisors(height)[1:-1]]:
         for columns in [width, 1, *_divisors(width)[1:-1]]:
             ratio = max(rows, columns) / min(rows, columns)
@@ -70,7 +70,7 @@ def _output_blocks(height, width):
     return [best[size] for size in sorted(best, reverse=True)]
 
 
-def _fitting_block(product, height, width, block, l1_bytes):
+def _fitting_block(product: Product, height: int, width: int, block: int, l1_bytes: int) -> int:
     """The largest block of K that fits beside the largest output block that leaves room for one."""
     for rows, columns in _output_blocks(height, width):
         for divisor in _divisors(block):
@@ -79,7 +79,9 @@ def _fitting_block(product, height, width, block, l1_bytes):
     return 1
 
 
-def _k_block_through_l1(product, height, width, depth, grid, l1_bytes):
+def _k_block_through_l1(
+    product: Product, height: int, width: int, depth: int, grid: tuple[int, int], l1_bytes: int
+) -> int:
     """The rule where an input or the output lies in L1; sizes in tiles.
 
     TTNN first looks for the largest square of output tiles that fits a core. Products of one such

@@ -44,7 +44,7 @@ class Weight:
     largest_exponent: int
 
 
-def _survey(bits):
+def _survey(bits: np.ndarray) -> tuple[int, np.ndarray | None]:
     """Scan the exponents in an integer view of bfloat16 (uint16) or float32 (uint32).
 
     Returns:
@@ -105,14 +105,16 @@ def lies_in(prepared: Weight, weight: torch.Tensor) -> bool:
     return np.may_share_memory(prepared.tiles, weight.view(torch.int16).numpy())
 
 
-def _activation_rows(activation, batches):
+def _activation_rows(activation: torch.Tensor, batches: int) -> torch.Tensor:
     """[..., M, K] as the kernels take it: [batches, rows, K padded to tiles] float32."""
     depth = activation.shape[-1]
     rows = activation.float().reshape(batches, -1, depth)
     return torch.nn.functional.pad(rows, (0, -depth % TILE)).contiguous()
 
 
-def _activation_pieces(rows, phases, below):
+def _activation_pieces(
+    rows: torch.Tensor, phases: int, below: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The 7-bit and the 4-bit pieces of SrcB operands, and their exponents in two forms."""
     batches, count, depth = rows.shape
     steps = depth // matrix_operands.STEP, count, matrix_operands.STEP
@@ -122,7 +124,7 @@ def _activation_pieces(rows, phases, below):
     return pieces, exponents
 
 
-def _batches(activation, weight):
+def _batches(activation: torch.Tensor, weight: Weight) -> tuple[int, np.ndarray]:
     """(number of products, for each the index of its weight matrix)."""
     matrices = weight.tiles.shape[0]
     if matrices == 1:
@@ -133,7 +135,13 @@ def _batches(activation, weight):
     return len(index), np.ascontiguousarray(index)
 
 
-def _accumulate_exact(rows, weight, matrices, accumulation, dst):
+def _accumulate_exact(
+    rows: torch.Tensor,
+    weight: Weight,
+    matrices: np.ndarray,
+    accumulation: matrix_kernels.Accumulation,
+    dst: np.ndarray,
+) -> None:
     """What `matrix_kernels.accumulate_tiles` does, for values out of its range."""
     phases, fp32_dest_acc, block, mode = accumulation
     tiles = weight.tiles
@@ -164,7 +172,12 @@ def _accumulate_exact(rows, weight, matrices, accumulation, dst):
         dst[batch] = l1
 
 
-def _accumulate(activation, weight, accumulation, dst=None):
+def _accumulate(
+    activation: torch.Tensor,
+    weight: Weight,
+    accumulation: matrix_kernels.Accumulation,
+    dst: np.ndarray | None = None,
+) -> np.ndarray:
     """Contents of the destination after all of K: [batches, rows, padded N] float32."""
     batches, matrices = _batches(activation, weight)
     if len(matrices) > 1:
@@ -187,24 +200,27 @@ def _accumulate(activation, weight, accumulation, dst=None):
     return dst
 
 
-def _accumulate_with_spills(activation, weight, accumulation, dtype):
+def _accumulate_with_spills(
+    activation: torch.Tensor, weight: Weight, accumulation: matrix_kernels.Accumulation, dtype: str
+) -> np.ndarray:
     """`_accumulate` with the destination packed in a block format between blocks of K."""
     block = accumulation.block
     tiles = weight.tiles.shape[1]
     padded = torch.nn.functional.pad(activation, (0, -activation.shape[-1] % TILE))
-    dst = None
+    dst: np.ndarray | None = None
     for start in range(0, tiles, block):
         if dst is not None:
             dst = packer.pack_block_float(torch.from_numpy(dst), dtype).numpy()
         part = padded[..., start * TILE : (start + block) * TILE]
         tiles_of_part = np.ascontiguousarray(weight.tiles[:, start : start + block])
         dst = _accumulate(part, replace(weight, tiles=tiles_of_part), accumulation, dst)
+    assert dst is not None  # K has tiles
     return dst
 
 
-def _trim(dst, activation, weight):
+def _trim(dst: np.ndarray, activation: torch.Tensor, weight: Weight) -> torch.Tensor:
     """The destination at the product's own shape [..., M, N]."""
-    leading = activation.shape[:-2]
+    leading: tuple[int, ...] = activation.shape[:-2]
     if weight.tiles.shape[0] > 1:
         leading = np.broadcast_shapes(leading, weight.shape[:-2])
     columns = weight.shape[-1]

@@ -57,13 +57,13 @@ def subtract(a: torch.Tensor, b: torch.Tensor, *, fp32_dest_acc: bool = False) -
     return add(a, -b, fp32_dest_acc=fp32_dest_acc)
 
 
-def _divide_bf16(a, b):
+def _divide_bf16(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     quotient = mul(a, reciprocal_lanes(b, 2))
     by_zero = torch.where(is_zero(a), NAN, copy_sign(INFINITY, a))
     return round_to_bf16_even(torch.where(is_zero(b), by_zero, quotient))
 
 
-def _divide_fp32(a, b):
+def _divide_fp32(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     a_significand = set_exponent(a, torch.full_like(bits(a), 127))
     b_significand = set_exponent(b, torch.full_like(bits(b), 127))
     inverse = reciprocal_lanes(b_significand, 1)

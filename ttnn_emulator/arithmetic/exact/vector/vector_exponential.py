@@ -83,25 +83,25 @@ def exp_accurate_fp32(x: torch.Tensor) -> torch.Tensor:
     return torch.where(x.isnan(), x, result)
 
 
-def _scaled(scale):
+def _scaled(scale: float) -> tuple[float, float]:
     # The kernels fold the scale into A and the lower limit when they are compiled, in float32.
-    scale = constant(scale)
-    return (constant(SCHRAUDOLPH_A) * scale).item(), (SCHRAUDOLPH_LOWEST / scale).item()
+    factor = constant(scale)
+    return (constant(SCHRAUDOLPH_A) * factor).item(), (SCHRAUDOLPH_LOWEST / factor).item()
 
 
-def _schraudolph_clamped(x, scale):
+def _schraudolph_clamped(x: torch.Tensor, scale: float) -> torch.Tensor:
     slope, lowest = _scaled(scale)
     power = mad(slope, maximum(x, lowest), SCHRAUDOLPH_B)
     return from_bits(round_to_integer(power, 65535) << 15)
 
 
-def _schraudolph_unclamped(x, scale):
+def _schraudolph_unclamped(x: torch.Tensor, scale: float) -> torch.Tensor:
     slope, _ = _scaled(scale)
     power = mad(slope, x, SCHRAUDOLPH_B)
     return copy_sign(from_bits(round_to_integer(power, 32767) << 15), power)
 
 
-def _exp_bf16(x):
+def _exp_bf16(x: torch.Tensor) -> torch.Tensor:
     return round_to_bf16(exp_21f(x, EXP_21F_INSTRUCTIONS))
 
 
@@ -155,16 +155,16 @@ def attention_score_exp_accurate(
     return exp(scaled, fp32_dest_acc=fp32_dest_acc)
 
 
-def _truncated_to_bf16(scale):
+def _truncated_to_bf16(scale: float) -> float:
     # The kernels take `scale_fp32 >> 16`.
     return from_bits(bits(constant(scale)) & -0x10000).item()
 
 
-def _correction_bf16(x, scale):
+def _correction_bf16(x: torch.Tensor, scale: float) -> torch.Tensor:
     return round_to_bf16(exp_21f(mul(x, scale)))
 
 
-def _correction_fp32(x, scale):
+def _correction_fp32(x: torch.Tensor, scale: float) -> torch.Tensor:
     return exp_accurate_fp32(mul(x, scale))
 
 
@@ -194,7 +194,9 @@ _CORRECTION_POLYNOMIALS = {  # degree 2 for a 16-bit Dst, 4 for a 32-bit one
 }
 
 
-def _correction_polynomial(x, scale, coefficients):
+def _correction_polynomial(
+    x: torch.Tensor, scale: float, coefficients: tuple[float, ...]
+) -> torch.Tensor:
     x = mul(x, scale)
     turns = mul(x, 1.44269504088896340736)
     magnitude = round_to_integer(turns, 127)
@@ -206,7 +208,9 @@ def _correction_polynomial(x, scale, coefficients):
     return torch.where(biased <= 0, constant(0.0), result)
 
 
-def _correction_polynomial_bf16(x, scale, coefficients):
+def _correction_polynomial_bf16(
+    x: torch.Tensor, scale: float, coefficients: tuple[float, ...]
+) -> torch.Tensor:
     return round_to_bf16(_correction_polynomial(x, scale, coefficients))
 
 
