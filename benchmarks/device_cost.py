@@ -45,7 +45,7 @@ BYTES_LIMITS = {"prefill": None, "decode": 1.05}  # times weights and live cache
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a captured call, or of a part of one: how often each operation, and sums."""
+    """The cost of a captured call, or of a part of one: count of each operation, and sums."""
 
     operations: Counter[str]
     bytes: float
@@ -215,7 +215,7 @@ def main() -> None:
     parser.add_argument("--prompt", type=int, default=224, help="tokens, default 224")
     parser.add_argument("--write", action="store_true", help="our rows into MODEL_BRINGUP.md")
     args = parser.parse_args()
-    loguru.logger.disable("ttnn")  # it warns of graph capture in its fast mode, which does for this
+    loguru.logger.disable("ttnn")  # it warns of graph capture in fast mode, which suffices here
     os.environ.update(toolchain.runtime_root())
     header = (
         f"prompt of {args.prompt}, batch 1",

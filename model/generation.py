@@ -51,13 +51,13 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
         _check_size(config, precision, batch, max_seq_len, tt_device)
         self.config = hf_config
         self.generation_config = GenerationConfig.from_model_config(hf_config)
-        self.device = torch.device("cpu")  # where ids come from and logits go
+        self.device = torch.device("cpu")  # of the ids it takes and the logits it returns
         self.dtype = torch.bfloat16
         self.max_length = max_seq_len  # positions a sequence may have
         self.batch = batch
         on_device = DeviceWeights(weights, tt_device, weight_cache)
         self.model = Phi3(config, on_device, batch, cache_length(max_seq_len), precision, trace)
-        self._sequences: Sequences | None = None  # whose keys and values the cache holds
+        self._sequences: Sequences | None = None  # those in the cache
 
     @torch.no_grad()
     def forward(
@@ -89,7 +89,7 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
             )
         mask = self._checked_mask(input_ids, past, attention_mask)  # [B, S]
         self._check_positions(past, mask, position_ids)
-        self._sequences = past  # now: even a call that fails may overwrite other sequences' keys
+        self._sequences = past  # even a call that fails may overwrite other sequences' keys
 
         columns = torch.arange(input_ids.shape[1])
         if isinstance(logits_to_keep, torch.Tensor):
@@ -102,7 +102,7 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
         past.append(mask, tokens)  # only now that the device has succeeded
         output = CausalLMOutputWithPast(
             logits=logits,
-            # transformers asks nothing of it but what Sequences has
+            # transformers uses only what Sequences has
             past_key_values=past if use_cache else None,  # type: ignore[arg-type]
         )
         return output if return_dict else output.to_tuple()
@@ -137,13 +137,13 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
         chosen = indices >= 0
         keep = new - int(indices[chosen].min()) if bool(chosen.any()) else 1
         if self._turns_long(start, len(tokens)):
-            start = 0  # what the cache holds was rotated with the short factors
+            start = 0  # the keys in the cache are rotated with the short factors
         start = start // ATTENTION_CHUNK * ATTENTION_CHUNK
         logits = self.model.prefill(tokens, row, start, keep)
         return torch.where(chosen[:, None], logits[(indices - (new - keep)).clamp(min=0)], 0)
 
     def _decode_rows(self, rows: dict[int, tuple[int, int]]) -> torch.Tensor:
-        """Logits [batch, V] after one (token, position) of each of `rows`; other rows are void."""
+        """Logits [batch, V] after one (token, position) of each of `rows`; the others undefined."""
         tokens, positions = [0] * self.batch, [SKIP] * self.batch
         long = [False] * self.batch
         for row, (token, position) in rows.items():
@@ -280,17 +280,17 @@ def build(
 
     Args:
         hf_config: a Phi3Config.
-        weights: Hugging Face's parameter names -> tensors. They may be read or made when asked for
-            (weights.Checkpoint, say): each is asked for once and dropped as soon as it is on the
-            device.
+        weights: Hugging Face's parameter names -> tensors. A lazy mapping such as
+            weights.Checkpoint saves host memory: each is read once and dropped as soon as it is on
+            the device.
         tt_device: the TTNN device.
         max_seq_len: positions that each sequence's cache has.
         batch: sequences at once, 1 to 32; default 1.
         precision: "accuracy", the default, "performance", or a precision.Precision.
         weight_cache: folder for weights as the device has them, for a quicker second start; by
             default none is kept.
-        trace: capture a decode step as a TTNN trace, which the steps after it execute; what looks
-            at operations one by one then sees none of them. Default False.
+        trace: capture a decode step as a TTNN trace, which later steps execute; tools that
+            intercept operations do not see those. Default False.
 
     Raises ValueError for a configuration this bring-up does not compute, for a missing tensor, and
     for more positions than the device has room for.

@@ -1,4 +1,4 @@
-"""What Hugging Face computes of a text, exactly and with a device's roundings."""
+"""Hugging Face's values for a text, exact and with a device's roundings."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from ttnn_verify.huggingface import golden, module_floors
 class HfReference:
     """A golden of a model, and each of its values once more, rounded as a device rounds.
 
-    The rounded values are computed, of all rows, when they are first asked for.
+    The rounded values are computed on first use, for all rows.
     """
 
     hf_model: transformers.PreTrainedModel
@@ -32,7 +32,7 @@ class HfReference:
         return self._rounded[name]
 
     def rounded_stack(self, name: str) -> torch.Tensor:
-        """The same, of the whole model with roundings: a layer inherits the noise before it."""
+        """The same for the whole model with roundings: each layer inherits the noise before it."""
         if "stack" not in self._rounded:
             self._rounded["stack"] = module_floors.values(self.hf_model, self.golden.tokens)
         return self._rounded["stack"][name]

@@ -1,7 +1,7 @@
-"""Rules about where code stands and what it may import, as functions of a tree of sources.
+"""Rules about where code is placed and what it may import, as functions of a source tree.
 
-Each returns the violations as sentences, none where the rule holds. `root` is the repository's, or
-that of a small tree made to violate the rule.
+Each returns the violations as sentences, none where the rule holds. `root` is the repository's
+root, or that of a small tree that violates the rule.
 """
 
 import ast
@@ -26,9 +26,9 @@ MAY_IMPORT = {
 }
 WITHOUT_CODE = {"assets", "baselines"}
 
-# Folder -> packages that nothing in it may import beside those that MAY_IMPORT leaves out.
+# Folder -> packages that nothing in it may import, in addition to what MAY_IMPORT excludes.
 FOREIGN = {"ttnn_emulator/arithmetic": {"ttnn", "transformers"}}
-# Folders that import nothing of their own package but themselves.
+# Folders that import nothing else of their own package.
 APART = ("ttnn_emulator/arithmetic",)
 
 SOURCE = ("ttnn_emulator", "ttnn_verify", "model")  # packages, each a namespace of file names
@@ -75,7 +75,7 @@ def _tree(file):
 
 
 def imports(root: pathlib.Path, file: pathlib.Path) -> Iterator[Import]:
-    """What a file imports; relative imports resolved, pytest's plugins and import_module too."""
+    """A file's imports: relative ones resolved, pytest_plugins and import_module included."""
     relative = file.relative_to(root)
     for node in ast.walk(_tree(file)):
         for name in _names(node, relative.parent.parts):
@@ -141,7 +141,7 @@ def _existing(root, owner):
 
 
 def foreign_imports(root: pathlib.Path) -> list[str]:
-    """Imports of libraries that a folder has to do without, as a sentence each."""
+    """Imports of libraries that are forbidden in a folder."""
     return [
         one.sentence
         for folder, libraries in FOREIGN.items()
@@ -152,7 +152,7 @@ def foreign_imports(root: pathlib.Path) -> list[str]:
 
 
 def imports_of_neighbours(root: pathlib.Path) -> list[str]:
-    """Imports of a folder that stands apart from the rest of its package."""
+    """Imports from the rest of its package by a folder of `APART`."""
     return [
         one.sentence
         for folder in APART
@@ -196,7 +196,7 @@ def _literals(tree):
 
 
 def _called(function):
-    """The last name of what a call calls, such as "joinpath"."""
+    """The last name of a called expression, such as "joinpath"."""
     return getattr(function, "attr", getattr(function, "id", ""))
 
 

@@ -1,4 +1,4 @@
-"""Tensors of tests on their way to the device and back.
+"""Moves tests' tensors to the device and back.
 
 B users of a batch, N heads, D head_dim.
 """
@@ -8,7 +8,7 @@ import ttnn
 
 TILE = 32
 
-# Products of whole bfloat16 numbers, summed in float32: nothing is lost but by rounding the result.
+# Products of all bfloat16 bits, summed in float32: only the result is rounded.
 ACCURATE = ttnn.WormholeComputeKernelConfig(
     math_fidelity=ttnn.MathFidelity.HiFi4,
     math_approx_mode=False,
@@ -102,7 +102,7 @@ def pair_matrix(copies: int = 1) -> torch.Tensor:
 
 
 def pairs_together(x: torch.Tensor) -> torch.Tensor:
-    """Columns i and i + D / 2 brought together: the order that rotary_embedding_llama rotates."""
+    """Columns i and i + D / 2 side by side: the order in which rotary_embedding_llama rotates."""
     return torch.stack(x.chunk(2, -1), -1).flatten(-2)
 
 
