@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(scope="session")
 def hf_model():
-    """The checkpoint as Hugging Face runs it, in float32: golden of every tier above the ops."""
+    """The checkpoint in Hugging Face, float32: the reference of every tier above the ops."""
     return transformers.AutoModelForCausalLM.from_pretrained(
         CHECKPOINT, dtype=torch.float32, attn_implementation="eager"
     ).eval()
@@ -59,5 +59,5 @@ def long_ids(prompt_ids):
 
 @pytest.fixture(scope="session")
 def hf_reference(hf_model, long_ids):
-    """What Hugging Face computes of the long text, exactly and with a device's roundings."""
+    """Hugging Face's values for the long text, exact and with a device's roundings."""
     return HfReference(hf_model, golden.load(hf_model, long_ids))

@@ -1,4 +1,4 @@
-"""The bring-up, built once from the trained checkpoint, and what its logits may be off."""
+"""The bring-up, built once from the trained checkpoint, and the tolerance of its logits."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from ttnn_verify.numerics import tolerance
 
 @pytest.fixture(scope="session")
 def build(hf_model, device):
-    """max_seq_len and options -> a model of its own, by the file that `eval.py` runs."""
+    """Build a separate model from max_seq_len and options, by the file that `eval.py` runs."""
     build_model = load_model_file(MODEL_FILE).build_model
     return lambda length, **options: build_model(hf_model, device, length, **options)
 
@@ -22,6 +22,6 @@ def tt_model(build):
 
 @pytest.fixture(scope="session")
 def logits_limit(hf_reference):
-    """The relative L2 that logits may be off: what decides whether a choice was a near-tie."""
+    """The relative L2 tolerance of logits, which decides whether a choice was a near-tie."""
     noise = module_floors.measured(hf_reference["logits"], hf_reference.rounded_stack("logits"))
     return tolerance.K * noise.relative_l2

@@ -1,4 +1,4 @@
-"""What the command lines refuse: one line with the value, exit status 2, no device left open."""
+"""Command lines refuse bad input: one line with the value, exit status 2, no device left open."""
 
 import contextlib
 import json
@@ -33,7 +33,7 @@ def offline_without_card(tmp_path, monkeypatch):
 
 @pytest.fixture
 def devices(monkeypatch):
-    """A stand-in for devices: what was opened and closed."""
+    """Replaces devices by a log of what was opened and closed."""
     log = []
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Sequences in a batch are as each alone; prompts in pieces as in one; a step is one program."""
+"""Batched sequences equal single ones, split prompts whole ones; decode steps are one program."""
 
 import pytest
 import torch
@@ -66,7 +66,7 @@ def test_rows_decode_at_their_own_positions(batched, prompts, prompt_ids):
 
 
 def test_as_many_rows_as_a_tile_has(hf_model, device, prompt_ids):
-    """32 sequences of lengths 1 to 32, prompt and a step: those looked at are as alone."""
+    """32 sequences of lengths 1 to 32, prompt and a step: some of them against single sequences."""
     rows = MAX_BATCH
     full = build_model(hf_model, device, 64, batch=rows)
     ids, mask = padded([prompt_ids[:, i : i + i + 1] for i in range(rows)], "left")
@@ -80,7 +80,7 @@ def test_as_many_rows_as_a_tile_has(hf_model, device, prompt_ids):
 
 @pytest.mark.parametrize("rows", [1, 3, MAX_BATCH])
 def test_the_last_positions_are_within_what_operands_hold(hf_model, device, prompt_ids, rows):
-    """A step by operations, a trace captured, and executed; the other rows are idle.
+    """A step run by operations, a captured trace, its execution; the other rows are idle.
 
     The emulated device refuses a position that no operand holds.
     """
@@ -145,7 +145,7 @@ def test_the_device_counts_positions_as_the_host(batched, prompts, prompt_ids):
 
 
 def test_a_layer_takes_sixteen_operations_in_a_step(batched, prompt_ids):
-    """Of the device: calls that TTNN's graph shows to run a program."""
+    """Counts device operations: calls that run a program in TTNN's graph."""
     past = batched(prompt_ids[:, :31]).past_key_values
 
     def programs():

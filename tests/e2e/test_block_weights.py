@@ -1,4 +1,4 @@
-"""`precision="performance"`: with weights and cache in bfloat8_b, no more error than they explain.
+"""`precision="performance"`: the error is explained by weights and cache in bfloat8_b.
 
 Hugging Face runs with the weights that the device holds. The floor has a bfloat16 device's
 roundings and, beyond those, keys and values as a bfloat8_b cache holds them; what HiFi2 and 16-bit
@@ -77,7 +77,7 @@ def in_blocks(x):
 
 @pytest.fixture(scope="module")
 def fast_model(build):
-    """A model of four rows, of which alone the first is used where nothing else is said."""
+    """A model of four rows, of which only the first is used unless a test says otherwise."""
     return build(CACHE_LENGTH, precision="performance", batch=4)
 
 
@@ -138,7 +138,7 @@ def test_rows_of_a_batch_are_as_each_alone_with_a_cache_in_blocks(fast_model, pr
 
 
 def test_weights_and_cache_are_in_blocks(fast_model, prompt_ids):
-    """What products and attention of a decode step read; the floor is too large to tell."""
+    """The formats that a decode step reads; the floor is too large to show them."""
     past = fast_model(prompt_ids[:, :33]).past_key_values
     formats = {"linear": set(), "paged_scaled_dot_product_attention_decode": set()}
 

@@ -20,7 +20,7 @@ def stepwise(hf_model, device):
 
 
 def logits(model, ids, steps=STEPS):
-    """Of a prompt of two rows [2, S] and of steps with the last tokens, one by one."""
+    """Logits of a prompt of two rows [2, S] and of decode steps with the last tokens."""
     output = model(ids[:, :-steps])
     parts = [output.logits]
     for column in ids[:, -steps:].T:

@@ -1,4 +1,4 @@
-"""A call that fails on the device leaves its sequence as it was: the call can be made again."""
+"""A call that fails on the device leaves its sequence unchanged: the call can be repeated."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from model import build_model
 
 
 class Interrupted(Exception):
-    """What the device raises here."""
+    """The error that the device raises in these tests."""
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def model(hf_model, device):
 
 
 def interrupt(model, monkeypatch, ids, past):
-    """A call whose last operation fails, when layers have run and positions are counted on."""
+    """A call whose last operation fails, after layers have run and positions have advanced."""
 
     def fails(x):
         raise Interrupted

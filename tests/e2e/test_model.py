@@ -63,7 +63,9 @@ def prefill_and_decode(model, ids):
 
 
 def test_what_another_row_of_the_cache_holds_never_reaches_a_result(build, long_ids):
-    """A sequence has the first row of the batch; decode goes over both, and keeps the other."""
+    """The sequence is in the first row of the batch; decode computes both and leaves the other as
+    it is.
+    """
     model = build(CACHE_LENGTH, batch=2)
     clean = prefill_and_decode(model, long_ids[:, :36])
     caches = [layer.attention.cache for layer in model.model.layers]
@@ -75,7 +77,7 @@ def test_what_another_row_of_the_cache_holds_never_reaches_a_result(build, long_
 
 
 def poison_other_rows(cache):
-    """Put large numbers into all pages but the first row's; returns them, of keys and of values."""
+    """Write large numbers into all pages but the first row's; returns them, keys and values."""
     written = []
     for name in ("keys", "values"):
         tensor = getattr(cache, name)

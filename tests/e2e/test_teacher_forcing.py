@@ -55,10 +55,10 @@ def test_teacher_forcing_agrees(mode, tt_model, reference, rounded, record_prope
 
 
 def perplexity_change(score, rounded):
-    """log of the model's perplexity over the reference's, and how much the noise explains.
+    """(log of the model's perplexity over the reference's, how much of it the noise explains).
 
-    It is a mean over T steps; each may be off by K times the noise, independently of the others.
-    Four standard deviations of such a mean.
+    It is a mean over T steps, each of which may err by K times the noise, independently. The bound
+    is four standard deviations of such a mean.
     """
     reference = score.reference
     exact, model, rounded = (

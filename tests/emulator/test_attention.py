@@ -164,7 +164,7 @@ def test_every_user_decodes_at_its_own_position(device, heads, kv_heads, sharded
 
 
 def test_decode_of_heads_that_are_no_whole_tiles_scales_by_their_padded_width(device):
-    """TTNN's default scale is that of 96 columns where a head has 80: seen in its programs."""
+    """For heads of 80 columns TTNN's default scale is that of 96: observed in its programs."""
     query, key, value = (bf16_normal(*shape) for shape in ((1, 1, 4, 80), *[(1, 4, 64, 80)] * 2))
     tensors = [on_tiles(device, x) for x in (query, key, value)]
     attend = ttnn.transformer.scaled_dot_product_attention_decode

@@ -1,4 +1,4 @@
-"""What an emulated result rests on: the setting of a call, and what the recordings say of it."""
+"""The evidence for an emulated result: the setting of a call, and the recordings of it."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The command that says how near the emulation is to recorded kernels."""
+"""The command that measures the emulation against recorded kernels."""
 
 import json
 import math

@@ -58,7 +58,7 @@ def test_an_inner_layer_cannot_end_before_an_outer_one(owner):
 
 
 def test_attributes_have_an_order_of_their_own(owner):
-    """What one layer does to a function says nothing of another function."""
+    """Layers are ordered for each attribute separately."""
     other = types.SimpleNamespace(call="genuine too")
     with Layer("outer", Level.OBSERVER) as outer, Layer("inner", Level.STAND_IN) as inner:
         outer.replace(owner, "call", "observed")

@@ -85,7 +85,7 @@ def test_a_config_that_names_no_fidelity_is_lofi(x, w):
 
 
 def test_blocks_of_k_follow_the_grid(x, device):
-    """K of 9 tiles' multiples divides among 9 rows of cores and not among 8, or the other way."""
+    """K of a multiple of 9 tiles divides among 9 rows of cores and not among 8, or vice versa."""
     w = on_tiles(device, torch.randn(1024, 1024) * 0.03)
     x = on_tiles(device, torch.randn(1, 1, 1024, 1024))
     here = ttnn.linear(x, w)

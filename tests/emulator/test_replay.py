@@ -1,4 +1,4 @@
-"""Every recorded call of TTNN's kernels, made again on the emulated device."""
+"""Every recorded call of TTNN's kernels, repeated on the emulated device."""
 
 import dataclasses
 import functools
@@ -17,7 +17,7 @@ from ttnn_emulator.fidelity.replay import RECORDED_CORES, replay
 
 SERIES = "the kernel's series is not followed: float32, rounded once"
 
-# Cases that are not equal bit for bit, and why. One that becomes equal fails, to be taken out.
+# Cases that are not equal bit for bit, and why. One that becomes equal fails until it is removed.
 NOT_EQUAL = {
     "pow_2.0_64x96": SERIES,
     "pow_0.5_64x96": SERIES,

@@ -6,7 +6,7 @@ import sys
 
 from ttnn_emulator import startup
 
-# Tells what other users of numba, loguru and the environment see.
+# Prints what other users of numba, loguru and the environment see.
 STATE = """
 import os, pickle, sys
 import numba

@@ -1,4 +1,4 @@
-"""The two models whose parts are compared, and what Hugging Face computes with them."""
+"""The two models whose parts are compared, and Hugging Face's values for both."""
 
 import pytest
 import torch

@@ -56,7 +56,7 @@ class Parts:
         return self._host(self.layer(i).prefill(self._prompt(x), self._chunk(x)), x.shape[1])
 
     def attention_at(self, i, x, position):
-        """Of x's row at `position` alone, `[1, 1, H]`, after the rows before it."""
+        """Attention of x's row at `position` alone, `[1, 1, H]`, after the rows before it."""
         attention, before = self.layer(i).attention, with_stale_rows(x, position)
         attention.prefill(self._prompt(before), self._chunk(before))
         return self._host(attention.decode(self._token(x, position), self._step(position)), 1)
@@ -161,10 +161,10 @@ def rotated(rope, x, device, long=False):
 
 
 def with_stale_rows(x, position):
-    """The rows of x `[1, S, H]` before `position`, then others: what an earlier text may have left.
+    """The rows of x `[1, S, H]` before `position`, then stale ones, as an earlier text leaves them.
 
-    A decode step must write its own row over one of them and look at none. They end with the tile
-    after the position's, or with the cache.
+    A decode step must overwrite one of the stale rows and read none. They end with the tile after
+    the position's, or with the cache.
     """
     length = min((position // TILE + 2) * TILE, CACHE_LENGTH)
     stale = x.flip(1).repeat(1, -(-length // x.shape[1]), 1)[:, :length]

@@ -123,7 +123,7 @@ def test_rope_tables(length, parts, hf_reference):
 def test_error_grows_through_a_stack_as_its_roundings_do(
     layers, stack_outputs, hf_reference, record_property
 ):
-    """A layer amplifies the error it is given: as much as Hugging Face's own modules, rounded."""
+    """Layers amplify their input's error, but no more than Hugging Face's rounded modules do."""
     name = f"layers.{layers - 1}.output"
     expected, rounded = hf_reference[name], hf_reference.rounded_stack(name)
     check(

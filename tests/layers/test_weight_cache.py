@@ -1,4 +1,4 @@
-"""Weights on their way to the device: what is kept of them, on disk and in memory."""
+"""What remains of weights on disk and in memory after they are sent to the device."""
 
 import multiprocessing
 import os

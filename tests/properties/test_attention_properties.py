@@ -1,4 +1,4 @@
-"""Attention: who sees whom, over a prompt and over a cache.
+"""Attention over a prompt and over a cache: which keys each query sees.
 
 B users, S sequence, N heads, K kv heads, D head_dim, C cache length.
 """

@@ -1,4 +1,4 @@
-"""The key/value cache on the device against an array that is written in the same way.
+"""The key/value cache on the device against a torch tensor that is written in the same way.
 
 B users, S rows of a prompt, K kv heads, D head_dim, C cache length, P pages of a paged cache.
 """

@@ -1,6 +1,6 @@
-"""Padding: what lies in the tiles beside a tensor is not part of it.
+"""Padding: tile contents beside a tensor's logical shape do not affect results.
 
-A kernel works on whole tiles, so what an operation leaves in its padding the next one finds there.
+A kernel works on whole tiles, so an operation reads what the previous one left in the padding.
 """
 
 import pytest

@@ -1,4 +1,4 @@
-"""Rotary position embeddings are rotations of each pair's plane, by nothing at position 0."""
+"""Rotary position embeddings rotate the plane of each pair; at position 0 by nothing."""
 
 import math
 

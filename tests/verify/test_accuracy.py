@@ -1,4 +1,4 @@
-"""Teacher forcing: what the reference is, what counts as agreement, what the model is fed."""
+"""Teacher forcing: the reference, what counts as agreement, the model's inputs."""
 
 import dataclasses
 import types

@@ -1,4 +1,4 @@
-"""What is known of operations: goldens refuse what they do not know, and agree with the op table.
+"""Operation specs: goldens refuse unknown arguments, and agree with the table of op tests.
 
 The goldens of `tests/ops` and those of drift are written independently. Here the table's calls are
 intercepted before they reach TTNN, and computed by drift's goldens: no device is needed.
@@ -48,7 +48,7 @@ def compared_specs():
 
 
 def some_arguments(golden):
-    """Something for each argument that has no default."""
+    """A value for each argument without a default."""
     args, kwargs = [], {}
     for parameter in inspect.signature(golden).parameters.values():
         if parameter.name == "context" or parameter.default is not parameter.empty:
@@ -70,7 +70,7 @@ COMPARED = [name for spec in compared_specs() for name in spec.names]
 
 @pytest.mark.parametrize("name", COMPARED)
 def test_an_unknown_argument_has_no_golden(name):
-    """Asked as drift asks: whatever operands there are, they are not looked at first."""
+    """Called as drift calls it: arguments are checked before any operand is read."""
     spec = table.spec_of(name)
     args, kwargs = ([], {}) if spec.golden is None else some_arguments(spec.golden)
     with pytest.raises(NoGolden) as refusal:

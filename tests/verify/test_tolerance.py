@@ -1,5 +1,6 @@
-"""The policy catches what it is there to catch, and PCC does not; thresholds hold for what they are
-derived from, and not for twice as much.
+"""The tolerance policy catches the mutations that it should and that PCC does not catch.
+
+Thresholds hold for the roundings they are derived from, and not for twice as many.
 """
 
 import math

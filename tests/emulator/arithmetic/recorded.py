@@ -1,4 +1,4 @@
-"""What the tests of composite kernels share: inputs as they lay on the device, bitwise equality."""
+"""Common to the tests of composite kernels: inputs as they were on the device, bitwise equality."""
 
 import math
 

@@ -12,7 +12,7 @@ INFINITY = float("inf")
 
 
 def _converted(case):
-    """What our rules make of a recorded conversion's input."""
+    """A recorded conversion's input, converted by the emulation's rules."""
     to = case.tensors["out0"]["dtype"]
     source = case.tensor("a")
     if case.op.startswith("from_torch"):
