@@ -79,9 +79,9 @@ class Phi3:
         for first in range(start, len(tokens), CHUNK):
             end = min(first + CHUNK, len(tokens))
             x = self._prefill_chunk(tokens, row, first, end)  # [1, 1, S, H]
-            first_kept = max(first, len(tokens) - keep)
-            if first_kept < end:
-                logits.append(self._last_logits(x, first_kept - first, end - first))
+            first_returned = max(first, len(tokens) - keep)
+            if first_returned < end:
+                logits.append(self._last_logits(x, first_returned - first, end - first))
         return torch.cat(logits)
 
     def _prefill_chunk(self, tokens: list[int], row: int, first: int, end: int) -> ttnn.Tensor:

@@ -63,9 +63,7 @@ def prefill_and_decode(model, ids):
 
 
 def test_what_another_row_of_the_cache_holds_never_reaches_a_result(build, long_ids):
-    """The sequence is in the first row of the batch; decode computes both and leaves the other as
-    it is.
-    """
+    """The sequence is in the batch's first row; decode leaves the other row's cache unchanged."""
     model = build(CACHE_LENGTH, batch=2)
     clean = prefill_and_decode(model, long_ids[:, :36])
     caches = [layer.attention.cache for layer in model.model.layers]

@@ -59,8 +59,8 @@ class Cache(RuleBasedStateMachine):
         rows = data.draw(st.integers(1, length), label="rows")
         prompt = strategies.wide_range(seed, 1, heads, rows, width)
         ttnn.fill_cache(self.cache, on_tiles(self.device, prompt), user)
-        whole = into_whole_tiles(prompt)[0]
-        self.model[user, :, : whole.shape[1]] = whole
+        padded = into_whole_tiles(prompt)[0]
+        self.model[user, :, : padded.shape[1]] = padded
 
     @rule(data=st.data(), seed=strategies.seeds, as_tensor=st.booleans())
     def update(self, data, seed, as_tensor):

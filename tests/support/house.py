@@ -128,11 +128,11 @@ def unknown_folders(root: pathlib.Path) -> list[str]:
 def wrong_arrows(root: pathlib.Path) -> list[str]:
     """Imports between top-level folders that `MAY_IMPORT` does not name."""
     return [
-        one.sentence
+        imported.sentence
         for owner, allowed in MAY_IMPORT.items()
         for file in sources(root, *_existing(root, owner))
-        for one in imports(root, file)
-        if any(one.is_of(other) for other in MAY_IMPORT.keys() - allowed - {owner})
+        for imported in imports(root, file)
+        if any(imported.is_of(other) for other in MAY_IMPORT.keys() - allowed - {owner})
     ]
 
 
@@ -143,22 +143,22 @@ def _existing(root, owner):
 def foreign_imports(root: pathlib.Path) -> list[str]:
     """Imports of libraries that are forbidden in a folder."""
     return [
-        one.sentence
+        imported.sentence
         for folder, libraries in FOREIGN.items()
         for file in sources(root, folder)
-        for one in imports(root, file)
-        if any(one.is_of(library) for library in libraries)
+        for imported in imports(root, file)
+        if any(imported.is_of(library) for library in libraries)
     ]
 
 
 def imports_of_neighbours(root: pathlib.Path) -> list[str]:
     """Imports from the rest of its package by a folder of `APART`."""
     return [
-        one.sentence
+        imported.sentence
         for folder in APART
         for file in sources(root, folder)
-        for one in imports(root, file)
-        if one.is_of(folder.split("/")[0]) and not one.is_of(folder.replace("/", "."))
+        for imported in imports(root, file)
+        if imported.is_of(folder.split("/")[0]) and not imported.is_of(folder.replace("/", "."))
     ]
 
 

@@ -253,21 +253,21 @@ def _figure(value: float | None) -> str:
 
 
 def updated(
-    baseline: Baseline, now: Mapping[str, CaseFigures], gone: Collection[str], limits: Limits
+    baseline: Baseline, now: Mapping[str, CaseFigures], vanished: Collection[str], limits: Limits
 ) -> Baseline:
     """The baseline with improved and new cases, without vanished ones; no figure gets worse.
 
     Args:
         now: the figures of the run's passed cases.
-        gone: the vanished cases.
+        vanished: cases that the baseline loses.
     """
-    cases = {case: figures for case, figures in baseline.cases.items() if case not in gone}
+    cases = {case: figures for case, figures in baseline.cases.items() if case not in vanished}
     for case, figures in now.items():
         was = cases.get(case)
         change = judge(case, was, figures, limits) if was else None
         if was is None or (change and change.kind in ("rose", "widened")):
             cases[case] = figures
-    relaxed = {case: one for case, one in baseline.relaxed.items() if case not in gone}
+    relaxed = {case: r for case, r in baseline.relaxed.items() if case not in vanished}
     return dataclasses.replace(baseline, cases=cases, relaxed=relaxed)
 
 

@@ -55,12 +55,12 @@ class DriftResult:
     @property
     def first(self) -> OpFinding | None:
         """The first bad operation, None if there is none."""
-        return next((one for one in self.findings if one.bad), None)
+        return next((op_finding for op_finding in self.findings if op_finding.bad), None)
 
     @property
     def counts(self) -> dict[str, int]:
         """status -> how many calls."""
-        return dict(collections.Counter(one.status for one in self.findings))
+        return dict(collections.Counter(op_finding.status for op_finding in self.findings))
 
     @property
     def logits_off(self) -> bool:
@@ -74,7 +74,7 @@ class DriftResult:
         """As an exit status: 0 no drift, 1 drift, 2 could not tell."""
         if self.first or self.logits_off:
             return 1
-        return 2 if not any(one.step is not None for one in self.findings) else 0
+        return 2 if not any(op_finding.step is not None for op_finding in self.findings) else 0
 
     @property
     def line(self) -> str:
@@ -121,7 +121,7 @@ def locate(
     """The first bad operation, None if there is none; in two runs, the second cut short."""
     steps, sequences, traced = _prepared(model, hf_model, ids, decoded)
     findings = isolated.run(model, sequences, traced, steps, accurate, first=True)
-    return next((one for one in findings if one.bad), None)
+    return next((op_finding for op_finding in findings if op_finding.bad), None)
 
 
 def halve(model: Model, hf_model: Any, ids: torch.Tensor, decoded: int = 3) -> search.SearchResult:

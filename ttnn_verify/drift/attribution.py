@@ -35,13 +35,13 @@ def run(model: Callable[..., Any], sequences: Sequence[walk.TokenSequence]) -> l
     Args:
         sequences: from `walk.sequences`; only the first is used.
     """
-    whole = _error(model, sequences[:1], frozenset())
+    full_error = _error(model, sequences[:1], frozenset())
     families = table.FAMILIES | {"all of them": frozenset().union(*table.FAMILIES.values())}
     shares = []
     for family, names in families.items():
         error = _error(model, sequences[:1], names)
-        shares.append(Share(family, error, 1 - (error / whole) ** 2 if whole else 0.0))
-    return [Share("none", whole, 0.0), *shares]
+        shares.append(Share(family, error, 1 - (error / full_error) ** 2 if full_error else 0.0))
+    return [Share("none", full_error, 0.0), *shares]
 
 
 def _error(

@@ -18,7 +18,7 @@ CONSTANT = "it computes rightly from what it is given: a constant or an argument
 def blame(
     plan: WalkPlan,
     memory: WalkState,
-    seen: Observed,
+    observed: Observed,
     step: HfValue,
     own: tolerance.Verdict | None,
     verdict: tolerance.Verdict,
@@ -34,25 +34,25 @@ def blame(
         if name.startswith("model."):
             continue
         expected = plan.steps[name]
-        nearest = _nearest_operand(plan, seen, step, expected)
+        nearest = _nearest_operand(plan, observed, step, expected)
         if nearest is None or nearest[0] >= SAME_VALUE:
-            return _wrong_input(plan, memory, seen, (step, expected), own, verdict)
+            return _wrong_input(plan, memory, observed, (step, expected), own, verdict)
         pccs.append(nearest[1])
     worst = min(pccs, default=None)
-    return seen.finding(
+    return observed.finding(
         finding.MISUSED, where_of(step), own=own, step=verdict, inputs=worst, note=CONSTANT
     )
 
 
 def _nearest_operand(
-    plan: WalkPlan, seen: Observed, step: HfValue, expected: HfValue
+    plan: WalkPlan, observed: Observed, step: HfValue, expected: HfValue
 ) -> tuple[float, float] | None:
     """(relative L2 error, PCC) of the operand that is nearest to a value; None without one."""
     errors = [
         error
-        for operand in seen.operands.tensors
+        for operand in observed.operands.tensors
         if operand.values.is_floating_point()
-        for error in _errors(plan, seen, operand, expected, in_cache=_cached(step, expected))
+        for error in _errors(plan, observed, operand, expected, in_cache=_cached(step, expected))
     ]
     return min(errors, default=None)
 
@@ -63,15 +63,15 @@ def _cached(step: HfValue, expected: HfValue) -> bool:
 
 
 def _errors(
-    plan: WalkPlan, seen: Observed, operand: ReadTensor, expected: HfValue, in_cache: bool
+    plan: WalkPlan, observed: Observed, operand: ReadTensor, expected: HfValue, in_cache: bool
 ) -> list[tuple[float, float]]:
     """(relative L2 error, PCC) of an operand against each form that the value may have."""
-    rows = seen.rows
-    values = plan.values(seen.model_call).bf16[expected.name][rows.start : rows.stop]
+    rows = observed.rows
+    values = plan.values(observed.model_call).bf16[expected.name][rows.start : rows.stop]
     forms: list[tuple[torch.Tensor, list[layouts.Layout]]]
     forms = [(values, plan.layouts(expected, operand.shape, len(rows)))]
     if in_cache:
-        candidates, cached = rows_in_cache(plan, seen, expected, operand.shape)
+        candidates, cached = rows_in_cache(plan, observed, expected, operand.shape)
         forms.append((cached, candidates))
     if expected.short == "gate_up":  # its halves may come as two tensors
         half = values.shape[-1] // 2
@@ -88,7 +88,7 @@ def _errors(
 def _wrong_input(
     plan: WalkPlan,
     memory: WalkState,
-    seen: Observed,
+    observed: Observed,
     steps: tuple[HfValue, HfValue],
     own: tolerance.Verdict | None,
     verdict: tolerance.Verdict,
@@ -100,31 +100,31 @@ def _wrong_input(
     """
     step, expected = steps
     if _cached(step, expected):
-        start = first_unwritten(plan, memory, seen, expected)
+        start = first_unwritten(plan, memory, observed, expected)
         if start is not None:
-            return seen.finding(
+            return observed.finding(
                 finding.MISSING,
                 Where(expected.layer, f"{expected.short} cache", "attention"),
                 operation="a cache update",
                 step=verdict,
                 note=f"no call writes position {start} on",
             )
-    if is_missing(seen, expected):
-        return missing_step(seen, expected, verdict)
-    changed = _changed_on_the_way(seen, step, expected, verdict)
+    if is_missing(observed, expected):
+        return missing_step(observed, expected, verdict)
+    changed = _changed_on_the_way(observed, step, expected, verdict)
     if changed is not None:
         return changed
-    values = [value for value in (origin.value for origin in seen.operands.origins) if value]
+    values = [value for value in (origin.value for origin in observed.operands.origins) if value]
     actual = ", ".join(values) or "something else"
     note = f"it is given {actual}; {expected.name} is expected"
-    return seen.finding(finding.MISUSED, where_of(step), own=own, step=verdict, note=note)
+    return observed.finding(finding.MISUSED, where_of(step), own=own, step=verdict, note=note)
 
 
 def _changed_on_the_way(
-    seen: Observed, step: HfValue, expected: HfValue, verdict: tolerance.Verdict
+    observed: Observed, step: HfValue, expected: HfValue, verdict: tolerance.Verdict
 ) -> OpFinding | None:
     """The finding on a call between value and step that changes the value or picks other parts."""
-    for origin in seen.operands.origins:
+    for origin in observed.operands.origins:
         since = origin.calls_since
         if not since or origin.value != expected.name:
             continue
@@ -136,7 +136,7 @@ def _changed_on_the_way(
         note = f"it changes {expected.name}, which Hugging Face hands on as it is"
         if not changed:
             note = f"it takes other rows or columns of {expected.name} than are expected"
-        return seen.finding(
+        return observed.finding(
             finding.MISUSED,
             Where(step.layer, expected.short, step.part),
             index=index,

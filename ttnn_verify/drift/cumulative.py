@@ -190,12 +190,12 @@ def label(step: HfValue) -> str:
 
 
 def _error(
-    golden: Sequence[torch.Tensor], actual: Sequence[torch.Tensor], which: Sequence[int]
+    golden: Sequence[torch.Tensor], actual: Sequence[torch.Tensor], indices: Sequence[int]
 ) -> float:
-    if not len(which):
+    if not len(indices):
         return math.nan
     return metrics.relative_l2(
-        torch.cat([golden[i] for i in which]), torch.cat([actual[i] for i in which])
+        torch.cat([golden[i] for i in indices]), torch.cat([actual[i] for i in indices])
     )
 
 

@@ -15,13 +15,21 @@ from typing import Any
 import torch
 import ttnn
 
-from ttnn_verify.drift import finding, judging, observed
+from ttnn_verify.drift import finding, judging
 from ttnn_verify.drift.blame import blame
 from ttnn_verify.drift.caches import cache_finding
 from ttnn_verify.drift.finding import OpFinding
 from ttnn_verify.drift.observation import reading, taps, tracing, walk
 from ttnn_verify.drift.observation.hf_values import HfValue
-from ttnn_verify.drift.observed import Observed, Origin, WalkPlan, WalkState, where_of
+from ttnn_verify.drift.observed import (
+    Observed,
+    Origin,
+    WalkPlan,
+    WalkState,
+    operands_of,
+    read,
+    where_of,
+)
 from ttnn_verify.numerics import metrics, op_floors, tolerance
 from ttnn_verify.ops import table
 
@@ -94,22 +102,22 @@ class _Walk:
             for tensor in tracing.rewritten(call):
                 self.reader.note_write(tensor)
             return result
-        operands = observed.operands_of(call, self.reader, self.memory.origins)
+        operands = operands_of(call, self.reader, self.memory.origins)
         caches = [cache for cache, _ in tracing.written_pairs(call)]
         result = run()
         outputs = taps.device_tensors([result])
         for tensor in (*caches, *outputs):
             self.reader.note_write(tensor)
         outputs = caches or outputs
-        seen = Observed(
+        observed = Observed(
             call,
             self.model_call,
             index,
             self.traced.pass_of(index),
             operands,
-            tuple(observed.read(tensor, self.reader, self.memory.origins) for tensor in outputs),
+            tuple(read(tensor, self.reader, self.memory.origins) for tensor in outputs),
         )
-        for op_finding in self._findings(seen, outputs):
+        for op_finding in self._findings(observed, outputs):
             self._add(op_finding)
         return result
 
@@ -118,50 +126,50 @@ class _Walk:
         if self.first and op_finding.bad:
             raise _Enough
 
-    def _findings(self, seen: Observed, outputs: list[ttnn.Tensor]) -> Iterator[OpFinding]:
+    def _findings(self, observed: Observed, outputs: list[ttnn.Tensor]) -> Iterator[OpFinding]:
         """The findings on a call: of each cache and step, or else of the call itself."""
-        own = judging.own_verdicts(seen, self.plan.accurate)
-        if seen.operands.sources:
+        own = judging.own_verdicts(observed, self.plan.accurate)
+        if observed.operands.sources:
             for number in range(len(outputs)):
-                yield cache_finding(self.plan, self.memory, seen, number, own)
+                yield cache_finding(self.plan, self.memory, observed, number, own)
             return
-        source = next(iter(seen.operands.origins), None)
-        for output, result in enumerate(seen.results):
-            step = seen.steps.get(output)
-            if step is None and result.origin and table.spec_of(seen.name).moves:
+        source = next(iter(observed.operands.origins), None)
+        for output, result in enumerate(observed.results):
+            step = observed.steps.get(output)
+            if step is None and result.origin and table.spec_of(observed.name).moves:
                 continue  # a view
             if step is None:
-                noise = math.hypot(seen.operands.noise, own.noise(output))
-                origin = Origin(None, noise, (seen.index, seen.name), source)
+                noise = math.hypot(observed.operands.noise, own.noise(output))
+                origin = Origin(None, noise, (observed.index, observed.name), source)
             else:
-                yield self._step_finding(seen, output, outputs[output], own)
-                origin = Origin(step.name, 0.0, (seen.index, seen.name), source)
+                yield self._step_finding(observed, output, outputs[output], own)
+                origin = Origin(step.name, 0.0, (observed.index, observed.name), source)
             self.memory.origins[result.buffer] = origin
-        if not seen.steps:
-            yield seen.finding(own.status, seen.nearby, own=own.worst, note=own.note)
+        if not observed.steps:
+            yield observed.finding(own.status, observed.nearby, own=own.worst, note=own.note)
 
     def _step_finding(
-        self, seen: Observed, output: int, tensor: ttnn.Tensor, own: judging.OwnVerdicts
+        self, observed: Observed, output: int, tensor: ttnn.Tensor, own: judging.OwnVerdicts
     ) -> OpFinding:
         """Compare a result with its step, and put Hugging Face's value in its place."""
-        step, result = seen.steps[output], seen.results[output]
-        on_step = judging.step_verdict(self.plan, self.memory, seen, output, own)
+        step, result = observed.steps[output], observed.results[output]
+        on_step = judging.step_verdict(self.plan, self.memory, observed, output, own)
         where = where_of(step)
         if on_step.layout is None:
             note = (
                 f"a result of shape {list(result.shape)} has no room for {list(step.shape)} a row"
             )
-            return seen.finding(finding.TOOL_ERROR, where, own=own.worst, note=note)
-        expected = self.plan.values(seen.model_call).bf16[step.name]
-        expected = expected[seen.rows.start : seen.rows.stop]
+            return observed.finding(finding.TOOL_ERROR, where, own=own.worst, note=note)
+        expected = self.plan.values(observed.model_call).bf16[step.name]
+        expected = expected[observed.rows.start : observed.rows.stop]
         self.reader.write(tensor, on_step.layout.write(result.values, expected))
         if on_step.verdict is None:
             note = own.note or "it is given what an operation without a golden computed"
             status = finding.WRONG if own.wrong else own.unknown or finding.NO_GOLDEN
-            return seen.finding(status, where, own=own.worst, note=note)
+            return observed.finding(status, where, own=own.worst, note=note)
         if on_step.verdict.passed or own.wrong:
-            return seen.finding(own.status, where, own=own.worst, step=on_step.verdict)
-        return blame(self.plan, self.memory, seen, step, own.worst, on_step.verdict)
+            return observed.finding(own.status, where, own=own.worst, step=on_step.verdict)
+        return blame(self.plan, self.memory, observed, step, own.worst, on_step.verdict)
 
 
 def returned_finding(

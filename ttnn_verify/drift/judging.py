@@ -58,20 +58,20 @@ class OwnVerdicts:
         return self.verdicts[output].comparison.relative_l2
 
 
-def own_verdicts(seen: Observed, accurate: bool) -> OwnVerdicts:
+def own_verdicts(observed: Observed, accurate: bool) -> OwnVerdicts:
     """Compare a call's results with what is expected from its own operands."""
-    dtypes = tuple(result.dtype for result in seen.results)
-    context = CallContext(dtypes, tuple(result.shape for result in seen.results), accurate)
-    operands = seen.operands
+    dtypes = tuple(result.dtype for result in observed.results)
+    context = CallContext(dtypes, tuple(result.shape for result in observed.results), accurate)
+    operands = observed.operands
     try:
         expected = table.expected_results(
-            seen.name, seen.call.operation, context, operands.args, operands.kwargs
+            observed.name, observed.call.operation, context, operands.args, operands.kwargs
         )
         if len(expected) != len(dtypes):
             raise ValueError(f"{len(dtypes)} results, the golden function has {len(expected)}.")
         verdicts = tuple(
             _own_verdict(golden, result.values, result.dtype)
-            for golden, result in zip(expected, seen.results, strict=True)
+            for golden, result in zip(expected, observed.results, strict=True)
         )
         return OwnVerdicts(verdicts, tuple(golden.floor for golden in expected))
     except NoGolden as error:
@@ -98,12 +98,12 @@ class StepVerdict:
 
 
 def step_verdict(
-    plan: WalkPlan, memory: WalkState, seen: Observed, output: int, own: OwnVerdicts
+    plan: WalkPlan, memory: WalkState, observed: Observed, output: int, own: OwnVerdicts
 ) -> StepVerdict:
     """Compare a result with the step whose value it is."""
-    step, result = seen.steps[output], seen.results[output]
-    rows = seen.rows
-    expected = plan.values(seen.model_call).isolated[step.name][rows.start : rows.stop]
+    step, result = observed.steps[output], observed.results[output]
+    rows = observed.rows
+    expected = plan.values(observed.model_call).isolated[step.name][rows.start : rows.stop]
     candidates = plan.layouts(step, result.shape, len(rows))
     if not candidates:
         return StepVerdict(None, None)
@@ -112,9 +112,9 @@ def step_verdict(
         layout = _usual_layout(plan, memory, step, candidates)
     else:
         memory.columns[step.short] = layout.name
-    if own.unknown or math.isinf(seen.operands.noise):
+    if own.unknown or math.isinf(observed.operands.noise):
         return StepVerdict(layout, None)
-    floor = _step_floor(own.floors[output], seen)
+    floor = _step_floor(own.floors[output], observed)
     return StepVerdict(
         layout, result_verdict(expected, layout.read(result.values), result.dtype, floor)
     )
@@ -128,7 +128,7 @@ def _usual_layout(
     return next((layout for layout in candidates if layout.name == name), candidates[0])
 
 
-def _step_floor(own: FloorMaker | None, seen: Observed) -> FloorMaker | None:
+def _step_floor(own: FloorMaker | None, observed: Observed) -> FloorMaker | None:
     """The noise floor of a step: that of its call and of the calls before it; None for no noise.
 
     Args:
@@ -136,10 +136,10 @@ def _step_floor(own: FloorMaker | None, seen: Observed) -> FloorMaker | None:
     """
     blocks = [
         op_floors.block_float(tensor.values, tensor.dtype).relative_l2
-        for tensor in seen.operands.tensors
+        for tensor in observed.operands.tensors
         if tensor.dtype in metrics.BLOCK_BITS
     ]
-    before = math.hypot(seen.operands.noise, *blocks)
+    before = math.hypot(observed.operands.noise, *blocks)
     if own is None and not before:
         return None
     inherited = op_floors.Floor(before, before)

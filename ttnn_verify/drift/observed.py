@@ -137,7 +137,7 @@ class Operands:
     @property
     def origins(self) -> list[Origin]:
         """Of the operands that were computed in this call of the model."""
-        return [one.origin for one in self.tensors if one.origin is not None]
+        return [tensor.origin for tensor in self.tensors if tensor.origin is not None]
 
     @property
     def noise(self) -> float:

@@ -114,8 +114,10 @@ def record(
         counts=drift.counts,
         allowed_logits=drift.allowed,
         depth=tuple(DepthRecord(**finite(dataclasses.asdict(row))) for row in drift.table),
-        attribution=tuple(ShareRecord(**finite(dataclasses.asdict(one))) for one in families),
-        findings=tuple(_finding(one) for one in drift.findings if one.bad or one.step is not None),
+        attribution=tuple(ShareRecord(**finite(dataclasses.asdict(entry))) for entry in families),
+        findings=tuple(
+            _finding(entry) for entry in drift.findings if entry.bad or entry.step is not None
+        ),
     )
 
 

@@ -83,7 +83,7 @@ def trace(
 
     with taps.intercept(observe):
         walk.lead(model, sequences, begin, end)
-    if not any(one.passes for one in traced):
+    if not any(traced_call.passes for traced_call in traced):
         raise DriftUndetermined("the model calls no operation of TTNN.")
     return traced
 
@@ -91,7 +91,9 @@ def trace(
 def paired_heads(traced: Sequence[TracedCall], steps: Sequence[HfValue]) -> tuple[int, int] | None:
     """(N + K, D) if the model rotates queries and keys by pairs of columns, None if by halves."""
     if not any(
-        call.short.startswith("rotary_embedding_llama") for one in traced for call in one.calls
+        call.short.startswith("rotary_embedding_llama")
+        for traced_call in traced
+        for call in traced_call.calls
     ):
         return None
     shapes = {step.short: step.shape for step in steps}
