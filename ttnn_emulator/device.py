@@ -138,10 +138,10 @@ def install(arithmetic: str | None = None, cores: tuple[int, int] | None = None)
         _installation = installation
         return
     installed = (_installation.arithmetic, _installation.settings.cores)
-    asked = (arithmetic or installed[0], tuple(cores or installed[1]))
-    if asked != installed:
+    choice = (arithmetic or installed[0], tuple(cores or installed[1]))
+    if choice != installed:
         raise ValueError(
-            f"arithmetic {asked[0]!r} on {asked[1]} cores: this process already emulates with "
+            f"arithmetic {choice[0]!r} on {choice[1]} cores: this process already emulates with "
             f"{installed[0]!r} on {installed[1]}. Close that first, or use "
             "`ttnn_emulator.arithmetic_settings`."
         )

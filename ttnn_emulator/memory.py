@@ -45,10 +45,10 @@ class Contents:
 
     def __init__(self, values: torch.Tensor, padded_shape: Shape) -> None:
         """`values` have the padded shape, or the logical one if all padding is zero."""
-        whole = tuple(values.shape) == tuple(padded_shape)
+        is_padded = tuple(values.shape) == tuple(padded_shape)
         self._values = values
         self._padded_shape = padded_shape
-        self.bare = None if whole else values
+        self.bare = None if is_padded else values
 
     @property
     def padded(self) -> torch.Tensor:

@@ -60,14 +60,14 @@ def compiled_code_folder(sources: pathlib.Path) -> pathlib.Path:
     return folder
 
 
-def prune(base: pathlib.Path, kept: int = KEPT_FOLDERS) -> None:
-    """Remove folders of compiled code but the `kept` ones used last and those in use now.
+def prune(base: pathlib.Path, count: int = KEPT_FOLDERS) -> None:
+    """Remove folders of compiled code but the `count` ones used last and those in use now.
 
     A folder is in use while a process that computes with its code holds a lock on it.
     """
     with contextlib.suppress(OSError):  # another process may remove the same ones
         folders = sorted(base.glob(f"{PREFIX}*"), key=lambda folder: folder.stat().st_mtime)
-        for folder in folders[: max(len(folders) - kept, 0)]:
+        for folder in folders[: max(len(folders) - count, 0)]:
             _remove_unused(folder)
 
 

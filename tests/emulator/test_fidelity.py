@@ -100,8 +100,8 @@ def test_a_call_that_cannot_be_made_is_told_and_not_met(tmp_path, device):
     case = record(tmp_path, "ttnn.hyperbole", "unary", {}, out0=torch.zeros(1, 1, 32, 32))
     results, refusals = fidelity.measure([case], device)
     assert refusals == ["tiny: no call is known for 'ttnn.hyperbole'; add it to CALLS."]
-    lines, kept = fidelity.table(results)
-    assert not kept
+    lines, limits_met = fidelity.table(results)
+    assert not limits_met
     assert lines[1].endswith("not met")
 
 

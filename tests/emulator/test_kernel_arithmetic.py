@@ -112,8 +112,8 @@ def test_rotary_embedding_ignores_its_config(device):
 
 
 def test_addition_rounds_ties_away_and_multiplication_to_even(device):
-    one, half_ulp = (on_tiles(device, torch.full((32, 32), value)) for value in (1.0, 2.0**-8))
-    assert contents(one + half_ulp)[0, 0] == 1 + 2.0**-7  # nearest even would keep 1
+    ones, half_ulp = (on_tiles(device, torch.full((32, 32), value)) for value in (1.0, 2.0**-8))
+    assert contents(ones + half_ulp)[0, 0] == 1 + 2.0**-7  # nearest even would keep 1
     tie = on_tiles(device, torch.full((32, 32), 1 + 2.0**-7))
     exact = (1 + 2.0**-7) ** 2
     assert contents(tie * tie)[0, 0] == torch.tensor(exact).bfloat16()

@@ -69,7 +69,7 @@ def folders(base, count):
 def test_only_the_folders_used_last_are_kept(tmp_path):
     paths = folders(tmp_path, 6)
     (tmp_path / "somebody else's").mkdir()
-    startup.prune(tmp_path, kept=2)
+    startup.prune(tmp_path, count=2)
     assert set(tmp_path.iterdir()) == {*paths[-2:], tmp_path / "somebody else's"}
 
 
@@ -88,10 +88,10 @@ def test_a_folder_in_use_is_kept_however_old(tmp_path):
     )
     with user:
         assert user.stdout.readline() == "locked\n"
-        startup.prune(tmp_path, kept=1)
+        startup.prune(tmp_path, count=1)
         assert set(tmp_path.iterdir()) == {oldest, latest}
         user.stdin.close()
-    startup.prune(tmp_path, kept=1)
+    startup.prune(tmp_path, count=1)
     assert set(tmp_path.iterdir()) == {latest}
 
 

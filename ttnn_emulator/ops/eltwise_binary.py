@@ -121,7 +121,7 @@ def combined(
 
 
 def _of_zeros(
-    binary: Callable[..., torch.Tensor], name: str, first: Any, second: Any, **how: Any
+    binary: Callable[..., torch.Tensor], name: str, first: Any, second: Any, **options: Any
 ) -> float:
     """The operation's result in padding: on zeros, or on zeros and a Python number.
 
@@ -130,11 +130,13 @@ def _of_zeros(
     numbers = [x for x in (first, second) if x is not padding.ZERO]
     if numbers:
         first, second = (
-            x if x is padding.ZERO else _number(x, formats.STORAGE[how["dtypes"][0]]).item()
+            x if x is padding.ZERO else _number(x, formats.STORAGE[options["dtypes"][0]]).item()
             for x in (first, second)
         )
-        return padding.of_zero(_with_number, how["dtypes"][0], binary, name, first, second, **how)
-    return padding.of_zero(binary, how["dtypes"][0], name, first, second, **how)
+        return padding.of_zero(
+            _with_number, options["dtypes"][0], binary, name, first, second, **options
+        )
+    return padding.of_zero(binary, options["dtypes"][0], name, first, second, **options)
 
 
 def _with_number(
@@ -142,10 +144,10 @@ def _with_number(
     name: str,
     first: torch.Tensor | float,
     second: torch.Tensor | float,
-    **how: Any,
+    **options: Any,
 ) -> torch.Tensor:
     first, second = (torch.as_tensor(x) for x in (first, second))
-    return binary(name, first, second, **how)
+    return binary(name, first, second, **options)
 
 
 def _storage(operand: DeviceTensor) -> torch.dtype:

@@ -263,8 +263,8 @@ def untilize_with_unpadding(
     Raises:
         OutOfBounds: an end beyond the padding.
     """
-    planned, whole = launch.output.shape, input_tensor.padded_shape
-    bounds.region((0,) * len(planned), planned, whole, op=launch.name, operand="input_tensor")
+    planned, padded = launch.output.shape, input_tensor.padded_shape
+    bounds.region((0,) * len(planned), planned, padded, op=launch.name, operand="input_tensor")
     values = copied(trimmed(input_tensor.data, launch.output.shape))
     return through_dest(launch, values, input_tensor)
 

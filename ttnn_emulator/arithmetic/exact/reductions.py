@@ -149,11 +149,11 @@ def _over_both(operation, x, scalar, dtype, out, settings):
     tiles = math.prod(x.shape[:-2]) * math.prod(ceil_div(size, TILE) for size in x.shape[-2:])
     if tiles == 1 and not vector and operation != "min":
         return _single_tile(operation, x, scalar, out, settings)
-    between = dtype
+    intermediate = dtype
     if operation == "sum" and dtype == "bfloat16" and settings.fp32_dest_acc:
-        between = "float32"
-    x = _program(operation, x, -1, 1.0, dtype, between, settings, vector)
-    return _program(operation, x, -2, scalar, between, out, settings, vector)
+        intermediate = "float32"
+    x = _program(operation, x, -1, 1.0, dtype, intermediate, settings, vector)
+    return _program(operation, x, -2, scalar, intermediate, out, settings, vector)
 
 
 def _slices(x: torch.Tensor) -> int:
@@ -283,8 +283,8 @@ def _extreme(operation, x, axis, scalar, dtype, out, settings, vector):
     if operation == "min" and dtype == "bfloat8_b" and axis == -2:
         largest = None
         for rows in x.split(TILE, -1):
-            both = row_max(rows) if largest is None else torch.maximum(largest, row_max(rows))
-            largest = _pack(both.transpose(-1, -2), dtype, settings.fp32_dest_acc).transpose(-1, -2)
+            new = row_max(rows) if largest is None else torch.maximum(largest, row_max(rows))
+            largest = _pack(new.transpose(-1, -2), dtype, settings.fp32_dest_acc).transpose(-1, -2)
     else:
         largest = row_max(x)
     dst = sign * largest.transpose(axis, -1) + 0.0  # no negative zero

@@ -49,8 +49,8 @@ def rotary_pairs(
     """
     compute = compute or ROTARY
     tiles = x.unflatten(-1, (-1, TILE))
-    turned = matmul(tiles, transformation, compute=compute).flatten(-2)
-    return _sum_of_products((x, cos), (turned, sin), compute)
+    rotated = matmul(tiles, transformation, compute=compute).flatten(-2)
+    return _sum_of_products((x, cos), (rotated, sin), compute)
 
 
 def _sum_of_products(
@@ -60,7 +60,7 @@ def _sum_of_products(
     table: str = "bfloat16",
     out: str = "bfloat16",
 ) -> torch.Tensor:
-    """x * cos + turned * sin, the products packed as `table`."""
+    """x * cos + rotated * sin, the products packed as `table`."""
     fp32_dest_acc = compute.fp32_dest_acc
 
     def product(values: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
