@@ -59,7 +59,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def prepare(args: argparse.Namespace) -> tuple[evaluation.Plan, jobs.Bringup]:
-    """What the arguments ask for, all of it checked. Raises BadInput or BackendError."""
+    """What the arguments name, checked before anything large loads.
+
+    Raises BadInput or BackendError.
+    """
     bringup, prompt = jobs.prepare(args, DEFAULT_PROMPT_LENGTH)
     inputs.check_length(prompt.length, args.max_new_tokens, args.max_seq_len, "--max_seq_len")
     plan = evaluation.Plan(

@@ -1,4 +1,4 @@
-"""Measurements behind the figures the project states."""
+"""Scripts that measure the figures stated in the documents."""
 
 from ttnn_verify import backend
 

@@ -1,10 +1,10 @@
-"""How exact each setting of attention is: the table in MODEL_BRINGUP.md.
+"""The error of each setting of attention: the table in MODEL_BRINGUP.md.
 
 python -m benchmarks.attention [--write]
 
 Random queries, keys and values at Phi-3-mini's widths, N(0, 1) in bfloat16, in kernel arithmetic
-against float64 of the same values: 512 positions of 4 heads in prefill, 8 users at different
-positions of 32 heads in decode, which computes 16 heads and fewer in another way. In a column
+against float64 of the same values: 512 positions of 4 heads in prefill; 8 users at different
+positions and 32 heads in decode, whose kernel computes 16 heads or fewer differently. In a column
 "x 30" four channels of queries, keys and values are 30 times larger, as massive activations are.
 """
 
@@ -24,7 +24,7 @@ from model.optimized.precision import PRECISIONS, AttentionPrecision, compute_co
 HEAD_DIM = 96
 POSITIONS = 512
 PROMPT_HEADS, STEP_HEADS = 4, 32
-USERS = tuple(range(63, POSITIONS, 64))  # where each stands
+USERS = tuple(range(63, POSITIONS, 64))  # the position of each
 MASSIVE = [1, 7, 20, 33]  # channels
 FACTORS = (1, 30, 100, 300)
 LOST = 0.5  # relative L2 from which a row counts as lost
@@ -108,7 +108,7 @@ def cell(rows: torch.Tensor) -> str:
 
 
 def name(setting: AttentionPrecision) -> str:
-    """A setting in words, with those of the model that have it."""
+    """A setting in words, with the model's precisions that use it."""
     words = [setting.fidelity.name, "float32 sums" if setting.fp32_dest_acc else "16-bit sums"]
     words += ["exact exp"] if setting.exact_exp else []
     having = [f"`{key}`" for key, value in PRECISIONS.items() if value.attention == setting]

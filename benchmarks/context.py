@@ -1,4 +1,4 @@
-"""The longest cache of the full Phi-3-mini on an n150, and that it really fits. Without a card.
+"""The longest cache of the full Phi-3-mini on an n150, and proof that it fits. Without a card.
 
 python -m benchmarks.context [--precision accuracy performance] [--batch 1] [--layers 32]
 
@@ -25,14 +25,14 @@ GOALS = {"accuracy": 12_000, "performance": 32_000}  # positions at batch 1
 
 
 class Ones(phi3_mini.RandomWeights):
-    """Weights whose contents do not matter: views of a single one, which cost the host nothing."""
+    """Weights whose contents do not matter: views of one element, which take no host memory."""
 
     def __getitem__(self, name: str) -> torch.Tensor:
         return torch.ones(1, dtype=torch.bfloat16).expand(self._shapes[name])
 
 
 def measure(precision: str, batch: int, layers: int) -> int:
-    """Positions of the longest model that fits; builds it, uses the last ones, prints a line."""
+    """Positions of the longest cache that fits; builds the model, uses the last, prints a line."""
     hf_config = phi3_mini.config(layers)
     device = ttnn.open_device(device_id=0)
     try:

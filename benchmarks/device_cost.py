@@ -45,7 +45,7 @@ BYTES_LIMITS = {"prefill": None, "decode": 1.05}  # times weights and live cache
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a captured call, or of a part of one: how often each operation, and sums."""
+    """The cost of a captured call, or of a part of one: count of each operation, and sums."""
 
     operations: Counter[str]
     bytes: float
@@ -182,10 +182,10 @@ def rows(
     name: str, path: pathlib.Path, prompt: int, options: dict[str, str]
 ) -> Iterator[tuple[str, ...]]:
     """Table rows of a model file's prefill and decode."""
-    one, two = (measure(path, n, prompt, options) for n in (1, 2))
-    for phase, a, b in zip(("prefill", "decode"), one, two, strict=True):
+    one_layer, two_layers = (measure(path, n, prompt, options) for n in (1, 2))
+    for phase, a, b in zip(("prefill", "decode"), one_layer, two_layers, strict=True):
         layer = b - a
-        whole = a.plus(layer, phi3_mini.N_LAYERS - 1)
+        model_cost = a.plus(layer, phi3_mini.N_LAYERS - 1)
         kinds = ", ".join(
             f"{n} {re.sub('(Device)?Operation', '', kind)}"
             for kind, n in layer.operations.items()
@@ -193,16 +193,16 @@ def rows(
         )
         yield (
             f"{name}, {phase}",
-            judged(layer.operations.total(), LAYER_LIMITS[phase]),
-            f"{whole.operations.total()}",
-            f"{whole.bytes / 1e9:.3f} GB",
-            judged(round(whole.bytes / whole.needed, 3), BYTES_LIMITS[phase]),
-            f"{whole.seconds * 1e3:.1f} ms",
+            with_verdict(layer.operations.total(), LAYER_LIMITS[phase]),
+            f"{model_cost.operations.total()}",
+            f"{model_cost.bytes / 1e9:.3f} GB",
+            with_verdict(round(model_cost.bytes / model_cost.needed, 3), BYTES_LIMITS[phase]),
+            f"{model_cost.seconds * 1e3:.1f} ms",
             kinds,
         )
 
 
-def judged(figure: float, limit: float | None) -> str:
+def with_verdict(figure: float, limit: float | None) -> str:
     """A figure and whether it meets its limit, if it has one."""
     if limit is None:
         return f"{figure}"
@@ -215,7 +215,7 @@ def main() -> None:
     parser.add_argument("--prompt", type=int, default=224, help="tokens, default 224")
     parser.add_argument("--write", action="store_true", help="our rows into MODEL_BRINGUP.md")
     args = parser.parse_args()
-    loguru.logger.disable("ttnn")  # it warns of graph capture in its fast mode, which does for this
+    loguru.logger.disable("ttnn")  # it warns of graph capture in fast mode, which suffices here
     os.environ.update(toolchain.runtime_root())
     header = (
         f"prompt of {args.prompt}, batch 1",
@@ -227,12 +227,12 @@ def main() -> None:
         "of a layer",
     )
     ours: list[tuple[str, ...]] = []
-    others: list[tuple[str, ...]] = []
+    other_rows: list[tuple[str, ...]] = []
     for name in PRECISIONS:
         ours += rows(f"`{name}`", document.MODEL_PY, args.prompt, {"precision": name})
     for path in args.model_py:
-        others += rows(str(path), path, args.prompt, {})
-    print("\n".join(document.table(header, ours + others)))
+        other_rows += rows(str(path), path, args.prompt, {})
+    print("\n".join(document.table(header, ours + other_rows)))
     if args.write:
         document.write("device cost", document.table(header, ours))
 

@@ -1,4 +1,4 @@
-"""Tables in MODEL_BRINGUP.md that scripts write: what stands between a table's two marks."""
+"""Writes tables of MODEL_BRINGUP.md, between the two marks of each."""
 
 import pathlib
 import re

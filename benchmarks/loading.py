@@ -3,8 +3,8 @@
 python -m benchmarks.loading [--layers 32] [--precision accuracy] [--folder FOLDER]
 
 A checkpoint of random weights is written to a temporary folder and loaded onto TTNN's mock n150,
-each time by a process of its own. Memory is the most that the process held of its own, above what
-it held before (pages of mapped files, which the system takes back as it likes, do not count).
+each time in a new process. Memory is the peak of the process's own pages above what it had before
+(pages of mapped files, which the system can reclaim, do not count).
 """
 
 import argparse
@@ -36,7 +36,7 @@ def own_memory() -> float:
 
 
 class Peak(threading.Thread):
-    """The most own memory while it runs."""
+    """The peak of own memory while the thread runs."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -48,7 +48,7 @@ class Peak(threading.Thread):
 
 
 def start(folder: pathlib.Path, layers: int, precision: str, results: Queue) -> None:
-    """Load the model once; puts (seconds, GB held at most above the beginning)."""
+    """Load the model once; puts (seconds, peak GB above the start) into `results`."""
     loguru.logger.disable("ttnn")
     os.environ.update(toolchain.runtime_root())
     device = ttnn.open_device(device_id=0)
@@ -92,7 +92,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=args.folder) as temporary:
         folder = pathlib.Path(temporary)
         allowed = PEAK_LIMIT * write_checkpoint(folder, args.layers) / 1e9
-        for which in ("first", "second"):
+        for start_name in ("first", "second"):
             results = context.Queue()
             process = context.Process(
                 target=start, args=(folder, args.layers, args.precision, results)
@@ -102,7 +102,7 @@ def main() -> None:
             process.join()
             verdict = "met" if memory <= allowed else "MISSED"
             print(
-                f"{args.layers} layers, {args.precision}, {which} start: {seconds:.1f} s, "
+                f"{args.layers} layers, {args.precision}, {start_name} start: {seconds:.1f} s, "
                 f"{memory:.3f} GB of memory ({verdict}: {allowed:.3f} GB)"
             )
 

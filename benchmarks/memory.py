@@ -19,13 +19,13 @@ PEAK_LIMIT = 12.0  # GB
 
 
 def resident() -> float:
-    """GB that this process holds now."""
+    """This process's resident memory in GB."""
     pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 1e9
 
 
 def peak() -> float:
-    """GB that this process held at most."""
+    """This process's peak resident memory in GB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 

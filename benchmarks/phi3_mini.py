@@ -8,7 +8,7 @@ from transformers import Phi3Config, Phi3ForCausalLM
 
 from ttnn_verify.huggingface.inputs import quiet_transformers
 
-quiet_transformers()  # of this configuration's rope parameters it warns each time
+quiet_transformers()  # it warns of this configuration's rope parameters each time
 
 N_LAYERS = 32
 
@@ -61,7 +61,7 @@ class RandomWeights(Mapping[str, torch.Tensor]):
         return torch.randn(shape, generator=generator, dtype=torch.bfloat16).mul_(0.02)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._shapes  # Mapping's own would make the tensor to find out
+        return name in self._shapes  # Mapping's own would create the tensor to answer
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._shapes)

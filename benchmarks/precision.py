@@ -1,4 +1,4 @@
-"""What each setting of precision costs in bytes and in accuracy: the table in MODEL_BRINGUP.md.
+"""Bytes and accuracy of each setting of precision: the table in MODEL_BRINGUP.md.
 
 python -m benchmarks.precision [--tokens 100] [--write]
 

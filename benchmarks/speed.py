@@ -2,8 +2,8 @@
 
     python -m benchmarks.speed [--stage optimized] [--arithmetic kernel] [--layers 4] [--rounds 3]
 
-Full Phi-3-mini width, random weights. Both models take turns, so that whatever else the machine
-does falls on both; the ratio is that of the quickest rounds.
+Full Phi-3-mini width, random weights. The models take turns, so that other load on the machine
+affects both; the ratio is that of the fastest rounds.
 """
 
 import argparse

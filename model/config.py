@@ -95,7 +95,7 @@ def _rope_from_hf(hf: PretrainedConfig, head_dim: int) -> RopeConfig:
     # transformers 5 keeps everything in rope_parameters; 4 spreads it over the configuration.
     rope = getattr(hf, "rope_parameters", None) or getattr(hf, "rope_scaling", None) or {}
 
-    def value(name: str, default: Any = None) -> Any:  # a number of whatever kind JSON has
+    def value(name: str, default: Any = None) -> Any:  # a number, of any JSON type
         own = rope.get(name)
         return getattr(hf, name, default) if own is None else own
 

@@ -62,7 +62,7 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
         super().__init__()
         self.config = hf_config
         self.generation_config = GenerationConfig.from_model_config(hf_config)
-        self.device = torch.device("cpu")  # where ids come from and logits go
+        self.device = torch.device("cpu")  # of the ids it takes and the logits it returns
         self.dtype = torch.bfloat16
         self.max_length = max_length
         self.batch = model.batch
@@ -99,7 +99,7 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
             )
         mask = self._checked_mask(input_ids, past, attention_mask)  # [B, S]
         self._check_positions(past, mask, position_ids)
-        self._sequences = past  # now: even a call that fails may overwrite other sequences' keys
+        self._sequences = past  # even a call that fails may overwrite other sequences' keys
 
         columns = torch.arange(input_ids.shape[1])
         if isinstance(logits_to_keep, torch.Tensor):
@@ -112,7 +112,7 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
         past.append(mask, tokens)  # only now that the device has succeeded
         output = CausalLMOutputWithPast(
             logits=logits,
-            # transformers asks nothing of it but what Sequences has
+            # transformers uses only what Sequences has
             past_key_values=past if use_cache else None,  # type: ignore[arg-type]
         )
         return output if return_dict else output.to_tuple()
@@ -153,7 +153,7 @@ class TTPhi3ForCausalLM(torch.nn.Module, GenerationMixin):
         return torch.where(chosen[:, None], logits[(indices - (new - keep)).clamp(min=0)], 0)
 
     def _decode_rows(self, rows: dict[int, tuple[int, int]]) -> torch.Tensor:
-        """Logits [batch, V] after one (token, position) of each of `rows`; other rows are void."""
+        """Logits [batch, V] after one (token, position) of each of `rows`; the others undefined."""
         tokens, positions = [0] * self.batch, [SKIP] * self.batch
         for row, (token, position) in rows.items():
             tokens[row], positions[row] = token, position

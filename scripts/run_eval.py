@@ -75,8 +75,8 @@ def find_model_file(hf_model: str, system: str, model_type: str | None) -> str:
         return own
     if model_type == "phi3" and (ROOT / phi3).is_file():
         return phi3
-    there = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(model_file("*/*", "*")))
-    raise inputs.BadInput(f"no model file {own!r}; there is {', '.join(there)}.")
+    bringups = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(model_file("*/*", "*")))
+    raise inputs.BadInput(f"no model file {own!r}; there is {', '.join(bringups)}.")
 
 
 def model_file(hf_model: str, system: str) -> str:
@@ -84,7 +84,7 @@ def model_file(hf_model: str, system: str) -> str:
 
 
 def prepare(args: argparse.Namespace) -> tuple[evaluation.Plan, jobs.Bringup | None]:
-    """What the arguments ask for, all of it checked; no bring-up of mode hf.
+    """The bring-up (none in mode hf) and the prompt that the arguments name, checked.
 
     Raises BadInput or BackendError.
     """
@@ -102,7 +102,7 @@ def prepare(args: argparse.Namespace) -> tuple[evaluation.Plan, jobs.Bringup | N
 
 
 def metrics(args: argparse.Namespace, score: accuracy.Score) -> str:
-    """The line that others read."""
+    """The YT_METRICS line, which other programs parse."""
     figures = {
         "mode": args.mode,
         "trace": args.trace,

@@ -248,8 +248,8 @@ def training_batches(stream: torch.Tensor, generator: torch.Generator) -> Iterat
             offset = torch.randint(SHORT_LENGTH, (1,), generator=generator).item()
             order = torch.arange(offset, last_start, SHORT_LENGTH)
             starts = order[torch.randperm(len(order), generator=generator)].tolist()
-        taken, starts = starts[:row_count], starts[row_count:]
-        yield take_rows(stream, taken, length)
+        batch_starts, starts = starts[:row_count], starts[row_count:]
+        yield take_rows(stream, batch_starts, length)
 
 
 def token_losses(model: Phi3ForCausalLM, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

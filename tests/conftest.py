@@ -34,7 +34,7 @@ def stage(request):
 
 @pytest.fixture(scope="session")
 def hf_model():
-    """The checkpoint as Hugging Face runs it, in float32: golden of every tier above the ops."""
+    """The checkpoint in Hugging Face, float32: the reference of every tier above the ops."""
     return transformers.AutoModelForCausalLM.from_pretrained(
         CHECKPOINT, dtype=torch.float32, attn_implementation="eager"
     ).eval()

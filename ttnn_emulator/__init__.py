@@ -1,6 +1,6 @@
 """An n150 without the card: TTNN's host side runs for real, its kernels are computed here.
 
-Importing this changes nothing of the process; `install` and `open_device` do, and say what.
+Importing it leaves the process as it is. `install` and `open_device` change it and say how.
 """
 
 from ttnn_emulator import startup

@@ -1,7 +1,7 @@
-"""The setting of a call, in words: everything but shapes and values that chooses the kernel's way.
+"""The setting of a call, in words: what selects the kernel's code path, but shapes and values.
 
-Two calls of an operation in the same setting go the same way through its kernel; they differ in
-shapes and values. Where sizes choose the way, the arithmetic tells it (`arithmetic.paths`).
+Two calls of an operation in the same setting take the same path through its kernel; they differ in
+shapes and values. Where sizes select the path, the arithmetic reports it (`arithmetic.paths`).
 """
 
 import inspect
@@ -22,13 +22,13 @@ SHORTER = {
     "is_decode_mode": "decode",
 }
 
-# Families whose kernels copy values. Of their settings only formats that may be packed again count.
+# Families whose kernels copy values. Their settings name only formats that may be packed again.
 MOVING = frozenset({"creation", "embedding", "heads", "movement"})
 
-# Families in which integers are positions or pages and not what is computed with.
+# Families in which integer operands are positions or pages, not values to compute with.
 PLACED_BY_INTEGERS = frozenset({"attention", "kv_cache", "rotary"})
 
-# Arguments that are values, places or kinds of result, which the formats tell.
+# Arguments that are values or places, or choose a result's format, which the setting names anyway.
 VALUES = frozenset(
     {
         *("batch_idx", "batch_index", "batch_offset", "beta", "bounds", "cache_position_modulo"),
@@ -46,11 +46,11 @@ def setting_of(family: str, launch: Launch, bound: inspect.BoundArguments) -> st
 
     Args:
         family: the module of the operation's binding, such as "attention".
-        launch: what the binding was told beside its arguments.
+        launch: the first argument of the binding.
         bound: arguments of the binding, defaults not applied.
 
     Returns:
-        Text: formats of operands and results, then what else chooses the way.
+        Text: formats of operands and results, then whatever else selects the code path.
 
     >>> setting_of("matmul", ...)  # doctest: +SKIP
     'bf16, bfp8 -> bf16; HiFi2, 16-bit, L1 sums'
@@ -135,7 +135,7 @@ def _format(tensor: DeviceTensor | Output) -> str:
 
 
 def _word(family: str, name: str, value: Any) -> str:
-    """One argument in words; "" if it does not choose the way."""
+    """One argument in words; "" if it does not select the code path."""
     if isinstance(value, DeviceTensor):
         if name in VALUES:
             return ""
@@ -154,7 +154,7 @@ def _word(family: str, name: str, value: Any) -> str:
 
 
 def _compute(family: str, config: Any) -> str:
-    """The matrix unit knows no approximation; what a product fuses has its own."""
+    """A compute config in words; math_approx_mode does not affect matrix products."""
     words = [config.math_fidelity.name, "32-bit" if config.fp32_dest_acc_en else "16-bit"]
     words += ["L1 sums"] if config.packer_l1_acc else []
     words += ["approximate"] if config.math_approx_mode and family != "matmul" else []
@@ -162,7 +162,7 @@ def _compute(family: str, config: Any) -> str:
 
 
 def _program(family: str, config: Any) -> str:
-    if family == "attention":  # of the rest only numbers of chunks and of cores choose
+    if family == "attention":  # else only the numbers of chunks and of cores matter
         return "exact exp" if config.exp_approx_mode is False else ""
     name = type(config).__name__
     flags = [field for field in dir(config) if getattr(config, field) is True]
@@ -170,7 +170,7 @@ def _program(family: str, config: Any) -> str:
 
 
 def _dimension(value: Any, bound: inspect.BoundArguments) -> str:
-    """Last, last but one, leading: by the rank of the first operand."""
+    """Reduced dimensions in words, such as "over columns", by the rank of the first operand."""
     if value is None:
         return "over all"
     (first, *_) = _tensors(bound.arguments.values())

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 ARITHMETICS: "dict[str, Arithmetic]" = {"kernel": exact, "rounded": rounded}
 DEFAULT_ARITHMETIC = "kernel"
 
-# Columns and rows of worker cores of an n150, the mock's and the card's.
+# (columns, rows) of an n150's worker cores, on the mock device as on a card.
 CORES = (8, 8)
 
-# Python-level operations that only call other operations: they run as they are.
+# Operations written in Python that only call other operations: they run unchanged.
 COMPOSED = frozenset(
     {
         "ttnn.Tensor.__getitem__",
@@ -58,7 +58,7 @@ class _Installation:
         self._environment = contextlib.ExitStack()
 
     def compute_by(self, arithmetic: str) -> None:
-        """Results from now on are those of this arithmetic; those of the kernels' are noted."""
+        """Compute results by this arithmetic from now on; those of "kernel" go into the journal."""
         self.arithmetic = arithmetic
         self.settings.math = ARITHMETICS[arithmetic]
         self.settings.journal = _journal if arithmetic == "kernel" else None
@@ -101,7 +101,7 @@ class _Installation:
 
 
 _installation: _Installation | None = None
-_journal = Journal()  # of the last installation, or of the one that is there
+_journal = Journal()  # of the current installation, or of the last one
 
 
 def install(arithmetic: str | None = None, cores: tuple[int, int] | None = None) -> None:
@@ -117,8 +117,9 @@ def install(arithmetic: str | None = None, cores: tuple[int, int] | None = None)
     Args:
         arithmetic: "kernel", the default, computes what the device's kernels compute, step by step;
             "rounded" computes in float32 and rounds each result once, which is quicker.
-        cores: (columns, rows) of worker cores by which the arithmetic divides work where that
-            decides a result; default (8, 8), those of an n150. The device's own grid stays.
+        cores: (columns, rows) of worker cores among which the arithmetic divides work, where that
+            affects results; default (8, 8), those of an n150. The device's own grid does not
+            change.
 
     Raises:
         ValueError: an unknown arithmetic, or another one than is already installed.
@@ -137,10 +138,10 @@ def install(arithmetic: str | None = None, cores: tuple[int, int] | None = None)
         _installation = installation
         return
     installed = (_installation.arithmetic, _installation.settings.cores)
-    asked = (arithmetic or installed[0], tuple(cores or installed[1]))
-    if asked != installed:
+    choice = (arithmetic or installed[0], tuple(cores or installed[1]))
+    if choice != installed:
         raise ValueError(
-            f"arithmetic {asked[0]!r} on {asked[1]} cores: this process already emulates with "
+            f"arithmetic {choice[0]!r} on {choice[1]} cores: this process already emulates with "
             f"{installed[0]!r} on {installed[1]}. Close that first, or use "
             "`ttnn_emulator.arithmetic_settings`."
         )
@@ -152,8 +153,8 @@ def uninstall() -> None:
     Close emulated devices first: their contents are forgotten.
 
     Raises:
-        OutOfOrder: somebody has replaced operations on top of the emulated ones and has to end
-            first (`ttnn_emulator.interpose`).
+        OutOfOrder: another layer has replaced operations on top of the emulated ones and must be
+            undone first (`ttnn_emulator.interpose`).
     """
     global _installation
     if _installation is not None:
@@ -221,7 +222,7 @@ def arithmetic_settings(
 def binding_replaced(
     name: str, replace: Callable[[dispatch.Binding], dispatch.Binding]
 ) -> Iterator[None]:
-    """Another binding for one operation within a `with` block, its host side as it is.
+    """Use another binding for one operation within a `with` block; its host side stays TTNN's.
 
     For tests of tests: whether they notice a kernel that computes something wrong.
 
@@ -276,11 +277,11 @@ def contents_bytes() -> int:
 
 
 def found_evidence() -> tuple[Evidence, ...]:
-    """What the results of the last or present installation rest on.
+    """The evidence for all results of the current installation, or of the last one.
 
-    Each operation is there once for every setting in which the kernels' arithmetic computed it.
+    One entry for each operation and setting that the kernel arithmetic has computed.
     """
-    return _journal.found()
+    return _journal.distinct()
 
 
 def last_evidence() -> Evidence | None:
@@ -307,13 +308,13 @@ def _check_arithmetic(name: str | None) -> None:
 
 
 def _keep_freed_pages() -> None:
-    """Have malloc keep what is freed, up to 512 MB, for what is asked for next.
+    """Have malloc keep up to 512 MB of freed memory for the next allocations.
 
-    By itself glibc gives pieces as large as a kernel's temporaries back to the system and takes new
-    pages, which the system clears, for the next ones: a twentieth of the time of a prefill.
+    By default glibc returns allocations as large as a kernel's temporaries to the system and takes
+    new pages, which the system clears: a twentieth of the time of a prefill.
     """
     libc = ctypes.CDLL(None)  # ttnn has wheels for glibc alone
-    libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the most that glibc takes; larger ones do go back
+    libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)  # glibc's maximum; larger ones are still returned
     libc.mallopt(M_TRIM_THRESHOLD, 512 << 20)
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ttnn_emulator.arithmetic.interface import Arithmetic
     from ttnn_emulator.evidence import Journal
 
-# Arguments that say where a result lives or which cores work on it. The host side heeds them; no
+# Arguments that say where a result is placed or which cores compute it. The host side uses them; no
 # result depends on them.
 PLACEMENT = frozenset(
     {"memory_config", "output_mem_config", "sub_core_grids", "sub_core_grid", "use_multicore"}
@@ -65,12 +65,12 @@ class NotEmulated(NotImplementedError):
 
 @dataclasses.dataclass
 class ArithmeticSettings:
-    """How results are computed, for all operations from now on.
+    """How results are computed; shared by all operations and changed in place.
 
     Attributes:
         math: the arithmetic, a module of `ttnn_emulator.arithmetic`.
         cores: (columns, rows) of the worker cores among which work is divided.
-        journal: is told of every call, if there is one.
+        journal: records every call; None records nothing.
     """
 
     math: "Arithmetic"
@@ -80,7 +80,7 @@ class ArithmeticSettings:
 
 @dataclasses.dataclass(frozen=True)
 class Launch:
-    """What a binding is told beside the operation's arguments: the launch that TTNN planned.
+    """A binding's first argument: the launch that TTNN planned.
 
     Attributes:
         name: the operation's full name, such as "ttnn.linear".
@@ -119,11 +119,11 @@ class BoundCall:
         named: dict[str, Any] | None = None,
     ) -> Values:
         """What the binding returns for its operands, or for others in their place."""
-        paths.told()  # an interrupted call may have left some
+        paths.take_facts()  # an interrupted call may have left some
         operands = self.operands if operands is None else operands
         values = self.binding(self.launch, *operands, **(self.named if named is None else named))
         if journal is not None:
-            journal.note(self, paths.told())
+            journal.note(self, paths.take_facts())
         return values
 
 
@@ -148,7 +148,7 @@ def emulated_call(
     """
     name, host_call = operation.python_fully_qualified_name, operation.function
     signature = inspect.signature(binding)
-    known: set[tuple[object, ...]] = set()  # forms of call that the binding has parameters for
+    bound_forms: set[tuple[object, ...]] = set()  # forms of call that bind to its parameters
 
     @functools.wraps(host_call)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -164,7 +164,7 @@ def emulated_call(
         views_input = bool(tensors) and tensors[0].buffer_unique_id() == first
         launch = Launch(name, outputs, settings.math, settings.cores, views_input)
         form = (len(operands), *named)
-        if form not in known:
+        if form not in bound_forms:
             try:
                 signature.bind(launch, *operands, **named)
             except TypeError as error:
@@ -172,7 +172,7 @@ def emulated_call(
                     f"{_call_text(name, args, kwargs)}: {error}. The binding is "
                     f"{binding.__name__} in {binding.__module__.replace('.', '/')}.py."
                 ) from None
-            known.add(form)
+            bound_forms.add(form)
         started = BoundCall(binding, launch, operands, named)
         if memory.recording is not None:
             memory.recording.record(started, tensors)
@@ -190,7 +190,7 @@ def emulated_call(
         nonlocal binding, signature
         emulated.binding = binding = other
         signature = inspect.signature(other)
-        known.clear()
+        bound_forms.clear()
 
     emulated = cast(EmulatedCall, call)  # a function, which may have attributes of any name
     emulated.binding, emulated.rebind = binding, rebind
@@ -235,8 +235,8 @@ def written(
 ) -> Iterator[Contents | None]:
     """What a binding returned, as `Contents` of each output; None where it returned nothing.
 
-    The arithmetic of the `Launch` says what the outputs' formats make of the values. What shares
-    memory with the operands is copied: that stays their buffers'.
+    The arithmetic of the `Launch` rounds the values to the outputs' formats. Values that share
+    memory with an operand are copied, since that memory remains the operand's buffer.
     """
     outputs, stored = launch.outputs, launch.math.stored
     each: Sequence[torch.Tensor | None]
@@ -253,7 +253,7 @@ def written(
 
 
 def _storages(operands: Any) -> set[int]:
-    """Where the host keeps what the operands hold."""
+    """Host addresses of the operands' contents."""
     if isinstance(operands, DeviceTensor):
         return {operands.contents.pointer}
     if isinstance(operands, dict):

@@ -3,7 +3,7 @@
 `recorded`: recordings of the operation in this setting are equalled bit for bit. `derived`: the
 kernel's steps are followed from sources, but no recording covers this setting, or one that does is
 not equalled. `approximate`: some step is not followed, whatever recordings say of their values.
-The recordings of each setting stand in `recordings/evidence.json`, which
+The recordings of each setting are listed in `recordings/evidence.json`, which
 `python -m ttnn_emulator.fidelity --write` makes by replaying all of them through the same `Journal`
 that watches a live run.
 """
@@ -27,19 +27,19 @@ STATUSES = ("recorded", "derived", "approximate")
 # operation -> setting -> {"equal": paths, "unequal": paths} of recordings
 Recordings = dict[str, dict[str, dict[str, list[str]]]]
 
-MOST_FORMS = 4096  # of calls that are told apart before all are forgotten
+MOST_FORMS = 4096  # of calls that are kept before all are dropped
 
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Evidence:
-    """What results of one operation in one setting rest on.
+    """The evidence for results of one operation in one setting.
 
     Attributes:
         operation: its full name, such as "ttnn.linear".
         setting: `call_settings.setting_of` and the facts of the arithmetic, as text.
         status: of `STATUSES`.
         recordings: paths of the recordings that are equalled bit for bit.
-        unequal: those that are not.
+        unequal: paths of those that are not.
     """
 
     operation: str
@@ -65,17 +65,17 @@ def evidence_of(
     named: dict[str, Any],
     facts: Collection[paths.Fact] = frozenset(),
 ) -> Evidence:
-    """What the result of one call rests on.
+    """The evidence for the result of one call.
 
     Args:
         binding: the operation's binding, whose signature names the arguments.
-        launch: what it is told beside them.
-        operands, named: the arguments as the binding sees them.
-        facts: what the arithmetic told of the way to the result.
+        launch: the binding's first argument.
+        operands, named: the other arguments as the binding gets them.
+        facts: those that the arithmetic recorded while computing.
     """
     bound = inspect.signature(binding).bind(launch, *operands, **named)
-    told = sorted(fact.text for fact in facts)
-    text = "; ".join([setting_of(FAMILY_OF[launch.name], launch, bound), *told])
+    texts = sorted(fact.text for fact in facts)
+    text = "; ".join([setting_of(FAMILY_OF[launch.name], launch, bound), *texts])
     recordings = recorded().get(launch.name, {}).get(text, {})
     equal, unequal = (tuple(recordings.get(key, ())) for key in ("equal", "unequal"))
     status = status_of(any(fact.approximate for fact in facts), recordings)
@@ -102,11 +102,11 @@ class Journal:
         self.last: Evidence | None = None
         self.calls = 0
         self._of_form: dict[object, Evidence] = {}
-        self._referenced: list[object] = []  # objects that a form knows by their address
+        self._referenced: list[object] = []  # objects that a form identifies by their address
         self._evidence: dict[Evidence, Evidence] = {}
 
     def note(self, call: BoundCall, facts: frozenset[paths.Fact]) -> None:
-        """A call was computed with the kernels' arithmetic."""
+        """Record a call that the kernel arithmetic has computed."""
         self.calls += 1
         form = _form(call), facts
         if form not in self._of_form:
@@ -119,13 +119,13 @@ class Journal:
             self._of_form[form] = self._evidence.setdefault(evidence, evidence)
         self.last = self._of_form[form]
 
-    def found(self) -> tuple[Evidence, ...]:
-        """That of all calls, each setting once, sorted."""
+    def distinct(self) -> tuple[Evidence, ...]:
+        """The evidence for all calls, each setting once, sorted."""
         return tuple(sorted(self._evidence))
 
 
 def _form(call: BoundCall) -> tuple[object, ...]:
-    """Tells calls of different settings apart, and some others: cheap, as every call makes it."""
+    """A key that differs between calls of different settings; cheap, as every call makes one."""
     launch, name = call.launch, call.launch.name
     values: list[object] = [name, id(call.binding)]
     values += [(x.dtype, x.tiled, x.sharded) for x in launch.outputs]
@@ -138,7 +138,7 @@ def _form(call: BoundCall) -> tuple[object, ...]:
 
 
 def _of(value: Any, plain: bool) -> object:
-    """A value as a form has it: `plain` numbers by their type alone, objects by their address."""
+    """A value's part of a form: `plain` numbers by their type alone, objects by their address."""
     if isinstance(value, DeviceTensor):
         return value.dtype, value.tiled, value.sharded, len(value.shape)
     if isinstance(value, (list, tuple)):
@@ -151,7 +151,7 @@ def _of(value: Any, plain: bool) -> object:
 
 
 def _objects(values: Iterable[Any]) -> Iterator[object]:
-    """Those that a form has by address: while they are referenced, no other object has it."""
+    """The objects that a form identifies by address, to be kept so that none is reused."""
     for value in values:
         if isinstance(value, (list, tuple)):
             yield from _objects(value)
@@ -165,5 +165,5 @@ def unrecorded() -> list[str]:
 
 
 def approximations() -> list[str]:
-    """What the arithmetic does not follow, in its own words; the order is that of the alphabet."""
+    """The arithmetic's approximations as text, in alphabetical order."""
     return sorted(fact.text for fact in paths.APPROXIMATIONS)

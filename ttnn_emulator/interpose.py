@@ -1,9 +1,9 @@
 """Replacing attributes of other people's objects, in layers that know their order.
 
-TTNN's operations and Hugging Face's functions are stood in for, called from frames of their names,
-and observed, by different parts of these packages at once. Each part pushes a `Layer`, which may
-replace an attribute only above layers of its own level or a lower one, and which ends before those
-below it do. Whatever breaks that order raises `OutOfOrder` and changes nothing.
+Different parts of these packages replace TTNN's operations and Hugging Face's functions, call them
+from frames that bear their names, and observe them, all at once. Each part pushes a `Layer`, which
+may replace an attribute only above layers of its own level or a lower one, and which ends before
+those below it do. Whatever breaks that order raises `OutOfOrder` and changes nothing.
 """
 
 import dataclasses
@@ -16,19 +16,19 @@ from typing import Any, final
 class Level(enum.IntEnum):
     """What a layer does, the innermost first."""
 
-    STAND_IN = 0  # it computes, or decides, in place of the genuine attribute
+    STAND_IN = 0  # it computes, or decides, in place of the original attribute
     FRAME = 1  # it calls what is below from a frame of its own name, for stacks of hung calls
     OBSERVER = 2  # it sees what is called, and what comes back
 
 
 class OutOfOrder(RuntimeError):
-    """A layer was pushed below one that is there, or removed from below one that stays."""
+    """A layer was pushed below, or removed from below, one that is still in place."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Replacement:
     layer: "Layer"
-    owner: Any  # any object with attributes; kept alive, so that its id stays its own
+    owner: Any  # any object with attributes; kept alive, so that its id is not reused
     attribute: str
     original: Any
 
@@ -46,7 +46,7 @@ class Layer:
     """Replaced attributes, put back together: by `undo`, or at the end of a `with` block."""
 
     def __init__(self, name: str, level: Level) -> None:
-        """`name` is how errors call the layer, such as "the emulated device"."""
+        """`name` identifies the layer in errors, such as "the emulated device"."""
         self.name = name
         self.level = level
         self._replacements: list[_Replacement] = []

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from ttnn_emulator.trace import Trace
 
 Shape = tuple[int, ...]
-# (buffer type, address): where a buffer lies; and (place, unique id): the one buffer that is there.
+# Place: (buffer type, address). Key: (place, unique id), which identifies one buffer.
 Place = tuple[ttnn.BufferType, int]
 Key = tuple[Place, int]
 
-SWEEP_BYTES = 64 << 20  # new contents since the last sweep that are worth asking TTNN what is live
+SWEEP_BYTES = 64 << 20  # of new contents after which TTNN is asked which buffers are live
 SWEEP_BUFFERS = 1024
 
 # Looked up once.
@@ -44,15 +44,15 @@ class Contents:
     __slots__ = ("_padded_shape", "_values", "bare")
 
     def __init__(self, values: torch.Tensor, padded_shape: Shape) -> None:
-        """`values` of the padded shape, or of the logical one if all padding is zero."""
-        whole = tuple(values.shape) == tuple(padded_shape)
+        """`values` have the padded shape, or the logical one if all padding is zero."""
+        is_padded = tuple(values.shape) == tuple(padded_shape)
         self._values = values
         self._padded_shape = padded_shape
-        self.bare = None if whole else values
+        self.bare = None if is_padded else values
 
     @property
     def padded(self) -> torch.Tensor:
-        """All of it; from now on the padding is stored too."""
+        """The contents with padding, which is stored from now on."""
         if self.bare is not None:
             self._values = torch.zeros(self._padded_shape, dtype=self.bare.dtype)
             trimmed(self._values, self.bare.shape).copy_(self.bare)
@@ -66,7 +66,7 @@ class Contents:
 
     @property
     def pointer(self) -> int:
-        """Where the host keeps them."""
+        """Their address on the host."""
         return self._values.untyped_storage().data_ptr()
 
 
@@ -106,7 +106,7 @@ class DeviceTensor:
 
     @property
     def zero_padded(self) -> bool:
-        """Whether all padding is known to be zero without looking at it."""
+        """Whether all padding is zero, as far as is known without reading it."""
         bare = self.contents.bare
         if bare is None:
             return self.shape == self.padded_shape
@@ -247,7 +247,7 @@ class Memory:
             (buffer.buffer_type, buffer.address)
             for buffer in ttnn._ttnn.reports.get_buffers(device)
         }
-        self._buffers = {place: kept for place, kept in self._buffers.items() if place in live}
+        self._buffers = {place: entry for place, entry in self._buffers.items() if place in live}
         self._new_bytes = self._new_buffers = 0
 
     def clear(self) -> None:

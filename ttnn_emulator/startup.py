@@ -1,8 +1,8 @@
-"""What importing this package needs of the process, put back when the import is done.
+"""Process settings that importing this package needs, restored after the import.
 
-Numba reads where compiled code is kept when a function is decorated, and TTNN logs its whole
-configuration when it is imported. Both are changed while the package imports its own modules, and
-are afterwards as they were.
+Numba reads its cache folder when a function is decorated, and TTNN logs its whole configuration
+when it is imported. Both settings are changed while the package imports its own modules, and
+restored afterwards.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ import numba
 
 from ttnn_emulator.interpose import Layer, Level
 
-KEPT_FOLDERS = 3  # of compiled code: that of these sources, and of the last ones before
+KEPT_FOLDERS = 3  # of compiled code: those used last, for the current sources and earlier ones
 PREFIX = "emulator-arithmetic-"
 
 _in_use: list[int] = []  # descriptors whose locks say that this process uses a folder
@@ -37,10 +37,10 @@ def imports() -> Iterator[None]:
 
 
 def compiled_code_folder(sources: pathlib.Path) -> pathlib.Path:
-    """Where compiled code of just these sources is kept between processes; made, and in use.
+    """The cache folder for compiled code of exactly these sources; created, and locked as in use.
 
-    Numba's own cache notices a change of the file that holds a function, not of those whose
-    functions are compiled into it, and would go on with old code that gives other bits.
+    Numba's own cache notices a change of the file that holds a function, but not of files whose
+    functions are inlined into it, and would run stale code that gives other bits.
     """
     digest = hashlib.sha256()
     for source in sorted(sources.rglob("*.py")):
@@ -60,14 +60,14 @@ def compiled_code_folder(sources: pathlib.Path) -> pathlib.Path:
     return folder
 
 
-def prune(base: pathlib.Path, kept: int = KEPT_FOLDERS) -> None:
-    """Remove folders of compiled code but the `kept` ones used last and those in use now.
+def prune(base: pathlib.Path, count: int = KEPT_FOLDERS) -> None:
+    """Remove folders of compiled code but the `count` ones used last and those in use now.
 
     A folder is in use while a process that computes with its code holds a lock on it.
     """
     with contextlib.suppress(OSError):  # another process may remove the same ones
         folders = sorted(base.glob(f"{PREFIX}*"), key=lambda folder: folder.stat().st_mtime)
-        for folder in folders[: max(len(folders) - kept, 0)]:
+        for folder in folders[: max(len(folders) - count, 0)]:
             _remove_unused(folder)
 
 

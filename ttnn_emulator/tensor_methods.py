@@ -1,4 +1,4 @@
-"""Methods of ttnn.Tensor on the emulated device: what reads, moves or lends storage by itself."""
+"""Methods of ttnn.Tensor on the emulated device that read, move or lend storage themselves."""
 
 from collections.abc import Callable, Iterable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What TTNN insists on before it opens a device: a runtime root, a compiler, a cluster description.
+"""What TTNN requires before it opens a device: a runtime root, a compiler, a cluster description.
 
 On a mocked cluster nothing that is compiled is ever executed, so a compiler that writes files the
 loader accepts is enough. Everything lives in a folder of its own, with links to the ttnn package.

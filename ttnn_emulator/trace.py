@@ -1,9 +1,9 @@
 """Traces: the operations of a capture, computed again each time the trace is executed.
 
-TTNN's mock device ends in a segmentation fault at the first operation of a genuine capture. Here a
-capture is ended as soon as it has begun, so that TTNN gives a real id and marks later allocations
-as unsafe; what follows is recorded by the emulation. As on the device, a capture computes nothing:
-its results are undefined until the trace is executed.
+TTNN's mock device crashes with a segmentation fault at the first operation of a real capture. So a
+capture is ended as soon as it has begun, which gives a real trace id and makes TTNN mark later
+allocations as unsafe; the emulation records what follows. As on the device, a capture computes
+nothing: its results are undefined until the trace is executed.
 
 What TTNN refuses during a capture is refused here in its words (they are in its libtt_metal.so):
 reads, writes, and programs that were not compiled before.
@@ -19,7 +19,7 @@ from ttnn_emulator.dispatch import BoundCall, written
 from ttnn_emulator.memory import Contents, DeviceTensor, Key, Memory, Place, dtype_name, key_of
 from ttnn_emulator.ops.common.padding import undefined
 
-# They make their contents on the host: TTNN's graph shows Tensor::to_device and no program.
+# These create their contents on the host: TTNN's graph shows Tensor::to_device and no program.
 WRITTEN_BY_HOST = frozenset({"ttnn.arange", "ttnn.full", "ttnn.ones", "ttnn.zeros"})
 
 # (buffer type, first address, address after the last) of a buffer in each bank
@@ -61,8 +61,8 @@ class Trace:
     def execute(self) -> None:
         """Compute all calls with what their operands hold now.
 
-        Results whose buffers were freed during the capture are forgotten afterwards. Other buffers
-        that lie where the trace writes were allocated later; they hold undefined contents then.
+        Results whose buffers were freed during the capture are dropped afterwards. Other buffers
+        where the trace writes were allocated later; their contents become undefined.
 
         Raises:
             RuntimeError: an operand from before the capture has been freed.

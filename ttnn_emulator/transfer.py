@@ -1,4 +1,4 @@
-"""Ways between host and device. Each takes the memory and TTNN's genuine host call."""
+"""Transfers between host and device. Each takes the `Memory` and TTNN's own host call."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ HostCall = Callable[..., Any]
 
 
 def to_host(memory: Memory, tensor: ttnn.Tensor) -> ttnn.Tensor:
-    """A genuine host tensor with the emulated contents of a device tensor."""
+    """A real host tensor with the emulated contents of a device tensor."""
     memory.refuse_in_capture("Reads are not supported")
     read = memory.read(tensor)
     return ttnn.Tensor(

@@ -1,1 +1,1 @@
-"""Comparing: what a TTNN model computed against what Hugging Face computed."""
+"""Compares what a TTNN model computes with what Hugging Face's computes."""

@@ -1,7 +1,7 @@
-"""A file that is written whole or not at all, whoever reads it or writes it meanwhile.
+"""Atomic file writes: a reader sees the old contents or the new ones, never a part.
 
-Own code, because the libraries that do it fall short: `atomicwrites` is given up, and `safer`
-leaves a new file readable to its owner alone, so a report of CI could be read by nobody else.
+Written here because the libraries fall short: `atomicwrites` is abandoned, and `safer` makes new
+files readable by their owner alone, so that nobody else could read a report made in CI.
 """
 
 import os
@@ -10,7 +10,7 @@ import tempfile
 
 
 def write_text(path: str | pathlib.Path, text: str) -> None:
-    """Put `text` in place of the file at `path`, making its folder where there is none."""
+    """Replace the file at `path` by `text`; its folder is created if needed."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # beside it, because a file is only renamed in one step within a file system

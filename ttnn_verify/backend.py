@@ -11,25 +11,25 @@ if TYPE_CHECKING:
 
 CARDS = pathlib.Path("/dev/tenstorrent")  # the kernel driver's device files, one per card
 
-# The variable by which TTNN is told, before it opens the first device, which cards it may see.
+# The environment variable that limits which cards TTNN sees; read when it opens its first device.
 VISIBLE = "TT_VISIBLE_DEVICES"
 
 BACKENDS = ("silicon", "simulator", "emulated")
 
-# How the emulated n150 computes, the default first. Repeated here: `ttnn_emulator` is slow to
-# import, and both packages state what they share; a test holds the two together.
+# How the emulated n150 computes, the default first. Repeated from `ttnn_emulator`, which is slow to
+# import; a test compares the two.
 ARITHMETICS = ("kernel", "rounded")
 
 
 class BackendError(ValueError):
-    """The backend that was asked for does not exist or is not there, and what would be right."""
+    """The requested backend is unknown or not available; the message says what would be right."""
 
 
 def pick(backend: str | None = None) -> str:
-    """The backend's name: the one asked for, or the first of `BACKENDS` that is there.
+    """The backend's name: the requested one, or the first of `BACKENDS` that is available.
 
     Raises:
-        BackendError: an unknown name, or a backend that is not there.
+        BackendError: an unknown name, or a backend that is not available.
     """
     if backend is None:
         return next(name for name in BACKENDS if _missing(name) is None)
@@ -42,7 +42,7 @@ def pick(backend: str | None = None) -> str:
 
 
 def check_arithmetic(backend: str, arithmetic: str | None) -> None:
-    """Raises BackendError where an arithmetic was asked for that the backend does not choose."""
+    """Raises BackendError if an arithmetic is requested of a backend that has no choice of one."""
     if arithmetic is None:
         return
     if arithmetic not in ARITHMETICS:
@@ -74,7 +74,7 @@ def visible_cards() -> list[str]:
 
 
 def _missing(backend: str) -> str | None:
-    """What stands between this machine and the backend, None for nothing."""
+    """Why the backend is not available on this machine; None if it is."""
     simulator = os.environ.get("TT_METAL_SIMULATOR")
     if backend == "silicon":
         # TTNN opens the simulator whenever the variable is set, card or not
@@ -109,7 +109,7 @@ def open_device(
     check_arithmetic(backend, arithmetic)
     if device_id < 0 or (backend == "emulated" and device_id != 0):
         raise BackendError(f"device {device_id}: an n150 has one, device 0.")
-    # imported when a device is wanted: a command that only refuses its arguments need not wait
+    # imported late: slow, and not needed by a command that only refuses its arguments
     if backend == "emulated":
         import ttnn_emulator
 

@@ -1,7 +1,7 @@
 """The options that the command lines of this project share, and how all of them refuse.
 
 Each option takes both spellings, `--max_seq_len` and `--max-seq-len`. Nothing here is slow to
-import, so that pytest can offer the same options; what they ask for is looked up in `jobs`.
+import, so that pytest can offer the same options; `jobs` evaluates them.
 """
 
 import argparse
@@ -11,12 +11,12 @@ from typing import Any, NoReturn
 
 from ttnn_verify import backend
 
-# Exit statuses: all is well, what the command was asked about is so, it was used wrongly.
+# Exit statuses: all is well; the command found what it looks for; the command was used wrongly.
 FINE, SO, WRONG_USE = 0, 1, 2
 
 
 class CommandLine(argparse.ArgumentParser):
-    """A parser that refuses in one line, as every other error of a command line."""
+    """A parser that reports an error in one line, like all other errors of a command."""
 
     def __init__(self, prog: str, description: str) -> None:
         super().__init__(prog=prog, description=description, allow_abbrev=False)
@@ -39,7 +39,7 @@ def positive(text: str) -> int:
 
 
 def spellings(name: str) -> tuple[str, ...]:
-    """An option's spellings, the one given first: `--a_b`, `--a-b`."""
+    """An option's spellings, that of `name` first: `--a_b`, `--a-b`."""
     words = name.removeprefix("--")
     both = (name, "--" + words.replace("_", "-"), "--" + words.replace("-", "_"))
     return tuple(dict.fromkeys(both))
@@ -53,15 +53,15 @@ def add_count(add: Add, name: str, default: int | None = None, say: str = "") ->
     """An option that takes a whole number of at least 1.
 
     Args:
-        say: its help; the default is added to it where there is one.
+        say: its help text, to which a default is added.
     """
     shown = None if default is None else f"default {default}"
-    said = ", ".join(part for part in (say, shown) if part)
-    add(*spellings(name), type=positive, default=default, metavar="N", help=said)
+    text = ", ".join(part for part in (say, shown) if part)
+    add(*spellings(name), type=positive, default=default, metavar="N", help=text)
 
 
 def add_model_file(parser: argparse.ArgumentParser) -> None:
-    """The model that is asked about: MODEL_PY and --model."""
+    """The model to run: MODEL_PY and --model."""
     parser.add_argument("model_py", metavar="MODEL_PY", help="Python file that defines build_model")
     parser.add_argument(
         "--model", required=True, metavar="ID_OR_FOLDER", help="checkpoint: hub id or folder"
@@ -80,7 +80,7 @@ def add_prompt(parser: argparse.ArgumentParser, default: str) -> None:
     """One of --prompt, --prompt_file and --prompt_ids_file, which `jobs.read_prompt` reads.
 
     Args:
-        default: what is taken where none of them is given, for the help.
+        default: what is used without any of them, for the help text.
     """
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--prompt", metavar="TEXT", help=f"default: {default}")

@@ -1,4 +1,4 @@
-"""Teacher forcing of a whole model: Hugging Face writes, the model is led along and scored."""
+"""Teacher forcing of a whole model: it is scored along Hugging Face's continuation of a prompt."""
 
 import dataclasses
 from typing import Any
@@ -17,7 +17,7 @@ class Plan:
 
     Attributes:
         new_tokens: how many tokens Hugging Face writes at most.
-        min_new_tokens: it does not end the text before so many.
+        min_new_tokens: the least number of tokens before the text may end.
         prefill_decode: give the model the prompt token by token, by decode.
         reference_dtype: of `inputs.DTYPES`, what Hugging Face computes in.
     """
@@ -46,13 +46,13 @@ def run(plan: Plan, bringup: jobs.Bringup) -> accuracy.Score:
 
 
 def run_hf(plan: Plan) -> accuracy.Score:
-    """The score of Hugging Face's model, led along its own continuation."""
+    """The score of Hugging Face's model along its own continuation."""
     hf_model = _hf_model(plan)
     return _score(plan, hf_model, _write(plan, hf_model), "Again")
 
 
 def allowed_error(plan: Plan, reference: accuracy.Reference) -> float | None:
-    """Relative L2 error of the logits that rounding explains; None if that is not known.
+    """Relative L2 error of the logits that rounding explains; None for an unknown architecture.
 
     It is measured, in two passes of Hugging Face's model over the text (see `module_floors`).
     """

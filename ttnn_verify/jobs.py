@@ -1,4 +1,4 @@
-"""A bring-up and a prompt, as a command line names them: checked before anything large loads."""
+"""The bring-up and the prompt that a command line names, checked before anything large loads."""
 
 import argparse
 import contextlib
@@ -59,15 +59,15 @@ class Prompt:
 
 
 def prepare(args: argparse.Namespace, length: int) -> tuple[Bringup, Prompt]:
-    """The bring-up and the prompt that the arguments ask for.
+    """The bring-up and the prompt that the arguments name.
 
     Args:
         args: of a parser with all options of `cli`.
         length: how many tokens of held-out text are the prompt where none is given.
 
     Raises:
-        inputs.BadInput: something that they name cannot be used.
-        backend.BackendError: the backend is not there.
+        inputs.BadInput: an argument is unusable.
+        backend.BackendError: the backend is not available.
     """
     bringup = find_bringup(args, args.model_py)
     checkpoint = inputs.find_checkpoint(args.model, args.cache_dir)

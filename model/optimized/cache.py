@@ -1,4 +1,4 @@
-"""The key/value cache: its pages on the device, how long it can be, what it holds.
+"""The key/value cache: its pages on the device, its length, the tokens it holds.
 
 B batch, S sequence, K kv heads, D head_dim, C cache length.
 """
@@ -8,14 +8,14 @@ import ttnn
 
 from ..config import TILE, ModelConfig
 
-# A page is one tile row of positions for all heads: a prompt can be filled in from any tile.
+# A page is one tile row of positions for all heads, so a prompt can be filled in from any tile.
 PAGE = TILE
-# A cache is as long as a multiple of this: TTNN wants a page table's row to be whole 32 bytes.
+# Cache lengths are multiples of this, because TTNN requires page table rows of whole 32 bytes.
 ALIGNMENT = 8 * PAGE
 
 
 def cache_length(max_seq_len: int) -> int:
-    """Positions of a cache that holds max_seq_len of them."""
+    """The length of a cache for max_seq_len positions."""
     return -(-max_seq_len // ALIGNMENT) * ALIGNMENT
 
 

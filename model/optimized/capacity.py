@@ -1,4 +1,4 @@
-"""How many positions a cache can have beside the weights, from the device's free DRAM.
+"""How many positions of cache fit beside the weights, by the device's free DRAM.
 
 TTNN spreads a buffer's pages (tiles, or rows of a row-major tensor) over the DRAM banks one by one,
 so the fullest bank decides: a buffer of n pages takes ceil(n / banks) of them there.
@@ -68,7 +68,7 @@ def cache_bytes(
 
 
 def activations_bytes(config: ModelConfig, dram: Dram) -> int:
-    """Bytes that prefilling a chunk needs at most in the fullest bank, all its tensors at once."""
+    """Upper bound of the bytes in the fullest bank to prefill a chunk: all its tensors at once."""
     heads = (config.n_heads + 2 * config.n_kv_heads) * config.head_dim
     columns = 4 * config.hidden_size + 3 * config.intermediate_size + 3 * heads
     return dram.tiles(CHUNK, columns + config.vocab_size)

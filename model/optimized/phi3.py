@@ -1,4 +1,4 @@
-"""Phi-3 in TTNN: from token ids to logits without leaving the device.
+"""Phi-3 in TTNN: from token ids to logits on the device.
 
 B batch, S sequence, H hidden, N heads, K kv heads, D head_dim, I intermediate, V vocabulary,
 C cache length. A prompt is prefilled alone, as [1, 1, S, H] in DRAM; a decode step takes a token
@@ -18,8 +18,8 @@ from .positions import Chunk, DecodeState, Step, ints
 from .precision import AttentionPrecision, MatmulPrecision, Precision, compute_config
 from .rope import RotaryEmbedding, pairs
 
-CHUNK = 1024  # positions of a prompt that are prefilled at once: what bounds the activations
-# Queries and keys that attention takes at once; a prefill begins at a multiple.
+CHUNK = 1024  # positions of a prompt that are prefilled at once; bounds the activations' memory
+# Queries and keys in a chunk of attention; a prefill begins at a multiple.
 ATTENTION_CHUNK = 128
 EMBEDDING = "model.embed_tokens.weight"
 
@@ -27,9 +27,9 @@ EMBEDDING = "model.embed_tokens.weight"
 class Phi3:
     """The whole model: what `TTPhi3ForCausalLM` drives.
 
-    `weights` maps Hugging Face's parameter names to host tensors and is asked for each name
-    once, in the order of the layers; nothing of it is kept. With `trace` the second decode step is
-    captured, and `decode` executes the trace from then on.
+    `weights` maps Hugging Face's parameter names to host tensors; each is read once, in the order
+    of the layers, and not kept. With `trace` the second decode step is captured, and `decode`
+    executes the trace from then on.
     """
 
     prefill_multiple = ATTENTION_CHUNK
@@ -81,9 +81,9 @@ class Phi3:
         for first in range(start, len(tokens), CHUNK):
             end = min(first + CHUNK, len(tokens))
             x = self._prefill_chunk(tokens, row, first, end)  # [1, 1, S, H]
-            first_kept = max(first, len(tokens) - keep)
-            if first_kept < end:
-                logits.append(self._last_logits(x, first_kept - first, end - first))
+            first_returned = max(first, len(tokens) - keep)
+            if first_returned < end:
+                logits.append(self._last_logits(x, first_returned - first, end - first))
         return torch.cat(logits)
 
     def _prefill_chunk(self, tokens: list[int], row: int, first: int, end: int) -> ttnn.Tensor:
@@ -111,7 +111,7 @@ class Phi3:
         return logits
 
     def _step(self) -> ttnn.Tensor:
-        """`decode_step`, or the trace of it: a capture takes programs that are compiled already."""
+        """`decode_step`, or its trace once the programs are compiled, as a capture requires."""
         state = self.state
         if not self.trace or not state.compiled:
             logits = self.decode_step()
@@ -131,9 +131,9 @@ class Phi3:
         return self.rope.is_long(after) and not self.rope.is_long(before)
 
     def decode_step(self) -> ttnn.Tensor:
-        """Logits [1, 1, B, V] after the tokens the device holds, and one position further.
+        """Logits [1, 1, B, V] after the tokens on the device; advances the positions by one.
 
-        All of it is on the device and the same program each time, for a trace.
+        Runs on the device alone, and is the same program each time, so that it can be traced.
         """
         state = self.state
         step = Step(self.rope.decode_rows(state.rope_ids), state.positions, state.pages)
@@ -253,7 +253,7 @@ class Attention:
 def attention_options(
     cores: tuple[int, int], chunk: int, precision: AttentionPrecision
 ) -> dict[str, object]:
-    """Arguments that both attention ops take: how to divide the work, how exactly to do it."""
+    """Arguments of both attention ops: how the work is divided, and how exactly it is done."""
     return {
         "program_config": ttnn.SDPAProgramConfig(
             compute_with_storage_grid_size=cores,

@@ -15,7 +15,7 @@ from .rope import RotaryEmbedding
 
 @dataclass(frozen=True)
 class Chunk:
-    """Where a piece of a prompt stands, on the device."""
+    """The positions of a chunk of a prompt, on the device."""
 
     cos_sin: list[ttnn.Tensor]  # [1, 1, S, D] each
     start: ttnn.Tensor  # int32 [1], its first position
@@ -45,7 +45,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Step:
-    """Where the tokens of a decode step stand, on the device."""
+    """The positions of a decode step's tokens, on the device."""
 
     cos_sin: list[ttnn.Tensor]  # [1, 2 B, 32, D] each
     positions: ttnn.Tensor  # int32 [B]
@@ -55,15 +55,15 @@ class Step:
 class DecodeState:
     """What the device holds between decode steps, and what the host knows of it.
 
-    A step counts its positions on by itself, so that only tokens are sent for one.
+    A step advances its own positions, so that the host sends only tokens.
 
     Attributes:
         page_table: int32 [B, C / 32] on the host, `pages` the same on the device.
         tokens: uint32 [1, B] on the device.
         positions: int32 [B] on the device, SKIP for a row without a sequence.
         rope_ids: uint32 [2 B, 32] on the device, of `RotaryEmbedding.decode_ids`.
-        standing: (positions, which sequences are long) as the device has them; None if the host
-            cannot say.
+        standing: (positions, which sequences are long) on the device; None if the host does not
+            know.
         compiled: whether a step has run, so that its programs are compiled.
         captured: (id, logits) of a step's trace, None before it is captured.
     """
@@ -80,9 +80,9 @@ class DecodeState:
         self.captured: tuple[int, ttnn.Tensor] | None = None
 
     def send(self, tokens: list[int], positions: list[int], long: list[bool]) -> None:
-        """Bring the device to a step's tokens and positions; call `stepped` when it is done."""
+        """Send a step's tokens, and positions if they changed; call `stepped` after the step."""
         moved = self.standing != (positions, long)
-        self.standing = None  # a step that fails may have counted on or not
+        self.standing = None  # a step that fails may have advanced the positions or not
         if moved:
             rows = [
                 self.rope.row(max(p, 0), is_long)
@@ -94,7 +94,7 @@ class DecodeState:
         ttnn.copy_host_to_device_tensor(ints([tokens], ttnn.uint32), self.tokens)
 
     def count_on(self) -> None:
-        """One position further, on the device: a part of the step."""
+        """Advance the positions by one, on the device: part of the step."""
         ttnn.plus_one(self.positions, skip_negative_entries=True)
         ttnn.plus_one(self.rope_ids)
 

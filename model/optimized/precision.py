@@ -1,6 +1,6 @@
 """How exactly the device computes: formats of weights and cache, fidelity and sums of each matmul.
 
-A setting is a `Precision`; `PRECISIONS` names two. Another one is a named one with fields replaced:
+A setting is a `Precision`; `PRECISIONS` has two by name. To make another, replace fields of one:
 `dataclasses.replace(PRECISIONS["accuracy"], cache=ttnn.bfloat8_b)`.
 """
 
@@ -25,7 +25,7 @@ class MatmulPrecision:
 
 @dataclass(frozen=True)
 class AttentionPrecision:
-    """TTNN's default exponential errs by up to 3.4 % in each weight of the sum, unless exact."""
+    """How attention computes; without `exact_exp` each exponential errs by up to 3.4 %."""
 
     fidelity: ttnn.MathFidelity
     fp32_dest_acc: bool
@@ -36,7 +36,7 @@ class AttentionPrecision:
 class Precision:
     """The settings of every operation that has a choice; activations are bfloat16.
 
-    Norms have none: TTNN's default sums squares in bfloat16, 1.7 % too small at a width of 3072.
+    Norms have no choice here: TTNN's default sums squares in bfloat16, 1.7 % low at width 3072.
     """
 
     qkv: MatmulPrecision

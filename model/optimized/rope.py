@@ -1,4 +1,4 @@
-"""Rotary position embedding: Phi-3's LongRoPE on TTNN's kernel that turns pairs of neighbours.
+"""Rotary position embedding: Phi-3's LongRoPE on TTNN's kernel that rotates neighbouring columns.
 
 B batch, S sequence, N heads, K kv heads, D head_dim, C cache length.
 """
@@ -51,8 +51,8 @@ def cos_sin(
 def pairs(head_dim: int) -> torch.Tensor:
     """Rows of a head's weights in the order that puts the columns of a pair side by side, [D].
 
-    Hugging Face turns column i with column i + D/2, the kernel column 2i with 2i + 1. Queries and
-    keys in the same order have the same products, so nothing is put back.
+    Hugging Face rotates column i with column i + D/2, the kernel column 2i with 2i + 1. Products of
+    queries and keys do not depend on the order of columns, so it is never undone.
     """
     return torch.arange(head_dim).reshape(2, -1).T.flatten()
 
@@ -79,7 +79,7 @@ class RotaryEmbedding:
     ):
         short = cos_sin(rope, head_dim, False, length)
         tables: tuple[torch.Tensor, ...] = short
-        self.limit = length  # of a sequence that takes the short factors
+        self.limit = length  # longest sequence that takes the short factors
         if rope.long_factor is not None and length > rope.original_max_position:
             self.limit = rope.original_max_position
             long = cos_sin(rope, head_dim, True, length)
@@ -117,9 +117,9 @@ class RotaryEmbedding:
     def decode_ids(self, rows: list[int]) -> torch.Tensor:  # a row for each user
         """What `decode_rows` looks up, [2 B, 32]: a tile of ids for each core, the users twice.
 
-        The kernel that looks up a tile takes 32 ids for it, whatever the shape of the ids says
-        (embeddings_tilize.cpp). The tile's first row is the one that turns heads, so all of them
-        may be the user's.
+        The kernel that looks up a tile reads 32 ids for it, whatever the shape of the ids says
+        (embeddings_tilize.cpp). Only the tile's first row is used for rotation, so all 32 are the
+        user's.
         """
         return torch.tensor(rows * 2)[:, None].expand(-1, TILE)
 
@@ -141,7 +141,8 @@ class RotaryEmbedding:
     def decode(  # [1, B, N, D], [1, B, K, D]
         self, q: ttnn.Tensor, k: ttnn.Tensor, cos_sin: list[ttnn.Tensor]
     ) -> tuple[ttnn.Tensor, ttnn.Tensor]:
-        k = ttnn.to_memory_config(k, self.key_shards)  # the kernel does both at once, side by side
+        # the fused kernel requires keys on other cores than queries
+        k = ttnn.to_memory_config(k, self.key_shards)
         return ttnn.experimental.rotary_embedding_llama_fused_qk(
             q, k, *cos_sin, self.turns, compute_kernel_config=COMPUTE_CONFIG
         )

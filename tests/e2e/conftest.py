@@ -1,4 +1,4 @@
-"""The bring-up, built once from the trained checkpoint, and what its logits may be off."""
+"""The bring-up, built once from the trained checkpoint, and the tolerance of its logits."""
 
 import pytest
 
@@ -22,6 +22,6 @@ def tt_model(build):
 
 @pytest.fixture(scope="session")
 def logits_limit(hf_reference):
-    """The relative L2 that logits may be off: what decides whether a choice was a near-tie."""
+    """The relative L2 tolerance of logits, which decides whether a choice was a near-tie."""
     noise = module_floors.measured(hf_reference["logits"], hf_reference.rounded_stack("logits"))
     return tolerance.K * noise.relative_l2

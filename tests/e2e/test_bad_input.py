@@ -1,4 +1,4 @@
-"""What the command lines refuse: one line with the value, exit status 2, no device left open."""
+"""Command lines refuse bad input: one line with the value, exit status 2, no device left open."""
 
 import contextlib
 import json
@@ -33,7 +33,7 @@ def offline_without_card(tmp_path, monkeypatch):
 
 @pytest.fixture
 def devices(monkeypatch):
-    """A stand-in for devices: what was opened and closed."""
+    """Replaces devices by a log of what was opened and closed."""
     log = []
 
     @contextlib.contextmanager
@@ -276,7 +276,7 @@ def test_a_system_without_a_bringup(refused, capsys):
 )
 def test_the_process_itself_ends_with_2_and_one_line(command):
     env = os.environ | {"HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, *command],
         cwd=ROOT,
         env=env,
@@ -284,6 +284,6 @@ def test_the_process_itself_ends_with_2_and_one_line(command):
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr.startswith("error: ")
+    assert process.stderr.count("\n") == 1

@@ -1,4 +1,4 @@
-"""`precision="performance"`: with weights and cache in bfloat8_b, no more error than they explain.
+"""`precision="performance"`: the error is explained by weights and cache in bfloat8_b.
 
 Hugging Face runs with the weights that the device holds. The floor has a bfloat16 device's
 roundings and, beyond those, keys and values as a bfloat8_b cache holds them; what HiFi2 and 16-bit
@@ -61,16 +61,16 @@ def with_block_weights(hf_model):
 @contextlib.contextmanager
 def block_cache():
     """Within, Hugging Face's attention sees keys and values as a bfloat8_b cache holds them."""
-    own = modeling_phi3.eager_attention_forward
+    original = modeling_phi3.eager_attention_forward
 
     def attention(module, query, key, value, *args, **kwargs):
-        return own(module, query, in_blocks(key), in_blocks(value), *args, **kwargs)
+        return original(module, query, in_blocks(key), in_blocks(value), *args, **kwargs)
 
     modeling_phi3.eager_attention_forward = attention
     try:
         yield
     finally:
-        modeling_phi3.eager_attention_forward = own
+        modeling_phi3.eager_attention_forward = original
 
 
 def in_blocks(x):
@@ -80,7 +80,7 @@ def in_blocks(x):
 
 @pytest.fixture(scope="module")
 def fast_model(build):
-    """A model of four rows, of which alone the first is used where nothing else is said."""
+    """A model of four rows, of which only the first is used unless a test says otherwise."""
     return build(CACHE_LENGTH, precision="performance", batch=4)
 
 
@@ -141,7 +141,7 @@ def test_rows_of_a_batch_are_as_each_alone_with_a_cache_in_blocks(fast_model, pr
 
 
 def test_weights_and_cache_are_in_blocks(fast_model, prompt_ids):
-    """What products and attention of a decode step read; the floor is too large to tell."""
+    """The formats that a decode step reads; the floor is too large to show them."""
     past = fast_model(prompt_ids[:, :33]).past_key_values
     formats = {"products": set(), "attention": set()}
 

@@ -20,13 +20,13 @@ def stepwise(hf_model, device):
 
 
 def logits(model, ids, steps=STEPS):
-    """Of a prompt of two rows [2, S] and of steps with the last tokens, one by one."""
+    """Logits of a prompt of two rows [2, S] and of decode steps with the last tokens."""
     output = model(ids[:, :-steps])
-    found = [output.logits]
+    parts = [output.logits]
     for column in ids[:, -steps:].T:
         output = model(column[:, None], past_key_values=output.past_key_values)
-        found.append(output.logits)
-    return torch.cat(found, dim=1)
+        parts.append(output.logits)
+    return torch.cat(parts, dim=1)
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +57,11 @@ def test_a_step_is_the_trace_alone(traced, two_rows, monkeypatch):
         past = traced(two_rows[:, i : i + 1], past_key_values=past).past_key_values
     executed, execute = [], ttnn.execute_trace
 
-    def counted(device, trace, **kwargs):
+    def counting_execute(device, trace, **kwargs):
         executed.append(trace)
         execute(device, trace, **kwargs)
 
-    monkeypatch.setattr(ttnn, "execute_trace", counted)
+    monkeypatch.setattr(ttnn, "execute_trace", counting_execute)
     monkeypatch.setattr(traced.model, "decode_step", lambda: pytest.fail("operations were called"))
     traced(two_rows[:, 35:36], past_key_values=past)
     assert len(executed) == 1

@@ -1,4 +1,4 @@
-"""What is printed of a score: lines that others read by pattern, and what explains them."""
+"""The printed score: lines that scripts parse by pattern, and explanations."""
 
 import re
 import types
@@ -33,7 +33,7 @@ def bringup(backend, arithmetic=None):
 
 
 def choices(reference, wrong):
-    """The reference's tokens, in the first `wrong` steps those it likes least."""
+    """The reference's tokens, but the least likely ones in the first `wrong` steps."""
     tokens = reference.tokens.clone()
     tokens[:wrong] = (
         reference.choosable[:wrong]

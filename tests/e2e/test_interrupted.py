@@ -1,11 +1,11 @@
-"""A call that fails on the device leaves its sequence as it was: the call can be made again."""
+"""A call that fails on the device leaves its sequence unchanged: the call can be repeated."""
 
 import pytest
 import torch
 
 
 class Interrupted(Exception):
-    """What the device raises here."""
+    """The error that the device raises in these tests."""
 
 
 LAST = {"functional": "head", "optimized": "_logits"}  # of the device's work

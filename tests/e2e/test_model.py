@@ -52,11 +52,11 @@ def test_a_second_sequence_is_as_from_a_fresh_model(build, tt_model, long_ids):
     first, second = long_ids[:, :40], long_ids[:, 60:97]
     decoded(tt_model, first[:, :3])
     tt_model(first)
-    used, fresh = (both_ways(model, second) for model in (tt_model, build(CACHE_LENGTH)))
+    used, fresh = (prefill_and_decode(model, second) for model in (tt_model, build(CACHE_LENGTH)))
     assert torch.equal(used, fresh)
 
 
-def both_ways(model, ids):
+def prefill_and_decode(model, ids):
     """Logits of a prompt and of three tokens after it."""
     out = model(ids[:, :-3])
     return torch.cat((out.logits.float(), decoded(model, ids[:, -3:], out.past_key_values)), 1)
@@ -65,10 +65,10 @@ def both_ways(model, ids):
 def test_what_another_row_of_the_cache_holds_never_reaches_a_result(stage, build, long_ids):
     """A sequence has the first row of the batch; decode goes over all, and keeps the others."""
     model = build(CACHE_LENGTH, **({"batch": 2} if stage == "optimized" else {}))
-    clean = both_ways(model, long_ids[:, :36])
+    clean = prefill_and_decode(model, long_ids[:, :36])
     caches, first = other_rows(stage, model)
     strange = [strangers(cache, first) for cache in caches]
-    assert torch.equal(both_ways(model, long_ids[:, :36]), clean)
+    assert torch.equal(prefill_and_decode(model, long_ids[:, :36]), clean)
     for cache, expected in zip(caches, strange, strict=True):
         assert torch.equal(ttnn.to_torch(cache)[first:], expected)
 

@@ -22,14 +22,14 @@ def rounded(hf_model, reference):
     return module_floors.values(hf_model, text)["logits"][0, -len(reference.tokens) :]
 
 
-@pytest.mark.parametrize("way", ["prefill", "decode"])
-def test_teacher_forcing_agrees(way, tt_model, reference, rounded, record_property):
+@pytest.mark.parametrize("mode", ["prefill", "decode"])
+def test_teacher_forcing_agrees(mode, tt_model, reference, rounded, record_property):
     """One test for all that a score says, because a score takes seconds."""
-    score = accuracy.score(tt_model, reference, prefill_decode=way == "decode")
+    score = accuracy.score(tt_model, reference, prefill_decode=mode == "decode")
     assert not score.nonfinite
     exact = reference.logits
     check(
-        "e2e.teacher_forcing", way, exact[None], rounded[None], score.logits[None], record_property
+        "e2e.teacher_forcing", mode, exact[None], rounded[None], score.logits[None], record_property
     )
 
     floor = module_floors.measured(exact, rounded)
@@ -55,10 +55,10 @@ def test_teacher_forcing_agrees(way, tt_model, reference, rounded, record_proper
 
 
 def perplexity_change(score, rounded):
-    """log of the model's perplexity over the reference's, and how much the noise explains.
+    """(log of the model's perplexity over the reference's, how much of it the noise explains).
 
-    It is a mean over T steps; each may be off by K times the noise, independently of the others.
-    Four standard deviations of such a mean.
+    It is a mean over T steps, each of which may err by K times the noise, independently. The bound
+    is four standard deviations of such a mean.
     """
     reference = score.reference
     exact, model, rounded = (

@@ -14,9 +14,9 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture
 def device(device):
-    """The device with rounded arithmetic, in which what an operation means can be told exactly.
+    """The device with rounded arithmetic, in which an operation's result can be checked exactly.
 
-    What the kernels make of it is the subject of test_replay.py.
+    test_replay.py checks the kernels' own results.
     """
     with ttnn_emulator.arithmetic_settings("rounded"):
         yield device

@@ -27,14 +27,14 @@ PROMPTS = [  # batch, heads, kv heads, sequence, head_dim
 ]
 
 
-def eager(query, key, value, seen=None, bias=None, scale=None):
-    """Hugging Face's attention [B, N, S, D]; `seen` [S, T] says which keys a query sees."""
+def eager(query, key, value, visible=None, bias=None, scale=None):
+    """Hugging Face's attention [B, N, S, D]; `visible` [S, T] says which keys a query sees."""
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     groups = types.SimpleNamespace(
         num_key_value_groups=query.shape[1] // key.shape[1], training=False
     )
-    if seen is not None:
-        bias = torch.zeros(seen.shape).masked_fill(~seen, -torch.inf)[None, None]
+    if visible is not None:
+        bias = torch.zeros(visible.shape).masked_fill(~visible, -torch.inf)[None, None]
     out, _ = eager_attention_forward(groups, query, key, value, bias, scaling=scale)
     return out.transpose(1, 2)
 
@@ -93,10 +93,10 @@ def test_a_mask_is_added_to_the_scaled_scores(device):
 
 def test_a_masks_own_padding_decides_whether_padding_keys_are_seen(device):
     q, k, v = qkv(1, 2, 2, 37, 64)
-    for padding, seen in ((-torch.inf, 37), (0.0, 64)):
+    for padding, visible in ((-torch.inf, 37), (0.0, 64)):
         mask = fill_padding(padding, on_tiles(device, torch.zeros(1, 1, 37, 37)))
         out = run(sdpa, device, q, k, v, attn_mask=mask, is_causal=False)
-        keys, values = (torch.nn.functional.pad(t, (0, 0, 0, seen - 37)) for t in (k, v))
+        keys, values = (torch.nn.functional.pad(t, (0, 0, 0, visible - 37)) for t in (k, v))
         assert relative_l2(eager(q, keys, values), out) <= ROUNDED_ONCE, padding
 
 
@@ -105,9 +105,9 @@ def test_a_masks_own_padding_decides_whether_padding_keys_are_seen(device):
 def test_a_sliding_window_hides_keys_further_away(device, window, is_causal):
     q, k, v = qkv(1, 2, 1, 96, 64)
     distance = torch.arange(96)[:, None] - torch.arange(96)
-    seen = (distance >= 0) & (distance < window) if is_causal else distance.abs() <= window // 2
+    visible = (distance >= 0) & (distance < window) if is_causal else distance.abs() <= window // 2
     out = run(sdpa, device, q, k, v, is_causal=is_causal, sliding_window_size=window)
-    assert relative_l2(eager(q, k, v, seen), out) <= ROUNDED_ONCE
+    assert relative_l2(eager(q, k, v, visible), out) <= ROUNDED_ONCE
 
 
 def test_a_sink_takes_its_share_of_every_query(device):
@@ -149,22 +149,22 @@ def test_every_user_decodes_at_its_own_position(device, heads, kv_heads, sharded
     )
     query = (on_cores if sharded else on_tiles)(device, q)
     keys, values = on_tiles(device, k), on_tiles(device, v)
-    listed = sdpa_decode(query, keys, values, cur_pos=positions)
+    from_list = sdpa_decode(query, keys, values, cur_pos=positions)
     as_tensor = sdpa_decode(
         query, keys, values, cur_pos_tensor=in_rows(device, torch.tensor(positions))
     )
-    assert torch.equal(ttnn.to_torch(listed), ttnn.to_torch(as_tensor))
+    assert torch.equal(ttnn.to_torch(from_list), ttnn.to_torch(as_tensor))
     for user, position in enumerate(positions):
         live = slice(0, position + 1)
         expected = eager(
             q[:, user, :, None], k[user : user + 1, :, live], v[user : user + 1, :, live]
         )
-        got = ttnn.to_torch(listed).float()[:, user]
-        assert relative_l2(expected[:, :, 0], got) <= ROUNDED_ONCE, position
+        actual = ttnn.to_torch(from_list).float()[:, user]
+        assert relative_l2(expected[:, :, 0], actual) <= ROUNDED_ONCE, position
 
 
 def test_decode_of_heads_that_are_no_whole_tiles_scales_by_their_padded_width(device):
-    """TTNN's default scale is that of 96 columns where a head has 80: seen in its programs."""
+    """For heads of 80 columns TTNN's default scale is that of 96: observed in its programs."""
     query, key, value = (bf16_normal(*shape) for shape in ((1, 1, 4, 80), *[(1, 4, 64, 80)] * 2))
     tensors = [on_tiles(device, x) for x in (query, key, value)]
     attend = ttnn.transformer.scaled_dot_product_attention_decode

@@ -10,10 +10,10 @@ from tests.support.tensors import on_tiles
 SHAPE = (2, 3, 37, 50)
 TILE, ROWS = ttnn.TILE_LAYOUT, ttnn.ROW_MAJOR_LAYOUT
 CONSTANTS = {
-    "zeros": (lambda **how: ttnn.zeros(SHAPE, **how), 0),
-    "ones": (lambda **how: ttnn.ones(SHAPE, **how), 1),
-    "full": (lambda **how: ttnn.full(SHAPE, 7, **how), 7),
-    "full by names": (lambda **how: ttnn.full(shape=SHAPE, fill_value=7, **how), 7),
+    "zeros": (lambda **options: ttnn.zeros(SHAPE, **options), 0),
+    "ones": (lambda **options: ttnn.ones(SHAPE, **options), 1),
+    "full": (lambda **options: ttnn.full(SHAPE, 7, **options), 7),
+    "full by names": (lambda **options: ttnn.full(shape=SHAPE, fill_value=7, **options), 7),
 }
 KINDS = [(TILE, ttnn.bfloat16), (TILE, ttnn.float32), (ROWS, ttnn.int32), (ROWS, ttnn.uint32)]
 
@@ -22,9 +22,9 @@ KINDS = [(TILE, ttnn.bfloat16), (TILE, ttnn.float32), (ROWS, ttnn.int32), (ROWS,
 @pytest.mark.parametrize("name", CONSTANTS)
 def test_constant(name, layout, dtype, device):
     make, value = CONSTANTS[name]
-    made = make(dtype=dtype, layout=layout, device=device)
-    assert (made.dtype, made.layout, tuple(made.shape)) == (dtype, layout, SHAPE)
-    assert (ttnn.to_torch(made).double() == value).all()
+    tensor = make(dtype=dtype, layout=layout, device=device)
+    assert (tensor.dtype, tensor.layout, tuple(tensor.shape)) == (dtype, layout, SHAPE)
+    assert (ttnn.to_torch(tensor).double() == value).all()
 
 
 @pytest.mark.parametrize(
@@ -37,9 +37,9 @@ def test_constant(name, layout, dtype, device):
     ],
 )
 def test_constant_like_another_tensor(make, value, device):
-    made = make(on_tiles(device, torch.randn(SHAPE)))
-    assert tuple(made.shape) == SHAPE
-    assert (ttnn.to_torch(made) == value).all()
+    tensor = make(on_tiles(device, torch.randn(SHAPE)))
+    assert tuple(tensor.shape) == SHAPE
+    assert (ttnn.to_torch(tensor) == value).all()
 
 
 @pytest.mark.parametrize("dtype", [ttnn.bfloat16, ttnn.float32, ttnn.bfloat8_b, ttnn.uint32])
@@ -56,22 +56,22 @@ def test_unwritten_memory_does_not_pass_for_zeros(dtype, device):
     ids=str,
 )
 def test_arange(arguments, values, device):
-    made = ttnn.to_torch(ttnn.arange(*arguments, dtype=ttnn.int32, device=device))
-    assert made.tolist() == list(values)
+    numbers = ttnn.to_torch(ttnn.arange(*arguments, dtype=ttnn.int32, device=device))
+    assert numbers.tolist() == list(values)
 
 
 def test_arange_by_names(device):
-    made = ttnn.arange(start=2, end=9, step=3, dtype=ttnn.int32, device=device)
-    assert ttnn.to_torch(made).tolist() == [2, 5, 8]
+    tensor = ttnn.arange(start=2, end=9, step=3, dtype=ttnn.int32, device=device)
+    assert ttnn.to_torch(tensor).tolist() == [2, 5, 8]
 
 
 def test_same_seed_same_numbers(device):
-    one, same, other = (
+    first, repeated, another_seed = (
         ttnn.to_torch(ttnn.rand((64, 64), device, low=-1.0, high=3.0, seed=seed))
         for seed in (3, 3, 4)
     )
-    assert torch.equal(one, same)
-    assert not torch.equal(one, other)
-    assert one.min() >= -1
-    assert one.max() <= 3
-    assert abs(one.float().mean() - 1) < 0.1  # six standard errors of 4096 numbers
+    assert torch.equal(first, repeated)
+    assert not torch.equal(first, another_seed)
+    assert first.min() >= -1
+    assert first.max() <= 3
+    assert abs(first.float().mean() - 1) < 0.1  # six standard errors of 4096 numbers

@@ -133,16 +133,16 @@ def test_operand_in_rows_meets_one_in_tiles(x, device):
 def test_scalar_is_rounded_to_the_tensors_dtype(operation, x, device):
     scalar = torch.tensor(0.3).bfloat16()  # what the kernel gets of 0.3
     y = getattr(ttnn, operation)(on_tiles(device, x), 0.3)
-    due = getattr(torch, operation)(x, scalar).bfloat16()
-    assert torch.equal(ttnn.to_torch(y), due)
+    expected = getattr(torch, operation)(x, scalar).bfloat16()
+    assert torch.equal(ttnn.to_torch(y), expected)
 
 
 @pytest.mark.parametrize("dtype", [ttnn.int32, ttnn.uint32], ids=lambda d: d.name)
 def test_integers_are_exact_beyond_float32(dtype, device):
     a = torch.randint(2**24, 2**30, SHAPE, dtype=torch.int32)
     ta = on_tiles(device, a, dtype)
-    for y, due in ((ttnn.add(ta, ta), a + a), (ttnn.subtract(ta, 1), a - 1)):
-        assert torch.equal(ttnn.to_torch(y).to(torch.int64), due.to(torch.int64))
+    for y, expected in ((ttnn.add(ta, ta), a + a), (ttnn.subtract(ta, 1), a - 1)):
+        assert torch.equal(ttnn.to_torch(y).to(torch.int64), expected.to(torch.int64))
 
 
 FUSED = {
@@ -151,8 +151,8 @@ FUSED = {
 }
 
 
-@pytest.mark.parametrize("how", FUSED)
-def test_activation_is_fused_before_and_after(how, x, device):
+@pytest.mark.parametrize("form", FUSED)
+def test_activation_is_fused_before_and_after(form, x, device):
     b = torch.randn(SHAPE).bfloat16()
     ta, tb, silu = on_tiles(device, x), on_tiles(device, b), functional.silu
     a64, b64 = x.double(), b.double()
@@ -161,7 +161,7 @@ def test_activation_is_fused_before_and_after(how, x, device):
         "input_tensor_a_activations": silu(a64) * b64,
         "input_tensor_b_activations": a64 * silu(b64),
     }.items():
-        y = ttnn.multiply(ta, tb, **{name: FUSED[how]})
+        y = ttnn.multiply(ta, tb, **{name: FUSED[form]})
         assert_rounded_once(y, exact, exact.abs() + 1e-3)
 
 
@@ -185,23 +185,23 @@ def test_in_place_writes_the_first_operand(x, device):
 
 @pytest.mark.parametrize("name", ["relu", "add"])
 def test_output_tensor_gets_the_result(name, x, device):
-    given, tensor = on_tiles(device, torch.zeros(SHAPE)), on_tiles(device, x)
+    output, tensor = on_tiles(device, torch.zeros(SHAPE)), on_tiles(device, x)
     arguments = (tensor,) if name == "relu" else (tensor, tensor)
-    getattr(ttnn, name)(*arguments, output_tensor=given)
-    assert torch.equal(ttnn.to_torch(given), x.relu() if name == "relu" else x + x)
+    getattr(ttnn, name)(*arguments, output_tensor=output)
+    assert torch.equal(ttnn.to_torch(output), x.relu() if name == "relu" else x + x)
 
 
 def test_dtype_decides_the_one_rounding(x, device):
     b = torch.randn(SHAPE).bfloat16()
     ta, tb = on_tiles(device, x), on_tiles(device, b)
-    wide = ttnn.to_torch(ttnn.add(ta, tb, dtype=ttnn.float32))
-    assert torch.equal(wide, x.float() + b.float())
+    float32 = ttnn.to_torch(ttnn.add(ta, tb, dtype=ttnn.float32))
+    assert torch.equal(float32, x.float() + b.float())
     block = ttnn.to_torch(ttnn.add(ta, tb, dtype=ttnn.bfloat8_b))
-    assert torch.equal(block, ttnn.to_torch(ttnn.from_torch(wide, dtype=ttnn.bfloat8_b)))
+    assert torch.equal(block, ttnn.to_torch(ttnn.from_torch(float32, dtype=ttnn.bfloat8_b)))
 
 
 @pytest.mark.parametrize(
-    ("to", "due"),
+    ("to", "expected"),
     [
         (ttnn.float32, lambda x: x.float()),
         (ttnn.bfloat16, torch.clone),
@@ -210,13 +210,13 @@ def test_dtype_decides_the_one_rounding(x, device):
         (ttnn.uint16, lambda x: x.to(torch.int32)),
     ],
 )
-def test_typecast_of_positive_values(to, due, x, device):
+def test_typecast_of_positive_values(to, expected, x, device):
     x = x.abs() * 100
     y = ttnn.typecast(on_tiles(device, x), to)
     assert y.dtype == to
-    assert torch.equal(ttnn.to_torch(y).to(due(x).dtype), due(x))
+    assert torch.equal(ttnn.to_torch(y).to(expected(x).dtype), expected(x))
     back = ttnn.to_torch(ttnn.typecast(y, ttnn.bfloat16))
-    assert torch.equal(back, due(x).to(torch.bfloat16))
+    assert torch.equal(back, expected(x).to(torch.bfloat16))
 
 
 PADDING = {"exp": 1.0, "sigmoid": 0.5, "relu": 0.0, "cos": 1.0}
@@ -224,9 +224,9 @@ PADDING = {"exp": 1.0, "sigmoid": 0.5, "relu": 0.0, "cos": 1.0}
 
 @pytest.mark.parametrize("name", PADDING)
 def test_kernel_runs_over_the_padding(name, x, device):
-    held = getattr(ttnn, name)(on_tiles(device, x)).to_torch_with_padded_shape()
-    assert (held[..., 37:, :] == PADDING[name]).all()
-    assert (held[..., 80:] == PADDING[name]).all()
+    values = getattr(ttnn, name)(on_tiles(device, x)).to_torch_with_padded_shape()
+    assert (values[..., 37:, :] == PADDING[name]).all()
+    assert (values[..., 80:] == PADDING[name]).all()
 
 
 def test_adding_a_scalar_leaves_it_in_the_padding(x, device):

@@ -1,4 +1,4 @@
-"""What an emulated result rests on: the setting of a call, and what the recordings say of it."""
+"""The evidence for an emulated result: the setting of a call, and the recordings of it."""
 
 import pytest
 import torch
@@ -18,31 +18,31 @@ def kernels(device):
         yield
 
 
-def put(device, *shape, dtype=ttnn.bfloat16, **how):
-    how = {"layout": ttnn.TILE_LAYOUT} | how
-    return ttnn.from_torch(torch.randn(shape or TWO_TILES), dtype=dtype, device=device, **how)
+def random_tensor(device, *shape, dtype=ttnn.bfloat16, **options):
+    options = {"layout": ttnn.TILE_LAYOUT} | options
+    return ttnn.from_torch(torch.randn(shape or TWO_TILES), dtype=dtype, device=device, **options)
 
 
-def compute(fidelity="HiFi4", **how):
+def compute(fidelity="HiFi4", **options):
     return ttnn.WormholeComputeKernelConfig(
-        math_fidelity=getattr(ttnn.MathFidelity, fidelity), **how
+        math_fidelity=getattr(ttnn.MathFidelity, fidelity), **options
     )
 
 
 def of_last():
-    found = ttnn_emulator.last_evidence()
-    return found.setting, found.status
+    evidence = ttnn_emulator.last_evidence()
+    return evidence.setting, evidence.status
 
 
 def test_a_recorded_setting_names_its_recordings(device):
-    ttnn.silu(put(device))
-    found = ttnn_emulator.last_evidence()
-    assert (found.operation, found.setting, found.status) == (
+    ttnn.silu(random_tensor(device))
+    evidence = ttnn_emulator.last_evidence()
+    assert (evidence.operation, evidence.setting, evidence.status) == (
         "ttnn.silu",
         "bf16 -> bf16",
         "recorded",
     )
-    assert "first/silu_64x96" in found.recordings
+    assert "first/silu_64x96" in evidence.recordings
 
 
 @pytest.mark.parametrize(
@@ -66,12 +66,16 @@ def test_the_setting_of_a_product_is_its_formats_its_config_and_its_blocks(
     device, config, setting, status
 ):
     config = None if config is None else compute(**config)
-    ttnn.linear(put(device, 1, 1, 32, 96), put(device, 1, 1, 96, 64), compute_kernel_config=config)
+    ttnn.linear(
+        random_tensor(device, 1, 1, 32, 96),
+        random_tensor(device, 1, 1, 96, 64),
+        compute_kernel_config=config,
+    )
     assert of_last() == (setting, status)
 
 
 def test_another_format_is_another_setting(device):
-    ttnn.silu(put(device, dtype=ttnn.bfloat8_b))
+    ttnn.silu(random_tensor(device, dtype=ttnn.bfloat8_b))
     assert of_last() == ("bfp8 -> bfp8", "derived")
 
 
@@ -79,14 +83,14 @@ def test_a_sharded_operand_is_another_setting(device):
     memory = ttnn.create_sharded_memory_config(
         (32, 64), ttnn.CoreGrid(x=1, y=1), ttnn.ShardStrategy.HEIGHT
     )
-    ttnn.silu(put(device, memory_config=memory))
+    ttnn.silu(random_tensor(device, memory_config=memory))
     assert of_last() == ("bf16 sharded -> bf16 sharded", "derived")
 
 
 def test_copies_have_one_setting_unless_a_block_format_is_packed_again(device):
-    ttnn.concat([put(device), put(device)], 2)
+    ttnn.concat([random_tensor(device), random_tensor(device)], 2)
     assert of_last() == ("copies", "recorded")
-    blocks = [put(device, dtype=ttnn.bfloat8_b) for _ in range(2)]
+    blocks = [random_tensor(device, dtype=ttnn.bfloat8_b) for _ in range(2)]
     ttnn.concat(blocks, 2)
     assert of_last() == ("copies; of bfp8", "derived")
 
@@ -94,19 +98,19 @@ def test_copies_have_one_setting_unless_a_block_format_is_packed_again(device):
 @pytest.mark.parametrize("name", sorted(set(elementwise.NOT_FOLLOWED) & set(dir(ttnn)) - {"pow"}))
 def test_every_function_that_is_not_followed_is_approximate(device, name):
     slope = [0.1] if name == "leaky_relu" else []
-    getattr(ttnn, name)(put(device), *slope)
+    getattr(ttnn, name)(random_tensor(device), *slope)
     assert of_last() == (f"bf16 -> bf16; {name} in float32", "approximate")
 
 
 def test_recordings_do_not_make_an_approximation_exact(device):
     """Float32 rounded once equals the recorded values of sinh; it is not what the kernel does."""
-    ttnn.sinh(put(device))
+    ttnn.sinh(random_tensor(device))
     assert ttnn_emulator.last_evidence().recordings
     assert of_last()[1] == "approximate"
 
 
 def test_a_window_in_decode_attention_is_approximate(device):
-    query, cache = put(device, 1, 1, 32, 64), put(device, 1, 1, 64, 64)
+    query, cache = random_tensor(device, 1, 1, 32, 64), random_tensor(device, 1, 1, 64, 64)
     ttnn.transformer.scaled_dot_product_attention_decode(
         query, cache, cache, cur_pos=[40], sliding_window_size=32
     )
@@ -123,7 +127,7 @@ def test_a_sharded_norm_is_computed_as_an_interleaved_one_and_says_so(device):
     program = ttnn.LayerNormShardedMultiCoreProgramConfig(
         compute_with_storage_grid_size=(1, 1), subblock_w=2, block_h=1, block_w=2, inplace=False
     )
-    x = put(device, memory_config=memory)
+    x = random_tensor(device, memory_config=memory)
     ttnn.rms_norm(x, program_config=program, memory_config=memory)
     assert of_last()[1] == "approximate"
     assert "sharded as if interleaved" in of_last()[0]
@@ -137,23 +141,25 @@ def test_a_setting_with_an_unequal_recording_is_not_recorded():
 
 
 def test_each_setting_is_listed_once(device):
-    x = put(device)
+    x = random_tensor(device)
     for _ in range(3):
         ttnn.square(x)
-    found = [one for one in ttnn_emulator.found_evidence() if one.operation == "ttnn.square"]
-    assert [one.setting for one in found].count("bf16 -> bf16") == 1
+    evidence = [
+        entry for entry in ttnn_emulator.found_evidence() if entry.operation == "ttnn.square"
+    ]
+    assert [entry.setting for entry in evidence].count("bf16 -> bf16") == 1
 
 
 def test_other_arithmetic_claims_nothing(device):
-    ttnn.square(put(device))
+    ttnn.square(random_tensor(device))
     before, calls = ttnn_emulator.last_evidence(), ttnn_emulator.computed_calls()
     with ttnn_emulator.arithmetic_settings(arithmetic="rounded"):
-        ttnn.silu(put(device))
+        ttnn.silu(random_tensor(device))
     assert (ttnn_emulator.last_evidence(), ttnn_emulator.computed_calls()) == (before, calls)
 
 
 def test_a_trace_is_noted_when_it_is_executed(device):
-    x = put(device)
+    x = random_tensor(device)
     ttnn.abs(x)
     calls = ttnn_emulator.computed_calls()
     trace = ttnn.begin_trace_capture(device)
@@ -167,10 +173,10 @@ def test_a_trace_is_noted_when_it_is_executed(device):
 
 def test_facts_of_an_interrupted_call_are_not_told_of_the_next(device):
     paths.tell(elementwise.POWER)
-    ttnn.abs(put(device))
+    ttnn.abs(random_tensor(device))
     assert of_last() == ("bf16 -> bf16", "recorded")
 
 
 def test_evidence_reads_as_an_operation_and_its_setting():
     assert str(Evidence("ttnn.abs", "bf16 -> bf16", "derived")) == "abs (bf16 -> bf16)"
-    assert Journal().found() == ()
+    assert Journal().distinct() == ()

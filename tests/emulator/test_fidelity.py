@@ -1,4 +1,4 @@
-"""The command that says how near the emulation is to recorded kernels."""
+"""The command that measures the emulation against recorded kernels."""
 
 import json
 import math
@@ -66,9 +66,9 @@ def test_bad_input_is_told_in_a_sentence(arguments, sentence, capsys):
     ("chosen", "tables"), [([], ["first", "second"]), (["--set", "second"], ["second"])]
 )
 def test_each_set_has_a_table_of_its_own(chosen, tables):
-    told = run("--family", "embedding", *chosen)
-    assert told.returncode == 0, told.stderr
-    lines = told.stdout.splitlines()
+    process = run("--family", "embedding", *chosen)
+    assert process.returncode == 0, process.stderr
+    lines = process.stdout.splitlines()
     headings = [line.split(":")[0] for line in lines if "recorded calls" in line]
     assert headings == tables
 
@@ -87,9 +87,9 @@ def test_one_changed_element_of_an_exact_family_is_not_met(changed, tmp_path):
     moved = values.clone()
     moved[..., :changed] += 1.0
     record(tmp_path, "from_torch/to_torch", "data_movement", {}, a=values, out0=moved)
-    told = run("--recordings", tmp_path, "--arithmetic", "rounded", "--cases")
-    assert told.returncode == (1 if changed else 0), told.stderr
-    header, _, family, case = told.stdout.splitlines()
+    process = run("--recordings", tmp_path, "--arithmetic", "rounded", "--cases")
+    assert process.returncode == (1 if changed else 0), process.stderr
+    header, _, family, case = process.stdout.splitlines()
     assert "1 recorded calls, arithmetic rounded, 8 x 9 cores, ttnn 0.81.1, " in header
     assert family.endswith("not met" if changed else " met")
     assert ("98.437" if changed else "100.000") in family
@@ -100,8 +100,8 @@ def test_a_call_that_cannot_be_made_is_told_and_not_met(tmp_path, device):
     case = record(tmp_path, "ttnn.hyperbole", "unary", {}, out0=torch.zeros(1, 1, 32, 32))
     results, refusals = fidelity.measure([case], device)
     assert refusals == ["tiny: no call is known for 'ttnn.hyperbole'; add it to CALLS."]
-    lines, kept = fidelity.table(results)
-    assert not kept
+    lines, limits_met = fidelity.table(results)
+    assert not limits_met
     assert lines[1].endswith("not met")
 
 

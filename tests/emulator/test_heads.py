@@ -29,7 +29,7 @@ def test_split_is_a_view_and_a_transpose(device, batch, sequence, heads, kv_head
     fused = bf16_normal(batch, sequence, (heads + 2 * kv_heads) * width)
     expected = split(fused, heads, kv_heads)
     counts = {"num_heads": heads, "num_kv_heads": kv_heads}
-    for name, got in {
+    for name, outputs in {
         "nlp": ttnn.experimental.nlp_create_qkv_heads(
             on_tiles(device, fused[:, None]), **counts, transpose_k_heads=False
         ),
@@ -37,7 +37,7 @@ def test_split_is_a_view_and_a_transpose(device, batch, sequence, heads, kv_head
             on_tiles(device, fused), **counts, transpose_key=False
         ),
     }.items():
-        for part, tensor in zip(expected, got, strict=True):
+        for part, tensor in zip(expected, outputs, strict=True):
             assert torch.equal(ttnn.to_torch(tensor).float(), part), name
 
 
@@ -45,14 +45,14 @@ def test_split_is_a_view_and_a_transpose(device, batch, sequence, heads, kv_head
 def test_separate_keys_and_values_split_alike(device, batch, sequence, heads, kv_heads, width):
     fused = bf16_normal(batch, sequence, (heads + 2 * kv_heads) * width)
     q, k, v = split(fused, heads, kv_heads)
-    query, rest = fused[..., : heads * width], fused[..., heads * width :]
-    got = ttnn.experimental.nlp_create_qkv_heads(
+    query, kv = fused[..., : heads * width], fused[..., heads * width :]
+    outputs = ttnn.experimental.nlp_create_qkv_heads(
         on_tiles(device, query[:, None]),
-        on_tiles(device, rest[:, None]),
+        on_tiles(device, kv[:, None]),
         num_heads=heads,
         num_kv_heads=kv_heads,
     )
-    for part, tensor in zip((q, k.transpose(-1, -2), v), got, strict=True):
+    for part, tensor in zip((q, k.transpose(-1, -2), v), outputs, strict=True):
         assert torch.equal(ttnn.to_torch(tensor).float(), part)
 
 
@@ -94,10 +94,10 @@ def test_padding_rows_are_carried_along(device):
 @pytest.mark.parametrize("users", [1, 4, 32])
 def test_decode_heads_of_every_user_fill_a_tile_of_their_own(device, users):
     fused = bf16_normal(1, 1, users, 3 * 4 * 96)
-    got = ttnn.experimental.nlp_create_qkv_heads_decode(
+    outputs = ttnn.experimental.nlp_create_qkv_heads_decode(
         on_tiles(device, fused), num_heads=4, num_kv_heads=4
     )
-    for part, tensor in zip(split(fused[0, 0, :, None], 4, 4), got, strict=True):
+    for part, tensor in zip(split(fused[0, 0, :, None], 4, 4), outputs, strict=True):
         assert torch.equal(ttnn.to_torch(tensor).float(), part.transpose(1, 2).transpose(0, 1))
         assert contents(tensor)[:, :, 4:].isnan().all(), "rows that the kernel does not write"
 

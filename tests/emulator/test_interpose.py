@@ -58,7 +58,7 @@ def test_an_inner_layer_cannot_end_before_an_outer_one(owner):
 
 
 def test_attributes_have_an_order_of_their_own(owner):
-    """What one layer does to a function says nothing of another function."""
+    """Layers are ordered for each attribute separately."""
     other = types.SimpleNamespace(call="genuine too")
     with Layer("outer", Level.OBSERVER) as outer, Layer("inner", Level.STAND_IN) as inner:
         outer.replace(owner, "call", "observed")
@@ -74,12 +74,12 @@ def test_the_emulation_stays_under_what_observes_it(device):
 
 
 def test_a_replaced_binding_ends_with_its_block(device):
-    own = ttnn_emulator.bindings_in_use()
+    originals = ttnn_emulator.bindings_in_use()
     ones = ttnn.full([32, 32], 1.0, layout=ttnn.TILE_LAYOUT, device=device)
     with ttnn_emulator.binding_replaced("ttnn.abs", _negated):
-        assert ttnn_emulator.bindings_in_use()["ttnn.abs"] is not own["ttnn.abs"]
+        assert ttnn_emulator.bindings_in_use()["ttnn.abs"] is not originals["ttnn.abs"]
         assert (ttnn.to_torch(ttnn.abs(ones)) == -1).all()
-    assert ttnn_emulator.bindings_in_use() == own
+    assert ttnn_emulator.bindings_in_use() == originals
     assert (ttnn.to_torch(ttnn.abs(ones)) == 1).all()
 
 

@@ -16,16 +16,16 @@ def device(device):
         yield device
 
 
-def config(fidelity="HiFi2", approximate=False, wide=False, l1=True):
+def config(fidelity="HiFi2", approximate=False, fp32_dest_acc=False, l1=True):
     return ttnn.WormholeComputeKernelConfig(
         math_fidelity=getattr(ttnn.MathFidelity, fidelity),
         math_approx_mode=approximate,
-        fp32_dest_acc_en=wide,
+        fp32_dest_acc_en=fp32_dest_acc,
         packer_l1_acc=l1,
     )
 
 
-def same(a, b):
+def equal_contents(a, b):
     return torch.equal(contents(a), contents(b))
 
 
@@ -65,72 +65,76 @@ def test_arithmetic_settings_end_with_their_block(device):
 
 
 def test_linear_is_hifi2_summed_in_l1_by_default(x, w):
-    assert same(ttnn.linear(x, w), ttnn.linear(x, w, compute_kernel_config=config()))
-    assert not same(ttnn.linear(x, w), ttnn.linear(x, w, compute_kernel_config=config(l1=False)))
+    assert equal_contents(ttnn.linear(x, w), ttnn.linear(x, w, compute_kernel_config=config()))
+    assert not equal_contents(
+        ttnn.linear(x, w), ttnn.linear(x, w, compute_kernel_config=config(l1=False))
+    )
 
 
 def test_linear_on_a_core_grid_is_lofi(x, w):
     grid = ttnn.CoreGrid(x=8, y=8)
     on_grid = ttnn.linear(x, w, core_grid=grid)
     lofi = ttnn.linear(x, w, core_grid=grid, compute_kernel_config=config("LoFi"))
-    assert same(on_grid, lofi)
-    assert not same(on_grid, ttnn.linear(x, w))
+    assert equal_contents(on_grid, lofi)
+    assert not equal_contents(on_grid, ttnn.linear(x, w))
 
 
 def test_a_config_that_names_no_fidelity_is_lofi(x, w):
     bare = ttnn.linear(x, w, compute_kernel_config=ttnn.WormholeComputeKernelConfig())
-    assert same(bare, ttnn.linear(x, w, compute_kernel_config=config("LoFi", l1=False)))
+    assert equal_contents(bare, ttnn.linear(x, w, compute_kernel_config=config("LoFi", l1=False)))
 
 
 def test_blocks_of_k_follow_the_grid(x, device):
-    """K of 9 tiles' multiples divides among 9 rows of cores and not among 8, or the other way."""
+    """K of a multiple of 9 tiles divides among 9 rows of cores and not among 8, or vice versa."""
     w = on_tiles(device, torch.randn(1024, 1024) * 0.03)
     x = on_tiles(device, torch.randn(1, 1, 1024, 1024))
     here = ttnn.linear(x, w)
     with ttnn_emulator.arithmetic_settings(cores=(7, 8)):
         elsewhere = ttnn.linear(x, w)
-    assert not same(here, elsewhere)
+    assert not equal_contents(here, elsewhere)
 
 
 def test_rms_norm_is_hifi4_in_16_bits_by_default(x):
     default = ttnn.rms_norm(x, epsilon=1e-5)
-    given = config("HiFi4", approximate=True, l1=False)
-    assert same(default, ttnn.rms_norm(x, epsilon=1e-5, compute_kernel_config=given))
-    wide = config("HiFi4", wide=True, l1=False)
-    assert not same(default, ttnn.rms_norm(x, epsilon=1e-5, compute_kernel_config=wide))
+    explicit = config("HiFi4", approximate=True, l1=False)
+    assert equal_contents(default, ttnn.rms_norm(x, epsilon=1e-5, compute_kernel_config=explicit))
+    fp32_dest_acc = config("HiFi4", fp32_dest_acc=True, l1=False)
+    assert not equal_contents(
+        default, ttnn.rms_norm(x, epsilon=1e-5, compute_kernel_config=fp32_dest_acc)
+    )
 
 
 def test_rotary_embedding_ignores_its_config(device):
     x, cos, sin = (on_tiles(device, torch.randn(1, 1, 32, 64)) for _ in range(3))
     default = ttnn.experimental.rotary_embedding(x, cos, sin)
     lofi = ttnn.experimental.rotary_embedding(x, cos, sin, compute_kernel_config=config("LoFi"))
-    assert same(default, lofi)
+    assert equal_contents(default, lofi)
 
 
 def test_addition_rounds_ties_away_and_multiplication_to_even(device):
-    one, half_ulp = (on_tiles(device, torch.full((32, 32), value)) for value in (1.0, 2.0**-8))
-    assert contents(one + half_ulp)[0, 0] == 1 + 2.0**-7  # nearest even would keep 1
+    ones, half_ulp = (on_tiles(device, torch.full((32, 32), value)) for value in (1.0, 2.0**-8))
+    assert contents(ones + half_ulp)[0, 0] == 1 + 2.0**-7  # nearest even would keep 1
     tie = on_tiles(device, torch.full((32, 32), 1 + 2.0**-7))
     exact = (1 + 2.0**-7) ** 2
     assert contents(tie * tie)[0, 0] == torch.tensor(exact).bfloat16()
 
 
 def test_the_silu_of_a_linear_sees_rounded_sums(x, w):
-    assert same(ttnn.linear(x, w, activation="silu"), ttnn.silu(ttnn.linear(x, w)))
+    assert equal_contents(ttnn.linear(x, w, activation="silu"), ttnn.silu(ttnn.linear(x, w)))
 
 
 # --- padding and what nothing wrote --------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("operation", "left"),
+    ("operation", "expected"),
     [(ttnn.exp, 1.0), (ttnn.sigmoid, 0.5), (lambda t: t + 1.0, 1.0), (ttnn.silu, 0.0)],
     ids=["exp", "sigmoid", "add 1", "silu"],
 )
-def test_padding_is_what_the_kernel_makes_of_zeros(operation, left, device):
+def test_padding_is_what_the_kernel_makes_of_zeros(operation, expected, device):
     y = contents(operation(on_tiles(device, torch.randn(1, 1, 37, 80))))
-    assert (y[..., 37:, :] == left).all()
-    assert (y[..., 80:] == left).all()
+    assert (y[..., 37:, :] == expected).all()
+    assert (y[..., 80:] == expected).all()
 
 
 def test_padding_rows_are_computed_where_they_hold_something(w, device):

@@ -32,21 +32,23 @@ def test_bf16_product_has_float32_sums(m, k, by_columns):
     """
     a, b = normal(m, k), normal(k, 96)
     b = b.mT.contiguous().mT if by_columns else b
-    due, _ = exact(a, b)
+    expected, _ = exact(a, b)
     product = rounded.matmul(a, b, product=Product(m, k, 96))
     assert product.dtype == torch.bfloat16
-    assert (product == due.bfloat16()).double().mean() >= 0.99
+    assert (product == expected.bfloat16()).double().mean() >= 0.99
     # A sum is sqrt(K) large; 256 additions in a row, each wrong by 2^-24 of it: 24 November 2026.
-    assert ((product.double() - due).abs() <= due.abs() * 2.0**-8 + k**0.5 * 2.0**-16).all()
+    assert (
+        (product.double() - expected).abs() <= expected.abs() * 2.0**-8 + k**0.5 * 2.0**-16
+    ).all()
 
 
 @pytest.mark.parametrize("k", [96, 8192])
 def test_bias_joins_before_the_rounding(k):
     a, b, bias = normal(8, k), normal(k, 96), normal(1, 96)
-    due = exact(a, b)[0] + bias.double()
+    expected = exact(a, b)[0] + bias.double()
     product = rounded.matmul(a, b, bias, product=Product(8, k, 96))
     # As above: fewer than one near-tie in a hundred, 24 November 2026.
-    assert (product.bfloat16() == due.bfloat16()).double().mean() >= 0.99
+    assert (product.bfloat16() == expected.bfloat16()).double().mean() >= 0.99
 
 
 @pytest.mark.parametrize(
@@ -162,13 +164,13 @@ def test_activation_of_the_program_config(device):
 
 
 def test_given_output_and_configs(device):
-    a, b, given = normal(1, 1, 37, 64), normal(64, 96), on_tiles(device, torch.zeros(1, 1, 37, 96))
+    a, b, output = normal(1, 1, 37, 64), normal(64, 96), on_tiles(device, torch.zeros(1, 1, 37, 96))
     config = ttnn.WormholeComputeKernelConfig(
         math_fidelity=ttnn.MathFidelity.HiFi4, fp32_dest_acc_en=True
     )
     ta, tb = on_tiles(device, a), on_tiles(device, b)
-    ttnn.matmul(ta, tb, compute_kernel_config=config, optional_output_tensor=given)
-    assert_rounded_once(given, *exact(a, b))
+    ttnn.matmul(ta, tb, compute_kernel_config=config, optional_output_tensor=output)
+    assert_rounded_once(output, *exact(a, b))
     y = ttnn.linear(ta, tb, core_grid=ttnn.CoreGrid(x=8, y=8), memory_config=ttnn.L1_MEMORY_CONFIG)
     assert_rounded_once(y, *exact(a, b))
 
@@ -187,6 +189,8 @@ def test_padding_of_operands_is_not_read(device):
 def test_padding_rows_of_the_left_operand_give_rows(padding, device):
     a, b = normal(1, 1, 37, 96), normal(96, 64)
     y = ttnn.matmul(fill_padding(padding, on_tiles(device, a)), on_tiles(device, b))
-    due, terms = exact(torch.full((27, 96), padding), b)
+    expected, terms = exact(torch.full((27, 96), padding), b)
     got = contents(y)[0, 0, 37:].double()
-    assert ((got - due).abs() <= due.abs() * HALF_ULP[ttnn.bfloat16] + terms * FLOAT32_STEPS).all()
+    assert (
+        (got - expected).abs() <= expected.abs() * HALF_ULP[ttnn.bfloat16] + terms * FLOAT32_STEPS
+    ).all()

@@ -130,10 +130,10 @@ COPIES = {
 @pytest.mark.parametrize("name", COPIES)
 def test_another_buffer_has_other_contents(name, device):
     tensor = on_tiles(device, torch.ones(1, 2, 32, 64))
-    made = COPIES[name](tensor)
-    shares_buffer = made.buffer_unique_id() == tensor.buffer_unique_id()
+    result = COPIES[name](tensor)
+    shares_buffer = result.buffer_unique_id() == tensor.buffer_unique_id()
     contents(tensor).fill_(5)
-    assert (ttnn.to_torch(made) == (5 if shares_buffer else 1)).all()
+    assert (ttnn.to_torch(result) == (5 if shares_buffer else 1)).all()
 
 
 def test_view_sees_what_is_written_in_place(device):
@@ -153,9 +153,9 @@ def test_copy_rounds_to_the_targets_dtype(device):
 
 def test_slice_writes_into_a_given_tensor(device):
     x = torch.randn(1, 1, 64, 64).bfloat16()
-    given = on_tiles(device, torch.zeros(1, 1, 32, 64))
-    ttnn.slice(on_tiles(device, x), [0, 0, 32, 0], [1, 1, 64, 64], output_tensor=given)
-    assert torch.equal(ttnn.to_torch(given), x[:, :, 32:])
+    output = on_tiles(device, torch.zeros(1, 1, 32, 64))
+    ttnn.slice(on_tiles(device, x), [0, 0, 32, 0], [1, 1, 64, 64], output_tensor=output)
+    assert torch.equal(ttnn.to_torch(output), x[:, :, 32:])
 
 
 PADDED = {
@@ -171,8 +171,8 @@ PADDED = {
 def test_tile_padding_holds_the_value_asked_for(name, device):
     x = torch.randn(1, 1, 37, 80).bfloat16()
     rows = ttnn.from_torch(x, dtype=ttnn.bfloat16, layout=ROWS, device=device)
-    held = PADDED[name](rows).to_torch_with_padded_shape()
-    assert torch.equal(held, functional.pad(x, (0, 16, 0, 27), value=3))
+    values = PADDED[name](rows).to_torch_with_padded_shape()
+    assert torch.equal(values, functional.pad(x, (0, 16, 0, 27), value=3))
 
 
 def test_untilize_with_unpadding_keeps_up_to_the_end_it_is_given(device):
@@ -197,7 +197,9 @@ SHARDED = {
 @pytest.mark.parametrize("name", SHARDED)
 def test_shards_hold_the_same_values(name, device):
     x = torch.randn(1, 8, 32, 96).bfloat16()
-    by_height, by_width = (ttnn.create_sharded_memory_config(*how) for how in (HEIGHT, WIDTH))
+    by_height, by_width = (
+        ttnn.create_sharded_memory_config(*arguments) for arguments in (HEIGHT, WIDTH)
+    )
     assert torch.equal(ttnn.to_torch(SHARDED[name](on_tiles(device, x), by_height, by_width)), x)
 
 

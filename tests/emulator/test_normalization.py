@@ -46,8 +46,8 @@ def weight():
 @pytest.mark.parametrize("name", NORMS)
 def test_weight_of_any_form(name, form, x, weight, device):
     y = getattr(ttnn, name)(on_tiles(device, x), weight=WEIGHTS[form](device, weight), epsilon=1e-5)
-    due = NORMS[name](x.double(), weight.double())
-    assert_rounded_once(y, due, torch.full_like(due, 4.0))
+    expected = NORMS[name](x.double(), weight.double())
+    assert_rounded_once(y, expected, torch.full_like(expected, 4.0))
 
 
 @pytest.mark.parametrize("name", NORMS)
@@ -60,16 +60,18 @@ def test_residual_and_bias_join_unrounded(name, x, weight, device):
         residual_input_tensor=on_tiles(device, residual),
         epsilon=1e-5,
     )
-    due = NORMS[name](x.double() + residual.double(), weight.double()) + bias.double()
-    assert_rounded_once(y, due, torch.full_like(due, 4.0))
+    expected = NORMS[name](x.double() + residual.double(), weight.double()) + bias.double()
+    assert_rounded_once(y, expected, torch.full_like(expected, 4.0))
 
 
 @pytest.mark.parametrize("name", NORMS)
 def test_default_epsilon_is_ttnns(name, device):
     """1e-12 (layernorm_nanobind.cpp): values as small as its root tell it from any other."""
     x = (torch.randn(1, 1, 32, WIDTH) * 1e-6).bfloat16()
-    due = NORMS[name](x.double(), epsilon=1e-12)
-    assert_rounded_once(getattr(ttnn, name)(on_tiles(device, x)), due, torch.full_like(due, 4.0))
+    expected = NORMS[name](x.double(), epsilon=1e-12)
+    assert_rounded_once(
+        getattr(ttnn, name)(on_tiles(device, x)), expected, torch.full_like(expected, 4.0)
+    )
 
 
 def test_norm_does_not_read_padding(x, device):
@@ -105,9 +107,9 @@ def test_only_the_stable_softmax_takes_large_values(numeric_stable, finite, devi
 
 def test_softmax_leaves_its_mean_in_padding_rows_and_zero_in_columns(device):
     """As recorded for (1, 1, 37, 80): 1/80 in the rows of padding."""
-    held = contents(ttnn.softmax(on_tiles(device, torch.randn(1, 1, 37, 80)), -1))
-    assert (held[..., 37:, :80] == torch.tensor(1 / 80).bfloat16()).all()
-    assert (held[..., 80:] == 0).all()
+    values = contents(ttnn.softmax(on_tiles(device, torch.randn(1, 1, 37, 80)), -1))
+    assert (values[..., 37:, :80] == torch.tensor(1 / 80).bfloat16()).all()
+    assert (values[..., 80:] == 0).all()
 
 
 @pytest.mark.parametrize("rows", [1, 32])
@@ -115,9 +117,9 @@ def test_softmax_leaves_its_mean_in_padding_rows_and_zero_in_columns(device):
 def test_scaled_softmax_reads_the_masks_first_row(in_place, rows, device):
     x = torch.randn(1, 2, 64, WIDTH).bfloat16()
     mask = torch.where(torch.rand(1, 1, rows, WIDTH) > 0.5, 0.0, -1e9).bfloat16()
-    due = (x.double() * 0.5 + mask[:, :, :1].double()).softmax(-1)
+    expected = (x.double() * 0.5 + mask[:, :, :1].double()).softmax(-1)
     call = ttnn.scale_mask_softmax_in_place if in_place else ttnn.scale_mask_softmax
-    assert_rounded_once(call(on_tiles(device, x), 0.5, on_tiles(device, mask)), due)
+    assert_rounded_once(call(on_tiles(device, x), 0.5, on_tiles(device, mask)), expected)
 
 
 def test_attention_softmax_scales_by_the_heads_size(device):

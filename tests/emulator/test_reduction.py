@@ -28,16 +28,16 @@ def x():
 @pytest.mark.parametrize("name", REFERENCES)
 def test_reduction(name, dim, keepdim, x, device):
     y = getattr(ttnn, name)(on_tiles(device, x), dim=dim, keepdim=keepdim)
-    due = REFERENCES[name](x.double(), dim, keepdim=keepdim)
+    expected = REFERENCES[name](x.double(), dim, keepdim=keepdim)
     terms = x.double().abs().sum(dim, keepdim=keepdim)
-    assert_rounded_once(y, due, terms)
+    assert_rounded_once(y, expected, terms)
 
 
 @pytest.mark.parametrize("name", ["sum", "mean", "max"])
 def test_no_dimension_means_all(name, x, device):
     y = getattr(ttnn, name)(on_tiles(device, x))
-    due = REFERENCES[name](x.double(), (0, 1, 2, 3))
-    assert_rounded_once(y, due.reshape(tuple(y.shape)), x.double().abs().sum())
+    expected = REFERENCES[name](x.double(), (0, 1, 2, 3))
+    assert_rounded_once(y, expected.reshape(tuple(y.shape)), x.double().abs().sum())
 
 
 def test_scalar_multiplies_the_result(x, device):
@@ -51,22 +51,22 @@ def test_padding_is_not_read(name, padding, x, device):
     tensor = on_tiles(device, x)
     fill_padding(padding, tensor)
     y = getattr(ttnn, name)(tensor, dim=-1, keepdim=True)
-    due = REFERENCES[name](x.double(), -1, keepdim=True)
-    assert_rounded_once(y, due, x.double().abs().sum(-1, keepdim=True))
+    expected = REFERENCES[name](x.double(), -1, keepdim=True)
+    assert_rounded_once(y, expected, x.double().abs().sum(-1, keepdim=True))
 
 
 @pytest.mark.parametrize("place", [on_tiles, in_rows])
 def test_argmax_is_the_first_of_equals(place, device):
     x = torch.zeros(1, 1, 32, 64)
     x[..., 5] = x[..., 40] = 1
-    found = ttnn.argmax(place(device, x, ttnn.bfloat16), dim=-1)
-    assert found.dtype == ttnn.uint32
-    assert (ttnn.to_torch(found).long() == 5).all()
+    position = ttnn.argmax(place(device, x, ttnn.bfloat16), dim=-1)
+    assert position.dtype == ttnn.uint32
+    assert (ttnn.to_torch(position).long() == 5).all()
 
 
 def test_argmax_of_everything_counts_flat(x, device):
-    found = ttnn.argmax(in_rows(device, x, ttnn.bfloat16))
-    assert ttnn.to_torch(found).item() == x.flatten().argmax()
+    position = ttnn.argmax(in_rows(device, x, ttnn.bfloat16))
+    assert ttnn.to_torch(position).item() == x.flatten().argmax()
 
 
 @pytest.mark.parametrize("largest", [True, False])

@@ -1,4 +1,4 @@
-"""Every recorded call of TTNN's kernels, made again on the emulated device."""
+"""Every recorded call of TTNN's kernels, repeated on the emulated device."""
 
 import dataclasses
 import functools
@@ -17,7 +17,7 @@ from ttnn_emulator.fidelity.replay import RECORDED_CORES, replay
 
 SERIES = "the kernel's series is not followed: float32, rounded once"
 
-# Cases that are not equal bit for bit, and why. One that becomes equal fails, to be taken out.
+# Cases that are not equal bit for bit, and why. One that becomes equal fails until it is removed.
 NOT_EQUAL = {
     "pow_2.0_64x96": SERIES,
     "pow_0.5_64x96": SERIES,
@@ -70,26 +70,26 @@ def test_replay_gives_the_recorded_bits(device, case):
 def test_evidence_of_a_replayed_call_is_what_the_note_says(device, case):
     figures, evidence = replayed(device, case)
     kind = "equal" if note.equal(figures) else "unequal"
-    told = {
+    noted = {
         (operation, setting, kind)
         for operation, settings in recorded().items()
-        for setting, found in settings.items()
-        for kind in found
-        if case.path in found[kind]
+        for setting, paths in settings.items()
+        for kind in paths
+        if case.path in paths[kind]
     }
-    happened = set() if evidence is None else {(evidence.operation, evidence.setting, kind)}
-    assert told == happened, "bring the note up to date: python -m ttnn_emulator.fidelity --write"
+    measured = set() if evidence is None else {(evidence.operation, evidence.setting, kind)}
+    assert noted == measured, "bring the note up to date: python -m ttnn_emulator.fidelity --write"
 
 
 def test_the_note_is_of_recordings_that_are_there():
-    told = {
+    noted = {
         name
         for settings in recorded().values()
-        for found in settings.values()
-        for names in found.values()
+        for paths in settings.values()
+        for names in paths.values()
         for name in names
     }
-    assert told <= {case.path for case in recordings.all_cases()}
+    assert noted <= {case.path for case in recordings.all_cases()}
 
 
 def test_the_readme_has_the_note_of_the_recordings():
@@ -104,11 +104,11 @@ def test_cases_that_are_not_equal_are_recorded():
 @pytest.mark.parametrize("case", [c for c in recordings.all_cases() if moves(c)], ids=path)
 def test_rounded_arithmetic_moves_the_same_values(device, case):
     with ttnn_emulator.arithmetic_settings(arithmetic="rounded"):
-        made = replay(case, device)
-    for name, ours in made.items():
+        outputs = replay(case, device)
+    for name, ours in outputs.items():
         padded = case.tensors[name].get("stored") == "padded"
-        same = ours == case.tensor(name, padded=padded)
-        assert same[defined(case, name)].all(), f"{name} differs in {int((~same).sum())} elements"
+        equal = ours == case.tensor(name, padded=padded)
+        assert equal[defined(case, name)].all(), f"{name} differs in {int((~equal).sum())} elements"
 
 
 def rounds_once(case):
@@ -125,8 +125,8 @@ def rounds_once(case):
 @pytest.mark.parametrize("case", [c for c in recordings.all_cases() if rounds_once(c)], ids=path)
 def test_rounded_arithmetic_is_nearer_to_exact_than_the_kernels(device, case):
     with ttnn_emulator.arithmetic_settings(arithmetic="rounded"):
-        made = replay(case, device)
-    for name, values in made.items():
+        outputs = replay(case, device)
+    for name, values in outputs.items():
         logical = tuple(slice(0, size) for size in case.tensors[name]["shape"])
         counts, reference = defined(case, name)[logical], exact(case, name)
         ours, theirs = (

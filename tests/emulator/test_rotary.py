@@ -119,13 +119,13 @@ def test_queries_and_keys_rotate_at_once(device):
     queries, keys = bf16_normal(1, 2, 8, 64), bf16_normal(1, 2, 2, 64)
     (cos, sin), _ = of_users([5, 90], 64)
     turn = pair_matrix().repeat(1, 1, 2, 1)
-    got = ttnn.experimental.rotary_embedding_llama_fused_qk(
+    outputs = ttnn.experimental.rotary_embedding_llama_fused_qk(
         on_cores(device, queries),
         on_cores(device, keys, first_row=1),
         *(on_cores_of_both(device, torch.cat((t, t), 1)) for t in (cos, sin)),
         on_cores_of_both(device, torch.cat((turn, turn), 2)),
     )
-    for x, out in zip((queries, keys), got, strict=True):
+    for x, out in zip((queries, keys), outputs, strict=True):
         alone = ttnn.experimental.rotary_embedding_llama(
             *(on_cores(device, t) for t in (x, cos, sin, turn)), is_decode_mode=True
         )

@@ -6,7 +6,7 @@ import sys
 
 from ttnn_emulator import startup
 
-# Tells what other users of numba, loguru and the environment see.
+# Prints what other users of numba, loguru and the environment see.
 STATE = """
 import os, pickle, sys
 import numba
@@ -58,19 +58,19 @@ def test_every_module_with_compiled_functions_is_imported_with_the_package():
 
 
 def folders(base, count):
-    made = [base / f"{startup.PREFIX}{number}" for number in range(count)]
-    for used, folder in enumerate(made):
+    paths = [base / f"{startup.PREFIX}{number}" for number in range(count)]
+    for used, folder in enumerate(paths):
         folder.mkdir()
         (folder / "code.nbc").touch()
         os.utime(folder, (used, used))
-    return made
+    return paths
 
 
 def test_only_the_folders_used_last_are_kept(tmp_path):
-    made = folders(tmp_path, 6)
+    paths = folders(tmp_path, 6)
     (tmp_path / "somebody else's").mkdir()
-    startup.prune(tmp_path, kept=2)
-    assert set(tmp_path.iterdir()) == {*made[-2:], tmp_path / "somebody else's"}
+    startup.prune(tmp_path, count=2)
+    assert set(tmp_path.iterdir()) == {*paths[-2:], tmp_path / "somebody else's"}
 
 
 def test_a_folder_in_use_is_kept_however_old(tmp_path):
@@ -88,10 +88,10 @@ def test_a_folder_in_use_is_kept_however_old(tmp_path):
     )
     with user:
         assert user.stdout.readline() == "locked\n"
-        startup.prune(tmp_path, kept=1)
+        startup.prune(tmp_path, count=1)
         assert set(tmp_path.iterdir()) == {oldest, latest}
         user.stdin.close()
-    startup.prune(tmp_path, kept=1)
+    startup.prune(tmp_path, count=1)
     assert set(tmp_path.iterdir()) == {latest}
 
 

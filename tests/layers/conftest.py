@@ -1,4 +1,4 @@
-"""The two models whose parts are compared, and what Hugging Face computes with them."""
+"""The two models whose parts are compared, and Hugging Face's values for both."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def parts(stage, hf_model, weights, device):
 
 
 @pytest.fixture(scope="session")
-def wide_weights():
+def full_width_weights():
     return wide_layer.random_weights()
 
 
@@ -41,7 +41,7 @@ def wide_reference(stage, wide_weights):
         hf_model = transformers.AutoModelForCausalLM.from_config(
             wide_layer.config(), dtype=torch.float32, attn_implementation="eager"
         ).eval()
-    hf_model.load_state_dict({n: w.float() for n, w in wide_weights.items()}, assign=True)
+    hf_model.load_state_dict({n: w.float() for n, w in full_width_weights.items()}, assign=True)
     hf_model.model.rotary_emb = Phi3RotaryEmbedding(hf_model.config)
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(3, wide_layer.VOCABULARY, (1, CACHE_LENGTH), generator=generator)

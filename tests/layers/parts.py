@@ -61,9 +61,9 @@ class OptimizedParts(StageParts):
         self._rope = None
 
     def embedding(self, ids):  # [1, S] -> [1, S, H]
-        filled = torch.nn.functional.pad(ids, (0, -ids.shape[1] % TILE))
-        filled = ints(filled, ttnn.uint32, self.device)
-        return self._host(self.ends._embed(filled, ttnn.DRAM_MEMORY_CONFIG), ids.shape[1])
+        padded = torch.nn.functional.pad(ids, (0, -ids.shape[1] % TILE))
+        padded = ints(padded, ttnn.uint32, self.device)
+        return self._host(self.ends._embed(padded, ttnn.DRAM_MEMORY_CONFIG), ids.shape[1])
 
     def input_norm(self, i, x):  # [1, S, H] -> [1, S, H], as all below
         return self._host(self.layer(i).input_norm(self._prompt(x)), x.shape[1])
@@ -82,7 +82,7 @@ class OptimizedParts(StageParts):
         return self._host(self.layer(i).prefill(self._prompt(x), self._chunk(x)), x.shape[1])
 
     def attention_at(self, i, x, position):
-        """Of x's row at `position` alone, `[1, 1, H]`, after the rows before it."""
+        """Attention of x's row at `position` alone, `[1, 1, H]`, after the rows before it."""
         attention, before = self.layer(i).attention, with_stale_rows(x, position)
         attention.prefill(self._prompt(before), self._chunk(before))
         return self._host(attention.decode(self._token(x, position), self._step(position)), 1)
@@ -171,19 +171,19 @@ def one_core(width):
 def rotated(rope, x, device, long=False):
     """Heads `[1, N, S, D]` at the positions 0..S-1, rotated by a model's rotary embedding."""
     order = pairs(x.shape[-1])
-    filled = torch.nn.functional.pad(x[..., order], (0, 0, 0, -x.shape[2] % TILE))
-    rows = [rope.row(position, long) for position in range(filled.shape[2])]
+    padded = torch.nn.functional.pad(x[..., order], (0, 0, 0, -x.shape[2] % TILE))
+    rows = [rope.row(position, long) for position in range(padded.shape[2])]
     cos_sin = rope.prefill_rows(ints([rows], ttnn.uint32, device))
-    y = ttnn.to_torch(rope.prefill(on_tiles(device, filled), cos_sin))[:, :, : x.shape[2]]
+    y = ttnn.to_torch(rope.prefill(on_tiles(device, padded), cos_sin))[:, :, : x.shape[2]]
     return y[..., order.argsort()].float()
 
 
 def with_stale_rows(x, position):
-    """The rows of x `[1, S, H]` before `position`, then others: what an earlier text may have left.
+    """The rows of x `[1, S, H]` before `position`, then stale ones, as an earlier text leaves them.
 
-    A decode step must write its own row over one of them and look at none. They end with the tile
-    after the position's, or with the cache.
+    A decode step must overwrite one of the stale rows and read none. They end with the tile after
+    the position's, or with the cache.
     """
     length = min((position // TILE + 2) * TILE, CACHE_LENGTH)
-    others = x.flip(1).repeat(1, -(-length // x.shape[1]), 1)[:, :length]
-    return torch.cat((x[:, :position], others[:, position:]), 1)
+    stale = x.flip(1).repeat(1, -(-length // x.shape[1]), 1)[:, :length]
+    return torch.cat((x[:, :position], stale[:, position:]), 1)

@@ -11,8 +11,8 @@ from .layer_checks import compare_rows
 LENGTHS = [1, 5, 31, 32, 33, 64, 97, 127, 128, 155, 256]
 POSITIONS = [0, 1, 31, 32, 33, 127, 254, 255]
 LAYERS = [0, 3]
-WIDE_LENGTHS = [33, 97]
-WIDE_POSITIONS = [0, 31, 32, 33, 255]
+FULL_WIDTH_LENGTHS = [33, 97]
+FULL_WIDTH_POSITIONS = [0, 31, 32, 33, 255]
 
 every_length = pytest.mark.parametrize("seq_len", LENGTHS)
 every_position = pytest.mark.parametrize("position", POSITIONS)
@@ -121,7 +121,7 @@ def test_rope_tables(length, parts, hf_reference):
 def test_error_grows_through_a_stack_as_its_roundings_do(
     layers, stack_outputs, hf_reference, record_property
 ):
-    """A layer amplifies the error it is given: as much as Hugging Face's own modules, rounded."""
+    """Layers amplify their input's error, but no more than Hugging Face's rounded modules do."""
     name = f"layers.{layers - 1}.output"
     expected, rounded = hf_reference[name], hf_reference.rounded_stack(name)
     check(
@@ -142,8 +142,8 @@ def stack_outputs(parts, hf_reference):
 @pytest.mark.parametrize("seq_len", [33, 155])
 def test_filling_rows_never_reach_a_result(seq_len, parts, hf_reference):
     x = hf_reference["layers.0.input_norm"][:, :seq_len]
-    filled = torch.nn.functional.pad(x, (0, 0, 0, -seq_len % 32), value=100.0)
-    dirty = parts.attention(0, filled)[:, :seq_len]
+    padded = torch.nn.functional.pad(x, (0, 0, 0, -seq_len % 32), value=100.0)
+    dirty = parts.attention(0, padded)[:, :seq_len]
     assert torch.equal(parts.attention(0, x), dirty)
 
 
@@ -157,33 +157,38 @@ def among(reference, position):
         pytest.skip(f"the wide layer's roundings by default are computed for {rows} rows")
 
 
-@pytest.mark.parametrize("seq_len", WIDE_LENGTHS)
+@pytest.mark.parametrize("seq_len", FULL_WIDTH_LENGTHS)
 def test_wide_decoder_layer(seq_len, wide_parts, wide_reference, record_property):
     among(wide_reference, seq_len - 1)
     layer_checks.decoder_layer(0, seq_len, wide_parts, wide_reference, record_property)
 
 
-@pytest.mark.parametrize("position", WIDE_POSITIONS)
+@pytest.mark.parametrize("position", FULL_WIDTH_POSITIONS)
 def test_wide_attention_decode(position, wide_parts, wide_reference, record_property):
     among(wide_reference, position)
     layer_checks.attention_decode(0, position, wide_parts, wide_reference, record_property)
 
 
-def test_wide_parts(wide_parts, wide_reference, record_property):
+def test_wide_parts(full_width_parts, full_width_reference, record_property):
     """The residual adds hide an update's error in a layer's output; each part by itself."""
     for part, run, input_name, name in (
-        ("input_norm", wide_parts.input_norm, "input", "input_norm"),
-        ("attention", wide_parts.attention, "input_norm", "o_proj"),
-        ("mlp", wide_parts.mlp, "post_norm", "down"),
+        ("input_norm", full_width_parts.input_norm, "input", "input_norm"),
+        ("attention", full_width_parts.attention, "input_norm", "o_proj"),
+        ("mlp", full_width_parts.mlp, "post_norm", "down"),
     ):
-        actual = run(0, wide_reference[f"layers.0.{input_name}"][:, :33])
+        actual = run(0, full_width_reference[f"layers.0.{input_name}"][:, :33])
         compare_rows(
-            f"layers.{part}", f"layers.0.{name}", 33, wide_reference, actual, record_property
+            f"layers.{part}", f"layers.0.{name}", 33, full_width_reference, actual, record_property
         )
 
 
-def test_wide_norm_and_head(wide_parts, wide_reference, record_property):
-    actual = wide_parts.norm_and_head(wide_reference["layers.0.output"][:, :33])
+def test_wide_norm_and_head(full_width_parts, full_width_reference, record_property):
+    actual = full_width_parts.norm_and_head(full_width_reference["layers.0.output"][:, :33])
     compare_rows(
-        "layers.norm_and_head", "logits", actual.shape[1], wide_reference, actual, record_property
+        "layers.norm_and_head",
+        "logits",
+        actual.shape[1],
+        full_width_reference,
+        actual,
+        record_property,
     )

@@ -1,4 +1,4 @@
-"""Weights on their way to the device: what is kept of them, on disk and in memory."""
+"""What remains of weights on disk and in memory after they are sent to the device."""
 
 import multiprocessing
 import os
@@ -24,11 +24,11 @@ def conversions(monkeypatch):
     """A list that grows with the shape of each host tensor that is converted."""
     shapes, from_torch = [], ttnn.from_torch
 
-    def counted(tensor, *args, **kwargs):
+    def recording_from_torch(tensor, *args, **kwargs):
         shapes.append(tuple(tensor.shape))
         return from_torch(tensor, *args, **kwargs)
 
-    monkeypatch.setattr(ttnn, "from_torch", counted)
+    monkeypatch.setattr(ttnn, "from_torch", recording_from_torch)
     return shapes
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tests.support import strategies
 from tests.support.tensors import ACCURATE, TILE, moved_to_cores, read
 
-TALL, WIDE = -2, -1
-BOTH = (TALL, WIDE)
+ROWS, COLUMNS = -2, -1
+BOTH = (ROWS, COLUMNS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Case:
 
     def results(self, tensors, shape):
         """What the operation makes of device tensors, a list of torch tensors."""
-        made = self.call(*tensors)
-        several = made if isinstance(made, (list, tuple)) else [made]
+        outputs = self.call(*tensors)
+        several = outputs if isinstance(outputs, (list, tuple)) else [outputs]
         return [self.written(read(tensor), shape) for tensor in several]
 
 
@@ -216,46 +216,46 @@ CASES = {
     "subtract": Case(alike(2), ttnn.subtract, (BOTH, BOTH)),
     "multiply": Case(alike(2), ttnn.multiply, (BOTH, BOTH)),
     "silu times": Case(alike(2), silu_times, (BOTH, BOTH)),
-    "add a row": Case(broadcast(True, False), ttnn.add, (BOTH, (WIDE,))),
-    "multiply by a column": Case(broadcast(False, True), ttnn.multiply, (BOTH, (TALL,))),
+    "add a row": Case(broadcast(True, False), ttnn.add, (BOTH, (COLUMNS,))),
+    "multiply by a column": Case(broadcast(False, True), ttnn.multiply, (BOTH, (ROWS,))),
     "multiply by one element": Case(broadcast(True, True), ttnn.multiply, (BOTH, ())),
-    "linear": Case(product(), ttnn.linear, ((TALL,), (WIDE,))),
+    "linear": Case(product(), ttnn.linear, ((ROWS,), (COLUMNS,))),
     "linear, accurate": Case(
         product(),
         lambda x, w: ttnn.linear(x, w, compute_kernel_config=ACCURATE),
-        ((TALL,), (WIDE,)),
+        ((ROWS,), (COLUMNS,)),
     ),
     "linear with bias": Case(
         product(bias=True),
         lambda x, w, bias: ttnn.linear(x, w, bias=bias),
-        ((TALL,), (WIDE,), (WIDE,)),
+        ((ROWS,), (COLUMNS,), (COLUMNS,)),
     ),
-    "scores": Case(scores(), lambda q, k: ttnn.matmul(q, k, transpose_b=True), ((TALL,), (TALL,))),
+    "scores": Case(scores(), lambda q, k: ttnn.matmul(q, k, transpose_b=True), ((ROWS,), (ROWS,))),
     "rms_norm": Case(
-        normed(), lambda x, w: ttnn.rms_norm(x, weight=w, epsilon=1e-5), ((TALL,), ())
+        normed(), lambda x, w: ttnn.rms_norm(x, weight=w, epsilon=1e-5), ((ROWS,), ())
     ),
     "rms_norm, accurate": Case(
         normed(),
         lambda x, w: ttnn.rms_norm(x, weight=w, epsilon=1e-5, compute_kernel_config=ACCURATE),
-        ((TALL,), ()),
+        ((ROWS,), ()),
     ),
-    "sum": Case(alike(1), lambda x: ttnn.sum(x, -1, keepdim=True), ((TALL,),)),
-    "mean": Case(alike(1), lambda x: ttnn.mean(x, -1, keepdim=True), ((TALL,),)),
-    "max": Case(alike(1), lambda x: ttnn.max(x, -1, keepdim=True), ((TALL,),)),
+    "sum": Case(alike(1), lambda x: ttnn.sum(x, -1, keepdim=True), ((ROWS,),)),
+    "mean": Case(alike(1), lambda x: ttnn.mean(x, -1, keepdim=True), ((ROWS,),)),
+    "max": Case(alike(1), lambda x: ttnn.max(x, -1, keepdim=True), ((ROWS,),)),
     "rotary_embedding": Case(
         rotated([32, 64, 128]),
         ttnn.experimental.rotary_embedding,
-        ((TALL,), (), ()),
+        ((ROWS,), (), ()),
         written=first_rows,
     ),
     "rotary_embedding_llama": Case(
         rotated([32, 64, 96, 128], (1, 1, 32, 32)),
         rotate_pairs,
-        ((TALL,), (), (), ()),
+        ((ROWS,), (), (), ()),
     ),
-    "nlp_create_qkv_heads": Case(fused(), create_heads, ((TALL,),)),
-    "nlp_create_qkv_heads_decode": Case(fused(batch=32), create_heads_decode, ((TALL,),)),
-    "nlp_concat_heads": Case(attended().map(lambda s: s[:1]), concat_heads, ((TALL,),)),
+    "nlp_create_qkv_heads": Case(fused(), create_heads, ((ROWS,),)),
+    "nlp_create_qkv_heads_decode": Case(fused(batch=32), create_heads_decode, ((ROWS,),)),
+    "nlp_concat_heads": Case(attended().map(lambda s: s[:1]), concat_heads, ((ROWS,),)),
     "nlp_concat_heads_decode": Case(
         users(N_HEADS, 0), concat_heads_decode, None, written=first_users
     ),

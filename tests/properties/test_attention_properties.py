@@ -1,4 +1,4 @@
-"""Attention: who sees whom, over a prompt and over a cache.
+"""Attention over a prompt and over a cache: which keys each query sees.
 
 B users, S sequence, N heads, K kv heads, D head_dim, C cache length.
 """
@@ -65,12 +65,12 @@ def whole_tiles(cache):
 @CONFIGS
 @given(st.data(), HEADS, LENGTHS, WIDTHS, strategies.seeds)
 def test_a_prompt_does_not_see_its_future(device, config, data, heads, length, width, seed):
-    known = data.draw(st.integers(1, length), label="positions that stay")
+    length_kept = data.draw(st.integers(1, length), label="positions that stay")
     q, k, v = prompt(seed, heads, length, width)
     first = prefill(device, q, k, v, config)
     for tensor, other in zip((q, k, v), prompt(seed + 3, heads, length, width, 5.0), strict=True):
-        tensor[:, :, known:] = other[:, :, known:]
-    assert_same(prefill(device, q, k, v, config)[:, :, :known], first[:, :, :known])
+        tensor[:, :, length_kept:] = other[:, :, length_kept:]
+    assert_same(prefill(device, q, k, v, config)[:, :, :length_kept], first[:, :, :length_kept])
 
 
 @given(HEADS, st.integers(1, 97), st.integers(0, 64), WIDTHS, strategies.seeds)
@@ -101,19 +101,19 @@ def test_decode_sees_nothing_behind_its_position(device, data, heads, width, len
 def test_a_users_result_does_not_depend_on_the_others(device, data, heads, width, seed):
     users, length = data.draw(st.integers(2, 4), label="users"), 64
     positions = data.draw(st.tuples(*[st.integers(0, length - 1)] * users), label="positions")
-    one = data.draw(st.integers(0, users - 1), label="user")
-    made = []
-    for others in (seed, seed + 10):
-        q = strategies.normal(others, 1, users, heads[0], width)
+    user = data.draw(st.integers(0, users - 1), label="user")
+    results = []
+    for other_seed in (seed, seed + 10):
+        q = strategies.normal(other_seed, 1, users, heads[0], width)
         keys, values = (
-            strategies.normal(others + i, users, heads[1], length, width) for i in (1, 2)
+            strategies.normal(other_seed + i, users, heads[1], length, width) for i in (1, 2)
         )
-        q[0, one] = strategies.normal(seed + 20, heads[0], width)
-        keys[one], values[one] = (
+        q[0, user] = strategies.normal(seed + 20, heads[0], width)
+        keys[user], values[user] = (
             strategies.normal(seed + i, heads[1], length, width) for i in (21, 22)
         )
-        made.append(decode(device, q, keys, values, list(positions))[0, one])
-    assert_same(made[1], made[0])
+        results.append(decode(device, q, keys, values, list(positions))[0, user])
+    assert_same(results[1], results[0])
 
 
 @CONFIGS

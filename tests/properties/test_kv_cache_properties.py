@@ -1,4 +1,4 @@
-"""The key/value cache on the device against an array that is written in the same way.
+"""The key/value cache on the device against a torch tensor that is written in the same way.
 
 B users, S rows of a prompt, K kv heads, D head_dim, C cache length, P pages of a paged cache.
 """
@@ -58,8 +58,8 @@ class Cache(RuleBasedStateMachine):
         rows = data.draw(st.integers(1, length), label="rows")
         prompt = strategies.wide_range(seed, 1, heads, rows, width)
         ttnn.fill_cache(self.cache, on_tiles(self.device, prompt), user)
-        whole = into_whole_tiles(prompt)[0]
-        self.model[user, :, : whole.shape[1]] = whole
+        padded = into_whole_tiles(prompt)[0]
+        self.model[user, :, : padded.shape[1]] = padded
 
     @rule(data=st.data(), seed=strategies.seeds, as_tensor=st.booleans())
     def update(self, data, seed, as_tensor):
@@ -92,12 +92,12 @@ class Cache(RuleBasedStateMachine):
         """Decode attention at position 0 reads one row of every user: that row is its result."""
         users, heads, _, width = self.model.shape
         q = on_tiles(self.device, torch.ones(1, users, heads, width))
-        made = ttnn.transformer.scaled_dot_product_attention_decode(
+        output = ttnn.transformer.scaled_dot_product_attention_decode(
             q, self.cache, self.cache, cur_pos=[0] * users
         )
         row = self.model[:, :, 0].double()
         # one weight, see test_attention_properties.py
-        assert ((read(made)[0].double() - row).abs() <= 4 * 2.0**-7 * row.abs()).all()
+        assert ((read(output)[0].double() - row).abs() <= 4 * 2.0**-7 * row.abs()).all()
 
     @invariant()
     def every_row_is_as_it_was_written(self):

@@ -17,8 +17,8 @@ SHAPES = strategies.shapes(4, 4, leading=2)
 ROW_SUM_ERROR = 2.0**-8 + 2.0**-9
 
 
-def softmax(device, values, **how):
-    return read(ttnn.softmax(on_tiles(device, values), dim=-1, **how))
+def softmax(device, values, **options):
+    return read(ttnn.softmax(on_tiles(device, values), dim=-1, **options))
 
 
 def multiples_of_a_sixteenth(seed, shape, limit=4):

@@ -1,6 +1,6 @@
-"""Padding: what lies in the tiles beside a tensor is not part of it.
+"""Padding: tile contents beside a tensor's logical shape do not affect results.
 
-A kernel works on whole tiles, so what an operation leaves in its padding the next one finds there.
+A kernel works on whole tiles, so an operation reads what the previous one left in the padding.
 """
 
 import pytest
@@ -36,11 +36,11 @@ def test_padding_never_reaches_a_result(device, name, data, seed):
 def test_a_padded_tensor_gives_a_part_of_what_whole_tiles_do(device, name, data, seed):
     case = CASES[name]
     shapes = data.draw(case.shapes, label="shapes")
-    whole = [grown(shape, dims) for shape, dims in zip(shapes, case.grows, strict=True)]
-    large = [case.make(seed + i, *shape) for i, shape in enumerate(whole)]
+    large_shapes = [grown(shape, dims) for shape, dims in zip(shapes, case.grows, strict=True)]
+    large = [case.make(seed + i, *shape) for i, shape in enumerate(large_shapes)]
     small = [part(values, shape) for values, shape in zip(large, shapes, strict=True)]
     for expected, actual in zip(
-        case.results([on_tiles(device, v) for v in large], whole[0]),
+        case.results([on_tiles(device, v) for v in large], large_shapes[0]),
         case.results([on_tiles(device, v) for v in small], shapes[0]),
         strict=True,
     ):
@@ -70,16 +70,16 @@ def filled_by_the_device(value, device, values, dtype):
 )
 def test_padding_is_filled_and_nothing_else(device, fill, shape, dtype, seed, padding):
     values = strategies.wide_range(seed, *shape).to(strategies.EXACT_DTYPES[dtype])
-    filled = fill(padding, device, values, dtype)
-    assert_same(read(filled), values)
-    whole = filled.to_torch_with_padded_shape()
-    outside = torch.ones(whole.shape, dtype=torch.bool)
+    tensor = fill(padding, device, values, dtype)
+    assert_same(read(tensor), values)
+    padded = tensor.to_torch_with_padded_shape()
+    outside = torch.ones(padded.shape, dtype=torch.bool)
     part(outside, shape)[:] = False
-    expected = torch.tensor(padding, dtype=whole.dtype)
+    expected = torch.tensor(padding, dtype=padded.dtype)
     if expected.isnan():  # the packer makes an infinity of it
-        assert (whole[outside].isinf() | whole[outside].isnan()).all()
+        assert (padded[outside].isinf() | padded[outside].isnan()).all()
     else:
-        assert (whole[outside] == expected).all()
+        assert (padded[outside] == expected).all()
 
 
 # --- what does read padding ----------------------------------------------------------------------
@@ -155,9 +155,11 @@ def test_a_block_shares_its_exponent_with_the_padding_beside_it(device, shape, d
     values = strategies.normal(seed, *shape)
     clean = read(ttnn.typecast(on_tiles(device, values), dtype))
     spoilt = read(ttnn.typecast(padded_with(1e30, device, values), dtype))
-    whole = shape[-1] // FACE * FACE
-    assert_same(spoilt[..., :whole], clean[..., :whole])
-    assert not spoilt[..., whole:].any(), "the step of a block with 1e30 is far more than a number"
+    full_blocks = shape[-1] // FACE * FACE
+    assert_same(spoilt[..., :full_blocks], clean[..., :full_blocks])
+    assert not spoilt[..., full_blocks:].any(), (
+        "the step of a block with 1e30 is far more than a number"
+    )
 
 
 @given(

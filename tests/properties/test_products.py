@@ -69,10 +69,10 @@ def test_by_default_the_activation_loses_at_most_its_lowest_bit(
     matrix = data.draw(permutation_matrices(columns), label="permutation")
     values = strategies.wide_range(seed, 1, 1, rows, columns, exponents=EXPONENTS)
     product = read(ttnn.linear(on_tiles(device, values), on_tiles(device, matrix, weights)))
-    whole = values @ matrix.bfloat16()
-    shorter = without_the_lowest_bit(whole)
-    kept, cut = product == whole, product == shorter
-    assert (kept | cut).all(), "neither the number nor the number without its lowest bit"
+    exact = values @ matrix.bfloat16()
+    shorter = without_the_lowest_bit(exact)
+    unchanged, cut = product == exact, product == shorter
+    assert (unchanged | cut).all(), "neither the number nor the number without its lowest bit"
 
 
 @given(SIZES, SIZES, strategies.seeds)

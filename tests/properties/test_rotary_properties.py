@@ -1,4 +1,4 @@
-"""Rotary position embeddings are rotations of each pair's plane, by nothing at position 0."""
+"""Rotary position embeddings rotate the plane of each pair; at position 0 by nothing."""
 
 import math
 
@@ -36,8 +36,8 @@ def tables(width, pairs=False):
 def rotated(device, x, position=None):
     """Rotation by halves: row s of [B, N, S, D] by position s, or all rows by one."""
     tensors = [on_tiles(device, t) for t in (x, *tables(x.shape[-1]))]
-    made = read(ttnn.experimental.rotary_embedding(*tensors, position))
-    return made[..., : x.shape[-2], :]  # the kernel makes whole tiles of the rows
+    rotated_tiles = read(ttnn.experimental.rotary_embedding(*tensors, position))
+    return rotated_tiles[..., : x.shape[-2], :]  # the kernel makes whole tiles of the rows
 
 
 def rotated_pairs(device, x):
@@ -51,10 +51,10 @@ def rotated_pairs_of_users(device, x, positions):
     users = x.shape[1]
     rows = [t[:, 0, positions, None] for t in tables(x.shape[-1], pairs=True)]
     tensors = (x, *rows, pair_matrix(users))
-    placed = [on_tiles(device, t) for t in tensors[:-1]]
+    operands = [on_tiles(device, t) for t in tensors[:-1]]
     return read(
         rotate_pairs(
-            *(moved_to_cores(t) for t in placed),
+            *(moved_to_cores(t) for t in operands),
             ttnn.to_memory_config(on_tiles(device, tensors[-1]), one_tile_each(device, users)),
             decode=True,
         )

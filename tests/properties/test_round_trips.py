@@ -39,11 +39,11 @@ def test_padding_holds_the_value_that_was_asked_for_and_is_not_read(shape, seed,
     tensor = ttnn.from_torch(
         values, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, pad_value=pad_value
     )
-    whole = tensor.to_torch_with_padded_shape()
+    padded = tensor.to_torch_with_padded_shape()
     logical = tuple(slice(0, n) for n in shape)
-    assert_same(whole[logical], values)
-    whole[logical] = torch.tensor(pad_value, dtype=whole.dtype)
-    assert (whole == torch.tensor(pad_value, dtype=whole.dtype)).all()
+    assert_same(padded[logical], values)
+    padded[logical] = torch.tensor(pad_value, dtype=padded.dtype)
+    assert (padded == torch.tensor(pad_value, dtype=padded.dtype)).all()
     assert_same(read(tensor), values)
 
 
@@ -76,9 +76,9 @@ def test_a_device_tensor_keeps_every_bit(device, shape, dtype, layout, memory, s
 def test_shards_hold_what_was_cut_whether_they_divide_it_or_not(device, data, shape, dtype, seed):
     memory = data.draw(strategies.shards(shape), label="memory")
     values = strategies.wide_range(seed, *shape).to(strategies.EXACT_DTYPES[dtype])
-    placed = on_tiles(device, values, dtype, memory)
-    assert placed.is_sharded()
-    assert_same(read(placed), values)
+    stored = on_tiles(device, values, dtype, memory)
+    assert stored.is_sharded()
+    assert_same(read(stored), values)
     moved = ttnn.to_memory_config(on_tiles(device, values, dtype), memory)
     assert moved.memory_config() == memory
     assert_same(read(moved), values)

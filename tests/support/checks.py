@@ -1,4 +1,4 @@
-"""How tests compare: bit for bit, up to one rounding, up to the noise of a model's roundings."""
+"""Comparisons for tests: bit for bit, up to one rounding, up to the noise floor of a model."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ Record = Callable[[str, object], None]  # pytest's record_property
 
 
 def bits(values: torch.Tensor) -> torch.Tensor:
-    """The bits of a torch tensor as integers, which compare where NaN does not."""
+    """The bits of a torch tensor as integers, which compare equal where NaN does not."""
     as_integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
     return values.contiguous().view(as_integers[values.element_size()])
 
@@ -48,7 +48,7 @@ def _assert_nowhere(differ, actual, expected):
 # --- one rounding --------------------------------------------------------------------------------
 
 HALF_ULP = {ttnn.bfloat16: 2.0**-8, ttnn.float32: 2.0**-24}  # relative to the value
-FLOAT32_STEPS = 2.0**-20  # rounding of the float32 steps before, relative to the terms of a sum
+FLOAT32_STEPS = 2.0**-20  # roundings of earlier float32 steps, relative to the terms of a sum
 
 
 def assert_rounded_once(
@@ -57,7 +57,7 @@ def assert_rounded_once(
     """A ttnn tensor is float64 `expected`, rounded once to the tensor's dtype.
 
     Args:
-        terms: size of what was summed up where that may be larger than the sum, default `expected`.
+        terms: magnitude of the summed terms, where they may exceed the sum; default `expected`.
     """
     assert tuple(actual.shape) == tuple(expected.shape)
     error = (ttnn.to_torch(actual).double() - expected).abs()
@@ -88,7 +88,7 @@ def check(
         case: which model, layer, length: with the part's name the comparison's own name.
         expected, rounded: Hugging Face's result `[..., S, W]`, in float32 and with a device's
             roundings; their distance is the floor.
-        record: pytest's record_property, by which the run's summary learns of the figures.
+        record: pytest's record_property, which passes the figures to the run's summary.
     """
     judge(part, case, expected, actual, module_floors.measured(expected, rounded), record)
 
@@ -104,8 +104,8 @@ def check_row(
 ) -> None:
     """`check` of one row, dimension -2, of what is expected.
 
-    A row's noise has few causes, the query's rounding say, and may by luck be small. So it counts
-    as no smaller than that of all rows together.
+    A row's noise has few sources, such as the query's rounding, and can be small by chance. So its
+    floor is at least that of all rows together.
     """
     expected_row, rounded_row = (x[..., row : row + 1, :] for x in (expected, rounded))
     usual = module_floors.measured(expected, rounded).relative_l2
@@ -122,7 +122,7 @@ def check_equal(
     actual: torch.Tensor,
     record: Record | None = None,
 ) -> None:
-    """Fail unless nothing but the place of the numbers has changed."""
+    """Fail unless the values are equal bit for bit: the operation only moves them."""
     judge(part, case, expected, actual, EXACT, record)
 
 

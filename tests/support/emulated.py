@@ -1,4 +1,4 @@
-"""For tests that need the emulated device: selecting them, and looking into its buffers."""
+"""For tests that need the emulated device: deselecting them elsewhere, access to its buffers."""
 
 import pathlib
 
@@ -21,7 +21,7 @@ def deselect_elsewhere(
 
 
 def contents(tensor: ttnn.Tensor) -> torch.Tensor:
-    """What the emulation holds in a tensor's buffer, padding included: writing to it is poking."""
+    """The contents of an emulated tensor's buffer, with padding; writing to them changes it."""
     return ttnn_emulator.contents(tensor)
 
 

@@ -1,4 +1,4 @@
-"""What Hugging Face computes of a text, exactly and with a device's roundings."""
+"""Hugging Face's values for a text, exact and with a device's roundings."""
 
 import dataclasses
 
@@ -34,7 +34,7 @@ class HfReference:
         return self._rounded[name]
 
     def rounded_stack(self, name: str) -> torch.Tensor:
-        """The same, of the whole model with roundings: a layer inherits the noise before it."""
+        """The same for the whole model with roundings: each layer inherits the noise before it."""
         if "stack" not in self._rounded:
             self._rounded["stack"] = module_floors.values(
                 self.hf_model, self.golden.tokens, self.by_default

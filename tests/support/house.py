@@ -1,7 +1,7 @@
-"""Rules about where code stands and what it may import, as functions of a tree of sources.
+"""Rules about where code is placed and what it may import, as functions of a source tree.
 
-Each returns the violations as sentences, none where the rule holds. `root` is the repository's, or
-that of a small tree made to violate the rule.
+Each returns the violations as sentences, none where the rule holds. `root` is the repository's
+root, or that of a small tree that violates the rule.
 """
 
 import ast
@@ -26,9 +26,9 @@ MAY_IMPORT = {
 }
 WITHOUT_CODE = {"assets", "baselines"}
 
-# Folder -> packages that nothing in it may import beside those that MAY_IMPORT leaves out.
+# Folder -> packages that nothing in it may import, in addition to what MAY_IMPORT excludes.
 FOREIGN = {"ttnn_emulator/arithmetic": {"ttnn", "transformers"}}
-# Folders that import nothing of their own package but themselves.
+# Folders that import nothing else of their own package.
 APART = ("ttnn_emulator/arithmetic",)
 
 SOURCE = ("ttnn_emulator", "ttnn_verify", "model")  # packages, each a namespace of file names
@@ -53,7 +53,7 @@ class Import:
 def sources(root: pathlib.Path, *folders: str) -> list[pathlib.Path]:
     """The Python files of the folders, all files where none is named; none that git ignores."""
     roots = [root / folder for folder in folders] if folders else _top_level(root)
-    files = [file for one in roots for file in ([one] if one.is_file() else one.rglob("*.py"))]
+    files = [file for path in roots for file in ([path] if path.is_file() else path.rglob("*.py"))]
     return sorted(file for file in files if file.suffix == ".py")
 
 
@@ -76,7 +76,7 @@ def tree(file: pathlib.Path) -> ast.Module:
 
 
 def imports(root: pathlib.Path, file: pathlib.Path) -> Iterator[Import]:
-    """What a file imports; relative imports resolved, pytest's plugins and import_module too."""
+    """A file's imports: relative ones resolved, pytest_plugins and import_module included."""
     relative = file.relative_to(root)
     for node in ast.walk(tree(file)):
         for name in _names(node, relative.parent.parts):
@@ -129,11 +129,11 @@ def unknown_folders(root: pathlib.Path) -> list[str]:
 def wrong_arrows(root: pathlib.Path) -> list[str]:
     """Imports between top-level folders that `MAY_IMPORT` does not name."""
     return [
-        one.sentence
+        imported.sentence
         for owner, allowed in MAY_IMPORT.items()
         for file in sources(root, *_existing(root, owner))
-        for one in imports(root, file)
-        if any(one.is_of(other) for other in MAY_IMPORT.keys() - allowed - {owner})
+        for imported in imports(root, file)
+        if any(imported.is_of(other) for other in MAY_IMPORT.keys() - allowed - {owner})
     ]
 
 
@@ -142,24 +142,24 @@ def _existing(root, owner):
 
 
 def foreign_imports(root: pathlib.Path) -> list[str]:
-    """Imports of libraries that a folder has to do without, as a sentence each."""
+    """Imports of libraries that are forbidden in a folder."""
     return [
-        one.sentence
+        imported.sentence
         for folder, libraries in FOREIGN.items()
         for file in sources(root, folder)
-        for one in imports(root, file)
-        if any(one.is_of(library) for library in libraries)
+        for imported in imports(root, file)
+        if any(imported.is_of(library) for library in libraries)
     ]
 
 
 def imports_of_neighbours(root: pathlib.Path) -> list[str]:
-    """Imports of a folder that stands apart from the rest of its package."""
+    """Imports from the rest of its package by a folder of `APART`."""
     return [
-        one.sentence
+        imported.sentence
         for folder in APART
         for file in sources(root, folder)
-        for one in imports(root, file)
-        if one.is_of(folder.split("/")[0]) and not one.is_of(folder.replace("/", "."))
+        for imported in imports(root, file)
+        if imported.is_of(folder.split("/")[0]) and not imported.is_of(folder.replace("/", "."))
     ]
 
 
@@ -197,18 +197,20 @@ def _literals(tree):
 
 
 def _called(function):
-    """The last name of what a call calls, such as "joinpath"."""
+    """The last name of a called expression, such as "joinpath"."""
     return getattr(function, "attr", getattr(function, "id", ""))
 
 
 def imports_of_tests(root: pathlib.Path) -> list[str]:
     """Imports of a test module or a conftest by a module of tests/: both are pytest's alone."""
     return [
-        one.sentence
+        imported.sentence
         for file in sources(root, "tests")
-        for one in imports(root, file)
-        if one.name.startswith("tests.")
-        if any(part == "conftest" or part.startswith("test_") for part in _modules(root, one.name))
+        for imported in imports(root, file)
+        if imported.name.startswith("tests.")
+        if any(
+            part == "conftest" or part.startswith("test_") for part in _modules(root, imported.name)
+        )
     ]
 
 
@@ -260,8 +262,8 @@ def crowded_folders(root: pathlib.Path) -> list[str]:
 
 def complex_functions(root: pathlib.Path, folder: str, most: int) -> list[str]:
     """Functions of a folder above a cyclomatic complexity of `most`."""
-    found = [(at, complexity(function)) for at, function in _functions(root, folder)]
-    return [f"{at}: complexity {n}" for at, n in found if n > most]
+    complexities = [(at, complexity(function)) for at, function in _functions(root, folder)]
+    return [f"{at}: complexity {n}" for at, n in complexities if n > most]
 
 
 def complexity(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
@@ -286,14 +288,14 @@ def functions_of_many_arguments(
     root: pathlib.Path, most: int, excluded: tuple[str, ...] = ()
 ) -> list[str]:
     """Functions with more than `most` arguments, `self` aside, but in the excluded folders."""
-    found = [(at, arguments(function)) for at, function in _functions(root)]
-    return [f"{at}: {n} arguments" for at, n in found if n > most and not at.startswith(excluded)]
+    counts = [(at, arguments(function)) for at, function in _functions(root)]
+    return [f"{at}: {n} arguments" for at, n in counts if n > most and not at.startswith(excluded)]
 
 
 def arguments(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     """How many arguments a function has by name, `self` and `cls` aside."""
-    given = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
-    return sum(argument.arg not in ("self", "cls") for argument in given)
+    named = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+    return sum(argument.arg not in ("self", "cls") for argument in named)
 
 
 def _functions(root, *folders):

@@ -32,7 +32,7 @@ OF_EACH_OP = "ops/test_ops.py"
 
 
 def chosen(items: list[pytest.Item]) -> list[pytest.Item]:
-    """The items to run, in their order; the same for every worker, as it collects the same."""
+    """The items to run, in order; the same on every worker, since all collect the same items."""
     first: dict[object, pytest.Item] = {}
     for item in items:
         first.setdefault(_group(item), item)
@@ -45,7 +45,7 @@ def is_left_out(path: pathlib.Path) -> bool:
 
 
 def _group(item):
-    """What one test is taken of: a module, or an op."""
+    """The group of which one test is run: a module, or an op."""
     if item.path == TESTS / OF_EACH_OP:
         return item.path, item.callspec.params["op"].name
     return item.path

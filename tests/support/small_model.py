@@ -1,4 +1,4 @@
-"""A Phi-3 of 64 words in Hugging Face's code, and a model that only says what it is told to."""
+"""A Hugging Face Phi-3 with 64 tokens, and a model whose answers are given."""
 
 import types
 

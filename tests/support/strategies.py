@@ -1,8 +1,8 @@
 """hypothesis strategies for TTNN tensors: shapes, values, dtypes, layouts, shards, padding.
 
 Tensors are drawn by a seed and not element by element, so that a failing example prints as a few
-numbers and shrinks to small shapes. Every example makes its own tensors: nothing random is left to
-torch's global state.
+numbers and shrinks to small shapes. Every example makes its own tensors; torch's global random
+state is not used.
 
 B batch, S sequence, N heads, K kv heads, D head_dim.
 """
@@ -51,8 +51,8 @@ def padded_shapes(rank: int = 4, **limits: int) -> st.SearchStrategy[Shape]:
 
 def tile_ceiling(shape: Sequence[int]) -> Shape:
     """The padded shape in tile layout: the last two dimensions in whole tiles, one at least."""
-    whole = (1,) * (2 - len(shape)) + tuple(shape)
-    return (*whole[:-2], *(-(-n // TILE) * TILE for n in whole[-2:]))
+    sizes = (1,) * (2 - len(shape)) + tuple(shape)
+    return (*sizes[:-2], *(-(-n // TILE) * TILE for n in sizes[-2:]))
 
 
 def permutations(rank: int) -> st.SearchStrategy[Shape]:
@@ -85,7 +85,7 @@ def head_shapes(
 
 # --- dtypes and places ---------------------------------------------------------------------------
 
-# What a torch tensor is to hold every value of the ttnn dtype.
+# The torch dtype that represents every value of the ttnn dtype.
 EXACT_DTYPES = {
     ttnn.bfloat16: torch.bfloat16,
     ttnn.float32: torch.float32,
@@ -211,8 +211,8 @@ def _source(seed):
 
 # --- padding -------------------------------------------------------------------------------------
 
-# What a tensor's padding may hold, instead of zeros, when a model hands it on. The device's packer
-# makes an infinity of a NaN.
+# Values other than zero that a tensor's padding may hold in a model. The device's packer turns a
+# NaN into an infinity.
 FINITE_PADDING = (7.0, -1.0, -1e4, 1e30, -3e38)
 INFINITE_PADDING = (math.inf, -math.inf, math.nan)
 

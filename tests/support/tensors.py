@@ -1,4 +1,4 @@
-"""Tensors of tests on their way to the device and back.
+"""Moves tests' tensors to the device and back.
 
 B users of a batch, N heads, D head_dim.
 """
@@ -8,7 +8,7 @@ import ttnn
 
 TILE, FACE = 32, 16  # sides of a tile, and of the faces that it is made of
 
-# Products of whole bfloat16 numbers, summed in float32: nothing is lost but by rounding the result.
+# Products of all bfloat16 bits, summed in float32: only the result is rounded.
 ACCURATE = ttnn.WormholeComputeKernelConfig(
     math_fidelity=ttnn.MathFidelity.HiFi4,
     math_approx_mode=False,

@@ -1,4 +1,4 @@
-"""One decoder layer at Phi-3-mini's full width, with random weights: sums as long as its own."""
+"""One decoder layer at Phi-3-mini's full width, so that sums are as long, with random weights."""
 
 import zlib
 

@@ -1,4 +1,4 @@
-"""What the tests of the reports share: a suite of its own to run."""
+"""Common to the tests of the reports: a separate suite to run."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from .regression_suite import ROOT, Suite
 
 @pytest.fixture
 def suite(pytester, monkeypatch):
-    """A `Suite` whose tests record what they are told to."""
+    """A `Suite` whose tests record given figures."""
     for name in ("TT_METAL_SIMULATOR", "PYTEST_XDIST_WORKER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # xdist's workers are new processes

@@ -1,4 +1,4 @@
-"""A suite whose tests record the figures that a file names: for tests of what reports do."""
+"""A suite whose tests record the figures in a file, for tests of the reports."""
 
 import json
 import pathlib

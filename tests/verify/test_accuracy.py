@@ -1,4 +1,4 @@
-"""Teacher forcing: what the reference is, what counts as agreement, what the model is fed."""
+"""Teacher forcing: the reference, what counts as agreement, the model's inputs."""
 
 import dataclasses
 import types
@@ -158,12 +158,12 @@ def test_a_disagreement_is_a_near_tie_or_a_defect(reference):
     sure, unsure = int(margins.argmax()), int(margins.argmin())
     tokens[[sure, unsure]] = second[[sure, unsure]]
     score = accuracy.score(Along(reference, tokens), reference)
-    assert [one.step for one in score.disagreements] == sorted((sure, unsure))
-    assert {one.step: one.margin for one in score.disagreements}[sure] == margins[sure].item()
-    assert all(one.rank == 1 for one in score.disagreements)
+    assert [d.step for d in score.disagreements] == sorted((sure, unsure))
+    assert {d.step: d.margin for d in score.disagreements}[sure] == margins[sure].item()
+    assert all(d.rank == 1 for d in score.disagreements)
     scale = reference.logits[sure].square().mean().sqrt().item()
     between = (margins[sure] + margins[unsure]).item() / 2
-    assert [one.step for one in score.defects(between / scale / 4 / 2**0.5)] == [sure]
+    assert [d.step for d in score.defects(between / scale / 4 / 2**0.5)] == [sure]
     assert score.defects(100.0) == []
     assert "which the reference prefers by" in str(score.disagreements[0])
 
@@ -175,8 +175,8 @@ def test_a_nan_is_a_defect(hf_model, reference):
 
 def test_a_token_beyond_the_references_first_hundred_is_implausible(reference):
     tokens = reference.tokens.clone()
-    wide = torch.nn.functional.pad(reference.logits, (0, 64), value=-100.0)
-    wider = dataclasses.replace(reference, logits=wide)
+    padded = torch.nn.functional.pad(reference.logits, (0, 64), value=-100.0)
+    wider = dataclasses.replace(reference, logits=padded)
     assert accuracy.score(Along(wider, tokens), wider).implausible == []
     tokens[3] = 127  # equal logits rank by token id
     assert accuracy.score(Along(wider, tokens), wider).implausible == [3]

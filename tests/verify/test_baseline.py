@@ -203,15 +203,15 @@ def test_a_test_of_other_values_each_time_is_in_no_baseline(suite):
 def test_the_slack_is_an_option(suite):
     suite.run(GOOD, "--pcc-record", "was.json")
     worse = GOOD | {"add-2": {"pcc": 0.999, "relative_l2": 0.04}}
-    wide = ("--pcc-slack", "0.01", "--pcc-error-slack", "4")
-    suite.run(worse, "--pcc-check", "was.json", *wide).assert_outcomes(passed=4)
+    slacks = ("--pcc-slack", "0.01", "--pcc-error-slack", "4")
+    suite.run(worse, "--pcc-check", "was.json", *slacks).assert_outcomes(passed=4)
 
 
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "workers"])
 def test_only_what_the_run_was_to_hold_has_vanished(suite, workers):
     suite.run(GOOD, "--pcc-record", "was.json")
-    left = {"add-1": {}, "add-2": {}}
-    result = suite.run(left, "--pcc-check", "was.json", *workers)
+    remaining = {"add-1": {}, "add-2": {}}
+    result = suite.run(remaining, "--pcc-check", "was.json", *workers)
     result.stdout.fnmatch_lines(["was.json: 2 cases checked; 1 vanished", "vanished *mul-1?"])
     selected = [["-k", "add-1"]]
     if not workers:

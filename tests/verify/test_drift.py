@@ -109,9 +109,9 @@ def test_halving_finds_it_in_few_evaluations(hf_model, device, ids):
         ttnn_emulator.binding_replaced(ROTATES, turned_back),
     ):
         model = build_model(hf_model, device, 96)
-        found = search.search(model, sequences, steps)
-    assert (found.step.layer, found.step.short) == (0, "q"), found.line
-    assert found.evaluations <= 2 + 2 + 4, found.line  # 4 layers, 15 steps in each
+        result = search.search(model, sequences, steps)
+    assert (result.step.layer, result.step.short) == (0, "q"), result.line
+    assert result.evaluations <= 2 + 2 + 4, result.line  # 4 layers, 15 steps in each
 
 
 def test_a_faulty_family_has_the_share_of_the_error(hf_model, device, ids):
@@ -122,9 +122,9 @@ def test_a_faulty_family_has_the_share_of_the_error(hf_model, device, ids):
         ttnn_emulator.binding_replaced(ROTATES, turned_back),
     ):
         shares = attribution.run(build_model(hf_model, device, 96), sequences)
-    names = [one.family for one in shares]
+    names = [share.family for share in shares]
     assert names == ["none", *table.FAMILIES, "all of them"]
-    by_share = sorted(shares[1:-1], key=lambda one: -one.share)
+    by_share = sorted(shares[1:-1], key=lambda share: -share.share)
     assert by_share[0].family == "rotary"
     assert by_share[0].share > 0.9
     assert by_share[1].share < 0.5
@@ -133,17 +133,17 @@ def test_a_faulty_family_has_the_share_of_the_error(hf_model, device, ids):
 def test_taps_see_every_call_and_leave_nothing_behind(device):
     x = ttnn.from_torch(torch.ones(32, 32), layout=ttnn.TILE_LAYOUT, device=device)
     add = ttnn.add  # got hold of before
-    seen = []
+    names = []
 
     def observe(call, run):
-        seen.append(call.name)
+        names.append(call.name)
         return run()
 
     with taps.intercept(observe):
         add(x, x)
         ttnn.unsqueeze_to_4D(x)  # calls others within
     add(x, x)
-    assert seen == ["ttnn.add", "ttnn.unsqueeze_to_4D"]
+    assert names == ["ttnn.add", "ttnn.unsqueeze_to_4D"]
 
 
 @pytest.mark.parametrize(

@@ -83,40 +83,40 @@ def matched(traced, start=0, count=20):
 
 def without(layer, *names):
     """A layer without the last call of each name."""
-    left = list(layer)
+    remaining = list(layer)
     for name in names:
-        del left[max(i for i, op in enumerate(left) if op[0] == name)]
-    return left
+        del remaining[max(i for i, op in enumerate(remaining) if op[0] == name)]
+    return remaining
 
 
 def test_every_step_has_its_call():
-    (one,) = matched(calls([LAYER] * LAYERS))
-    assert one.missing == ()
-    assert one.rows == range(20)
-    assert [step.name for step in one.steps.values()] == [step.name for step in hf_steps()]
+    (match,) = matched(calls([LAYER] * LAYERS))
+    assert match.missing == ()
+    assert match.rows == range(20)
+    assert [step.name for step in match.steps.values()] == [step.name for step in hf_steps()]
 
 
 def test_a_missing_call_is_missing_and_no_other():
-    (one,) = matched(calls([LAYER, without(LAYER, "rotary_embedding"), LAYER]))
-    assert [step.name for step in one.missing] == ["layers.1.k"]
-    (one,) = matched(calls([LAYER, LAYER, without(LAYER, "add")]))
-    assert [step.name for step in one.missing] == ["layers.2.output"]
+    (match,) = matched(calls([LAYER, without(LAYER, "rotary_embedding"), LAYER]))
+    assert [step.name for step in match.missing] == ["layers.1.k"]
+    (match,) = matched(calls([LAYER, LAYER, without(LAYER, "add")]))
+    assert [step.name for step in match.missing] == ["layers.2.output"]
 
 
 def test_a_missing_layer_is_the_last_one():
-    (one,) = matched(calls([LAYER] * (LAYERS - 1)))
-    assert {step.layer for step in one.missing} <= {LAYERS - 1, None}
+    (match,) = matched(calls([LAYER] * (LAYERS - 1)))
+    assert {step.layer for step in match.missing} <= {LAYERS - 1, None}
 
 
 def test_calls_between_match_nothing():
     more = [op for op in LAYER for op in (op, ("linear", 7), ("multiply", 7))]
-    (one,) = matched(calls([more] * LAYERS))
-    assert one.missing == ()
+    (match,) = matched(calls([more] * LAYERS))
+    assert match.missing == ()
 
 
 def test_caches_are_written_keys_first():
-    (one,) = matched(calls([LAYER] * LAYERS))
-    assert list(one.writes.values()) == [(i, which) for i in range(LAYERS) for which in "kv"]
+    (match,) = matched(calls([LAYER] * LAYERS))
+    assert list(match.writes.values()) == [(i, kind) for i in range(LAYERS) for kind in "kv"]
 
 
 def test_a_prompt_in_pieces_is_several_passes():
@@ -125,7 +125,7 @@ def test_a_prompt_in_pieces_is_several_passes():
         Traced(len(pieces) + c.index, c.name, c.shapes, c.outputs, c.operands, c.written)
         for c in pieces
     ]
-    assert [one.rows for one in matched(pieces + again, 5, 40)] == [range(5, 37), range(37, 45)]
+    assert [match.rows for match in matched(pieces + again, 5, 40)] == [range(5, 37), range(37, 45)]
 
 
 def value(rows, *shape):
@@ -164,8 +164,8 @@ HALF = WIDTH // 2
 def test_heads_are_found_and_replaced_wherever_they_lie(place, rows):
     first, second = value(rows, HEADS, WIDTH), value(rows, HEADS, WIDTH)
     tensor = place(first)
-    found = layouts.candidates(tuple(tensor.shape), rows, (HEADS, WIDTH), permuted=HEADS)
-    layout, error = layouts.nearest(found, tensor, first)
+    candidates = layouts.candidates(tuple(tensor.shape), rows, (HEADS, WIDTH), permuted=HEADS)
+    layout, error = layouts.nearest(candidates, tensor, first)
     assert error == 0
     assert torch.equal(layout.read(layout.write(tensor, second)), second)
     replaced = layout.write(layout.write(tensor, second), first)

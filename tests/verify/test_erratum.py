@@ -20,10 +20,10 @@ def product():
 
 
 def off_by(honest, error, *places):
-    struck = honest.double().clone()
+    altered = honest.double().clone()
     for place in places:
-        struck[place] += error
-    return struck.bfloat16()
+        altered[place] += error
+    return altered.bfloat16()
 
 
 @pytest.mark.parametrize("power", range(4, 12))

@@ -16,5 +16,5 @@ def test_block_formats_are_the_emulators():
 
 
 def test_every_floating_format_of_the_emulator_has_bits():
-    floating = {name for name, kept in emulated.STORAGE.items() if kept.is_floating_point}
+    floating = {name for name, dtype in emulated.STORAGE.items() if dtype.is_floating_point}
     assert floating == formats.SIGNIFICANT_BITS.keys() | formats.BLOCK_BITS.keys()

@@ -23,11 +23,11 @@ def captures(monkeypatch):
     """How often Hugging Face was run."""
     calls, capture = [], golden.capture
 
-    def counted(*args, **kwargs):
+    def counting_capture(*args, **kwargs):
         calls.append(args)
         return capture(*args, **kwargs)
 
-    monkeypatch.setattr(golden, "capture", counted)
+    monkeypatch.setattr(golden, "capture", counting_capture)
     return calls
 
 
@@ -40,7 +40,7 @@ def stored(folder):
     return path
 
 
-def same(a, b):
+def equal_goldens(a, b):
     return (
         a.values.keys() == b.values.keys()
         and all(torch.equal(a.values[name], b.values[name]) for name in a.values)
@@ -52,41 +52,41 @@ def same(a, b):
 
 
 def test_values_have_the_shapes_that_are_listed(hf_model):
-    found = submodules.values(hf_model, IDS)
-    assert {n: tuple(v.shape) for n, v in found.items()} == submodules.shapes(hf_model.config, 5)
-    assert all(v.dtype == torch.float32 for v in found.values())
+    values = submodules.values(hf_model, IDS)
+    assert {n: tuple(v.shape) for n, v in values.items()} == submodules.shapes(hf_model.config, 5)
+    assert all(v.dtype == torch.float32 for v in values.values())
 
 
 def test_values_are_those_of_hugging_faces_own_pass(hf_model):
-    found = submodules.values(hf_model, IDS)
+    values = submodules.values(hf_model, IDS)
     with torch.no_grad():
         out = hf_model(IDS, output_hidden_states=True)
         layer = hf_model.model.layers[1]
         normed = layer.input_layernorm(out.hidden_states[1])
         qkv = layer.self_attn.qkv_proj(normed)
-        gate, up = found["layers.1.gate_up"].chunk(2, -1)
-    assert torch.equal(found["logits"], out.logits)
-    assert torch.equal(found["layers.1.input"], out.hidden_states[1])
-    assert torch.equal(found["layers.0.output"], out.hidden_states[1])
-    assert torch.equal(found["layers.1.qkv"], qkv)
-    assert torch.equal(found["layers.1.v"].transpose(1, 2).flatten(2), qkv[..., -16:])
-    assert torch.equal(found["layers.1.k_unrotated"].transpose(1, 2).flatten(2), qkv[..., 32:48])
-    torch.testing.assert_close(found["layers.1.product"], torch.nn.functional.silu(gate) * up)
+        gate, up = values["layers.1.gate_up"].chunk(2, -1)
+    assert torch.equal(values["logits"], out.logits)
+    assert torch.equal(values["layers.1.input"], out.hidden_states[1])
+    assert torch.equal(values["layers.0.output"], out.hidden_states[1])
+    assert torch.equal(values["layers.1.qkv"], qkv)
+    assert torch.equal(values["layers.1.v"].transpose(1, 2).flatten(2), qkv[..., -16:])
+    assert torch.equal(values["layers.1.k_unrotated"].transpose(1, 2).flatten(2), qkv[..., 32:48])
+    torch.testing.assert_close(values["layers.1.product"], torch.nn.functional.silu(gate) * up)
     torch.testing.assert_close(
-        found["layers.1.residual"], found["layers.1.input"] + found["layers.1.o_proj"]
+        values["layers.1.residual"], values["layers.1.input"] + values["layers.1.o_proj"]
     )
-    q, k, v = (found[f"layers.1.{n}"] for n in "qkv")
+    q, k, v = (values[f"layers.1.{n}"] for n in "qkv")
     attended = torch.nn.functional.scaled_dot_product_attention(
         q, k, v, is_causal=True, enable_gqa=True
     )
-    torch.testing.assert_close(found["layers.1.attention"], attended.transpose(1, 2).flatten(2))
+    torch.testing.assert_close(values["layers.1.attention"], attended.transpose(1, 2).flatten(2))
 
 
 def test_rotation_lies_between_unrotated_and_rotated(hf_model):
-    found = submodules.values(hf_model, IDS)
-    q, cos, sin = found["layers.2.q_unrotated"], found["cos"], found["sin"]
+    values = submodules.values(hf_model, IDS)
+    q, cos, sin = values["layers.2.q_unrotated"], values["cos"], values["sin"]
     turned = torch.cat((-q[..., 4:], q[..., :4]), -1)
-    torch.testing.assert_close(found["layers.2.q"], q * cos[:, None] + turned * sin[:, None])
+    torch.testing.assert_close(values["layers.2.q"], q * cos[:, None] + turned * sin[:, None])
 
 
 def test_the_model_is_left_as_it_was(hf_model):
@@ -98,43 +98,43 @@ def test_the_model_is_left_as_it_was(hf_model):
 
 
 def test_greedy_tokens_and_their_rivals(hf_model):
-    found = golden.capture(hf_model, IDS, NEW_TOKENS)
+    captured = golden.capture(hf_model, IDS, NEW_TOKENS)
     written = hf_model.generate(IDS, max_new_tokens=4, min_new_tokens=4, do_sample=False)[0, 5:]
-    assert torch.equal(found.greedy, written)
-    assert torch.equal(found.top5[:, 0], found.greedy)
+    assert torch.equal(captured.greedy, written)
+    assert torch.equal(captured.top5[:, 0], captured.greedy)
     with torch.no_grad():
         logits = hf_model(torch.cat((IDS[0], written))[None]).logits[0, 4:-1]
     logits[:, 2] = -torch.inf  # the end of text could not be chosen
-    assert torch.equal(found.top5, logits.topk(5).indices)
+    assert torch.equal(captured.top5, logits.topk(5).indices)
 
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_a_streamed_model_computes_the_same_bits(tied):
     """With the weights of one module at a time, and none afterwards."""
-    whole = small_model(tie_word_embeddings=tied)
-    streamed = submodules.streamed(whole.config, whole.state_dict())
-    found, expected = (submodules.values(model, IDS) for model in (streamed, whole))
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    model = small_model(tie_word_embeddings=tied)
+    streamed = submodules.streamed(model.config, model.state_dict())
+    actual, expected = (submodules.values(model, IDS) for model in (streamed, model))
+    assert all(torch.equal(actual[name], expected[name]) for name in expected)
     assert all(p.device.type == "meta" for p in streamed.parameters())
 
 
 def test_a_streamed_model_asks_for_each_weight_once():
-    whole, asked = small_model(), []
+    model, names = small_model(), []
 
     class Spy(dict):
         def __getitem__(self, name):
-            asked.append(name)
+            names.append(name)
             return super().__getitem__(name)
 
-    submodules.values(submodules.streamed(whole.config, Spy(whole.state_dict())), IDS)
-    assert sorted(asked) == sorted(whole.state_dict())
+    submodules.values(submodules.streamed(model.config, Spy(model.state_dict())), IDS)
+    assert sorted(names) == sorted(model.state_dict())
 
 
 def test_a_streamed_model_has_a_capture_and_no_stored_golden(tmp_path):
     """It has no weights that could be hashed."""
-    whole = small_model()
-    streamed = submodules.streamed(whole.config, whole.state_dict())
-    assert same(golden.capture(streamed, IDS), golden.capture(whole, IDS))
+    model = small_model()
+    streamed = submodules.streamed(model.config, model.state_dict())
+    assert equal_goldens(golden.capture(streamed, IDS), golden.capture(model, IDS))
     with pytest.raises(ValueError, match="meta device"):
         golden.load(streamed, IDS, tmp_path)
 
@@ -156,7 +156,7 @@ def test_only_a_phi3(tmp_path):
 def test_a_second_load_runs_nothing_and_gives_the_same(hf_model, tmp_path, captures):
     first, second = load(hf_model, tmp_path), load(hf_model, tmp_path)
     assert len(captures) == 1
-    assert same(first, second)
+    assert equal_goldens(first, second)
 
 
 def change_weights(hf_model):
@@ -217,9 +217,11 @@ def altered(path, tensors=None, **metadata):
     """The file again, whole and consistent, with other tensors or metadata."""
     with safetensors.safe_open(path, framework="pt") as file:
         names = file.keys()
-        found = {name: file.get_tensor(name) for name in names} | (tensors or {})
-        known = file.metadata() | metadata
-    safetensors.torch.save_file(found, path, known | {"checksum": golden._checksum(found)})
+        contents = {name: file.get_tensor(name) for name in names} | (tensors or {})
+        described = file.metadata() | metadata
+    safetensors.torch.save_file(
+        contents, path, described | {"checksum": golden._checksum(contents)}
+    )
 
 
 DAMAGE = {
@@ -239,7 +241,7 @@ DAMAGE = {
 def test_a_damaged_file_is_rebuilt_and_said_so(damage, hf_model, tmp_path, captures, caplog):
     first = load(hf_model, tmp_path)
     DAMAGE[damage](stored(tmp_path))
-    assert same(load(hf_model, tmp_path), first)
+    assert equal_goldens(load(hf_model, tmp_path), first)
     assert len(captures) == 2
     assert "rebuilt" in caplog.text
     load(hf_model, tmp_path)
@@ -276,7 +278,9 @@ def test_a_writer_that_dies_leaves_nothing_that_is_believed(
 def test_a_folder_that_cannot_be_written_costs_the_cache_alone(hf_model, tmp_path, caplog):
     blocked = tmp_path / "file"
     blocked.write_text("no folder")
-    assert same(load(hf_model, blocked / "goldens"), golden.capture(hf_model, IDS, NEW_TOKENS))
+    assert equal_goldens(
+        load(hf_model, blocked / "goldens"), golden.capture(hf_model, IDS, NEW_TOKENS)
+    )
     assert "the golden cannot be stored" in caplog.text
 
 
@@ -300,4 +304,4 @@ def test_of_two_at_once_one_captures_and_both_have_it(hf_model, tmp_path, captur
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda _: load(hf_model, tmp_path), range(2))
     assert len(captures) == 1
-    assert same(first, second)
+    assert equal_goldens(first, second)

@@ -119,15 +119,15 @@ def test_max_error_names_tile_and_face():
 
 
 @pytest.mark.parametrize(
-    ("dtype", "kept"), [("bfloat16", torch.bfloat16), ("float32", torch.float32)]
+    ("dtype", "torch_dtype"), [("bfloat16", torch.bfloat16), ("float32", torch.float32)]
 )
-def test_a_correct_rounding_errs_by_half_a_unit(dtype, kept):
+def test_a_correct_rounding_errs_by_half_a_unit(dtype, torch_dtype):
     x = torch.randn(100_000).double() * torch.logspace(-30, 30, 100_000).double()
-    found = metrics.ulps(x, x.to(kept), dtype)
-    assert 0.499 < found.max < 0.501  # torch rounds to bfloat16 by way of float32
-    assert found.p50 == pytest.approx(0.25, abs=0.01)
-    following = torch.nextafter(x.to(kept), torch.tensor(math.inf, dtype=kept))
-    assert metrics.ulps(x.to(kept), following, dtype).p50 == 1
+    ulps = metrics.ulps(x, x.to(torch_dtype), dtype)
+    assert 0.499 < ulps.max < 0.501  # torch rounds to bfloat16 by way of float32
+    assert ulps.p50 == pytest.approx(0.25, abs=0.01)
+    following = torch.nextafter(x.to(torch_dtype), torch.tensor(math.inf, dtype=torch_dtype))
+    assert metrics.ulps(x.to(torch_dtype), following, dtype).p50 == 1
 
 
 def test_a_unit_of_a_block_format_is_the_step_of_its_sixteen_columns():

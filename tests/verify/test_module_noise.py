@@ -20,8 +20,8 @@ def hf_model():
 
 
 def test_every_value_is_one_of_bfloat16(hf_model):
-    found = module_floors.values(hf_model, IDS)
-    for name, value in found.items():
+    values = module_floors.values(hf_model, IDS)
+    for name, value in values.items():
         if name not in ("cos", "sin"):
             assert torch.equal(value, value.bfloat16().float()), name
 
@@ -87,9 +87,9 @@ def test_a_reference_in_bfloat16_has_errors_of_its_own(hf_model):
     """Any attention will do: the passes are made on a copy in float32."""
     hf_model.set_attn_implementation("sdpa")
     reference = accuracy.reference(hf_model, IDS, 4)
-    one = module_floors.of_reference(hf_model, reference)
+    floor = module_floors.of_reference(hf_model, reference)
     both = module_floors.of_reference(hf_model.bfloat16(), reference)
-    assert both.relative_l2 == pytest.approx(2**0.5 * one.relative_l2)
+    assert both.relative_l2 == pytest.approx(2**0.5 * floor.relative_l2)
 
 
 def test_another_architecture_has_no_floor():

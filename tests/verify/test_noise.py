@@ -103,10 +103,10 @@ def kernel_product(
     rows, depth, columns = shape
     a, b = normal(rows, depth, massive=massive), normal(depth, columns) / 32
     offset = normal(columns) if bias else None
-    held = b if weight == "bfloat16" else rounding.blocks(b, weight)
+    stored = b if weight == "bfloat16" else rounding.blocks(b, weight)
     actual = kernels.matmul(
         a,
-        held,
+        stored,
         offset[None] if bias else None,
         product=Product(rows, depth, columns, "bfloat16", weight, out, fp32_dest_acc),
         compute=Compute(fidelity, fp32_dest_acc=fp32_dest_acc, packer_l1_acc=True),
@@ -373,8 +373,8 @@ def test_extremes_are_exact():
 def test_several_dimensions_reduce_as_one():
     x = normal(2, 3, 32, 32)
     several = op_floors.reduce("sum", x, dim=(1, 3)).relative_l2
-    one = op_floors.reduce("sum", x.transpose(1, 2).flatten(2)).relative_l2
-    assert several == pytest.approx(one)
+    flattened = op_floors.reduce("sum", x.transpose(1, 2).flatten(2)).relative_l2
+    assert several == pytest.approx(flattened)
 
 
 def test_an_unknown_function_or_reduction_is_refused():

@@ -1,4 +1,4 @@
-"""What is known of operations: goldens refuse what they do not know, and agree with the op table.
+"""Operation specs: goldens refuse unknown arguments, and agree with the table of op tests.
 
 The goldens of `tests/ops` and those of drift are written independently. Here the table's calls are
 intercepted before they reach TTNN, and computed by drift's goldens: no device is needed.
@@ -43,12 +43,12 @@ NOT_COMPARED = {
 }
 
 
-def judged_rows():
+def compared_specs():
     return [spec for spec in table.ROWS if spec.judged]
 
 
 def some_arguments(golden):
-    """Something for each argument that has no default."""
+    """A value for each argument without a default."""
     args, kwargs = [], {}
     for parameter in inspect.signature(golden).parameters.values():
         if parameter.name == "context" or parameter.default is not parameter.empty:
@@ -65,12 +65,12 @@ def operation_of(name):
     return next((getattr(place, name) for place in places if hasattr(place, name)), None)
 
 
-JUDGED = [name for spec in judged_rows() for name in spec.names]
+COMPARED = [name for spec in compared_specs() for name in spec.names]
 
 
-@pytest.mark.parametrize("name", JUDGED)
+@pytest.mark.parametrize("name", COMPARED)
 def test_an_unknown_argument_has_no_golden(name):
-    """Asked as drift asks: whatever operands there are, they are not looked at first."""
+    """Called as drift calls it: arguments are checked before any operand is read."""
     spec = table.spec_of(name)
     args, kwargs = ([], {}) if spec.golden is None else some_arguments(spec.golden)
     with pytest.raises(NoGolden) as refusal:
@@ -84,23 +84,23 @@ def test_an_unknown_argument_has_no_golden(name):
 @pytest.mark.parametrize("name", sorted(table.SPECS))
 def test_arguments_that_say_where_a_result_lives_are_known(name):
     spec = table.spec_of(name)
-    placed = dict.fromkeys((*PLACEMENT, *PRECISION), "somewhere")
-    assert spec.computed_arguments(placed) == {}
+    placement = dict.fromkeys((*PLACEMENT, *PRECISION), "somewhere")
+    assert spec.computed_arguments(placement) == {}
 
 
 @pytest.mark.parametrize(
     ("name", "argument", "harmless", "value"),
     [
         pytest.param(spec.names[0], argument, harmless, value, id=f"{spec.names[0]}-{argument}")
-        for spec in judged_rows()
+        for spec in compared_specs()
         for argument, harmless in spec.neutral.items()
         for value in (7,)
     ],
 )
 def test_an_argument_that_is_not_computed_has_no_golden(name, argument, harmless, value):
     spec = table.spec_of(name)
-    for same in (None, *harmless):
-        assert spec.computed_arguments({argument: same}) == {}
+    for harmless_value in (None, *harmless):
+        assert spec.computed_arguments({argument: harmless_value}) == {}
     for other in (value, torch.ones(4)):
         with pytest.raises(NoGolden, match=argument):
             spec.computed_arguments({argument: other})
@@ -145,7 +145,7 @@ def samples():
 
 def context_of(op, sample, golden):
     dtype = (sample.result or sample.dtype).name.lower()
-    return CallContext((dtype,) * len(golden), tuple(tuple(one.shape) for one in golden))
+    return CallContext((dtype,) * len(golden), tuple(tuple(result.shape) for result in golden))
 
 
 @pytest.mark.parametrize(("op", "sample"), samples())
@@ -161,15 +161,15 @@ def test_goldens_agree_with_the_op_table(op, sample):
         context = context_of(op, sample, golden)
         results = spec.results(context, call.args, call.kwargs)
         compared.extend(results)
-        return written(spec, call, results) or unpacked([one.value for one in results])
+        return written(spec, call, results) or unpacked([result.value for result in results])
 
     values = [x.float() if x.is_floating_point() else x for x in operands]
     with taps.intercept(observe):
         actual = as_list(op.call(*values, **sample.kwargs))
     assert len(actual) == len(golden)
-    for expected, value, one in zip(golden, actual, compared[-len(actual) :], strict=True):
+    for expected, value, result in zip(golden, actual, compared[-len(actual) :], strict=True):
         if value.shape != expected.shape:  # what the operation does not write is left out
-            expected = expected[one.region]
+            expected = expected[result.region]
         if op.floor is None:
             assert torch.equal(value.double(), expected.double())
         else:
@@ -181,8 +181,8 @@ def written(spec, call, results):
     caches = [call.kwargs.get(write.cache, call.args[write.cache_at]) for write in spec.writes]
     if not caches and comparison_mode.writes_in_place(spec):
         caches = [call.args[0]]
-    for cache, one in zip(caches, results, strict=bool(caches)):
-        cache[one.region] = one.value
+    for cache, result in zip(caches, results, strict=bool(caches)):
+        cache[result.region] = result.value
     return bool(caches)
 
 

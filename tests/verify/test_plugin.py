@@ -248,15 +248,15 @@ def test_a_card_of_another_process_is_left_alone(holder, tmp_path):
 def test_a_card_is_waited_for_and_its_holder_named(holder, tmp_path, monkeypatch):
     process, _ = holder()
     monkeypatch.setenv(backend.VISIBLE, "0")
-    said = []
+    messages = []
 
     def say(sentence):
-        said.append(sentence)
+        messages.append(sentence)
         process.kill()  # a lock ends with its process
 
     with card_lock.claimed(0, say, locks=tmp_path) as name:
         assert name == "0"
-    (sentence,) = said
+    (sentence,) = messages
     assert f"card 0 is taken by process {process.pid}" in sentence
 
 

@@ -113,10 +113,10 @@ def browser():
 def test_a_browser_shows_it_without_an_error_and_sorts_and_filters(suite, browser):
     path = written(suite)
     shown = browser.new_page()
-    said = []
-    shown.on("console", lambda message: said.append(message.text))
-    shown.on("pageerror", lambda error: said.append(str(error)))
-    shown.on("requestfailed", lambda request: said.append(request.url))
+    messages = []
+    shown.on("console", lambda message: messages.append(message.text))
+    shown.on("pageerror", lambda error: messages.append(str(error)))
+    shown.on("requestfailed", lambda request: messages.append(request.url))
     shown.goto(path.as_uri())
 
     def column(number):
@@ -134,7 +134,7 @@ def test_a_browser_shows_it_without_an_error_and_sorts_and_filters(suite, browse
     assert len(column(1)) == 2
     assert shown.locator("#count").inner_text() == "2 of 5"
     assert shown.locator("svg").count() >= 4
-    assert said == []
+    assert messages == []
 
 
 def test_a_drift_report_that_is_none_stops_the_run(suite):

@@ -39,10 +39,10 @@ def test_figures_that_a_case_does_not_have_are_left_out():
 
 
 @pytest.mark.parametrize(
-    ("used", "told"), [(0.0, True), (0.019, True), (0.02, False), (0.9, False), (0.901, True)]
+    ("used", "is_listed"), [(0.0, True), (0.019, True), (0.02, False), (0.9, False), (0.901, True)]
 )
-def test_cases_at_an_end_of_their_tolerance_are_told(used, told):
-    assert (comparisons.at_an_end([entry(used=used)]) != []) is told
+def test_cases_at_an_end_of_their_tolerance_are_told(used, is_listed):
+    assert (comparisons.at_an_end([entry(used=used)]) != []) is is_listed
 
 
 def test_failed_and_exact_cases_are_not_at_an_end():

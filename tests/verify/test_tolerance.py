@@ -1,5 +1,6 @@
-"""The policy catches what it is there to catch, and PCC does not; thresholds hold for what they are
-derived from, and not for twice as much.
+"""The tolerance policy catches the mutations that it should and that PCC does not catch.
+
+Thresholds hold for the roundings they are derived from, and not for twice as many.
 """
 
 import math
@@ -116,15 +117,15 @@ def caught(channels, compute, by=METRICS):
     a, b = operands(channels)
     expected, floor = a.double() @ b.double(), op_floors.matmul(a, b, compute=compute)
     honest = (a @ b).bfloat16().float()
-    found = {metric: set() for metric in by}
+    mutations = {metric: set() for metric in by}
     results = {name: mutate(honest, a, b) for name, mutate in MUTATIONS.items()}
     for name, result in {"honest": honest, **results}.items():
         actual = result.bfloat16()
         comparison = metrics.compare(expected, actual)
         for metric in by:
             if METRICS[metric](comparison, floor, expected, actual):
-                found[metric].add(name)
-    return found
+                mutations[metric].add(name)
+    return mutations
 
 
 @pytest.mark.parametrize("channels", CAUGHT)

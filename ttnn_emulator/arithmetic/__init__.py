@@ -1,1 +1,1 @@
-"""Pure tensor maths of the device: number formats, matrix and vector unit; nothing of ttnn."""
+"""The device's arithmetic on torch tensors: number formats, matrix and vector unit. No ttnn."""

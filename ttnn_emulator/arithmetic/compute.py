@@ -1,6 +1,6 @@
-"""How an operation is asked to compute: configurations, formats, shapes and fused functions.
+"""Settings of an operation: configurations, formats, shapes and fused functions.
 
-These are the values that the functions of `interface.Arithmetic` take beside tensors.
+The functions of `interface.Arithmetic` take them beside tensors.
 """
 
 from dataclasses import dataclass
@@ -47,8 +47,8 @@ class FusedOp:
 
     Attributes:
         name: its name in `rounded_eltwise.UNARY`.
-        numbers: what else it takes, such as pow's exponent.
-        approximate: whether the device's fast variant is asked for.
+        numbers: its further arguments, such as pow's exponent.
+        approximate: whether the device's fast variant is used.
     """
 
     name: str
@@ -96,13 +96,13 @@ class Product:
 
 @dataclass(frozen=True)
 class Blocking:
-    """What decides into which blocks a matrix product's K is cut.
+    """What determines the blocks of K of a matrix product.
 
     Attributes:
         cores: (columns, rows) of worker cores.
         core_grid: (columns, rows) that the caller asked for, or None.
         planned: whether the caller gave a program configuration.
-        k_block: tiles of K in one block that it names (in0_block_w), or None.
+        k_block: tiles of K in one block (in0_block_w of the program configuration), or None.
     """
 
     cores: tuple[int, int] = (8, 8)
@@ -122,8 +122,8 @@ class AttentionProgram:
     """A program configuration of attention.
 
     Attributes:
-        q_chunk, k_chunk: rows of queries and of keys that are worked on at a time, multiples of
-            32; 0 for the kernel's own choice.
+        q_chunk, k_chunk: rows of queries and of keys in one chunk, multiples of 32; 0 lets the
+            kernel choose.
         exp_approximate: whether scores take the approximate exponential (exp_approx_mode).
         cores: (columns, rows) of the cores that take part.
         cores_per_head: most cores that share a kv head in decode (max_cores_per_head_batch).
@@ -194,11 +194,11 @@ class CacheScores:
 
 @dataclass(frozen=True)
 class DecodeWork:
-    """What a decode attention's cores have to share among them.
+    """The work that decode attention divides among cores.
 
     Attributes:
         capacity: rows of the whole cache, from which TTNN derives the size of a chunk.
-        users: how many the call has, those that are skipped included.
+        users: the call's batch size, skipped users included.
         cores: (columns, rows) of worker cores.
     """
 

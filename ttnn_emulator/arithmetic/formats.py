@@ -13,7 +13,7 @@ BLOCK = 16  # values that share one exponent in a block format: 16 columns of on
 # Significand bits of a block format's value, the sign not counted.
 BLOCK_FORMAT_BITS = {"bfloat8_b": 7, "bfloat4_b": 3}
 
-# What a buffer's contents are kept as. bf16 and the block formats are all exact in torch.bfloat16.
+# Torch dtypes that buffers are stored in. Block formats are dequantised, exact in torch.bfloat16.
 STORAGE = {
     "bfloat16": torch.bfloat16,
     "bfloat8_b": torch.bfloat16,
@@ -27,7 +27,7 @@ STORAGE = {
 
 
 def ceil_div(whole: int, part: int) -> int:
-    """How many parts of one size a whole needs: the quotient, rounded up."""
+    """whole / part, rounded up."""
     return -(-whole // part)
 
 

@@ -1,14 +1,14 @@
-"""What an arithmetic computes: the functions that `exact.exact` and `rounded.rounded` both have.
+"""The interface of an arithmetic: the functions that `exact.exact` and `rounded.rounded` implement.
 
 An arithmetic is a module. Its functions take the contents of buffers as torch tensors in the
 storage dtype of their format (`formats.STORAGE`), or float32 ones with the same values. They return
 the result's values, not yet in the output's storage: float32 for floats (bfloat16 where a value has
-no more bits than that), an integer type for integers. `stored` makes a buffer's contents of them.
+no more bits than that), an integer type for integers. `stored` turns them into a buffer's contents.
 
 Formats are device dtypes by name: "float32", "bfloat16", "bfloat8_b", "bfloat4_b", "int32",
 "uint32", "uint16", "uint8". A `compute` of None is TTNN's default for that operation. The rounded
 arithmetic computes in float32 and rounds once: what only changes a rounding within an operation
-(compute, blocks, programs, formats, fast variants) is an argument that it does not look at.
+(compute, blocks, programs, formats, fast variants) is an argument that it ignores.
 """
 
 from typing import TYPE_CHECKING, Protocol
@@ -55,9 +55,9 @@ class Arithmetic(Protocol):
             a: [..., M, K] contents.
             b: [..., K, N] contents; leading dimensions broadcast against those of `a`.
             bias: [..., 1, N] contents to add, or None.
-            product: shapes and formats; its fp32_dest_acc is not looked at.
+            product: shapes and formats; its fp32_dest_acc is ignored.
             compute: compute kernel configuration.
-            blocking: what decides into which blocks K is cut; sums are rounded anew in every block.
+            blocking: what determines the blocks of K; sums are rounded once more in every block.
             fused: functions applied to the sums before they are packed.
 
         Returns:
@@ -66,7 +66,7 @@ class Arithmetic(Protocol):
         ...
 
     def arranged(self, contents: Tensor) -> Tensor:
-        """Contents of any shape on their way to the device: the same values, laid out for speed."""
+        """Contents that go to the device, in the memory order that is fastest to read."""
         ...
 
     # --- normalization ---------------------------------------------------------------------------
@@ -248,7 +248,7 @@ class Arithmetic(Protocol):
         ...
 
     def typecast(self, x: Tensor, from_dtype: str, to_dtype: str) -> Tensor:
-        """Contents of one format as the values that a typecast to another makes of them."""
+        """The values of a typecast of contents from one format to another."""
         ...
 
     # --- moving ----------------------------------------------------------------------------------
@@ -256,14 +256,14 @@ class Arithmetic(Protocol):
     def moved(
         self, x: Tensor, dtype: str, out: str | None = None, *, fp32_dest_acc: bool | None = None
     ) -> Tensor:
-        """Contents that a compute kernel only moves (tilize, untilize, transpose, cache update).
+        """Contents that a compute kernel only moves (tilize, transpose, cache update), as values.
 
         Args:
             x: contents of `dtype`.
-            dtype, out: the operand's and the result's format; no `out` is the operand's.
-            fp32_dest_acc: where float32 goes through SrcA, whether Dst has 32 bits: the low bits of
-                tf32 are dropped beside it, those of bfloat16 beside a 16-bit one. None where
-                float32 is unpacked to Dst, which drops nothing (tilize, untilize, transpose).
+            dtype, out: the operand's and the result's format, by default the same.
+            fp32_dest_acc: whether Dst has 32 bits, where float32 goes through SrcA: it is truncated
+                to tf32 beside a 32-bit Dst, to bfloat16 beside a 16-bit one. None where float32 is
+                unpacked to Dst, which truncates nothing (tilize, untilize, transpose).
         """
         ...
 
@@ -300,7 +300,7 @@ class Arithmetic(Protocol):
         ...
 
     def attention_rows(self, last: int, capacity: int, program: AttentionProgram | None) -> int:
-        """Rows of a cache of `capacity` that are read for queries that see the first `last`."""
+        """How many rows of a cache of `capacity` are read for queries that see the first `last`."""
         ...
 
     def attention_decode(
@@ -321,7 +321,7 @@ class Arithmetic(Protocol):
             query: [B, N, D], of users at the same position.
             key, value: [B, K, T, D], the first T = `attention_rows(...)` rows of their caches.
             scores: scale, mask and sink of the scores, and the positions that users see.
-            work: what the cores share.
+            work: what is divided among the cores.
             program, compute, out: as for `attention`.
 
         Returns:

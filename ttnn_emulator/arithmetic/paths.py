@@ -1,8 +1,8 @@
-"""Facts about the way to a result that only the arithmetic knows, for `ttnn_emulator.evidence`.
+"""Facts that only the arithmetic knows about how a result was computed, for evidence.
 
-A call's arguments say which kernel runs and how it is configured. Some ways fork on more, such as
-how often a row has to be read again; and some steps of the kernels are not followed. Where the
-arithmetic meets such a fork it tells the `Fact`; `told` hands over those of one call.
+A call's arguments say which kernel runs and how it is configured. Some branches depend on more,
+such as how many times a row is read; and some steps of the kernels are not followed. Where the
+arithmetic meets such a branch it records a `Fact`; `take_facts` returns those of one call.
 """
 
 import bisect
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Fact:
-    """`text` as it stands in a note; `approximate` if the kernel's own steps are not followed."""
+    """`text` as evidence prints it; `approximate` if the kernel's own steps are not followed."""
 
     text: str
     approximate: bool = False
@@ -22,25 +22,25 @@ BEYOND_L1 = Fact("more than L1 holds at once")
 # Every `Fact` that is approximate, sorted by its text, in whatever order modules are imported.
 APPROXIMATIONS: list[Fact] = []
 
-_told: set[Fact] = set()
+_facts: set[Fact] = set()
 
 
 def approximation(text: str) -> Fact:
-    """A new `Fact` of steps that are not followed, listed in `APPROXIMATIONS`."""
+    """A new `Fact` about steps that are not followed, listed in `APPROXIMATIONS`."""
     fact = Fact(text, approximate=True)
     bisect.insort(APPROXIMATIONS, fact, key=lambda other: other.text)
     return fact
 
 
 def tell(fact: Fact) -> None:
-    """Record that the call being computed goes this way."""
-    _told.add(fact)
+    """Record a fact about the call being computed."""
+    _facts.add(fact)
 
 
-def told() -> frozenset[Fact]:
+def take_facts() -> frozenset[Fact]:
     """The facts recorded since the last time this was called."""
-    if not _told:
+    if not _facts:
         return frozenset()
-    facts = frozenset(_told)
-    _told.clear()
+    facts = frozenset(_facts)
+    _facts.clear()
     return facts

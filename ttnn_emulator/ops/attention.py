@@ -160,7 +160,7 @@ def scaled_dot_product_attention_decode(
         live,
         positions,
         capacity=input_tensor_k.shape[-2],
-        held_by="input_tensor_k",
+        operand="input_tensor_k",
         mask=attn_mask,
         sink=_sink(attention_sink, input_tensor_q.shape[2]),
         scale=scale,
@@ -214,7 +214,7 @@ def paged_scaled_dot_product_attention_decode(
         live,
         positions,
         capacity=pages.shape[-1] * input_tensor_k.shape[-2],
-        held_by="the sequence in page_table_tensor",
+        operand="the sequence in page_table_tensor",
         mask=attn_mask,
         sink=_sink(attention_sink, input_tensor_q.shape[2]),
         scale=scale,
@@ -231,7 +231,7 @@ def _decode(
     positions: torch.Tensor | None,
     *,
     capacity: int,
-    held_by: str,
+    operand: str,
     mask: DeviceTensor | None,
     sink: torch.Tensor | None,
     scale: float | None,
@@ -243,7 +243,7 @@ def _decode(
 
     `live(users, last, rows)` reads the first rows of some users' keys and values, of which `last`
     are seen: nothing else of a cache is touched. Users at the same position are computed together.
-    `positions` is None where every user sees its whole cache, `capacity` rows of `held_by`.
+    `positions` is None where every user sees its whole cache, `capacity` rows of `operand`.
     """
     users, heads = query.shape[1:3]
     if launch.output.shape[1] != users:  # with share_cache
@@ -254,8 +254,8 @@ def _decode(
     program = attention_program(program)
     output = undefined(launch.output.padded_shape, launch.output.dtype)
     lengths = [capacity] * users if positions is None else [n + 1 for n in positions.tolist()]
-    asked = [n - 1 for n in lengths if n]  # -1 skips its user (reader_decode_all.cpp)
-    bounds.within(asked, capacity, op=launch.name, operand=held_by, unit="row")
+    last_rows = [n - 1 for n in lengths if n]  # -1 skips its user (reader_decode_all.cpp)
+    bounds.within(last_rows, capacity, op=launch.name, operand=operand, unit="row")
     for last in sorted({length for length in lengths if length > 0}):
         members = [user for user, length in enumerate(lengths) if length == last]
         count, first = len(members), members[0]

@@ -20,7 +20,7 @@ RANDOM = paths.approximation("random numbers of torch, not the device's")
 
 
 def zeros(launch: Launch, *type_and_place: object, **named: object) -> torch.Tensor:
-    """Fresh zeros whose memory the host gives page by page as they are written.
+    """Zeros whose memory the system allocates page by page when they are written.
 
     numpy asks the system for zeroed pages; torch writes the zeros itself and touches all of them.
     """
@@ -100,7 +100,7 @@ def rand(
     seed: int | None = 0,
     mesh_mapper: object = None,
 ) -> torch.Tensor:
-    """Uniform numbers of torch's generator, not of the device's; seed 0 goes on from the last."""
+    """Uniform numbers from torch's generator, not the device's; seed 0 continues its sequence."""
     paths.tell(RANDOM)
     numbers = low + (high - low) * torch.rand(launch.output.shape, generator=_generator(seed))
     if launch.output.dtype in formats.BLOCK_FORMAT_BITS:  # made in float32
@@ -118,7 +118,7 @@ def randn(
     compute_kernel_config: ttnn.DeviceComputeKernelConfig | None = None,
     seed: int | None = None,
 ) -> torch.Tensor:
-    """Normal numbers of torch's generator, not of the device's."""
+    """Normal numbers from torch's generator, not the device's."""
     paths.tell(RANDOM)
     return torch.randn(launch.output.shape, generator=_generator(seed))
 
@@ -128,7 +128,7 @@ def _generator(seed: int | None) -> torch.Generator | None:
 
 
 def _filled(launch: Launch, value: float) -> torch.Tensor:
-    """A number as the host writes it: it encodes block formats, of which no packer knows."""
+    """A number as the host stores it; in block formats the host rounds, not a packer."""
     dtype = formats.STORAGE[launch.output.dtype]
     if launch.output.dtype in formats.BLOCK_FORMAT_BITS:
         block = torch.full((formats.BLOCK,), float(value))

@@ -92,14 +92,14 @@ def _number(value: float, dtype: torch.dtype) -> torch.Tensor:
 
 
 def combined(
-    launch: Launch, name: str, first: Operand, second: Operand, **how: Any
+    launch: Launch, name: str, first: Operand, second: Operand, **options: Any
 ) -> torch.Tensor:
     """The kernel of a binary operation on operands that may be Python numbers."""
     tensors = [x for x in (first, second) if isinstance(x, DeviceTensor)]
     dtypes = tuple(
         x.dtype if isinstance(x, DeviceTensor) else tensors[0].dtype for x in (first, second)
     )
-    binary, how = launch.math.binary, {"dtypes": dtypes, "out": launch.output.dtype, **how}
+    binary, options = launch.math.binary, {"dtypes": dtypes, "out": launch.output.dtype, **options}
     bare = all(x.zero_padded and x.shape[-2:] == launch.output.shape[-2:] for x in tensors)
     bare = bare and not padding.cuts_a_block(launch.output)
     if bare:
@@ -109,7 +109,7 @@ def combined(
         )
     else:
         a, b = broadcastable(launch, first, second)
-    values = binary(name, a, b, **how)
+    values = binary(name, a, b, **options)
     for operand in (a, b):
         if operand.shape == values.shape:
             marked = padding.undefined_rows(operand)
@@ -117,24 +117,26 @@ def combined(
     if not bare:
         return values
     zeros = (padding.ZERO if isinstance(x, DeviceTensor) else x for x in (first, second))
-    return padding.beside(values, launch.output, _of_zeros(binary, name, *zeros, **how))
+    return padding.beside(values, launch.output, _of_zeros(binary, name, *zeros, **options))
 
 
 def _of_zeros(
-    binary: Callable[..., torch.Tensor], name: str, first: Any, second: Any, **how: Any
+    binary: Callable[..., torch.Tensor], name: str, first: Any, second: Any, **options: Any
 ) -> float:
-    """What the operation makes of padding: of zeros, or of zeros and a Python number.
+    """The operation's result in padding: on zeros, or on zeros and a Python number.
 
     `first` and `second` are numbers, or `padding.ZERO` in place of a tensor.
     """
     numbers = [x for x in (first, second) if x is not padding.ZERO]
     if numbers:
         first, second = (
-            x if x is padding.ZERO else _number(x, formats.STORAGE[how["dtypes"][0]]).item()
+            x if x is padding.ZERO else _number(x, formats.STORAGE[options["dtypes"][0]]).item()
             for x in (first, second)
         )
-        return padding.of_zero(_with_number, how["dtypes"][0], binary, name, first, second, **how)
-    return padding.of_zero(binary, how["dtypes"][0], name, first, second, **how)
+        return padding.of_zero(
+            _with_number, options["dtypes"][0], binary, name, first, second, **options
+        )
+    return padding.of_zero(binary, options["dtypes"][0], name, first, second, **options)
 
 
 def _with_number(
@@ -142,10 +144,10 @@ def _with_number(
     name: str,
     first: torch.Tensor | float,
     second: torch.Tensor | float,
-    **how: Any,
+    **options: Any,
 ) -> torch.Tensor:
     first, second = (torch.as_tensor(x) for x in (first, second))
-    return binary(name, first, second, **how)
+    return binary(name, first, second, **options)
 
 
 def _storage(operand: DeviceTensor) -> torch.dtype:

@@ -1,6 +1,6 @@
 """Elementwise operations of one tensor, and the activations that other operations fuse.
 
-The kernels run over whole tiles, so what they make of the padding stays there: exp leaves ones.
+The kernels run over whole tiles, so padding holds their result on padding: exp leaves ones.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -161,16 +161,16 @@ def _step(activation: Fusable) -> FusedOp:
 
 def apply(launch: Launch, operand: DeviceTensor, *steps: FusedOp) -> torch.Tensor:
     """Steps of one unary kernel on the whole contents of an operand."""
-    unary, how = launch.math.unary, {"dtype": operand.dtype, "out": launch.output.dtype}
+    unary, options = launch.math.unary, {"dtype": operand.dtype, "out": launch.output.dtype}
     bare = operand.zero_padded and operand.shape == launch.output.shape
     bare = bare and not padding.cuts_a_block(launch.output)
     values = operand.logical if bare else operand.data
     result = padding.mark_undefined_rows(
-        unary(values, *steps, **how), padding.undefined_rows(values), launch.output.dtype
+        unary(values, *steps, **options), padding.undefined_rows(values), launch.output.dtype
     )
     if not bare:
         return result
-    of_zero = padding.of_zero(unary, operand.dtype, padding.ZERO, *steps, **how)
+    of_zero = padding.of_zero(unary, operand.dtype, padding.ZERO, *steps, **options)
     return padding.beside(result, launch.output, of_zero)
 
 
@@ -338,7 +338,7 @@ def typecast(
 def plus_one(
     launch: Launch, input_tensor: DeviceTensor, *, skip_negative_entries: bool = False
 ) -> None:
-    """Count integers on by one, in place; with `skip_negative_entries` only those from 0 on."""
+    """Add 1 to integers in place; with `skip_negative_entries` only to those from 0 on."""
     counts = input_tensor.data.long()  # torch adds no uint32
     input_tensor.data.copy_(counts + ((counts >= 0) if skip_negative_entries else 1))
 

@@ -59,10 +59,10 @@ def _check_shards(launch: Launch, count: int) -> None:
     if launch.output.shards is None:
         return
     rows, columns, cores = launch.output.shards
-    taken = rows * cores * columns // launch.output.padded_shape[-1]
+    reads = rows * cores * columns // launch.output.padded_shape[-1]
     because = f"{rows} for each shard of its output on {cores} cores"
     bounds.span(
-        0, taken, count, op=launch.name, operand="input_tensor", unit="index", because=because
+        0, reads, count, op=launch.name, operand="input_tensor", unit="index", because=because
     )
 
 

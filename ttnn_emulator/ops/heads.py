@@ -36,11 +36,11 @@ def nlp_create_qkv_heads(
             "one: head_dim must be a multiple of 32."
         )
     query = input.data[:, 0, :, : num_heads * width]
-    rest = input.data[:, 0, :, num_heads * width :] if input_kv is None else input_kv.data[:, 0]
-    value = rest if kv_tied else rest[..., kv_heads * width :]
+    kv = input.data[:, 0, :, num_heads * width :] if input_kv is None else input_kv.data[:, 0]
+    value = kv if kv_tied else kv[..., kv_heads * width :]
     q, k, v = (
         _split(columns, heads, width)
-        for columns, heads in ((query, num_heads), (rest, kv_heads), (value, kv_heads))
+        for columns, heads in ((query, num_heads), (kv, kv_heads), (value, kv_heads))
     )
     return q, k.transpose(-1, -2) if transpose_k_heads else k, v
 
@@ -63,10 +63,10 @@ def split_query_key_value_and_split_heads(
     kv_heads = num_heads if num_kv_heads is None else num_kv_heads
     width = launch.outputs[0].shape[-1]
     fused = input_tensor.data
-    rest = fused[..., num_heads * width :] if kv_input_tensor is None else kv_input_tensor.data
+    kv = fused[..., num_heads * width :] if kv_input_tensor is None else kv_input_tensor.data
     q = _split(fused, num_heads, width)
-    k = _split(rest, kv_heads, width)
-    v = _split(rest[..., kv_heads * width :], kv_heads, width)
+    k = _split(kv, kv_heads, width)
+    v = _split(kv[..., kv_heads * width :], kv_heads, width)
     return q, k.transpose(-1, -2) if transpose_key else k, v
 
 
@@ -127,9 +127,9 @@ def _join(input_tensor: DeviceTensor) -> torch.Tensor:
 
 def _in_undefined(values: torch.Tensor, plan: Output) -> torch.Tensor:
     """`values` in the first corner of an output of which nothing else is written."""
-    whole = undefined(plan.padded_shape, plan.dtype).to(values.dtype)
-    whole[tuple(slice(0, n) for n in values.shape)] = values
-    return whole
+    padded = undefined(plan.padded_shape, plan.dtype).to(values.dtype)
+    padded[tuple(slice(0, n) for n in values.shape)] = values
+    return padded
 
 
 BINDINGS = {

@@ -29,8 +29,8 @@ def fill_cache(
 ) -> None:
     """Write [1, K, S, D] into user `batch_idx` of the cache [B, K, C, D] from row `update_idx` on.
 
-    Whole tiles: the padding rows of the input are written too. The host side has seen to it that
-    user and rows are the cache's.
+    Whole tiles: the padding rows of the input are written too. The host side checks that user and
+    rows lie in the cache.
     """
     rows = slice(update_idx, update_idx + input_tensor.padded_shape[-2])
     cache_tensor.data[batch_idx, :, rows] = input_tensor.data[0]
@@ -159,7 +159,7 @@ def _packed(
 
 
 def _repack(launch: Launch, cache: DeviceTensor, slot: int, position: int) -> None:
-    """The tile rows that hold a position go through a compute kernel whole (update_cache.cpp).
+    """Pack the whole tile rows that hold a position once more, as update_cache.cpp does.
 
     Old rows of a block format come out as they went in: the packer has nothing to round in values
     that have their block's largest exponent already.

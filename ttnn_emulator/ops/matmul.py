@@ -49,7 +49,7 @@ def linear(
     a, marked = padding.without_undefined_rows(a)
     fused_bias = bias is not None and bias.padded_shape[-2] <= TILE
     activation = steps_of([activation] if activation else ())
-    fused = steps_of(_listed(getattr(program_config, "fused_activation", None)))
+    fused = steps_of(_as_tuple(getattr(program_config, "fused_activation", None)))
     if core_grid is not None:
         fused, activation = fused + activation, ()
     if program_config is None and core_grid is None and input_tensor_a.sharded:
@@ -95,7 +95,7 @@ def linear(
 
 
 def _matrix(operand: DeviceTensor, transpose: bool, vector_dim: int, rows: bool) -> torch.Tensor:
-    """The contents without padding; with `rows`, padding rows that are not zero too."""
+    """The contents without padding; with `rows`, including padding rows that are not zero."""
     if rows and not transpose and len(operand.shape) > 1:
         return padding.live_rows(operand)
     values = operand.logical
@@ -125,7 +125,7 @@ def _product(
     )
 
 
-def _listed(activation: Fusable | None) -> tuple[Fusable, ...]:
+def _as_tuple(activation: Fusable | None) -> tuple[Fusable, ...]:
     return () if activation is None else (activation,)
 
 
@@ -137,17 +137,17 @@ def _padded(output: Output) -> Shape:
 def _fitted(values: torch.Tensor, rows: int, output: Output) -> torch.Tensor:
     """The product in the output's logical shape if its padding is zero, else in its padded one.
 
-    `rows` of the product were asked for; a row that follows them is what padding rows hold.
+    The first `rows` rows are logical; a further row is what each padding row holds.
     """
     *_, computed, columns = values.shape
     padded = _padded(output)
     if computed == rows and rows * columns == math.prod(output.shape[-2:]):
         return values.reshape(output.shape)
-    whole = torch.zeros(*values.shape[:-2], *padded[-2:], dtype=values.dtype)
-    whole[..., :computed, :columns] = values
+    padded_values = torch.zeros(*values.shape[:-2], *padded[-2:], dtype=values.dtype)
+    padded_values[..., :computed, :columns] = values
     if computed > rows:
-        whole[..., rows:, :columns] = values[..., rows:, :]
-    return whole.reshape(output.padded_shape)
+        padded_values[..., rows:, :columns] = values[..., rows:, :]
+    return padded_values.reshape(output.padded_shape)
 
 
 def _first_row(bias: DeviceTensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Operations that move values without changing them: shapes, layouts, memory configurations.
 
-Every result is a copy of its own, since an output's buffer is another than its input's; where TTNN
-returns a view of the same buffer the contents stay as they are.
+Every result is a copy, because the output has a buffer of its own; where TTNN returns a view of the
+same buffer, the contents stay as they are.
 """
 
 import math
@@ -263,8 +263,8 @@ def untilize_with_unpadding(
     Raises:
         OutOfBounds: an end beyond the padding.
     """
-    planned, whole = launch.output.shape, input_tensor.padded_shape
-    bounds.region((0,) * len(planned), planned, whole, op=launch.name, operand="input_tensor")
+    planned, padded = launch.output.shape, input_tensor.padded_shape
+    bounds.region((0,) * len(planned), planned, padded, op=launch.name, operand="input_tensor")
     values = copied(trimmed(input_tensor.data, launch.output.shape))
     return through_dest(launch, values, input_tensor)
 
@@ -324,8 +324,8 @@ def assign(
     return moved_into(launch, target, input_tensor)
 
 
-def _placed(name: str) -> Callable[..., torch.Tensor | None]:
-    """A kernel whose arguments only say where the copy goes."""
+def _copy_elsewhere(name: str) -> Callable[..., torch.Tensor | None]:
+    """A binding for a copy whose arguments only say where it is placed."""
 
     def binding(
         launch: Launch, input_tensor: DeviceTensor, *placement: object, **named_placement: object
@@ -346,31 +346,31 @@ BINDINGS = {
     "ttnn.experimental.broadcast_to": expand,
     "ttnn.experimental.view": view,
     "ttnn.fill_implicit_tile_padding": fill_implicit_tile_padding,
-    "ttnn.interleaved_to_sharded": _placed("interleaved_to_sharded"),
-    "ttnn.move": _placed("move"),
+    "ttnn.interleaved_to_sharded": _copy_elsewhere("interleaved_to_sharded"),
+    "ttnn.move": _copy_elsewhere("move"),
     "ttnn.narrow": narrow,
     "ttnn.pad": pad,
     "ttnn.permute": permute,
-    "ttnn.reallocate": _placed("reallocate"),
+    "ttnn.reallocate": _copy_elsewhere("reallocate"),
     "ttnn.repeat": repeat,
     "ttnn.repeat_interleave": repeat_interleave,
     "ttnn.reshape": reshape,
     "ttnn.reshape_on_device": view,
-    "ttnn.reshard": _placed("reshard"),
-    "ttnn.sharded_to_interleaved": _placed("sharded_to_interleaved"),
+    "ttnn.reshard": _copy_elsewhere("reshard"),
+    "ttnn.sharded_to_interleaved": _copy_elsewhere("sharded_to_interleaved"),
     "ttnn.slice": slice_,
     "ttnn.split": split,
     "ttnn.squeeze": view,
     "ttnn.stack": stack,
-    "ttnn.tilize": _placed("tilize"),
+    "ttnn.tilize": _copy_elsewhere("tilize"),
     "ttnn.tilize_with_val_padding": tilize_with_val_padding,
-    "ttnn.tilize_with_zero_padding": _placed("tilize_with_zero_padding"),
-    "ttnn.to_dtype": _placed("to_dtype"),
+    "ttnn.tilize_with_zero_padding": _copy_elsewhere("tilize_with_zero_padding"),
+    "ttnn.to_dtype": _copy_elsewhere("to_dtype"),
     "ttnn.to_layout": to_layout,
     "ttnn.to_memory_config": to_memory_config,
     "ttnn.transpose": transpose,
     "ttnn.unsqueeze": view,
-    "ttnn.untilize": _placed("untilize"),
+    "ttnn.untilize": _copy_elsewhere("untilize"),
     "ttnn.untilize_with_unpadding": untilize_with_unpadding,
     "ttnn.view": view,
 }

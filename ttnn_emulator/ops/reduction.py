@@ -44,7 +44,7 @@ def _reduction(name: str) -> Callable[..., torch.Tensor]:
     return binding
 
 
-# What padding is filled with first, so that it is no row's result.
+# The neutral value that padding is filled with first.
 EXTREMES = {"max": -math.inf, "min": math.inf}
 
 

@@ -1,7 +1,7 @@
 """PCC regression: the figures of every comparison of a run, in a file, and what changed since.
 
 A baseline belongs to a backend, its arithmetic and a version of TTNN; it is one JSON file with a
-line per case. What counts as lost is said in `Limits`.
+line per case. `Limits` defines what counts as lost.
 
 `python -m ttnn_verify.baseline diff A B` lists what differs from A to B.
 """

@@ -13,8 +13,8 @@ from ttnn_verify import backend
 if TYPE_CHECKING:  # pytest, which it is a plugin of, need not be there
     from ttnn_verify.pytest_plugins.comparisons import ComparisonEntry
 
-# The PCC that a case may lose: what an error of 3 % of the tensor costs. `ERROR_SLACK` is the finer
-# judge. November 2026, as is the next.
+# How much PCC a case may lose: what an error of 3 % of the tensor costs. `ERROR_SLACK` is the
+# stricter limit. November 2026, as is the next.
 PCC_SLACK = 0.0005
 
 # The share by which relative L2 may rise, as a whole and in the worst row. PCC near 1 hides nearly
@@ -24,14 +24,14 @@ PCC_SLACK = 0.0005
 # squares: a whole that has grown by 10 % hides an error of 46 % of the honest one.
 ERROR_SLACK = 0.10
 
-# Relative L2 errors closer than this are alike: the resolution of the reference in float32 (2^-24
-# an element), with room for sums of some hundred of them.
+# Relative L2 errors closer than this count as equal: the reference's float32 resolution (2^-24 per
+# element), with room for sums of some hundred elements.
 RESOLUTION = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
 class Platform:
-    """What figures depend on: the backend, how it computes (None: its own way), TTNN's version."""
+    """What figures depend on: backend, arithmetic (None without a choice), TTNN's version."""
 
     backend: str
     arithmetic: str | None
@@ -45,7 +45,7 @@ class Platform:
 
     @property
     def file_name(self) -> str:
-        """What a folder of baselines calls this platform's."""
+        """The name of this platform's file in a folder of baselines."""
         return "-".join(filter(None, (self.backend, self.arithmetic))) + ".json"
 
     def __str__(self) -> str:
@@ -54,11 +54,11 @@ class Platform:
 
 @dataclasses.dataclass(frozen=True)
 class CaseFigures:
-    """What a baseline has of a comparison; None for figures that there are not.
+    """A comparison's figures in a baseline; None for those that it does not have.
 
     Attributes:
         pcc, relative_l2, worst_row: these are checked; `worst_row` is a relative L2.
-        ulp, used: the greatest error in ULPs and the share of the tolerance, to be read.
+        ulp, used: the greatest error in ULPs and the share of the tolerance; not checked.
     """
 
     pcc: float | None
@@ -69,7 +69,7 @@ class CaseFigures:
 
     @classmethod
     def of(cls, entry: "ComparisonEntry") -> "CaseFigures":
-        """From an entry, rounded to what is worth keeping."""
+        """From an entry, rounded to the digits that are kept."""
         return cls(
             pcc=None if entry["pcc"] is None else _finite(round(entry["pcc"], 9)),
             relative_l2=_digits(entry.get("relative_l2")),
@@ -93,7 +93,7 @@ CHECKED_FIGURES = ("pcc", "relative_l2", "worst_row")
 
 @dataclasses.dataclass(frozen=True)
 class Relaxation:
-    """Figures worse than its own that a case may have until a day, that one included."""
+    """Worse figures that a case is allowed until a day, that day included."""
 
     reason: str
     until: datetime.date
@@ -113,7 +113,7 @@ class Baseline:
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """How much worse than its baseline a case may be, and from where on it is better."""
+    """How much worse than its baseline a case may be, and from which difference on it is better."""
 
     pcc: float = PCC_SLACK
     error: float = ERROR_SLACK
@@ -126,7 +126,7 @@ KINDS = ("lost", "expired", "relaxed", "rose", "widened")
 
 @dataclasses.dataclass(frozen=True)
 class CaseChange:
-    """What became of a case, one of `KINDS`, and the figures in a line."""
+    """How a case changed: one of `KINDS`, and its figures in a line."""
 
     kind: str
     case: str
@@ -141,9 +141,9 @@ class CaseChange:
 
 
 def names(nodeid: str, entries: "Sequence[ComparisonEntry]") -> list[str]:
-    """The case of each of a test's entries: its node id, and its own name if that says more.
+    """The case of each entry of a test: the node id, and the entry's own name if that adds more.
 
-    A name that comes again is numbered.
+    Repeated names are numbered.
     """
     parameters = nodeid.partition("[")[2].removesuffix("]")
     cases: list[str] = []
@@ -156,7 +156,7 @@ def names(nodeid: str, entries: "Sequence[ComparisonEntry]") -> list[str]:
 
 
 def node(case: str) -> str:
-    """The node id of a case that `names` named."""
+    """The node id in a case name made by `names`."""
     return re.sub(r" #\d+$", "", case.partition(" | ")[0])
 
 
@@ -168,7 +168,7 @@ def judge(
     relaxation: Relaxation | None = None,
     today: datetime.date | None = None,
 ) -> CaseChange | None:
-    """What became of a case since its baseline; None if nothing did.
+    """How a case changed since its baseline; None if it did not.
 
     Args:
         relaxation: the case's.
@@ -194,7 +194,7 @@ def judge(
 
 
 def _relaxed(was: CaseFigures, relaxation: Relaxation) -> CaseFigures:
-    """A case's figures with those that the relaxation allows in their place."""
+    """A case's figures, replaced by those of the relaxation where it has any."""
     return dataclasses.replace(
         was,
         **{
@@ -206,7 +206,7 @@ def _relaxed(was: CaseFigures, relaxation: Relaxation) -> CaseFigures:
 
 
 def _worse(was: CaseFigures, now: CaseFigures, limits: Limits) -> bool:
-    """Whether `now` lost more than the slack in one of the figures that are checked."""
+    """Whether `now` is worse by more than the slack in one of the checked figures."""
     if was.pcc is not None and now.pcc is not None and now.pcc < was.pcc - limits.pcc:
         return True
     return any(
@@ -225,9 +225,9 @@ def _errors(
 
 
 def _widened(was: CaseFigures, now: CaseFigures, limits: Limits) -> bool:
-    """Whether the tolerance has grown: a smaller share of it holds the same error."""
+    """Whether the tolerance has grown: the same error uses a smaller share of it."""
     if was.used is None or now.used is None:
-        return was.used != now.used and now.used is not None  # equal bits are no longer asked for
+        return was.used != now.used and now.used is not None  # equal bits are no longer required
     return all(
         before is not None
         and error is not None
@@ -253,21 +253,21 @@ def _figure(value: float | None) -> str:
 
 
 def updated(
-    baseline: Baseline, now: Mapping[str, CaseFigures], gone: Collection[str], limits: Limits
+    baseline: Baseline, now: Mapping[str, CaseFigures], vanished: Collection[str], limits: Limits
 ) -> Baseline:
-    """The baseline with what rose and what is new, without what vanished; nothing gets worse.
+    """The baseline with improved and new cases, without vanished ones; no figure gets worse.
 
     Args:
         now: the figures of the run's passed cases.
-        gone: the cases that have vanished.
+        vanished: cases that the baseline loses.
     """
-    cases = {case: figures for case, figures in baseline.cases.items() if case not in gone}
+    cases = {case: figures for case, figures in baseline.cases.items() if case not in vanished}
     for case, figures in now.items():
         was = cases.get(case)
         change = judge(case, was, figures, limits) if was else None
         if was is None or (change and change.kind in ("rose", "widened")):
             cases[case] = figures
-    relaxed = {case: one for case, one in baseline.relaxed.items() if case not in gone}
+    relaxed = {case: r for case, r in baseline.relaxed.items() if case not in vanished}
     return dataclasses.replace(baseline, cases=cases, relaxed=relaxed)
 
 

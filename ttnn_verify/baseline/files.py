@@ -1,4 +1,4 @@
-"""The file of a baseline: JSON, a line per case, which people read and add relaxations to."""
+"""A baseline's file: JSON with a line per case, which people read and add relaxations to."""
 
 import dataclasses
 import datetime
@@ -25,7 +25,7 @@ def load(path: str | pathlib.Path) -> Baseline:
     """The baseline in a file.
 
     Raises:
-        BaselineError: there is none, or it does not hold what a baseline holds.
+        BaselineError: there is no such file, or it is not a baseline.
     """
     try:
         data = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
@@ -79,8 +79,8 @@ def check_platform(baseline: Baseline, path: str | pathlib.Path, platform: Platf
 def save(path: str | pathlib.Path, baseline: Baseline) -> None:
     """Write the file in one step: sorted, a line per case."""
     relaxed = {
-        case: {**_present(one), "until": one.until.isoformat()}
-        for case, one in baseline.relaxed.items()
+        case: {**_present(values), "until": values.until.isoformat()}
+        for case, values in baseline.relaxed.items()
     }
     cases = {case: _present(figures) for case, figures in baseline.cases.items()}
     platform = json.dumps(dataclasses.asdict(baseline.platform))
@@ -89,8 +89,8 @@ def save(path: str | pathlib.Path, baseline: Baseline) -> None:
     atomic.write_text(path, f"{{\n{text}\n}}\n")
 
 
-def _present(one: CaseFigures | Relaxation) -> dict[str, Any]:
-    return {name: value for name, value in dataclasses.asdict(one).items() if value is not None}
+def _present(values: CaseFigures | Relaxation) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(values).items() if value is not None}
 
 
 def _by_line(cases: Mapping[str, Mapping[str, Any]]) -> str:

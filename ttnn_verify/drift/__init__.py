@@ -1,6 +1,6 @@
 """Where a model on the device goes wrong first, and how its error grows from layer to layer.
 
-`measure` leads a model along a prompt, tokens after it and a second sequence. It intercepts TTNN's
+`measure` runs a model along a prompt, tokens after it and a second sequence. It intercepts TTNN's
 calls, not the model's, and compares their results with those of a Hugging Face Phi-3's submodules:
 *cumulative*, on the model's own results; *isolated*, each layer and operation on Hugging Face's.
 `python -m ttnn_verify.drift` is the command.
@@ -55,12 +55,12 @@ class DriftResult:
     @property
     def first(self) -> OpFinding | None:
         """The first bad operation, None if there is none."""
-        return next((one for one in self.findings if one.bad), None)
+        return next((op_finding for op_finding in self.findings if op_finding.bad), None)
 
     @property
     def counts(self) -> dict[str, int]:
         """status -> how many calls."""
-        return dict(collections.Counter(one.status for one in self.findings))
+        return dict(collections.Counter(op_finding.status for op_finding in self.findings))
 
     @property
     def logits_off(self) -> bool:
@@ -74,7 +74,7 @@ class DriftResult:
         """As an exit status: 0 no drift, 1 drift, 2 could not tell."""
         if self.first or self.logits_off:
             return 1
-        return 2 if not any(one.step is not None for one in self.findings) else 0
+        return 2 if not any(op_finding.step is not None for op_finding in self.findings) else 0
 
     @property
     def line(self) -> str:
@@ -101,11 +101,11 @@ def measure(
         model: called as Hugging Face models are, its calls are TTNN's.
         hf_model: a transformers Phi3ForCausalLM in float32, attn_implementation="eager".
         ids: `[1, S]`; the last `decoded` tokens are given one at a time, the rest as a prompt.
-        accurate: judge products and norms as if they had been asked for the most accurate
-            arithmetic, and not by the compute configuration they were called with.
+        accurate: judge products and norms as if they had been called with the most accurate compute
+            configuration, not by the one that they were called with.
 
     Raises:
-        DriftUndetermined: the model makes no calls of TTNN, or other ones in each run.
+        DriftUndetermined: the model makes no TTNN calls, or not the same ones in each run.
     """
     steps, sequences, traced = _prepared(model, hf_model, ids, decoded)
     alone = cumulative.run(model, sequences, traced, steps, isolate=True)
@@ -121,7 +121,7 @@ def locate(
     """The first bad operation, None if there is none; in two runs, the second cut short."""
     steps, sequences, traced = _prepared(model, hf_model, ids, decoded)
     findings = isolated.run(model, sequences, traced, steps, accurate, first=True)
-    return next((one for one in findings if one.bad), None)
+    return next((op_finding for op_finding in findings if op_finding.bad), None)
 
 
 def halve(model: Model, hf_model: Any, ids: torch.Tensor, decoded: int = 3) -> search.SearchResult:

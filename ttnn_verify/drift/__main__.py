@@ -1,9 +1,9 @@
-"""Say where a TTNN model first computes something else than Hugging Face's.
+"""Find where a TTNN model first computes something else than Hugging Face's.
 
     python -m ttnn_verify.drift MODEL_PY --model HF_ID_OR_FOLDER [--prompt TEXT] [--json FILE] ...
 
-The exit status is 0 for no drift, 1 for drift and 2 when it cannot be told, so that
-`git bisect run` works on it.
+The exit status is 0 for no drift, 1 for drift and 2 for undetermined, so that `git bisect run`
+works on it.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def prepare(args: argparse.Namespace) -> tuple[jobs.Bringup, jobs.Prompt]:
-    """The bring-up and its tokens, prompt and those after it; all that is asked for is checked."""
+    """The bring-up, and its tokens: the prompt and those after it. All arguments are checked."""
     for file in filter(None, (args.json, args.html)):
         if not pathlib.Path(file).absolute().parent.is_dir():
             raise inputs.BadInput(f"{file!r}: there is no such folder to write to.")
@@ -94,7 +94,7 @@ def prepare(args: argparse.Namespace) -> tuple[jobs.Bringup, jobs.Prompt]:
 
 
 def run(args: argparse.Namespace, bringup: jobs.Bringup, prompt: jobs.Prompt) -> int:
-    """Print what was asked for. Returns the exit status."""
+    """Run what the arguments select and print it. Returns the exit status."""
     from ttnn_verify.drift import attribute, halve, locate, measure
 
     hf_model = prompt.checkpoint.hf_model(torch.float32)

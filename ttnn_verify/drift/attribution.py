@@ -1,7 +1,7 @@
-"""Which operations the error of the logits comes from: one family of them is made exact at a time.
+"""Attributes the logits' error to families of operations, by making one family exact at a time.
 
-Exact means: the results are replaced by what is expected from the operands in float64, rounded once
-to the format in which they are kept. That is done from outside, on whatever device.
+Exact means that results are replaced by what is expected from the operands in float64, rounded once
+to the format in which they are stored. This needs no support from the model or the device.
 """
 
 import dataclasses
@@ -18,10 +18,10 @@ from ttnn_verify.ops.expected import CallContext, NoGolden
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """The logits' relative L2 error without that of a family of operations, and the share gone.
+    """The logits' relative L2 error with a family of operations made exact, and the share removed.
 
-    Shares are of squares, as independent errors add; they need not add up to 1. A call that has no
-    golden stays as it is.
+    Shares are of squared errors, as independent errors add; they need not add up to 1. A call that
+    has no golden stays as it is.
     """
 
     family: str
@@ -30,18 +30,18 @@ class Share:
 
 
 def run(model: Callable[..., Any], sequences: Sequence[walk.TokenSequence]) -> list[Share]:
-    """A share per family, and one of all of them together; what then is left is the formats' own.
+    """A share per family, and one of all together; the error left then is that of the formats.
 
     Args:
-        sequences: of `walk.sequences`; the first one is taken.
+        sequences: from `walk.sequences`; only the first is used.
     """
-    whole = _error(model, sequences[:1], frozenset())
+    full_error = _error(model, sequences[:1], frozenset())
     families = table.FAMILIES | {"all of them": frozenset().union(*table.FAMILIES.values())}
     shares = []
     for family, names in families.items():
         error = _error(model, sequences[:1], names)
-        shares.append(Share(family, error, 1 - (error / whole) ** 2 if whole else 0.0))
-    return [Share("none", whole, 0.0), *shares]
+        shares.append(Share(family, error, 1 - (error / full_error) ** 2 if full_error else 0.0))
+    return [Share("none", full_error, 0.0), *shares]
 
 
 def _error(
@@ -85,8 +85,8 @@ def _exact(call: taps.TtnnCall, run: Callable[[], Any], reader: reading.Reader) 
         expected = table.expected_results(call.name, call.operation, context, args, kwargs)
     except NoGolden:
         return result
-    for one, tensor in zip(expected, outputs, strict=True):
+    for exact, tensor in zip(expected, outputs, strict=True):
         values = reader.read(tensor).clone()
-        values[one.region] = one.value.float()
-        reader.put(tensor, values)
+        values[exact.region] = exact.value.float()
+        reader.write(tensor, values)
     return result

@@ -1,9 +1,8 @@
-"""A model on its own results: how far each layer's output is off, and each layer's own part of it.
+"""A model on its own results: the error of each layer's output, and the layer's own part of it.
 
-The residual stream hides what a layer adds: its *update*, output minus input, is compared as well.
-The *gain* is the error of a layer's output over that of its input. A wrong layer and one that
-amplifies what it is given differ in the gain, and in the error of the layer given Hugging Face's
-input.
+The residual stream hides what a layer adds, so its *update*, output minus input, is compared as
+well. The *gain* is the error of a layer's output over that of its input. The gain, and the error of
+the layer on Hugging Face's input, tell a wrong layer from one that amplifies its input's error.
 """
 
 import dataclasses
@@ -24,7 +23,7 @@ class DepthRow:
 
     Attributes:
         name: "embedding", "layer 0", ..., "norm", "logits".
-        prompt, tokens: error of the output, of the prompt's rows and of those given one at a time.
+        prompt, tokens: error of the output, over the prompt's rows and over the decoded ones.
         pcc: of all rows of the output.
         update: error of output minus input, of all rows.
         gain: error of the output over that of the row before.
@@ -41,7 +40,7 @@ class DepthRow:
 
 
 class ReadRows(NamedTuple):
-    """Rows of a value as the model computed them: which sequence, which positions, `[R, ...]`."""
+    """Rows of a value as the model computed them: sequence, positions, `[R, ...]` values."""
 
     sequence: int
     rows: range
@@ -55,14 +54,14 @@ def run(
     steps: Sequence[HfValue],
     isolate: bool = False,
 ) -> list[DepthRow]:
-    """Lead the model once: the table over depth.
+    """Run the model once: the table over depth.
 
     Args:
-        isolate: hand on Hugging Face's value after each output that is read, so that each layer is
-            given Hugging Face's input.
+        isolate: replace each output that is read by Hugging Face's value, so that each layer gets
+            Hugging Face's input.
 
     Raises:
-        DriftUndetermined: the model makes other calls than in the traced run.
+        DriftUndetermined: the model's calls differ from the traced run's.
     """
     places = [step for step in steps if on_the_way(step)]
     read = outputs(model, sequences, traced, {step.name for step in places}, isolate)
@@ -104,20 +103,22 @@ def outputs(
         for tensor in (*tensors, *tracing.rewritten(call)):
             reader.note_write(tensor)
         values = sequences[model_call.sequence].values
-        for one in now.passes:
+        for matched in now.passes:
             for output, tensor in enumerate(tensors):
-                step = one.steps.get((at, output))
+                step = matched.steps.get((at, output))
                 if step is None or step.name not in read:
                     continue
-                rows = slice(one.rows.start, one.rows.stop)
-                candidates = layouts.candidates(tuple(tensor.shape), len(one.rows), step.shape)
+                rows = slice(matched.rows.start, matched.rows.stop)
+                candidates = layouts.candidates(tuple(tensor.shape), len(matched.rows), step.shape)
                 if not candidates:
                     continue
                 actual = reader.read(tensor)
                 layout, _ = layouts.nearest(candidates, actual, values.golden[step.name][rows])
-                read[step.name].append(ReadRows(model_call.sequence, one.rows, layout.read(actual)))
+                read[step.name].append(
+                    ReadRows(model_call.sequence, matched.rows, layout.read(actual))
+                )
                 if isolate:
-                    reader.put(tensor, layout.write(actual, values.given[step.name][rows]))
+                    reader.write(tensor, layout.write(actual, values.bf16[step.name][rows]))
         return result
 
     with taps.intercept(observe):
@@ -126,8 +127,8 @@ def outputs(
 
 
 def _by_count(rows: Sequence[ReadRows]) -> tuple[list[int], list[int]]:
-    """Indices of those with several positions, a prompt's, and of those with one, a token's."""
-    counts = [len(one.rows) for one in rows]
+    """(indices of rows of several positions, prefilled; of those of a single one, decoded)."""
+    counts = [len(read.rows) for read in rows]
     return (
         [i for i, count in enumerate(counts) if count > 1],
         [i for i, count in enumerate(counts) if count == 1],
@@ -147,8 +148,8 @@ def _table(
 ) -> list[DepthRow]:
     def expected(name: str) -> list[torch.Tensor]:
         return [
-            sequences[one.sequence].values.golden[name][one.rows.start : one.rows.stop]
-            for one in read[name]
+            sequences[part.sequence].values.golden[name][part.rows.start : part.rows.stop]
+            for part in read[name]
         ]
 
     table: list[DepthRow] = []
@@ -158,12 +159,12 @@ def _table(
         if not rows:
             table.append(DepthRow(label(step)))
             continue
-        golden, actual = expected(step.name), [one.values for one in rows]
+        golden, actual = expected(step.name), [part.values for part in rows]
         many, single = _by_count(rows)
         error = _error(golden, actual, range(len(rows)))
         update = math.nan
         if step.short == "output" and len(read[input_name]) == len(rows):
-            inputs = [one.values for one in read[input_name]]
+            inputs = [part.values for part in read[input_name]]
             update = _error(
                 _differences(golden, expected(input_name)),
                 _differences(actual, inputs),
@@ -189,17 +190,17 @@ def label(step: HfValue) -> str:
 
 
 def _error(
-    golden: Sequence[torch.Tensor], actual: Sequence[torch.Tensor], which: Sequence[int]
+    golden: Sequence[torch.Tensor], actual: Sequence[torch.Tensor], indices: Sequence[int]
 ) -> float:
-    if not len(which):
+    if not len(indices):
         return math.nan
     return metrics.relative_l2(
-        torch.cat([golden[i] for i in which]), torch.cat([actual[i] for i in which])
+        torch.cat([golden[i] for i in indices]), torch.cat([actual[i] for i in indices])
     )
 
 
 def with_isolated(table: Sequence[DepthRow], isolated: Sequence[DepthRow]) -> list[DepthRow]:
-    """The table with the errors of another, in which each layer was given Hugging Face's values."""
+    """The table with the `isolated` column from one made with `isolate`."""
 
     def error(row: DepthRow) -> float:
         return max((x for x in (row.prompt, row.tokens) if not math.isnan(x)), default=math.nan)

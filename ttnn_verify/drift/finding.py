@@ -1,4 +1,4 @@
-"""The verdict on a call of a model that is given Hugging Face's values."""
+"""A finding: the verdict on a call of a model that gets Hugging Face's values."""
 
 import dataclasses
 
@@ -6,19 +6,19 @@ from ttnn_verify.drift.observation.walk import ModelCall
 from ttnn_verify.numerics import tolerance
 
 # Statuses of a call; those of `BAD` are drift.
-OK = "ok"  # as far off as its arithmetic explains
+OK = "ok"  # its error is explained by its arithmetic
 WRONG = "wrong"  # does not compute from its operands what its name and arguments say
-MISUSED = "misused"  # computes it, and it is not what Hugging Face's step computes
-MISSING = "missing"  # a step that no call computes, before the call at which it is missed
-UNEQUAL = "output"  # what the model returns is not what its last call computed
-NO_GOLDEN = "no-golden"  # nothing is known of the call, or of what it is given
+MISUSED = "misused"  # computes that, but it is not what Hugging Face's step computes
+MISSING = "missing"  # no call computes a step; found at the call that needs it
+UNEQUAL = "output"  # the model returns something else than its last call computed
+NO_GOLDEN = "no-golden"  # there is no golden for the call, or for its input
 TOOL_ERROR = "tool-error"
 BAD = (WRONG, MISUSED, MISSING, UNEQUAL)
 
 
 @dataclasses.dataclass(frozen=True)
 class Brief:
-    """In place of a `metrics.Comparison` of values that one rounding explains."""
+    """Stands in for a `metrics.Comparison` of values that are one rounding apart."""
 
     relative_l2: float
     pcc: float
@@ -33,8 +33,8 @@ class OpFinding:
         model_call, index: which call of the model, which operation in it.
         operation: full name; of a missing step, the kind of operation that would compute it.
         layer, part, value: where it is in the model, and which value it computes, as far as known.
-        own: the verdict on its result against what is expected from its operands.
-        step: on its result against what Hugging Face's step computes from Hugging Face's values.
+        own: the verdict on its result given its operands.
+        step: the verdict on its result as the value of Hugging Face's step.
         inputs: the worst PCC of its inputs with Hugging Face's; None if none was compared.
         note: in words.
     """
@@ -87,7 +87,7 @@ class OpFinding:
 
 
 def described(verdict: tolerance.Verdict) -> str:
-    """A verdict in a few words, the figure first that shows the failure."""
+    """A verdict in a few words; the figure that shows the failure comes first."""
     comparison, least = verdict.comparison, verdict.pcc_floor
     if verdict.passed:
         return f"relative L2 {comparison.relative_l2:.2g}, which its arithmetic explains"

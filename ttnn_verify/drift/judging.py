@@ -1,4 +1,4 @@
-"""Verdicts on a result: for its own operands, and as one of Hugging Face's values."""
+"""Verdicts on a result: given its own operands, and as one of Hugging Face's values."""
 
 import dataclasses
 import math
@@ -14,10 +14,10 @@ from ttnn_verify.numerics import metrics, op_floors, tolerance
 from ttnn_verify.ops import table
 from ttnn_verify.ops.expected import CallContext, Expected, NoGolden
 
-# A tensor whose relative L2 error is below this is the value it is compared with, and not another.
-SAME = 0.1
+# Below this relative L2 error a tensor counts as the value it is compared with.
+SAME_VALUE = 0.1
 
-FloorMaker = Callable[[], op_floors.Floor]  # floors are expensive, and seldom needed
+FloorMaker = Callable[[], op_floors.Floor]  # called late: floors are expensive, and rarely needed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class OwnVerdicts:
     Attributes:
         verdicts, floors: per result; empty if nothing is known.
         unknown: `finding.NO_GOLDEN` or `finding.TOOL_ERROR`, None if everything is known.
-        note: why nothing is known.
+        note: the reason, if something is unknown.
     """
 
     verdicts: tuple[tolerance.Verdict, ...] = ()
@@ -38,17 +38,17 @@ class OwnVerdicts:
     @property
     def worst(self) -> tolerance.Verdict | None:
         """The first verdict that failed, or the first one."""
-        failed = [one for one in self.verdicts if not one.passed]
+        failed = [verdict for verdict in self.verdicts if not verdict.passed]
         return next(iter([*failed, *self.verdicts]), None)
 
     @property
     def wrong(self) -> bool:
         """Whether a result is not what is expected from the operands."""
-        return any(not one.passed for one in self.verdicts)
+        return any(not verdict.passed for verdict in self.verdicts)
 
     @property
     def status(self) -> str:
-        """Of a finding, as far as the call's own results decide it."""
+        """The status of a finding, as far as it depends on the call's own results."""
         return finding.WRONG if self.wrong else self.unknown or finding.OK
 
     def noise(self, output: int) -> float:
@@ -58,30 +58,30 @@ class OwnVerdicts:
         return self.verdicts[output].comparison.relative_l2
 
 
-def own_verdicts(seen: Observed, accurate: bool) -> OwnVerdicts:
-    """Compare a call's results with what is expected from its very operands."""
-    dtypes = tuple(one.dtype for one in seen.results)
-    context = CallContext(dtypes, tuple(one.shape for one in seen.results), accurate)
-    operands = seen.operands
+def own_verdicts(observed: Observed, accurate: bool) -> OwnVerdicts:
+    """Compare a call's results with what is expected from its own operands."""
+    dtypes = tuple(result.dtype for result in observed.results)
+    context = CallContext(dtypes, tuple(result.shape for result in observed.results), accurate)
+    operands = observed.operands
     try:
         expected = table.expected_results(
-            seen.name, seen.call.operation, context, operands.args, operands.kwargs
+            observed.name, observed.call.operation, context, operands.args, operands.kwargs
         )
         if len(expected) != len(dtypes):
             raise ValueError(f"{len(dtypes)} results, the golden function has {len(expected)}.")
         verdicts = tuple(
-            _own(one, result.values, result.dtype)
-            for one, result in zip(expected, seen.results, strict=True)
+            _own_verdict(golden, result.values, result.dtype)
+            for golden, result in zip(expected, observed.results, strict=True)
         )
-        return OwnVerdicts(verdicts, tuple(one.floor for one in expected))
+        return OwnVerdicts(verdicts, tuple(golden.floor for golden in expected))
     except NoGolden as error:
         return OwnVerdicts(unknown=finding.NO_GOLDEN, note=str(error))
     except Exception as error:  # noqa: BLE001 - a golden's failure says nothing about the model
         return OwnVerdicts(unknown=finding.TOOL_ERROR, note=f"{type(error).__name__}: {error}")
 
 
-def _own(expected: Expected, values: torch.Tensor, dtype: str) -> tolerance.Verdict:
-    return judged(expected.value, values[expected.region], dtype, expected.floor)
+def _own_verdict(expected: Expected, values: torch.Tensor, dtype: str) -> tolerance.Verdict:
+    return result_verdict(expected.value, values[expected.region], dtype, expected.floor)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,24 +98,26 @@ class StepVerdict:
 
 
 def step_verdict(
-    plan: WalkPlan, memory: WalkState, seen: Observed, output: int, own: OwnVerdicts
+    plan: WalkPlan, memory: WalkState, observed: Observed, output: int, own: OwnVerdicts
 ) -> StepVerdict:
     """Compare a result with the step whose value it is."""
-    step, result = seen.steps[output], seen.results[output]
-    rows = seen.rows
-    expected = plan.values(seen.model_call).isolated[step.name][rows.start : rows.stop]
+    step, result = observed.steps[output], observed.results[output]
+    rows = observed.rows
+    expected = plan.values(observed.model_call).isolated[step.name][rows.start : rows.stop]
     candidates = plan.layouts(step, result.shape, len(rows))
     if not candidates:
         return StepVerdict(None, None)
     layout, error = layouts.nearest(candidates, result.values, expected)
-    if error > SAME:
+    if error > SAME_VALUE:
         layout = _usual_layout(plan, memory, step, candidates)
     else:
         memory.columns[step.short] = layout.name
-    if own.unknown or math.isinf(seen.operands.noise):
+    if own.unknown or math.isinf(observed.operands.noise):
         return StepVerdict(layout, None)
-    floor = _step_floor(own.floors[output], seen)
-    return StepVerdict(layout, judged(expected, layout.read(result.values), result.dtype, floor))
+    floor = _step_floor(own.floors[output], observed)
+    return StepVerdict(
+        layout, result_verdict(expected, layout.read(result.values), result.dtype, floor)
+    )
 
 
 def _usual_layout(
@@ -126,28 +128,28 @@ def _usual_layout(
     return next((layout for layout in candidates if layout.name == name), candidates[0])
 
 
-def _step_floor(own: FloorMaker | None, seen: Observed) -> FloorMaker | None:
-    """The noise floor of a step: that of its call, and of what lies before; None for none.
+def _step_floor(own: FloorMaker | None, observed: Observed) -> FloorMaker | None:
+    """The noise floor of a step: that of its call and of the calls before it; None for no noise.
 
     Args:
         own: makes the call's floor, None for data that only moves.
     """
     blocks = [
-        op_floors.block_float(one.values, one.dtype).relative_l2
-        for one in seen.operands.tensors
-        if one.dtype in metrics.BLOCK_BITS
+        op_floors.block_float(tensor.values, tensor.dtype).relative_l2
+        for tensor in observed.operands.tensors
+        if tensor.dtype in metrics.BLOCK_BITS
     ]
-    before = math.hypot(seen.operands.noise, *blocks)
+    before = math.hypot(observed.operands.noise, *blocks)
     if own is None and not before:
         return None
     inherited = op_floors.Floor(before, before)
     return lambda: op_floors.chain(own() if own else op_floors.EXACT, inherited)
 
 
-def judged(
+def result_verdict(
     expected: torch.Tensor, actual: torch.Tensor, dtype: str, floor: FloorMaker | None
 ) -> tolerance.Verdict:
-    """The verdict on a result; in brief if one rounding explains it, as a walk has many of these.
+    """The verdict on a result; a `Brief` one where one rounding explains it, which is frequent.
 
     Args:
         dtype: of the result on the device.
@@ -171,14 +173,14 @@ def _brief(
         return None
     x, y = metrics.rows(expected), metrics.rows(actual)
     error, size, quick = (y - x).norm(dim=-1), x.norm(dim=-1), op_floors.output(x, dtype)
-    whole = float(error.norm() / size.norm())
-    allowed = [tolerance.K * one for one in (quick.relative_l2, quick.worst_row)]
-    if not (whole <= allowed[0] and bool((error <= allowed[1] * size).all())):
+    relative_l2 = float(error.norm() / size.norm())
+    allowed = [tolerance.K * figure for figure in (quick.relative_l2, quick.worst_row)]
+    if not (relative_l2 <= allowed[0] and bool((error <= allowed[1] * size).all())):
         return None
-    used = max(whole / allowed[0], float((error / size).nan_to_num(0).max()) / allowed[1])
-    return _passed(used, "", finding.Brief(whole, metrics.pcc(expected, actual)))
+    used = max(relative_l2 / allowed[0], float((error / size).nan_to_num(0).max()) / allowed[1])
+    return _passed(used, "", finding.Brief(relative_l2, metrics.pcc(expected, actual)))
 
 
 def _passed(used: float, line: str, brief: finding.Brief) -> tolerance.Verdict:
-    # of a verdict that passed only the figures are read that `Brief` has
+    # of a passed verdict only those figures are read that `Brief` has
     return tolerance.Verdict("ok", used, used * tolerance.K, None, line, brief)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What a walk sees of a call, as one frozen value, and what it keeps from one call to the next."""
+"""A call as a walk observes it, one frozen value, and the state kept between calls."""
 
 import dataclasses
 import math
@@ -22,8 +22,8 @@ class WalkPlan:
     Attributes:
         traced: per call of the model.
         steps: Hugging Face's values by name.
-        pairs: of `tracing.paired_heads`.
-        accurate: of `ops.expected.CallContext`.
+        pairs: see `tracing.paired_heads`.
+        accurate: see `ops.expected.CallContext`.
     """
 
     sequences: Sequence[TokenSequence]
@@ -46,7 +46,7 @@ class Origin:
     """Where a buffer's contents come from.
 
     Attributes:
-        name: of the value of Hugging Face's that it contains; None of what lies between.
+        name: of Hugging Face's value that it contains; None for intermediate contents.
         noise: relative L2 error that the calls since the last such value explain; infinite if one
             of them has no golden.
         call: (index, operation) that computed it; source: the origin of that call's first operand.
@@ -137,7 +137,7 @@ class Operands:
     @property
     def origins(self) -> list[Origin]:
         """Of the operands that were computed in this call of the model."""
-        return [one.origin for one in self.tensors if one.origin is not None]
+        return [tensor.origin for tensor in self.tensors if tensor.origin is not None]
 
     @property
     def noise(self) -> float:
@@ -192,7 +192,7 @@ class Observed:
         return Where(step.layer, None, step.part)
 
     def finding(self, status: str, where: Where, **more: Any) -> OpFinding:
-        """A finding at the call; `more` are further attributes of it, or other ones."""
+        """A finding at this call; `more` sets or overrides its attributes."""
         about = {
             "status": status,
             "model_call": self.model_call,
@@ -212,7 +212,7 @@ def read(tensor: ttnn.Tensor, reader: reading.Reader, origins: Mapping[int, Orig
 def operands_of(
     call: taps.TtnnCall, reader: reading.Reader, origins: Mapping[int, Origin]
 ) -> Operands:
-    """What a call is about to be given."""
+    """The operands of a call that is about to run."""
     table = tracing.page_table(call)
     return Operands(
         args=reader.in_torch(call.args),

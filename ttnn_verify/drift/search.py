@@ -1,8 +1,8 @@
-"""The first bad step by halving: few evaluations of the model, each of which reads one place.
+"""The first bad step by bisection: few runs of the model, each of which reads one value back.
 
-For a slow device. An evaluation is a walk of the model in which at most one value is read back, and
-at most one is replaced by Hugging Face's. A small error hides in the bounds by which a whole layer
-is judged: this finds what is plainly wrong, `isolated` finds the rest.
+For slow devices. In each run at most one value is read back and at most one replaced by Hugging
+Face's. Small errors stay within the bound for a whole layer: this finds what is plainly wrong,
+`isolated` finds the rest.
 """
 
 import dataclasses
@@ -54,10 +54,10 @@ def search(
     sequences: Sequence[walk.TokenSequence],
     steps: Sequence[HfValue],
 ) -> SearchResult:
-    """Halve the layers, then the steps of the first bad one.
+    """Bisect the layers, then the steps of the first bad one.
 
-    At most 1 + log2(layers) + log2(steps of a layer) evaluations; the embedding counts to the first
-    layer, the norm and the logits to the last.
+    At most 1 + log2(layers) + log2(steps of a layer) evaluations. The embedding belongs to the
+    first layer, the norm and the logits to the last.
     """
     logits: list[tuple[walk.ModelCall, torch.Tensor]] = []
     traced = tracing.trace(
@@ -76,14 +76,14 @@ def search(
 
 
 def _group(step: HfValue, layers: int) -> int:
-    """The layer that a step counts to."""
+    """The layer that a step belongs to."""
     if step.layer is not None:
         return step.layer
     return 0 if step.part == "embedding" else layers - 1
 
 
 def _first(count: int, off: Callable[[int], bool]) -> int:
-    """The first of `count` places that is off, if all after it are; the last one without asking."""
+    """The first of `count` places that is off, as all after it are; the last is not checked."""
     low, high = 0, count - 1
     while low < high:
         middle = (low + high) // 2
@@ -106,14 +106,14 @@ class _Search:
     ) -> None:
         self.model, self.sequences, self.traced, self.steps = model, sequences, traced, steps
         self.pairs = tracing.paired_heads(traced, steps)
-        # roundings that the output of a layer has more behind it than its input
+        # roundings between the input of a layer and its output
         counts = tolerance.roundings(steps)
         self.layer = tolerance.bf16_relative_l2(counts["layers.0.output"] - counts["embedding"])
         self.evaluations = 1  # the traced run
         self.errors: dict[str, tuple[float, float]] = {}  # name -> error, allowed
 
     def computed(self, step: HfValue) -> bool:
-        return any(one.call_of(step.name) for call in self.traced for one in call.passes)
+        return any(matched.call_of(step.name) for call in self.traced for matched in call.passes)
 
     def logits_off(self, logits: Sequence[tuple[walk.ModelCall, torch.Tensor]]) -> bool:
         """Whether any logits [S, V] of the traced run are off."""
@@ -126,23 +126,23 @@ class _Search:
         self.errors[last.name] = max(errors), allowed
         return not max(errors) <= allowed
 
-    def off(self, step: HfValue, given: HfValue | None, layers: int) -> bool:
+    def off(self, step: HfValue, replaced: HfValue | None, layers: int) -> bool:
         """Whether a step's value is farther off than the roundings of `layers` layers explain.
 
         Args:
-            given: a step whose value is replaced by Hugging Face's, or None.
+            replaced: a step whose value is replaced by Hugging Face's, or None.
         """
         self.evaluations += 1
         allowed = self.layer * max(layers, 1) ** 0.5
-        error = self._error(step, given)
+        error = self._error(step, replaced)
         self.errors[step.name] = error, allowed
         return not error <= allowed
 
     def result(self, step: HfValue) -> SearchResult:
         names = set()
         for traced in self.traced:
-            for one in traced.passes:
-                place = one.call_of(step.name)
+            for matched in traced.passes:
+                place = matched.call_of(step.name)
                 if place:
                     names.add(traced.calls[place[0]].name)
         error, allowed = self.errors.get(step.name, (float("nan"), float("nan")))
@@ -150,7 +150,7 @@ class _Search:
             step, " or ".join(sorted(names)) or None, error, allowed, self.evaluations
         )
 
-    def _error(self, read: HfValue, given: HfValue | None) -> float:
+    def _error(self, read: HfValue, replaced: HfValue | None) -> float:
         """The greatest relative L2 error of a value in one walk, infinite where it is missing."""
         reader = reading.Reader()
         errors: list[float] = []
@@ -159,7 +159,7 @@ class _Search:
         def begin(call: walk.ModelCall) -> None:
             nonlocal model_call, index
             model_call, index = call, 0
-            if not any(one.call_of(read.name) for one in self.traced[call.number].passes):
+            if not any(matched.call_of(read.name) for matched in self.traced[call.number].passes):
                 errors.append(float("inf"))
 
         def observe(call: taps.TtnnCall, run: Callable[[], Any]) -> Any:
@@ -167,13 +167,13 @@ class _Search:
             at, index = index, index + 1
             result = run()
             outputs = taps.device_tensors([result])
-            for one in self.traced[model_call.number].passes:
-                tensor = _output(one, read, at, outputs)
+            for matched in self.traced[model_call.number].passes:
+                tensor = _output(matched, read, at, outputs)
                 if tensor is not None:
-                    errors.append(self._error_at(reader, model_call, one, read, tensor))
-                tensor = given and _output(one, given, at, outputs)
-                if given is not None and tensor is not None:
-                    errors.extend(self._give(reader, model_call, one, given, tensor))
+                    errors.append(self._error_at(reader, model_call, matched, read, tensor))
+                tensor = replaced and _output(matched, replaced, at, outputs)
+                if replaced is not None and tensor is not None:
+                    errors.extend(self._give(reader, model_call, matched, replaced, tensor))
             return result
 
         with taps.intercept(observe):
@@ -184,44 +184,46 @@ class _Search:
         self,
         reader: reading.Reader,
         model_call: walk.ModelCall,
-        one: Matched,
+        matched: Matched,
         step: HfValue,
         tensor: ttnn.Tensor,
     ) -> float:
         """The relative L2 error of a step's value in a tensor."""
-        candidates = layouts.of_step(step, tuple(tensor.shape), len(one.rows), self.pairs)
+        candidates = layouts.of_step(step, tuple(tensor.shape), len(matched.rows), self.pairs)
         if not candidates:
             return float("inf")
         golden = self.sequences[model_call.sequence].values.golden[step.name]
         reader.note_write(tensor)
         return layouts.nearest(
-            candidates, reader.read(tensor), golden[one.rows.start : one.rows.stop]
+            candidates, reader.read(tensor), golden[matched.rows.start : matched.rows.stop]
         )[1]
 
     def _give(
         self,
         reader: reading.Reader,
         model_call: walk.ModelCall,
-        one: Matched,
+        matched: Matched,
         step: HfValue,
         tensor: ttnn.Tensor,
     ) -> list[float]:
         """Put Hugging Face's value into a tensor; an infinite error where it has no room."""
-        candidates = layouts.of_step(step, tuple(tensor.shape), len(one.rows), self.pairs)
+        candidates = layouts.of_step(step, tuple(tensor.shape), len(matched.rows), self.pairs)
         if not candidates:
             return [float("inf")]
-        given = self.sequences[model_call.sequence].values.given[step.name]
+        expected = self.sequences[model_call.sequence].values.bf16[step.name]
         reader.note_write(tensor)
-        values = candidates[0].write(reader.read(tensor), given[one.rows.start : one.rows.stop])
-        reader.put(tensor, values)
+        values = candidates[0].write(
+            reader.read(tensor), expected[matched.rows.start : matched.rows.stop]
+        )
+        reader.write(tensor, values)
         return []
 
 
 def _output(
-    one: Matched, step: HfValue, index: int, outputs: Sequence[ttnn.Tensor]
+    matched: Matched, step: HfValue, index: int, outputs: Sequence[ttnn.Tensor]
 ) -> ttnn.Tensor | None:
     """The result of call `index` that is a step's value, None if none is."""
-    place = one.call_of(step.name)
+    place = matched.call_of(step.name)
     if place is None or place[0] != index or place[1] >= len(outputs):
         return None
     return outputs[place[1]]

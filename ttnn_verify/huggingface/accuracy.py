@@ -19,8 +19,8 @@ import transformers
 
 from ttnn_verify.numerics import metrics, tolerance
 
-# A choice that the reference ranks behind this many tokens is not explained by rounding: no healthy
-# run came near it, and a model that is led by a wrong input names random tokens. November 2026.
+# Rounding does not explain a choice that the reference ranks behind this many tokens: no healthy
+# run came near it, and a model with a wrong input chooses random tokens. November 2026.
 PLAUSIBLE = 100
 
 NORMAL_95 = 1.959964  # standard deviations to either side that hold 95 % of a normal distribution
@@ -29,7 +29,7 @@ OnTokens = Callable[[int], object]
 
 
 def _ignore(count: int) -> None:
-    """No progress is shown."""
+    """Shows no progress."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -273,7 +273,7 @@ def reference(
         )
     end = hf_model.generation_config.eos_token_id
     watch = _StopWatch(on_tokens)
-    # every setting that could change a greedy choice, else the checkpoint's own would apply
+    # set everything that could change a greedy choice, or the checkpoint's own settings apply
     settings = transformers.GenerationConfig(
         do_sample=False,
         num_beams=1,
@@ -311,7 +311,7 @@ def score(
     prefill_decode: bool = False,
     on_tokens: OnTokens = _ignore,
 ) -> Score:
-    """Lead a model along a reference and record its logits.
+    """Run a model along a reference's tokens and record its logits.
 
     Args:
         model: called as Hugging Face models are: `model(input_ids, past_key_values=...,
@@ -320,12 +320,12 @@ def score(
         on_tokens: called after each call of the model, with the number of tokens it was given.
     """
     prompt = reference.prompt_ids
-    pieces = prompt.split(1, dim=1) if prefill_decode else [prompt]
+    chunks = prompt.split(1, dim=1) if prefill_decode else [prompt]
     cache, rows = None, []
     start = time.perf_counter()
-    for piece in pieces:
-        cache, row = _step(model, piece, cache)
-        on_tokens(piece.shape[1])
+    for chunk in chunks:
+        cache, row = _step(model, chunk, cache)
+        on_tokens(chunk.shape[1])
     rows.append(row)
     prefilled = time.perf_counter()
     for token in reference.tokens[:-1]:
@@ -351,7 +351,7 @@ def _step(
 
 
 class _StopWatch:
-    """A streamer for `generate`: it is given the prompt first, then each token as it is chosen."""
+    """A streamer for `generate`, which hands it the prompt first, then each chosen token."""
 
     def __init__(self, on_tokens: OnTokens) -> None:
         self.times: list[float] = []

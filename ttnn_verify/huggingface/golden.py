@@ -1,4 +1,4 @@
-"""Goldens: what Hugging Face computed from given tokens, captured once and kept in a cache folder.
+"""Goldens: Hugging Face's values for given tokens, captured once and stored in a cache folder.
 
 A golden is a safetensors file named by a hash of all that determines its content: weights,
 configuration, tokens, dtype, attention implementation, versions of torch and transformers, and the
@@ -61,7 +61,7 @@ Contents = dict[str, tuple[tuple[int, ...], torch.dtype]]
 
 
 class InvalidGolden(ValueError):
-    """A stored file does not hold the golden it should; the message says why."""
+    """A file does not contain the golden that its name says; the message says why."""
 
 
 def capture(
@@ -107,7 +107,7 @@ def load(
     key = _key(hf_model, ids, new_tokens)
     path = pathlib.Path(cache_dir or default_folder()) / f"{key[:32]}{SUFFIX}"
     expected = _contents(hf_model.config, ids.shape[1], new_tokens)
-    golden = _stored(path, key, expected)  # no lock: a file appears whole
+    golden = _stored(path, key, expected)  # no lock: files are written atomically
     if golden:
         return golden
     with contextlib.ExitStack() as stack:
@@ -179,7 +179,7 @@ def _contents(config: transformers.PretrainedConfig, seq_len: int, new_tokens: i
 
 
 def _store(path: pathlib.Path, key: str, golden: Golden) -> None:
-    """Write a golden so that no reader ever sees half of it."""
+    """Write a golden atomically."""
     tensors = {VALUE + name: value for name, value in golden.values.items()}
     tensors |= {"tokens": golden.tokens, "greedy": golden.greedy, "top5": golden.top5}
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}

@@ -27,15 +27,15 @@ DTYPES: dict[str, torch.dtype | str] = {
     "bfloat16": torch.bfloat16,
 }
 
-# Phi-3's rope types, of which "su" was the name of longrope in the first releases. transformers
-# would read "yarn" as longrope, and refuses the others without naming them.
+# Phi-3's rope types; "su" is longrope's name in the first releases. transformers would treat "yarn"
+# as longrope, and rejects other types without naming them.
 PHI3_ROPE_TYPES = ("default", "longrope", "su")
 
 PROMPTS = pathlib.Path(__file__).parents[2] / "assets" / "prompts"
 
 
 class BadInput(ValueError):
-    """An input of a command line cannot be used; the message says what would be right."""
+    """An input of a command line is unusable; the message says what would be right."""
 
 
 def quiet_transformers() -> None:
@@ -190,7 +190,7 @@ def _hub_reachable() -> bool:
     try:
         urllib.request.urlopen(constants.ENDPOINT, timeout=HUB_TIMEOUT).close()
     except urllib.error.HTTPError:
-        return True  # an error of the hub is an answer, too
+        return True  # an error from the hub shows that it is reachable
     except OSError:
         return False
     return True
@@ -201,8 +201,8 @@ def check_config(
 ) -> transformers.PretrainedConfig:
     """Check a configuration before any weights are loaded. Returns transformers' configuration.
 
-    A model file may have a `check_config(hf_config)` that raises ValueError for what it does not
-    support. The rope type of a Phi-3 is checked here: see `PHI3_ROPE_TYPES`.
+    A model file may have a `check_config(hf_config)` that raises ValueError for unsupported
+    configurations. The rope type of a Phi-3 is checked here: see `PHI3_ROPE_TYPES`.
 
     Raises:
         BadInput: no configuration, or one that transformers or the model file refuses.

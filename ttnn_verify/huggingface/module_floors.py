@@ -1,11 +1,11 @@
 """The noise floors of Phi-3's modules, measured on Hugging Face's own modules.
 
 The floors of single operations (`ttnn_verify.numerics.op_floors`) do not add up to that of a
-module: an attention that looks at few tokens amplifies the rounding of a query, a gate near zero
-hides it. So the module itself runs twice on the same input: exactly, and as a *rounded reference*,
-with all that a bfloat16 device keeps between operations rounded to bfloat16 and its attention
-computed as the kernel's documentation says. The distance between the two is the floor: what a
-correct device may be off. Nothing of any emulation takes part.
+module: attention to few tokens amplifies the rounding of a query, a gate near zero hides it. So the
+module itself runs twice on the same input: exactly, and as a *rounded reference*, with every
+intermediate result rounded to bfloat16 and attention computed as the kernel's documentation says.
+The distance between the two is the floor: the error that a correct device may show. No emulation is
+involved.
 """
 
 import contextlib
@@ -57,7 +57,7 @@ def measured(exact: torch.Tensor, rounded_reference: torch.Tensor) -> Floor:
 
 
 def larger(*floors: Floor) -> Floor:
-    """The greatest of floors, of the whole and of the worst row."""
+    """The largest of several floors, separately for the whole and for the worst row."""
     return Floor(max(f.relative_l2 for f in floors), max(f.worst_row for f in floors))
 
 
@@ -126,7 +126,8 @@ def rounded(module: torch.nn.Module, by_default: bool = False) -> Iterator[None]
         kind = getattr(part.config, "_attn_implementation", None) if _attends(part) else "eager"
         if kind != "eager":
             raise ValueError(f"attn_implementation {kind!r}: a rounded reference needs 'eager'.")
-    from ttnn_emulator.interpose import Layer, Level  # brings in ttnn, slow and else not wanted
+    # imports ttnn, which is slow and not needed otherwise
+    from ttnn_emulator.interpose import Layer, Level
 
     with contextlib.ExitStack() as stack:
         for handle in _hooks(module, _DEFAULT_STEPS if by_default else {}):
@@ -213,7 +214,8 @@ def _attention(
 ) -> tuple[torch.Tensor, None]:
     """eager_attention_forward as the kernel computes it with TTNN's default compute config.
 
-    Dropout is off, and what else Hugging Face passes, the window say, the mask holds already.
+    Dropout is off. Hugging Face's further arguments, such as the window, are part of the mask
+    already.
     """
     _, result = rounded_attention(
         query, key, value, scale=scaling, causal=False, mask=attention_mask

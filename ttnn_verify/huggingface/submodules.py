@@ -36,15 +36,15 @@ def values(hf_model: transformers.PreTrainedModel, ids: torch.Tensor) -> Values:
             stack.callback(handle.remove)
         stack.enter_context(_rope_recorded(recorded))
         hf_model(ids, use_cache=False)
-    listed = shapes(hf_model.config, ids.shape[1])
+    expected_shapes = shapes(hf_model.config, ids.shape[1])
     for i in range(hf_model.config.num_hidden_layers):
         name = f"layers.{i}.v"
-        recorded[name] = _value_heads(recorded[f"layers.{i}.qkv"], listed[name])
-    return {name: recorded[name] for name in listed}
+        recorded[name] = _value_heads(recorded[f"layers.{i}.qkv"], expected_shapes[name])
+    return {name: recorded[name] for name in expected_shapes}
 
 
 def check(hf_model: torch.nn.Module, ids: torch.Tensor) -> None:
-    """Refuse what no golden is made of.
+    """Refuse models and ids for which there is no golden.
 
     Raises:
         ValueError, TypeError: as `values`.
@@ -103,15 +103,15 @@ def streamed(
 
     Args:
         config: it is copied.
-        weights: Hugging Face's parameter names -> tensors of any floating dtype, a model's state
-            dict say. They are asked for in order of the pass.
+        weights: Hugging Face's parameter names -> tensors of any floating dtype, such as a state
+            dict; read in the order of the pass.
     """
     config = copy.deepcopy(config)
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(
             config, dtype=torch.float32, attn_implementation="eager"
         ).eval()
-    # its tables come from the configuration and not from weights, so it can stay in memory
+    # its tables depend on the configuration alone, so it can stay in memory
     model.model.rotary_emb = modeling_phi3.Phi3RotaryEmbedding(config)
     head = "model.embed_tokens." if config.tie_word_embeddings else "lm_head."
     parts = {"model.embed_tokens.": model.model.embed_tokens, "model.norm.": model.model.norm}
@@ -176,7 +176,8 @@ def _hooks(hf_model: transformers.PreTrainedModel, recorded: Values) -> Iterator
 @contextlib.contextmanager
 def _rope_recorded(recorded: Values) -> Iterator[None]:
     """Record arguments and results of apply_rotary_pos_emb, which a pass calls once per layer."""
-    from ttnn_emulator.interpose import Layer, Level  # brings in ttnn, slow and else not wanted
+    # imports ttnn, which is slow and not needed otherwise
+    from ttnn_emulator.interpose import Layer, Level
 
     calls = 0
 

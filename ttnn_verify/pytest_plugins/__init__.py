@@ -1,1 +1,1 @@
-"""What pytest learns: devices, comparisons, baselines, reports, hung calls, cards."""
+"""pytest plugins: devices, comparisons, baselines, reports, hung calls, cards."""

@@ -1,6 +1,6 @@
 """A card for each process, claimed by a lock that all processes of the machine respect.
 
-Which cards there are is said in `ttnn_verify.backend`.
+`ttnn_verify.backend` lists the cards.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ def claimed(
     patience: float = math.inf,
     locks: pathlib.Path | None = None,
 ) -> Iterator[str]:
-    """A card that no other process has, its name; only it is visible to TTNN in this process.
+    """Claim a card that no other process uses; TTNN sees no other card in this process. Its name.
 
     The lock ends with the process, however that ends.
 
@@ -66,7 +66,7 @@ def _first_free(
 ) -> tuple[str, filelock.BaseFileLock]:
     """(name, its acquired lock) of the first card that is free, now or once one becomes so."""
     began = time.monotonic()
-    said = False
+    has_spoken = False
     while True:
         for name in names:
             lock = filelock.FileLock(folder / f"{_safe(name)}.lock", mode=0o666)
@@ -77,8 +77,8 @@ def _first_free(
             raise backend.BackendError(
                 f"no card became free in {patience} s: {_holders(names, folder)}."
             )
-        if not said:
-            said = True
+        if not has_spoken:
+            has_spoken = True
             say(f"waiting for a card: {_holders(names, folder)}.")
         time.sleep(_POLL)
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:  # torch, which they import, is slow
 
 PROPERTY = "comparison"  # the name under which pytest's reports carry an entry
 
-# A tolerance of which a case uses less than this says nothing, one of which it uses more than that
-# is about to fail.
+# A case that uses less of its tolerance than SLACK shows that the tolerance is too wide; one that
+# uses more than TIGHT is about to fail.
 SLACK, TIGHT = 0.02, 0.90
 
 
@@ -123,7 +123,7 @@ def _allowed(comparison: "metrics.Comparison", verdict: "tolerance.Verdict") -> 
     return comparison.spread * math.sqrt(1 - verdict.pcc_floor**2)
 
 
-# What junit.xml calls the figures of an entry, and how it writes them.
+# Names and formats of an entry's figures in junit.xml.
 READABLE = {
     "op": ("op", "{}"),
     "status": ("verdict", "{}"),
@@ -175,8 +175,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def summaries(entries: Iterable[ComparisonEntry]) -> list[OpSummary]:
     """One for each op, in the order in which the ops came first."""
     by_op: dict[str, list[ComparisonEntry]] = {}
-    for one in entries:
-        by_op.setdefault(one["op"], []).append(one)
+    for case in entries:
+        by_op.setdefault(case["op"], []).append(case)
     return [
         OpSummary(
             op,
@@ -203,29 +203,29 @@ def worst(
 def at_an_end(entries: Iterable[ComparisonEntry]) -> list[ComparisonEntry]:
     """The passed cases that used less than `SLACK` or more than `TIGHT` of their tolerance."""
     return [
-        one
-        for one in entries
-        if one["passed"] and one["used"] is not None and not SLACK <= one["used"] <= TIGHT
+        case
+        for case in entries
+        if case["passed"] and case["used"] is not None and not SLACK <= case["used"] <= TIGHT
     ]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    judged = [
+    cases = [
         entry
         for reports in terminalreporter.stats.values()
         for report in reports
         if getattr(report, "when", None) == "call"
         for entry in comparisons(report)
     ]
-    if not judged:
+    if not cases:
         return
     terminalreporter.section("comparisons")
     terminalreporter.line(HEADER)
-    for line in sorted(summaries(judged), key=lambda line: line.op):
+    for line in sorted(summaries(cases), key=lambda line: line.op):
         terminalreporter.line(str(line))
-    extremes = sorted(at_an_end(judged), key=lambda one: (one["used"] or 0, one["case"]))
+    extremes = sorted(at_an_end(cases), key=lambda case: (case["used"] or 0, case["case"]))
     if extremes:
         terminalreporter.line("")
         terminalreporter.line(f"used under {SLACK:.0%} or over {TIGHT:.0%} of the tolerance:")
-    for one in extremes:
-        terminalreporter.line(f"  {one['used']:7.1%}  {one['case']}")
+    for case in extremes:
+        terminalreporter.line(f"  {case['used']:7.1%}  {case['case']}")

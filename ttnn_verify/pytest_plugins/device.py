@@ -1,7 +1,7 @@
 """The pytest plugin: the `device` fixture, the backend it runs on, its options, marker and header.
 
 One process has one device, opened when the first test asks for it and closed at the end: of several
-cards one that no other process has. A device that does not open fails every test that wants it;
+cards one that no other process has. A device that does not open fails every test that uses it;
 nothing is skipped. One that hangs ends the process, with the stack and the operation's name. Each
 test starts from the same random state, whatever ran before it and on whichever worker.
 """
@@ -30,9 +30,9 @@ CARD_TIMEOUT = 7200
 
 
 def share_cores() -> None:
-    """Give each worker its share of the cores: threads that outnumber them wait for each other.
+    """Limit each worker to its share of the cores: more threads than cores slow each other down.
 
-    torch and numba read it when they are imported, here and in the subprocesses of a test.
+    torch and numba read the limits when they are imported, here and in a test's subprocesses.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if workers > 1:

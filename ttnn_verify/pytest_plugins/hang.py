@@ -15,10 +15,10 @@ import functools
 from collections.abc import Callable, Iterator, MutableSequence
 from typing import Any
 
-# Calls that return when the device has done what was queued before them.
+# Calls that return only after the device has finished the operations queued before them.
 WAITING = ("ttnn.to_torch", "ttnn.from_device", "ttnn.synchronize_device")
 
-QUEUED = 6  # of the operations queued since, so many latest are named
+QUEUED = 6  # how many of the latest queued operations are named
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What the plugins share: the keys of pytest's config under which one of them puts it."""
+"""Keys of pytest's config under which plugins share values; each names the plugin that sets it."""
 
 from typing import TYPE_CHECKING
 

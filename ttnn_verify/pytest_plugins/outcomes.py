@@ -1,7 +1,7 @@
-"""The pytest plugin that keeps what a run was asked for and what came of it, test by test.
+"""The pytest plugin that records which tests a run selected, and their outcomes.
 
-Kept in the process that reports, so under xdist in the controller: results come with the tests'
-reports, the workers' selections with their end.
+The record is in the reporting process, under xdist the controller: results come with the tests'
+reports, the workers' selections when they finish.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ import pytest
 from ttnn_verify.pytest_plugins import comparisons
 from ttnn_verify.pytest_plugins.keys import RUN
 
-DESELECTED = "deselected"  # the name under which a worker hands on what it left out
+DESELECTED = "deselected"  # the key under which a worker reports the tests it deselected
 
 
 @dataclasses.dataclass
@@ -54,8 +54,8 @@ class RunRecord:
         self._config = config
         self._deselected: set[str] = set()
 
-    def meant(self, nodeid: str) -> bool:
-        """Whether the run was to hold the test, had it been there: not if it was left out."""
+    def is_selected(self, nodeid: str) -> bool:
+        """Whether the command line selects the test, if it exists: not if it was deselected."""
         option = self._config.option
         if nodeid in self.collected:
             return True
@@ -102,7 +102,7 @@ class RunRecord:
 
 
 def _outcome(report: pytest.TestReport) -> str | None:
-    """What a report makes of its test, None if it says nothing new."""
+    """The outcome in a test's report, None if it adds nothing."""
     if hasattr(report, "wasxfail"):
         return {"skipped": "xfailed", "passed": "xpassed"}.get(report.outcome)
     if report.outcome == "failed":
@@ -111,7 +111,7 @@ def _outcome(report: pytest.TestReport) -> str | None:
 
 
 def _message(report: pytest.TestReport) -> str:
-    """The first line that says why."""
+    """The first line of the reason."""
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash:
         text = crash.message
@@ -123,14 +123,14 @@ def _message(report: pytest.TestReport) -> str:
 
 
 def _within(nodeid: str, place: str) -> bool:
-    """Whether a node id is the place's own or lies below it."""
+    """Whether a node id equals the place or lies below it."""
     return (
         nodeid == place or not place or nodeid.startswith((f"{place}/", f"{place}::", f"{place}["))
     )
 
 
 class _Worker:
-    """In an xdist worker: hands on what was left out, which the controller does not see."""
+    """In an xdist worker: reports deselected tests, which the controller does not see."""
 
     def __init__(self) -> None:
         self._deselected: list[str] = []
@@ -151,6 +151,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def relative(path: str | pathlib.Path, config: pytest.Config) -> str:
-    """A path as messages name it: from the folder of the tests if it is below it."""
+    """A path for messages: relative to pytest's root folder if it lies below it."""
     path, root = pathlib.Path(path).resolve(), config.rootpath.resolve()
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

@@ -15,12 +15,12 @@ from ttnn_verify import baseline
 from ttnn_verify.pytest_plugins import comparisons, outcomes
 from ttnn_verify.pytest_plugins.keys import ARITHMETIC, BACKEND, CHECKED, RUN
 
-LISTED = 20  # lines of a kind that a run's end prints
+LISTED = 20  # most lines of each kind at the end of a run
 
 
 @dataclasses.dataclass(frozen=True)
 class BaselineCheck:
-    """A baseline that a run is checked against, and where it stands."""
+    """A baseline that a run is checked against, and its path."""
 
     path: pathlib.Path
     limits: baseline.Limits
@@ -127,14 +127,14 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[Any]:
 
 
 class BaselineOutcome:
-    """What a run came to beside its baseline; without one only its figures.
+    """A run compared with its baseline; without one only its figures.
 
     Attributes:
         figures: those of the comparisons that passed and that repeat, by case.
         failed: how many comparisons did not pass their tolerance.
         changes: what changed in its cases, by kind.
         new: cases that the baseline lacks.
-        vanished: its cases that the run was to hold and did not.
+        vanished: its cases that the run selected and did not have.
         checked: how many cases both have.
     """
 
@@ -169,11 +169,11 @@ class BaselineOutcome:
 
 
 def _gone(run: outcomes.RunRecord, nodeid: str) -> bool:
-    """Whether the test of a case has gone: it does not exist, passed without it, or skipped."""
+    """Whether a case has vanished: its test does not exist, passed without it, or was skipped."""
     result = run.tests.get(nodeid)
     if result:
         return result.outcome in ("passed", "skipped")
-    return run.meant(nodeid) and nodeid not in run.collected
+    return run.is_selected(nodeid) and nodeid not in run.collected
 
 
 def outcome(config: pytest.Config) -> BaselineOutcome:
@@ -208,7 +208,7 @@ def pytest_terminal_summary(
 
 
 def report(terminalreporter: pytest.TerminalReporter, done: BaselineOutcome, path: str) -> None:
-    """Print what became of the baseline's cases: counts, and the first of each kind."""
+    """Print how the baseline's cases changed: counts, and the first of each kind."""
     lists: dict[str, Sequence[object]] = {
         **done.changes,
         "new": done.new,

@@ -1,4 +1,4 @@
-"""What the page of a run shows, as plain values: its tiers, its comparisons, the worst of them."""
+"""The contents of a run's page as plain values: tiers, comparisons, the worst comparisons."""
 
 import collections
 import dataclasses
@@ -10,8 +10,7 @@ from ttnn_verify import baseline
 from ttnn_verify.pytest_plugins.comparisons import ComparisonEntry
 from ttnn_verify.pytest_plugins.outcomes import NodeResult
 
-# The tiers that compare a model's parts, from the top down. What else there is under tests/ are the
-# tools' own tests.
+# The tiers that compare a model's parts, from the top down. Other folders of tests/ test the tools.
 PYRAMID = ("e2e", "layers", "ops", "properties")
 OTHER = "other"  # in no folder below tests/
 
@@ -33,7 +32,7 @@ class Tier:
 
     @property
     def compares(self) -> bool:
-        """Whether it is one of the pyramid."""
+        """Whether it is a tier of the pyramid."""
         return self.name in PYRAMID
 
     @property
@@ -64,7 +63,7 @@ class CaseRow:
 
     @property
     def ratio(self) -> float | None:
-        """Its relative L2 in terms of the baseline's; None where there is nothing to compare."""
+        """Its relative L2 over the baseline's; None where either is unknown."""
         now, was = self.entry.get("relative_l2"), self.was and self.was.relative_l2
         if now is None or was is None:
             return None
@@ -79,7 +78,7 @@ def tier_of(nodeid: str) -> str:
 
 
 def tiers(results: Iterable[NodeResult]) -> list[Tier]:
-    """One for each that has tests: from the top of the pyramid down, the others by name."""
+    """A `Tier` for each that has tests: the pyramid from the top down, then the others by name."""
     by_name = collections.defaultdict(list)
     for result in results:
         by_name[tier_of(result.nodeid)].append(result)
@@ -107,7 +106,7 @@ def total(results: Sequence[NodeResult]) -> Tier:
 
 
 def rows(results: Iterable[NodeResult], known: Mapping[str, baseline.CaseFigures]) -> list[CaseRow]:
-    """One for each comparison, those that used most of their tolerance first.
+    """A row for each comparison, those that used most of their tolerance first.
 
     Args:
         known: the baseline's cases.
@@ -123,14 +122,14 @@ def rows(results: Iterable[NodeResult], known: Mapping[str, baseline.CaseFigures
 
 
 def _badness(entry: ComparisonEntry) -> float:
-    """What orders comparisons from the worst on: those that failed, then by the share used."""
+    """A sort key, highest for the worst: failed comparisons, then by share of the tolerance."""
     if not entry["passed"]:
         return math.inf
     return -1.0 if entry["used"] is None else entry["used"]
 
 
 def worst(rows: Iterable[CaseRow]) -> list[CaseRow]:
-    """The first `HISTOGRAMS` rows that have a histogram, one of each op first."""
+    """The first `HISTOGRAMS` rows that have a histogram, beginning with one of each op."""
     having = [row for row in rows if row.entry.get("histogram") and row.entry.get("relative_l2")]
     first: dict[str, CaseRow] = {}
     for row in having:
@@ -141,7 +140,7 @@ def worst(rows: Iterable[CaseRow]) -> list[CaseRow]:
 
 
 def failures(results: Iterable[NodeResult]) -> list[NodeResult]:
-    """Those that failed, as they ran."""
+    """The tests that failed, in the order in which they ran."""
     return [result for result in results if result.outcome in (*BAD, "xpassed")]
 
 

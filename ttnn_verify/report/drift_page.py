@@ -1,4 +1,4 @@
-"""What drift found of a model as one self-contained HTML page: verdict, picture, tables."""
+"""A drift report as one self-contained HTML page: verdict, picture, tables."""
 
 import math
 
@@ -26,7 +26,7 @@ COLUMNS = {
 # By the command's exit status.
 SAYS = ("no drift", "drift", "could not tell")
 
-# Statuses of a call that say nothing against it.
+# Statuses of calls that are not bad.
 NOT_BAD = ("ok", "no-golden", "tool-error")
 
 SHOWN_GOOD = 20  # operations that are not bad
@@ -61,7 +61,11 @@ def picture(record: DriftRecord) -> str | None:
 
 def shown(findings: tuple[FindingRecord, ...]) -> list[FindingRecord]:
     """The bad ones, then those that used most of their tolerance."""
-    bad = [one for one in findings if one.status not in NOT_BAD]
-    used = [(one.used, one) for one in findings if one not in bad and one.used is not None]
+    bad = [op_finding for op_finding in findings if op_finding.status not in NOT_BAD]
+    used = [
+        (op_finding.used, op_finding)
+        for op_finding in findings
+        if op_finding not in bad and op_finding.used is not None
+    ]
     used.sort(key=lambda pair: -pair[0])
-    return [*bad, *(one for _, one in used[:SHOWN_GOOD])]
+    return [*bad, *(op_finding for _, op_finding in used[:SHOWN_GOOD])]

@@ -1,4 +1,4 @@
-"""What drift found of a model as plain values: what `--json` writes, and what pages show.
+"""A drift report as plain values, for `--json` and for pages.
 
 Figures are None where there is none; relative L2 errors and PCC are of floats, None for NaN.
 """

@@ -1,4 +1,4 @@
-"""What drift found of a model as lines of text, and as the record of JSON and pages."""
+"""A drift report as lines of text, and as the record for JSON and pages."""
 
 import dataclasses
 import math
@@ -29,10 +29,12 @@ def lines(drift: DriftResult) -> Iterator[str]:
     )
     yield HEADER
     for row in drift.table:
-        yield _row(row, [one for one in drift.findings if place(one) == row.name])
-    bad = [one for one in drift.findings if one.bad]
-    for one in bad[:SHOWN_BAD]:
-        yield f"{one.status:10}{one.line}"
+        yield _row(
+            row, [op_finding for op_finding in drift.findings if place(op_finding) == row.name]
+        )
+    bad = [op_finding for op_finding in drift.findings if op_finding.bad]
+    for op_finding in bad[:SHOWN_BAD]:
+        yield f"{op_finding.status:10}{op_finding.line}"
     if len(bad) > SHOWN_BAD:
         yield f"... and {len(bad) - SHOWN_BAD} more"
     for status in (finding.NO_GOLDEN, finding.TOOL_ERROR):
@@ -47,18 +49,22 @@ def lines(drift: DriftResult) -> Iterator[str]:
     )
 
 
-def place(one: OpFinding) -> str:
+def place(op_finding: OpFinding) -> str:
     """The row of the table that a finding belongs to."""
-    if one.layer is not None:
-        return f"layer {one.layer}"
-    return one.value if one.value in ("norm", "logits") else "embedding"
+    if op_finding.layer is not None:
+        return f"layer {op_finding.layer}"
+    return op_finding.value if op_finding.value in ("norm", "logits") else "embedding"
 
 
 def _row(row: cumulative.DepthRow, findings: Sequence[OpFinding]) -> str:
-    steps = [(one, one.step) for one in findings if one.step is not None]
+    steps = [
+        (op_finding, op_finding.step) for op_finding in findings if op_finding.step is not None
+    ]
     worst = max(steps, key=lambda pair: pair[1].used, default=None)
-    said = "" if worst is None else f"{worst[0].operation} ({worst[0].value}) {worst[1].used:.0%}"
-    bad = sum(one.bad for one in findings)
+    worst_call = (
+        "" if worst is None else f"{worst[0].operation} ({worst[0].value}) {worst[1].used:.0%}"
+    )
+    bad = sum(op_finding.bad for op_finding in findings)
     figures = "".join(
         f"{_number(value, spec):>{width}}"
         for value, spec, width in (
@@ -70,7 +76,7 @@ def _row(row: cumulative.DepthRow, findings: Sequence[OpFinding]) -> str:
             (row.isolated, ".2e", 10),
         )
     )
-    return f"{row.name:12}{figures}{len(findings):5}{bad or '':>5}  {said}"
+    return f"{row.name:12}{figures}{len(findings):5}{bad or '':>5}  {worst_call}"
 
 
 def _number(value: float, spec: str) -> str:
@@ -84,8 +90,8 @@ def shares(families: Sequence[Share]) -> Iterator[str]:
             "relative L2 error of the logits with one family of operations made exact, "
             "and its share"
         )
-    for one in families:
-        yield f"  {one.family:12}{one.error:10.2e}{one.share:8.0%}"
+    for share in families:
+        yield f"  {share.family:12}{share.error:10.2e}{share.share:8.0%}"
 
 
 def record(
@@ -108,27 +114,29 @@ def record(
         counts=drift.counts,
         allowed_logits=drift.allowed,
         depth=tuple(DepthRecord(**finite(dataclasses.asdict(row))) for row in drift.table),
-        attribution=tuple(ShareRecord(**finite(dataclasses.asdict(one))) for one in families),
-        findings=tuple(_finding(one) for one in drift.findings if one.bad or one.step is not None),
+        attribution=tuple(ShareRecord(**finite(dataclasses.asdict(entry))) for entry in families),
+        findings=tuple(
+            _finding(entry) for entry in drift.findings if entry.bad or entry.step is not None
+        ),
     )
 
 
-def _finding(one: OpFinding) -> FindingRecord:
-    verdict = one.verdict
+def _finding(op_finding: OpFinding) -> FindingRecord:
+    verdict = op_finding.verdict
     figures = {
         "relative_l2": verdict and verdict.comparison.relative_l2,
         "pcc": verdict and verdict.comparison.pcc,
         "used": verdict and verdict.used,
-        "inputs_pcc": one.inputs,
+        "inputs_pcc": op_finding.inputs,
     }
     return FindingRecord(
-        status=one.status,
-        piece=str(one.model_call),
-        call=one.index,
-        operation=one.operation,
-        layer=one.layer,
-        part=one.part,
-        value=one.value,
-        note=one.note,
+        status=op_finding.status,
+        piece=str(op_finding.model_call),
+        call=op_finding.index,
+        operation=op_finding.operation,
+        layer=op_finding.layer,
+        part=op_finding.part,
+        value=op_finding.value,
+        note=op_finding.note,
         **finite(figures),
     )

@@ -26,8 +26,8 @@ def processor() -> str:
     name = platform.processor() or platform.machine()
     try:
         text = pathlib.Path("/proc/cpuinfo").read_text()
-        told = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-        name = told[1] if told else name
+        match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+        name = match[1] if match else name
     except OSError:
         pass
     return f"{os.cpu_count()} x {name}"

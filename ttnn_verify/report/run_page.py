@@ -1,4 +1,4 @@
-"""The page of a pytest run: what `content` found and `plots` drew, put into its template."""
+"""The page of a pytest run: the values of `content` and the pictures of `plots` in a template."""
 
 import dataclasses
 import datetime
@@ -16,7 +16,7 @@ from ttnn_verify.report.drift_record import DriftRecord
 
 @dataclasses.dataclass(frozen=True)
 class CheckedBaseline:
-    """The baseline that a run was checked against, by the name that messages have for it."""
+    """The baseline that a run was checked against, with its path as messages name it."""
 
     name: str
     accepted: baseline.Baseline

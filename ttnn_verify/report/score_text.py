@@ -1,4 +1,4 @@
-"""What teacher forcing came to as lines of text: figures, differences, evidence, speed."""
+"""The result of teacher forcing as lines of text: figures, differences, evidence, speed."""
 
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
@@ -13,13 +13,13 @@ SHOWN_DIFFERENCES = 5  # steps of another choice that are shown one by one
 
 
 def lines(plan: evaluation.Plan, bringup: jobs.Bringup, score: accuracy.Score) -> list[str]:
-    """The score of a bring-up. Others read the figures of this text by pattern."""
+    """The score of a bring-up. Scripts parse the figures of this text by pattern."""
     reference, prompt = score.reference, plan.prompt
-    way = ", token by token" if plan.prefill_decode else ""
+    mode = ", token by token" if plan.prefill_decode else ""
     return [
         f"Checkpoint:     {prompt.checkpoint.name}",
         f"Backend:        {bringup.described}",
-        f"Tokens:         {prompt.length} of prompt{way}, then {len(reference.tokens)}",
+        f"Tokens:         {prompt.length} of prompt{mode}, then {len(reference.tokens)}",
         f"Top-1 accuracy: {score.top1:.2%} ({score.top1:.4f})",
         f"Top-5 accuracy: {score.top5:.2%} ({score.top5:.4f})",
         f"95 % intervals: top-1 {interval(score.top1, score)}, top-5 {interval(score.top5, score)}",
@@ -61,8 +61,8 @@ def differences(plan: evaluation.Plan, score: accuracy.Score) -> list[str]:
 
     shown = [f"Differs in      {step} ({verdict(step)})" for step in steps[:SHOWN_DIFFERENCES]]
     if len(steps) > SHOWN_DIFFERENCES:
-        judged = "" if allowed is None else f", {len(defects)} of them defects"
-        shown.append(f"                {len(steps)} steps in all{judged}")
+        count = "" if allowed is None else f", {len(defects)} of them defects"
+        shown.append(f"                {len(steps)} steps in all{count}")
     return shown
 
 
@@ -73,7 +73,7 @@ def interval(share: float, score: accuracy.Score) -> str:
 
 
 def evidence(bringup: jobs.Bringup) -> list[str]:
-    """What the emulated device's results rest on, by operation and setting; no lines of others."""
+    """Evidence for the emulated device's results, by operation and setting; none of others."""
     if bringup.backend != "emulated" or bringup.arithmetic == "rounded":
         return []
     import ttnn_emulator  # slow
@@ -84,23 +84,23 @@ def evidence(bringup: jobs.Bringup) -> list[str]:
 def evidence_lines(settings: Iterable["Evidence"]) -> list[str]:
     """A line of counts, and one for each operation and setting that no recording covers."""
     by_status: dict[str, list[Evidence]] = {"recorded": [], "derived": [], "approximate": []}
-    for one in settings:
-        by_status[one.status].append(one)
+    for entry in settings:
+        by_status[entry.status].append(entry)
     counts = [
-        f"{_counted({one.operation for one in those}, 'operation')} {status}, "
-        f"in {_counted(those, 'setting')}"
-        for status, those in by_status.items()
-        if those
+        f"{_counted({entry.operation for entry in entries}, 'operation')} {status}, "
+        f"in {_counted(entries, 'setting')}"
+        for status, entries in by_status.items()
+        if entries
     ]
     if not counts:
         return []
     shown = [f"Evidence:       {'; '.join(counts)}"]
     for status in ("derived", "approximate"):
-        for one in by_status[status]:
-            missed = f", {len(one.unequal)} recordings not equalled" if one.unequal else ""
-            shown.append(f"  {status:14}{one}{missed}")
+        for entry in by_status[status]:
+            missed = f", {len(entry.unequal)} recordings not equalled" if entry.unequal else ""
+            shown.append(f"  {status:14}{entry}{missed}")
     return shown
 
 
-def _counted(things: Collection[object], word: str) -> str:
-    return f"{len(things)} {word}{'' if len(things) == 1 else 's'}"
+def _counted(items: Collection[object], word: str) -> str:
+    return f"{len(items)} {word}{'' if len(items) == 1 else 's'}"

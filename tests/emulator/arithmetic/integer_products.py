@@ -1,4 +1,4 @@
-"""Products by the matrix unit's definition in integers, which vector code is held against."""
+"""Products by the matrix unit's definition in integers, the reference for the vector code."""
 
 import numpy as np
 import torch

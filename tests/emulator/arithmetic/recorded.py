@@ -1,4 +1,4 @@
-"""What the tests of composite kernels share: inputs as they lay on the device, bitwise equality."""
+"""Common to the tests of composite kernels: inputs as they were on the device, bitwise equality."""
 
 import math
 
@@ -15,9 +15,9 @@ def device_input(case, name):
     if attributes.get("padded_input", name) == name:
         padding = PADDING.get(attributes.get("input_padding"), 0.0)
     values = case.tensor(name)
-    whole = torch.full(case.tensors[name]["padded_shape"], padding)
-    whole[tuple(slice(0, size) for size in values.shape)] = values
-    return whole
+    padded = torch.full(case.tensors[name]["padded_shape"], padding)
+    padded[tuple(slice(0, size) for size in values.shape)] = values
+    return padded
 
 
 def bits(values):

@@ -20,5 +20,5 @@ def test_a_change_of_any_source_leaves_the_old_code_behind(tmp_path):
 
 def test_numba_keeps_its_code_there():
     expected = pathlib.Path(arithmetic.__file__).parent
-    kept = pathlib.Path(matrix_kernels._in_turn.stats.cache_path)
-    assert kept.parent.name == startup.compiled_code_folder(expected).name
+    cache = pathlib.Path(matrix_kernels._in_turn.stats.cache_path)
+    assert cache.parent.name == startup.compiled_code_folder(expected).name

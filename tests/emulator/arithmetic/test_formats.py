@@ -12,7 +12,7 @@ INFINITY = float("inf")
 
 
 def _converted(case):
-    """What our rules make of a recorded conversion's input."""
+    """A recorded conversion's input, converted by the emulation's rules."""
     to = case.tensors["out0"]["dtype"]
     source = case.tensor("a")
     if case.op.startswith("from_torch"):
@@ -97,7 +97,7 @@ def test_unpacking_truncates():
 
 
 def test_sums_in_l1_round_to_even():
-    one = torch.tensor([1.0, 1.0078125, -1.0])
+    values = torch.tensor([1.0, 1.0078125, -1.0])
     tie = torch.tensor([2.0**-8, 2.0**-8, -(2.0**-8)])
-    assert packer.add_in_l1(one, tie, float32=False).tolist() == [1.0, 1.015625, -1.0]
-    assert_same_bits(packer.add_in_l1(one, tie, float32=True), one + tie)
+    assert packer.add_in_l1(values, tie, float32=False).tolist() == [1.0, 1.015625, -1.0]
+    assert_same_bits(packer.add_in_l1(values, tie, float32=True), values + tie)

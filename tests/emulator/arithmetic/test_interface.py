@@ -21,7 +21,7 @@ def parameters_of(function):
 @pytest.mark.parametrize("arithmetic", [exact, rounded], ids=["exact", "rounded"])
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_an_arithmetic_takes_the_arguments_of_the_interface(name, arithmetic):
-    """mypy holds their types against it, but not the values of defaults."""
+    """mypy checks their types against it, but not the values of defaults."""
     expected = parameters_of(FUNCTIONS[name])
     actual = parameters_of(getattr(arithmetic, name))
     optional = {"dims", "correction"}  # may be left out of the exact statistics' own function

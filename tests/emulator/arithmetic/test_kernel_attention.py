@@ -9,7 +9,7 @@ import torch
 from tests.emulator.arithmetic.attention_cases import (
     APPROXIMATE_EXP,
     FP32,
-    WIDE_DST,
+    FP32_DST,
     config_of,
     distance,
     exact,
@@ -59,8 +59,8 @@ def test_attention_takes_the_steps_worked_by_hand():
 
 def test_the_default_scale_is_rounded_as_ttnns_host_rounds_it():
     """As seen in the compile-time arguments of the programs that TTNN 0.81.1 builds."""
-    seen = {32: 0x3E3504F3, 64: 0x3E000000, 96: 0x3DD105EB, 288: 0x3D715BF0, 384: 0x3D5105EB}
-    for width, pattern in (seen | {448: 0x3D418490}).items():
+    observed = {32: 0x3E3504F3, 64: 0x3E000000, 96: 0x3DD105EB, 288: 0x3D715BF0, 384: 0x3D5105EB}
+    for width, pattern in (observed | {448: 0x3D418490}).items():
         assert torch.tensor(default_scale(width)).view(torch.int32).item() == pattern
 
 
@@ -98,13 +98,13 @@ def test_a_wide_destinations_maximum_is_cut_to_bfloat16():
 def test_a_wide_destinations_output_is_kept_as_bfloat16_between_chunks():
     """1 + 2^-9 of the first chunk is rounded before the second takes it away again."""
     values = [1.0, 2.0**-9] + [0.0] * 30
-    kept = one_row(scores=[0.0] * 64, values=values + [-1.0] + [0.0] * 31)
-    together = one_row(
+    in_two_chunks = one_row(scores=[0.0] * 64, values=values + [-1.0] + [0.0] * 31)
+    in_one_chunk = one_row(
         scores=[0.0] * 64,
         values=values + [-1.0] + [0.0] * 31,
         config=config_of(FP32, k_chunk=64, exp_approximate=False),
     )
-    assert (kept, together) == (0.0, 2.0**-15)
+    assert (in_two_chunks, in_one_chunk) == (0.0, 2.0**-15)
 
 
 def test_a_wide_destinations_product_is_rounded_before_it_is_divided():
@@ -159,8 +159,8 @@ def test_chunk_of_queries_does_not_change_a_result(q_chunk):
         (config_of(q_chunk=32, k_chunk=512), APPROXIMATE_EXP),
         (config_of(q_chunk=128, k_chunk=64, exp_approximate=False), APPROXIMATE_EXP),
         (config_of(FP32), APPROXIMATE_EXP),
-        (config_of(FP32, exp_approximate=False), WIDE_DST),
-        (config_of(FP32, exp_approximate=False, q_chunk=64, k_chunk=96), WIDE_DST),
+        (config_of(FP32, exp_approximate=False), FP32_DST),
+        (config_of(FP32, exp_approximate=False, q_chunk=64, k_chunk=96), FP32_DST),
     ],
     ids=str,
 )
@@ -177,9 +177,9 @@ def test_first_rows_sum_the_pieces_of_a_wide_chunk_of_keys():
     config = config_of(q_chunk=256, k_chunk=256)
     early = attention(query, key, value, causal=False, config=config)
     plain = attention(query, key, value, causal=False, config=config_of(q_chunk=32, k_chunk=256))
-    same = (early == plain).all(-1)[0, 0]
-    assert same[64:].all()
-    assert not same[:64].all()
+    equal = (early == plain).all(-1)[0, 0]
+    assert equal[64:].all()
+    assert not equal[:64].all()
 
 
 def test_padding_keys_are_hidden_without_a_causal_mask():

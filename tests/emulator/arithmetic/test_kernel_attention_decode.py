@@ -7,9 +7,9 @@ import torch
 
 from tests.emulator.arithmetic.attention_cases import (
     APPROXIMATE_EXP,
+    BF16_DST,
     FP32,
-    NARROW_DST,
-    WIDE_DST,
+    FP32_DST,
     config_of,
     distance,
     exact,
@@ -77,11 +77,11 @@ def test_cores_per_head_are_those_of_the_program_factory(arguments, expected):
 @pytest.mark.parametrize("chunks", [1, 2, 7, 40])
 def test_every_chunk_reaches_the_first_core_once(cores, chunks):
     def gathered(rank):
-        own = list(range(*_assigned(rank, chunks, cores)))
+        merged = list(range(*_assigned(rank, chunks, cores)))
         for child in _children(rank, cores):
             if child < chunks:
-                own += gathered(child)
-        return own
+                merged += gathered(child)
+        return merged
 
     assert sorted(gathered(0)) == list(range(chunks))
     assert chunks - 1 in range(*_assigned(0, chunks, cores))
@@ -92,9 +92,9 @@ def test_every_chunk_reaches_the_first_core_once(cores, chunks):
     [
         (None, APPROXIMATE_EXP),
         (config_of(k_chunk=32), APPROXIMATE_EXP),
-        (config_of(Compute("HiFi4"), exp_approximate=False, k_chunk=64), NARROW_DST),
+        (config_of(Compute("HiFi4"), exp_approximate=False, k_chunk=64), BF16_DST),
         (config_of(Compute("HiFi4", True, True), k_chunk=64), APPROXIMATE_EXP),
-        (config_of(FP32, exp_approximate=False, k_chunk=64), WIDE_DST),
+        (config_of(FP32, exp_approximate=False, k_chunk=64), FP32_DST),
     ],
     ids=str,
 )
@@ -106,9 +106,11 @@ def test_every_configuration_decodes(config, limit, cores):
         query[:, :, 0], key, value, positions=positions, cores=cores, config=config
     )
     for user, position in enumerate(positions):
-        seen = slice(0, position + 1)
+        visible = slice(0, position + 1)
         expected = exact(
-            query[user : user + 1], key[user : user + 1, :, seen], value[user : user + 1, :, seen]
+            query[user : user + 1],
+            key[user : user + 1, :, visible],
+            value[user : user + 1, :, visible],
         )
         assert distance(result[user], expected[0, :, 0]) < limit
 

@@ -11,7 +11,7 @@ from ttnn_emulator.arithmetic.compute import Compute, Formats
 from ttnn_emulator.arithmetic.exact import layer_norms
 from ttnn_emulator.arithmetic.exact.layer_norms import LAST_WIDTH_IN_L1, layer_norm
 
-HIFI4, HIFI4_16 = (Compute("HiFi4", fp32_dest_acc=wide) for wide in (True, False))
+HIFI4, HIFI4_16 = (Compute("HiFi4", fp32_dest_acc=fp32_dest_acc) for fp32_dest_acc in (True, False))
 SIGNS = torch.tensor([1.0, -1.0]).repeat(16)[None]
 
 

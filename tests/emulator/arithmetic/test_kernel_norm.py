@@ -39,8 +39,8 @@ def recorded_compute(case, default, **unset):
         "fp32_dest_acc_en": "fp32_dest_acc",
         "math_approx_mode": "approximate",
     }
-    given = {names[k]: v for k, v in case.attributes.items() if k in names}
-    return replace(default, **{**unset, **given}) if given else None
+    settings = {names[k]: v for k, v in case.attributes.items() if k in names}
+    return replace(default, **{**unset, **settings}) if settings else None
 
 
 @pytest.mark.parametrize("case", recordings.cases("norm"), ids=str)

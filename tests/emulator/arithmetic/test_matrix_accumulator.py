@@ -58,12 +58,12 @@ def _destinations_to_try(generator, sums, exponents):
     mantissa = np.where(generator.random(count) < 0.5, mantissa >> low << low, mantissa)
     mantissa ^= np.where(generator.random(count) < 0.3, 1 << low, 0)
     mantissa |= np.where(generator.random(count) < 0.2, 0x7FFFF8, 0)
-    own = np.clip(exponents[0] + generator.integers(-32, 34, count), 30, 230)
-    bits = own << 23 | mantissa | generator.integers(0, 2, count) << 31
+    biased = np.clip(exponents[0] + generator.integers(-32, 34, count), 30, 230)
+    bits = biased << 23 | mantissa | generator.integers(0, 2, count) << 31
     opposite = -np.ldexp(sums.astype(np.float64), exponents - 137).sum(0).astype(np.float32)
     opposite = opposite.view(np.uint32) + generator.integers(-2, 3, count)
-    own = opposite >> 23 & 0xFF
-    usable = (own > 36) & (own < 230) & (generator.random(count) < 0.3)
+    biased = opposite >> 23 & 0xFF
+    usable = (biased > 36) & (biased < 230) & (generator.random(count) < 0.3)
     bits = np.where(usable, opposite, bits)
     tiny = bits & 0x807FFFFF | generator.integers(1, 40, count) << 23
     bits = np.where(generator.random(count) < 0.05, tiny, bits)

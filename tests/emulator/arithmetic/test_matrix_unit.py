@@ -25,14 +25,14 @@ def _configuration(case, right):
     """Compute config and blocks of a recorded product, from its attributes or TTNN's defaults."""
     dtypes = [case.tensors[name]["dtype"] for name in ("a", right, "out0")]
     compute = default_compute(*dtypes, planned=False)
-    given = case.attributes
-    if "math_fidelity" in given:
+    attributes = case.attributes
+    if "math_fidelity" in attributes:
         compute = Compute(
-            given["math_fidelity"],
-            fp32_dest_acc=given["fp32_dest_acc_en"],
-            packer_l1_acc=given["packer_l1_acc"],
+            attributes["math_fidelity"],
+            fp32_dest_acc=attributes["fp32_dest_acc_en"],
+            packer_l1_acc=attributes["packer_l1_acc"],
         )
-    elif given.get("config") == "('HiFi4', True)":
+    elif attributes.get("config") == "('HiFi4', True)":
         compute = Compute("HiFi4", fp32_dest_acc=True)
     rows, depth = case.tensors["a"]["padded_shape"][-2:]
     columns = case.tensors[right]["padded_shape"][-1]
@@ -90,8 +90,8 @@ def test_rotary_embedding_from_the_units_steps_gives_the_recorded_bits(case):
     values, cosine, sine = (case.tensor(name) for name in ("a", "cos", "sin"))
     token = case.attributes.get("token_idx")
     if "trans_mat" not in case.tensors:
-        kept = slice(0, values.shape[-2]) if token is None else slice(token, token + 1)
-        cosine, sine = cosine[..., kept, :], sine[..., kept, :]
+        rows = slice(0, values.shape[-2]) if token is None else slice(token, token + 1)
+        cosine, sine = cosine[..., rows, :], sine[..., rows, :]
     straight = _packed(eltwise_unit.multiply(values, cosine))
     turned = _packed(eltwise_unit.multiply(_rotated(case, values), sine))
     computed = _packed(eltwise_unit.add(straight, turned))
@@ -231,10 +231,10 @@ def test_destination_of_16_bits_rounds_every_step_away():
 
 
 def test_hifi2_drops_the_activations_last_bit_and_keeps_the_weights():
-    odd, one = torch.full((1, 32), 1.0078125), torch.ones(32, 1)
-    assert matrix_unit.matmul(odd, one).item() == 32.0
-    assert matrix_unit.matmul(odd, one, compute=Compute("HiFi4")).item() == 32.5
-    assert matrix_unit.matmul(one.T, odd.T).item() == 32.5
+    odd, ones = torch.full((1, 32), 1.0078125), torch.ones(32, 1)
+    assert matrix_unit.matmul(odd, ones).item() == 32.0
+    assert matrix_unit.matmul(odd, ones, compute=Compute("HiFi4")).item() == 32.5
+    assert matrix_unit.matmul(ones.T, odd.T).item() == 32.5
 
 
 def test_zero_times_infinity_is_zero_and_infinity_minus_infinity_too():
@@ -289,7 +289,7 @@ def test_batched_products_are_the_products_of_each_batch():
 def test_spilling_in_a_block_format_costs_accuracy_and_l1_accumulation_does_not():
     generator = torch.Generator().manual_seed(3)
     activation, weight = _operand(generator, (4, 256), 1), _operand(generator, (256, 32), 1)
-    spilled, kept, whole = (
+    spilled, in_l1, one_block = (
         matrix_unit.matmul(
             activation,
             weight,
@@ -299,8 +299,8 @@ def test_spilling_in_a_block_format_costs_accuracy_and_l1_accumulation_does_not(
         )
         for block, l1 in ((1, False), (4, True), (None, False))
     )
-    assert_same_bits(kept, whole)  # two blocks: the second accumulates onto the first
-    assert not torch.equal(spilled, whole)
+    assert_same_bits(in_l1, one_block)  # two blocks: the second accumulates onto the first
+    assert not torch.equal(spilled, one_block)
 
 
 def test_a_block_that_does_not_divide_k_is_refused():

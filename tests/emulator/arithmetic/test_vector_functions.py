@@ -180,15 +180,15 @@ def test_attention_merge_agrees_with_the_log_sum_exp_of_both_parts(fp32_dest_acc
     generator = torch.Generator().manual_seed(9)
     own_max, other_max = (torch.randn(2, 64, generator=generator) * 4).bfloat16().float()
     own_sum, other_sum = (torch.rand(2, 64, generator=generator) * 30 + 1).bfloat16().float()
-    own, other, maximum, total = vector_exponential.attention_merge(
+    own_factor, other_factor, maximum, total = vector_exponential.attention_merge(
         own_max, other_max, own_sum, other_sum, 0.125, fp32_dest_acc=fp32_dest_acc
     )
     assert torch.equal(maximum, torch.maximum(own_max, other_max))
     exact_own = torch.exp((own_max - maximum).double() * 0.125)
     exact_other = torch.exp((other_max - maximum).double() * 0.125)
     exact = exact_own * own_sum + exact_other * other_sum
-    assert (own.double() / exact_own - 1).abs().max() <= bound
-    assert (other.double() / exact_other - 1).abs().max() <= bound
+    assert (own_factor.double() / exact_own - 1).abs().max() <= bound
+    assert (other_factor.double() / exact_other - 1).abs().max() <= bound
     assert (total.double() / exact - 1).abs().max() <= bound
 
 

@@ -1,4 +1,4 @@
-"""What attention over a prompt and over a cache share: their configuration and common steps.
+"""Configuration and steps that attention over a prompt and over a cache have in common.
 
 B batch, K kv heads, G heads that share one. Kernel sources: compute_common.hpp,
 compute_streaming.hpp.
@@ -17,7 +17,7 @@ from ttnn_emulator.arithmetic.exact.vector.vector_exponential import (
 )
 from ttnn_emulator.arithmetic.formats import TILE
 
-# What TTNN 0.81.1 takes where no compute kernel configuration is given, as its runtime asks for it.
+# The compute config that TTNN 0.81.1 builds its programs with where the caller gives none.
 ATTENTION = Compute("HiFi2", approximate=True)
 SMALLEST_CHUNKS = AttentionProgram(q_chunk=TILE, k_chunk=TILE)
 
@@ -53,7 +53,7 @@ def larger(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 def correction(
     old: torch.Tensor, new: torch.Tensor, scale: float, config: AttentionConfig
 ) -> torch.Tensor:
-    """Factor, in Dst, for what was summed under the maximum `old` and now counts under `new`."""
+    """exp((old - new) * scale) in Dst: rescales sums made under the maximum `old` to `new`."""
     fp32_dest_acc = config.compute.fp32_dest_acc
     run = attention_correction_exp
     if not config.program.exp_approximate:

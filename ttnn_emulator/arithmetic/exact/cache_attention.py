@@ -32,11 +32,11 @@ from ttnn_emulator.arithmetic.exact.vector.vector_exponential import (
 from ttnn_emulator.arithmetic.exact.vector.vector_roots import attention_reciprocal
 
 LARGEST_CHUNK = 512
-HALF_TILE_HEADS = 16  # up to so many heads, causal attention works on tiles of 16 rows
+HALF_TILE_HEADS = 16  # with at most this many, causal attention uses tiles of 16 rows
 
 
 def default_chunk(length: int) -> int:
-    """Keys in a chunk where no program config says: a power of two that divides the cache."""
+    """The k_chunk without a program config: a power of two, at most 512, that divides the cache."""
     return min(LARGEST_CHUNK, length & -length)
 
 
@@ -72,7 +72,7 @@ def attention_decode(
         key, value: [B, K, C, D] and [B, K, C, Dv]. The chunk of a user's position is read whole.
         scores: how scores are made of products; no window, and a mask only without positions.
         cores: how many share a kv head, see `cores_per_head`.
-        config: how the kernel is built; its q_chunk is not looked at. None is TTNN's default.
+        config: how the kernel is built; its q_chunk is ignored. None is TTNN's default.
         out: format of the result, as `packer.pack` names it.
 
     Returns:
@@ -101,8 +101,8 @@ def attention_decode(
     output = torch.empty(*query.shape[:3], value.shape[-1])
     chunks = positions // k_chunk + 1
     for count in chunks.unique().tolist():
-        same = torch.nonzero(chunks == count).flatten()
-        chosen = slice(None) if len(same) == users else same
+        members = torch.nonzero(chunks == count).flatten()
+        chosen = slice(None) if len(members) == users else members
         part = _Part(
             query[chosen],
             key[chosen],
@@ -118,7 +118,7 @@ def attention_decode(
 
 
 class _State(NamedTuple):
-    """What some chunks of the cache come to: [B, K, G, 1], [B, K, G, 1] and [B, K, G, Dv]."""
+    """Maximum, sum and output over some chunks: [B, K, G, 1], [B, K, G, 1] and [B, K, G, Dv]."""
 
     largest: torch.Tensor
     total: torch.Tensor
@@ -159,11 +159,11 @@ class _Part:
         )
         return self._multiply(state.output, self._pack(inverse))
 
-    def _local(self, chunks, masked):
+    def _local(self, chunks: range, masked: bool) -> _State:
         """State of one core's chunks, in ascending order; a causal mask goes on its last one."""
-        state = None
+        state: _State | None = None
         for chunk in chunks:
-            hide = masked and chunk == chunks[-1] and self.positions is not None
+            hide = masked and chunk == chunks[-1]
             new = self._chunk(chunk, hide, state.largest if state else None)
             if state is not None:
                 factor = self._correction(state.largest, new.largest)
@@ -171,20 +171,21 @@ class _Part:
                 output = self._add(self._multiply(state.output, factor), new.output)
                 new = _State(new.largest, total, output)
             state = new
+        assert state is not None  # a core that takes part has chunks
         return state
 
-    def _chunk(self, chunk, hide, largest):
-        """State of one chunk, its maximum taken with that of the chunks before."""
+    def _chunk(self, chunk: int, hide: bool, largest: torch.Tensor | None) -> _State:
+        """State of one chunk; its maximum includes that of the chunks before."""
         k_chunk = self.config.program.k_chunk
         first = chunk * k_chunk
         columns = slice(first, first + k_chunk)
         scores = self._product(self.query, self.key[:, :, columns].transpose(2, 3))
         if self.mask is not None:
             scores = self._add(scores, self.mask[..., columns])
-        if hide:
+        if hide and self.positions is not None:
             column = torch.arange(first, first + scores.shape[-1])
             hidden = (column > self.positions[:, None])[:, None, None]
-            # The matrix unit adds minus infinity: infinity and it cancel.
+            # The matrix unit adds minus infinity; with plus infinity that is 0.
             stamped = torch.where(scores == math.inf, 0.0, -math.inf)
             scores = torch.where(hidden, stamped, scores)
         new = row_max(scores)
@@ -198,7 +199,7 @@ class _Part:
         output = self._product(probabilities, self.value[:, :, columns])
         return _State(new, self._pack(total), output)
 
-    def _merged(self, states, rank, cores):
+    def _merged(self, states: list[_State], rank: int, cores: int) -> _State:
         """State of a core after its children in the tree sent theirs."""
         state = states[rank]
         for child in _children(rank, cores):
@@ -206,22 +207,22 @@ class _Part:
                 state = self._merge(state, self._merged(states, child, cores))
         return state
 
-    def _merge(self, own, other):
-        own_factor, other_factor, largest, total = attention_merge(
-            own.largest,
-            other.largest,
-            own.total,
-            other.total,
+    def _merge(self, state: _State, child: _State) -> _State:
+        factor, child_factor, largest, total = attention_merge(
+            state.largest,
+            child.largest,
+            state.total,
+            child.total,
             self.scale,
             fp32_dest_acc=self.fp32_dest_acc,
         )
-        own_output = self._multiply(own.output, self._pack(own_factor))
-        other_output = self._multiply(other.output, self._pack(other_factor))
-        output = self._add(own_output, other_output)
+        output = self._multiply(state.output, self._pack(factor))
+        child_output = self._multiply(child.output, self._pack(child_factor))
+        output = self._add(output, child_output)
         return _State(self._pack(largest), self._pack(total), output)
 
-    def _with_sink(self, state, sink):
-        """A last chunk that is the sink's score alone and has no value."""
+    def _with_sink(self, state: _State, sink: torch.Tensor) -> _State:
+        """The sink as one more chunk: a score without a value."""
         sink = sink.expand_as(state.largest)
         new = larger(sink, state.largest)
         factor = self._correction(state.largest, new)
@@ -229,14 +230,14 @@ class _Part:
         total = self._add(self._multiply(state.total, factor), share)
         return _State(new, total, self._multiply(state.output, factor))
 
-    def _correction(self, old, new):
+    def _correction(self, old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
         return self._pack(correction(old, new, self.scale, self.config))
 
-    def _product(self, rows, right):
+    def _product(self, rows: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         flat = product(rows.flatten(0, 1)[:, None], right.flatten(0, 1), self.config, "bfloat16")
         return flat[:, 0].unflatten(0, rows.shape[:2])
 
-    def _multiply(self, first, second):
+    def _multiply(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         return self._pack(
             eltwise_unit.multiply(
                 first,
@@ -246,24 +247,24 @@ class _Part:
             )
         )
 
-    def _add(self, first, second):
+    def _add(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         return self._pack(eltwise_unit.add(first, second, fp32_dest_acc=self.fp32_dest_acc))
 
-    def _pack(self, dst):
+    def _pack(self, dst: torch.Tensor) -> torch.Tensor:
         return pack_bfloat16(dst, self.fp32_dest_acc)
 
 
-def _assigned(rank, chunks, cores):
+def _assigned(rank: int, chunks: int, cores: int) -> tuple[int, int]:
     """First and end chunk of a core; the first core has the last chunks (rt_args_common.hpp)."""
     if cores > chunks:
         return chunks - rank - 1, chunks - rank
-    each, left = divmod(chunks, cores)
+    quotient, remainder = divmod(chunks, cores)
     before = cores - rank - 1
-    first = before * each + min(left, before)
-    return first, first + each + (before < left)
+    first = before * quotient + min(remainder, before)
+    return first, first + quotient + (before < remainder)
 
 
-def _children(rank, cores):
+def _children(rank: int, cores: int) -> list[int]:
     """Cores whose states a core merges into its own, in this order (tree_reduction.hpp).
 
     Places in the tree count down from the last core. In round r a place that ends in r + 1 ones
@@ -277,9 +278,9 @@ def _children(rank, cores):
         if place & ones == ones:
             children[r] = cores - 1 - (place - (1 << r))
     if rank == 0:
-        for other in range(1, cores):
-            its_place = cores - 1 - other
-            r = (~its_place & (its_place + 1)).bit_length() - 1
-            if its_place + (1 << r) >= cores:
-                children.setdefault(r, other)
+        for core in range(1, cores):
+            sender = cores - 1 - core
+            r = (~sender & (sender + 1)).bit_length() - 1
+            if sender + (1 << r) >= cores:
+                children.setdefault(r, core)
     return [children[r] for r in sorted(children)]

@@ -43,7 +43,7 @@ FOLLOWED: dict[str, tuple[Callable[..., torch.Tensor], bool]] = {
     "neg": (vector_functions.negate, False),
     "reciprocal": (vector_roots.reciprocal, False),
     "relu": (vector_activations.relu, False),
-    # Their fast variants only leave out the check of the sign.
+    # Their fast variants only skip the check of the sign.
     "rsqrt": (vector_roots.rsqrt, False),
     "sqrt": (vector_roots.sqrt, False),
     "sigmoid": (vector_activations.sigmoid, False),
@@ -53,7 +53,7 @@ FOLLOWED: dict[str, tuple[Callable[..., torch.Tensor], bool]] = {
     "tanh": (vector_activations.tanh, True),
 }
 
-# Functions that round nothing: a result is an operand, a part of one or a constant.
+# Functions that never round: a result is an operand, a part of one or a constant.
 EXACT = {
     "ceil",
     "clamp",
@@ -90,7 +90,7 @@ FP32_DEST_SOFTPLUS = paths.approximation("softplus beside a 32-bit destination i
 OF_INTEGERS = paths.approximation("other functions of integers than the exact ones in float32")
 POWER = paths.approximation("pow of two tensors in float32")
 
-# Functions with a fast variant that is not followed; a root's only leaves out the sign's check.
+# Functions whose fast variant is not followed. That of a root only skips the check of the sign.
 ACCURATE_INSTEAD = {
     name: paths.approximation(f"the fast {name} as the accurate one")
     for name, (_, has_fast_variant) in FOLLOWED.items()
@@ -106,8 +106,8 @@ def has_fp32_dest(*dtypes: str) -> bool:
 def in_dest(op: FusedOp, dst: torch.Tensor, fp32_dest_acc: bool) -> torch.Tensor:
     """A function's result in Dst, from its operand in Dst.
 
-    Functions that are not in `FOLLOWED` are computed in float32 and rounded once, which those in
-    `EXACT` need not be.
+    Functions outside `FOLLOWED` are computed in float32 and rounded once; those in `EXACT` need no
+    rounding.
     """
     if op.name in FOLLOWED:
         function, has_fast_variant = FOLLOWED[op.name]
@@ -140,15 +140,15 @@ def unary(
 
 
 def packed(dst: torch.Tensor, out: str, fp32_dest_acc: bool) -> torch.Tensor:
-    """Dst as the packer leaves it in `out`; an integer format takes the value as it is."""
+    """Dst packed as `out`; an integer format takes the value as it is."""
     return dst if out in INTEGERS else pack(dst, out, fp32_dest_acc)
 
 
 # --- two operands --------------------------------------------------------------------------------
 
 
-def _takes_vector_unit(operation, dtypes, fast):
-    """Whether binary_ng gives an operation to the vector unit rather than the matrix unit."""
+def _takes_vector_unit(operation: str, dtypes: tuple[str, ...], fast: bool | None) -> bool:
+    """Whether binary_ng runs an operation on the vector unit rather than the matrix unit."""
     if all(dtype == "float32" for dtype in dtypes):
         return True
     if fast is not None:
@@ -156,18 +156,34 @@ def _takes_vector_unit(operation, dtypes, fast):
     return operation == "multiply" and not all(dtype in BLOCK_FORMAT_BITS for dtype in dtypes)
 
 
-def _sum(a, b, operation, dtypes, fast, fp32_dest_acc):
+def _sum(
+    a: torch.Tensor,
+    b: torch.Tensor,
+    operation: str,
+    dtypes: tuple[str, ...],
+    fast: bool | None,
+    fp32_dest_acc: bool,
+) -> torch.Tensor:
     if operation == "rsub":
         a, b = b, a
     minus = operation != "add"
     if _takes_vector_unit(operation, dtypes, fast):
-        run = vector_binary.subtract if minus else vector_binary.add
-        return run(a, b, fp32_dest_acc=fp32_dest_acc)
-    run = eltwise_unit.subtract if minus else eltwise_unit.add
-    return run(unpack(a, fp32_dest_acc), unpack(b, fp32_dest_acc), fp32_dest_acc=fp32_dest_acc)
+        on_vectors = vector_binary.subtract if minus else vector_binary.add
+        return on_vectors(a, b, fp32_dest_acc=fp32_dest_acc)
+    on_matrices = eltwise_unit.subtract if minus else eltwise_unit.add
+    return on_matrices(
+        unpack(a, fp32_dest_acc), unpack(b, fp32_dest_acc), fp32_dest_acc=fp32_dest_acc
+    )
 
 
-def _product(a, b, operation, dtypes, fast, fp32_dest_acc):
+def _product(
+    a: torch.Tensor,
+    b: torch.Tensor,
+    operation: str,
+    dtypes: tuple[str, ...],
+    fast: bool | None,
+    fp32_dest_acc: bool,
+) -> torch.Tensor:
     if _takes_vector_unit(operation, dtypes, fast):
         return vector_binary.multiply(a, b, fp32_dest_acc=fp32_dest_acc)
     return eltwise_unit.multiply(
@@ -178,12 +194,26 @@ def _product(a, b, operation, dtypes, fast, fp32_dest_acc):
     )
 
 
-def _squared_difference(a, b, operation, dtypes, fast, fp32_dest_acc):
+def _squared_difference(
+    a: torch.Tensor,
+    b: torch.Tensor,
+    operation: str,
+    dtypes: tuple[str, ...],
+    fast: bool | None,
+    fp32_dest_acc: bool,
+) -> torch.Tensor:
     difference = _sum(a, b, "subtract", dtypes, fast, fp32_dest_acc)
     return vector_functions.square(difference, fp32_dest_acc=fp32_dest_acc)
 
 
-def _quotient(a, b, operation, dtypes, fast, fp32_dest_acc):
+def _quotient(
+    a: torch.Tensor,
+    b: torch.Tensor,
+    operation: str,
+    dtypes: tuple[str, ...],
+    fast: bool | None,
+    fp32_dest_acc: bool,
+) -> torch.Tensor:
     return vector_binary.divide(a, b, fp32_dest_acc=fp32_dest_acc)
 
 
@@ -229,8 +259,10 @@ def binary(
     return packed(dst, out, fp32_dest_acc)
 
 
-def _prepared(x, ops, dtype, fp32_dest_acc):
-    """An operand after the functions fused to it: through a buffer of the operand's format."""
+def _prepared(
+    x: torch.Tensor, ops: tuple[FusedOp, ...], dtype: str, fp32_dest_acc: bool
+) -> torch.Tensor:
+    """An operand after its fused functions, whose result is packed in the operand's format."""
     x = x.float()
     if not ops:
         return x
@@ -262,8 +294,8 @@ def moved(
 ) -> torch.Tensor:
     """See `interface.Arithmetic`.
 
-    Of bfloat16 the packer keeps no denormal and no -0; a block format has neither, and is made of
-    the result when that is `stored`.
+    Packing bfloat16 turns denormals and -0 into +0. Block formats have neither; `stored` encodes
+    them.
     """
     out = out or dtype
     if dtype == out == "bfloat16":
@@ -281,7 +313,7 @@ def moved(
 def stored(values: torch.Tensor, dtype: str) -> torch.Tensor:
     """See `interface.Arithmetic`; a block format is as the packer makes it.
 
-    Values that a block format holds already, moved or packed in another way, come out as they are.
+    Values that the block format represents exactly, as after a move, come out unchanged.
     """
     if dtype in BLOCK_FORMAT_BITS:
         return pack_block_float(values, dtype).bfloat16()
@@ -315,14 +347,14 @@ def typecast(x: torch.Tensor, from_dtype: str, to_dtype: str) -> torch.Tensor:
     return _pack_typecast(values, to_dtype)
 
 
-def _pack_typecast(values, dtype):
+def _pack_typecast(values: torch.Tensor, dtype: str) -> torch.Tensor:
     """A block format as typecast packs it: its packer reads the destination's own format for
     bfloat8_b (bfp8_pack_precise), bfloat8_b for bfloat4_b (seen in the programs of TTNN 0.81.1).
     """
     return pack_block_float(values, dtype, six_fraction_bits=dtype != "bfloat8_b")
 
 
-def _from_integer(x, to_dtype):
+def _from_integer(x: torch.Tensor, to_dtype: str) -> torch.Tensor:
     if to_dtype == "uint16":
         return vector_typecast.integer_to_uint16(x)
     if to_dtype in INTEGERS:

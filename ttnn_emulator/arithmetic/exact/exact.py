@@ -1,8 +1,8 @@
 """Arithmetic as the device's kernels do it, step by step.
 
 `interface.Arithmetic` documents the functions. They return float32 values as the packer leaves them
-in the output's format, or integers. Where the caller gives no compute kernel configuration the
-operation's own default holds.
+in the output's format, or integers. A compute kernel configuration of None is the operation's own
+default.
 """
 
 from dataclasses import replace
@@ -42,17 +42,17 @@ from ttnn_emulator.arithmetic.exact.packer import pack
 from ttnn_emulator.arithmetic.formats import TILE, ceil_div
 from ttnn_emulator.arithmetic.rounded import rounded, rounded_attention
 
-# Ways that fork on sizes, beside what a call's arguments say.
+# Branches that depend on sizes, not only on a call's arguments.
 SEVERAL_K_BLOCKS = paths.Fact("several blocks of K")
 SEVERAL_CHUNKS = paths.Fact("several chunks of keys")
 SEVERAL_CORES = paths.Fact("merged from several cores")
 
-# What the kernels do otherwise, step by step.
+# Computed more simply than the kernels do it.
 FP32_DEST_SINK = paths.approximation("a sink beside a 32-bit destination in float32")
 DECODE_WINDOW = paths.approximation("a window of decode attention in float32")
 INTEGER_MEAN = paths.approximation("the mean of integers in float32")
 
-# What has modules of its own.
+# Functions that are implemented in modules of their own.
 binary = elementwise.binary
 moved = elementwise.moved
 stored = elementwise.stored
@@ -70,8 +70,8 @@ rotate_half = rounded_attention.rotate_half
 
 # --- matrix products -----------------------------------------------------------------------------
 
-# Contents of a buffer -> what they looked like, and what was found out about them: a `Weight`, or
-# the largest exponent of one that can be made again in place.
+# A buffer's contents -> (what identifies their version, the `Weight` prepared from them). For a
+# weight that is read in place only its largest exponent is kept.
 _weights = WeakTensorKeyDictionary()
 
 
@@ -119,10 +119,10 @@ def matmul(
 
 
 def _prepared(weight: torch.Tensor, fp32_dest_acc: bool) -> matrix_unit.Weight:
-    """A `matrix_unit.Weight` of a buffer's contents, which are surveyed once.
+    """The `matrix_unit.Weight` of a buffer's contents, which are scanned once per version.
 
-    A weight that the matrix unit's code can read where it lies is laid out anew each time, which
-    costs nothing: to keep it would keep the contents alive.
+    A weight that is read in place is wrapped anew at each call, which costs nothing: caching it
+    would keep the contents alive.
     """
     key = weight if weight._base is None else weight._base
     place = (weight._version, weight.data_ptr(), weight.shape, weight.stride(), fp32_dest_acc)
@@ -140,7 +140,7 @@ def _prepared(weight: torch.Tensor, fp32_dest_acc: bool) -> matrix_unit.Weight:
 
 
 def arranged(contents: torch.Tensor) -> torch.Tensor:
-    """See `interface.Arithmetic`; the matrix unit's code reads rows, as they come."""
+    """See `interface.Arithmetic`; row-major already, as the matrix unit's code reads it."""
     return contents
 
 

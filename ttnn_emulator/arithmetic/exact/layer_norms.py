@@ -3,10 +3,12 @@
 Tensors are float32 or bfloat16 and hold what lies in the device's buffers: S rows, W columns, as
 padded on the device. Results are float32, rounded as the packer rounds them to the format `out`.
 For interleaved tensors TTNN 0.81.1 takes the kernels of two passes: layernorm.cpp and, for rows
-that do not fit in L1, layernorm_large_tensor.cpp. Welford's kernels have to be asked for by a
-program config. With a 32-bit Dst every intermediate buffer is float32, which the matrix unit reads
-as tf32; otherwise all of them are bfloat16.
+that do not fit in L1, layernorm_large_tensor.cpp. Welford's kernels run only where a program config
+selects them. With a 32-bit Dst every intermediate buffer is float32, which the matrix unit reads as
+tf32; otherwise all of them are bfloat16.
 """
+
+from collections.abc import Sequence
 
 import torch
 
@@ -20,12 +22,12 @@ from ttnn_emulator.arithmetic.exact.vector.vector_functions import square
 from ttnn_emulator.arithmetic.exact.vector.vector_roots import rsqrt
 from ttnn_emulator.arithmetic.formats import TILE, ceil_div
 
-# What TTNN 0.81.1 takes where no compute kernel configuration is given, as its runtime asks for it.
+# The compute config that TTNN 0.81.1 builds its programs with where the caller gives none.
 LAYER_NORM = Compute("HiFi4", fp32_dest_acc=True)
 
-# Widest row, in tiles, that layernorm.cpp holds in L1, by (32-bit Dst, float32 input, how many of
-# weight and bias there are, residual): to four tiles, observed in the programs that TTNN 0.81.1
-# builds on an n150.
+# Widest row, in tiles, that layernorm.cpp holds in L1, by (32-bit Dst, float32 input, number of
+# weight and bias operands, residual). Observed, to within four tiles, in the programs that TTNN
+# 0.81.1 builds on an n150.
 LAST_WIDTH_IN_L1 = {
     (True, False, 0, False): 120,
     (True, False, 1, False): 96,
@@ -110,8 +112,8 @@ def layer_norm(
     return pack(y, formats.out, fp32_dest_acc)
 
 
-def _product(first, second, compute):
-    """Two operands of any bits, as the unpacker cuts them, multiplied in Dst."""
+def _product(first: torch.Tensor, second: torch.Tensor, compute: Compute) -> torch.Tensor:
+    """The product in Dst of two operands, each truncated by the unpacker."""
     return eltwise_unit.multiply(
         unpack(first, compute.fp32_dest_acc),
         unpack(second, compute.fp32_dest_acc),
@@ -120,10 +122,10 @@ def _product(first, second, compute):
     )
 
 
-def _mean(terms, width, compute):
-    """Mean of the sum of terms, each [..., W], in one accumulation, over the columns below width.
+def _mean(terms: Sequence[torch.Tensor], width: int, compute: Compute) -> torch.Tensor:
+    """Mean over the first `width` columns of the sum of terms [..., W], in one accumulation.
 
-    Other columns meet a scaler of 0, and 0 times anything is 0 in the matrix unit (numeric.h).
+    The other columns have a scaler of 0, and 0 times anything is 0 in the matrix unit (numeric.h).
     """
     rows = [torch.nn.functional.pad(term[..., :width], (0, -width % TILE)) for term in terms]
     total = row_sum(torch.cat(rows, -1), compute)

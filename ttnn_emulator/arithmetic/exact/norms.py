@@ -8,6 +8,7 @@ ask for.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ from ttnn_emulator.arithmetic.formats import (
     ceil_div,
 )
 
-# What TTNN 0.81.1 takes where no compute kernel configuration is given, as its runtime asks for it.
+# The compute config that TTNN 0.81.1 builds its programs with where the caller gives none.
 RMS_NORM = Compute("HiFi4", approximate=True)
 SOFTMAX = Compute("HiFi3", approximate=True, fp32_dest_acc=True)
 
@@ -100,7 +101,7 @@ def rms_norm(
     return pack(y, formats.out, fp32_dest_acc)
 
 
-def _fits_in_l1(width, fp32_dest_acc, has_weight, has_residual):
+def _fits_in_l1(width: int, fp32_dest_acc: bool, has_weight: bool, has_residual: bool) -> bool:
     return ceil_div(width, TILE) <= LAST_WIDTH_IN_L1[fp32_dest_acc, has_weight, has_residual]
 
 
@@ -147,7 +148,7 @@ def softmax(
 
 
 class ScaledMask(NamedTuple):
-    """What softmax adds to its operand once that is scaled.
+    """A mask that softmax adds to its scaled operand.
 
     Attributes:
         values: up to W columns, broadcastable.
@@ -158,7 +159,7 @@ class ScaledMask(NamedTuple):
     scale: float = 1.0
 
 
-def _scaled_mask(mask, scale):
+def _scaled_mask(mask: torch.Tensor | None, scale: float | None) -> ScaledMask | None:
     if mask is not None:
         return ScaledMask(mask, 1.0 if scale is None else float(scale))
     if scale is not None:
@@ -178,8 +179,8 @@ def softmax_over_width(
 ) -> torch.Tensor:
     """exp(x - max) / sum(exp(x - max)) of x * scale + mask over the last dimension.
 
-    Minus infinity is added to the columns from `width` on, so they count for nothing unless they
-    hold plus infinity: the two cancel, and the column counts as a 0 of the row.
+    Minus infinity is added to the columns from `width` on, which then contribute nothing. Only plus
+    infinity there cancels with it: that column counts as a 0 in the row.
 
     Args:
         x: [..., S, W], W a multiple of 32 if there is padding.
@@ -187,9 +188,9 @@ def softmax_over_width(
         scaled_mask: mask and scale, or None.
         stable: whether the row's maximum is subtracted first (`numeric_stable`).
         compute: compute kernel configuration.
-        float32_exponentials: whether what lies between the steps is kept in float32 rather than
-            bfloat16. So it is for a float32 tensor, and for a given compute kernel configuration
-            with a 32-bit Dst.
+        float32_exponentials: whether buffers between the steps are float32 rather than bfloat16, as
+            they are for a float32 tensor, and for an explicit compute kernel configuration with a
+            32-bit Dst.
         formats: of x and of the result.
 
     Returns:
@@ -240,9 +241,9 @@ def softmax_over_width(
 
 
 class _SoftmaxBuffers(NamedTuple):
-    """What the size of softmax.cpp's circular buffers depends on, besides the length of a row."""
+    """What determines the size of softmax.cpp's circular buffers, besides the length of a row."""
 
-    source: str  # formats: of the operand, of the result, of what lies between the steps
+    source: str  # formats: of the operand, the result and the buffers between the steps
     out: str
     between: str
     fp32_dest_acc: bool
@@ -251,7 +252,7 @@ class _SoftmaxBuffers(NamedTuple):
     padded: bool
 
 
-def _softmax_bytes(tiles, buffers):
+def _softmax_bytes(tiles: int, buffers: _SoftmaxBuffers) -> int:
     """Size of softmax.cpp's circular buffers, of which some hold a whole row of `tiles`."""
     stable, masked, padded = buffers.stable, buffers.masked, buffers.padded
     block = 4 if buffers.fp32_dest_acc else 8
@@ -272,8 +273,8 @@ def _softmax_bytes(tiles, buffers):
     return size + (between if stable else 0)
 
 
-def _mask_padding(x, padding, source, fp32_dest_acc):
-    """x, its last tile's padding masked by the matrix unit, which reads x in format `source`."""
+def _mask_padding(x: torch.Tensor, padding: int, source: str, fp32_dest_acc: bool) -> torch.Tensor:
+    """x with the last tile's padding masked by the matrix unit, which reads x as `source`."""
     width = x.shape[-1] - padding
     first = width // TILE * TILE
     mask = torch.zeros(x.shape[-1] - first)
@@ -284,14 +285,15 @@ def _mask_padding(x, padding, source, fp32_dest_acc):
     return torch.cat((x[..., :first], masked), -1)
 
 
-def _sum_in_parts(exponentials, compute):
-    """Row sums of LARGE_SOFTMAX_TILES at a time, the one before cut to tf32 and added to each."""
-    total = None
+def _sum_in_parts(exponentials: torch.Tensor, compute: Compute) -> torch.Tensor:
+    """Row sums of LARGE_SOFTMAX_TILES at a time; each adds the sum before, truncated to tf32."""
+    total: torch.Tensor | None = None
     for part in exponentials.split(LARGE_SOFTMAX_TILES * TILE, -1):
         dst = row_sum(part, compute)
         if total is not None:
             dst = store(add_lanes(load(dst), load(total)), compute.fp32_dest_acc)
         total = unpack(dst, compute.fp32_dest_acc)
+    assert total is not None  # a row has columns
     return total
 
 
@@ -332,8 +334,8 @@ def softmax_over_leading(
 ) -> torch.Tensor:
     """exp(x - max) / sum(exp(x - max)) over a leading dimension (moreh_softmax_c_large.cpp).
 
-    Arguments as for `softmax_over_height`; dim is not one of the last two. The sum is one of
-    tiles, rounded with every term. The maximum has the format of x.
+    Arguments as for `softmax_over_height`; dim is not one of the last two. The sum is taken tile by
+    tile and rounded each time. The maximum has the format of x.
     """
     fp32_dest_acc = compute.fp32_dest_acc
     x = unpack(x, fp32_dest_acc)
@@ -348,14 +350,16 @@ def softmax_over_leading(
     return _normalised(exponentials, total, compute, formats.out)
 
 
-def _normalised(exponentials, total, compute, out):
+def _normalised(
+    exponentials: torch.Tensor, total: torch.Tensor, compute: Compute, out: str
+) -> torch.Tensor:
     """exponentials / total, packed."""
     fp32_dest_acc = compute.fp32_dest_acc
     inverse = reciprocal(total, approximate=compute.approximate, fp32_dest_acc=fp32_dest_acc)
     return _pack_rows(_product(exponentials, inverse, compute), out, fp32_dest_acc)
 
 
-def _product(exponentials, inverse, compute):
+def _product(exponentials: torch.Tensor, inverse: torch.Tensor, compute: Compute) -> torch.Tensor:
     return eltwise_unit.multiply(
         exponentials,
         unpack(inverse, compute.fp32_dest_acc),
@@ -364,23 +368,23 @@ def _product(exponentials, inverse, compute):
     )
 
 
-def _exponentials(x, largest, fp32_dest_acc):
-    """exp(x - largest) as the matrix unit reads it; buffers have Dst's width."""
+def _exponentials(x: torch.Tensor, largest: torch.Tensor, fp32_dest_acc: bool) -> torch.Tensor:
+    """exp(x - largest) as the matrix unit reads it; buffers have as many bits as Dst."""
     centred = unpack(eltwise_unit.subtract(x, largest, fp32_dest_acc=fp32_dest_acc), fp32_dest_acc)
     return unpack(
         softmax_exp(centred, approximate=False, fp32_dest_acc=fp32_dest_acc), fp32_dest_acc
     )
 
 
-def _add_up(terms, fp32_dest_acc):
-    """Sum of terms by the matrix unit, packed and read again with every term."""
+def _add_up(terms: Sequence[torch.Tensor], fp32_dest_acc: bool) -> torch.Tensor:
+    """Sum of terms by the matrix unit; each partial sum is packed and unpacked again."""
     total = terms[0]
     for term in terms[1:]:
         total = unpack(eltwise_unit.add(total, term, fp32_dest_acc=fp32_dest_acc), fp32_dest_acc)
     return total
 
 
-def _pack_rows(y, out, fp32_dest_acc):
+def _pack_rows(y: torch.Tensor, out: str, fp32_dest_acc: bool) -> torch.Tensor:
     """Packed; rows of a block format are filled up to whole blocks with zeros."""
     width = y.shape[-1]
     return pack(torch.nn.functional.pad(y, (0, -width % BLOCK)), out, fp32_dest_acc)[..., :width]

@@ -25,7 +25,7 @@ _UPPER_HALF = np.int32(-0x10000)
 _TF32 = np.int32(-0x2000)
 
 
-def _bits(values):
+def _bits(values: torch.Tensor) -> torch.Tensor:
     return values.float().contiguous().view(torch.int32)
 
 
@@ -34,7 +34,7 @@ def _lanewise(function: Callable) -> Callable[[torch.Tensor], torch.Tensor]:
     compiled = numba.vectorize(["int32(int32)"], cache=True)(function)
 
     @functools.wraps(function)
-    def run(values):
+    def run(values: torch.Tensor) -> torch.Tensor:
         patterns = np.asarray(compiled(_bits(values).numpy()))
         return torch.from_numpy(patterns.view(np.float32))
 
@@ -100,8 +100,7 @@ def pack_block_float(
     """A destination packed as bfloat8_b or bfloat4_b, dequantised.
 
     Args:
-        dst: [..., W] contents of the destination; a last block that W does not fill goes on with
-            zeros.
+        dst: [..., W] contents of the destination; the last block is padded with zeros.
         dtype: "bfloat8_b" or "bfloat4_b".
         six_fraction_bits: whether the packer first rounds to 6 fraction bits. It does wherever
             TTNN names bfloat8_b as what the packer reads from the destination: for every kernel but
@@ -109,7 +108,7 @@ def pack_block_float(
 
     A 32-bit destination loses its low 16 bits first. Each magnitude is rounded half away to seven
     bits below the largest exponent of its block and clamped; bfloat4_b keeps the upper three of
-    them. A zero has no sign. What a block format holds already comes out as it is.
+    them. A zero has no sign. Values that the format represents exactly stay unchanged.
     """
     width = dst.shape[-1]
     dst = torch.nn.functional.pad(dst, (0, -width % BLOCK))

@@ -8,6 +8,7 @@ in chunks (k_chunk) with a running maximum, a running sum and a running output.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -49,7 +50,7 @@ class _Visible:
     Attributes:
         hidden: [S, T] bool, keys that the kernel's own masks hide.
         mask: [B*K, G, S, T], the caller's mask as it is added to scores before scaling, or None.
-        causal: whether chunks of keys after a chunk of queries are left out.
+        causal: whether chunks of keys after a chunk of queries are skipped.
         start: position of the first query.
         stamped: whether the packer adds the kernel's own masks in L1; else the matrix unit does.
     """
@@ -119,13 +120,15 @@ def attention(
     return pack(result, out, fp32_dest_acc).reshape(batch, heads, rows, -1)
 
 
-def _by_kv_head(x, kv_heads):
+def _by_kv_head(x: torch.Tensor, kv_heads: int) -> torch.Tensor:
     """[B, N, S, X] -> [B*K, G, S, X]."""
     batch, heads, rows, width = x.shape
     return x.reshape(batch * kv_heads, heads // kv_heads, rows, width)
 
 
-def _hidden(start, rows, length, causal, window, keys):
+def _hidden(
+    start: int, rows: int, length: int, causal: bool, window: int | None, keys: int | None
+) -> torch.Tensor:
     """[S, T] bool, which keys the kernel's own masks hide."""
     position = torch.arange(start, start + rows)[:, None]
     column = torch.arange(length)
@@ -139,7 +142,7 @@ def _hidden(start, rows, length, causal, window, keys):
     return hidden
 
 
-def _scaled_mask(mask, scale, mask_format):
+def _scaled_mask(mask: torch.Tensor, scale: float, mask_format: str) -> torch.Tensor:
     """The mask divided by the scale, which the exponential applies to scores and mask alike.
 
     TTNN multiplies it by a scalar before the kernel: nearest even (binary_ng).
@@ -148,7 +151,9 @@ def _scaled_mask(mask, scale, mask_format):
     return pack(vector_binary.multiply(mask.float(), inverse), mask_format, fp32_dest_acc=False)
 
 
-def _chunks(rows, length, visible, config):
+def _chunks(
+    rows: int, length: int, visible: _Visible, config: AttentionConfig
+) -> Iterator[tuple[int, int, int]]:
     """(first column, end column, first row) of each chunk of keys, for the rows that take it.
 
     Rows are taken by whole chunks of queries; a causal chunk of queries stops at its diagonal.
@@ -171,11 +176,11 @@ class _Scores:
         self.query, self.key, self.config, self.out = query, key, config, out
         self.first = self.end = self.row = 0
 
-    def __call__(self, first, end, row):
+    def __call__(self, first: int, end: int, row: int) -> torch.Tensor:
         """[B*K, G, S - row, end - first]."""
         if end > self.end:
-            whole = max(LANES, self.config.program.k_chunk)
-            self.first, self.end, self.row = first, min(first + whole, self.key.shape[1]), row
+            columns = max(LANES, self.config.program.k_chunk)
+            self.first, self.end, self.row = first, min(first + columns, self.key.shape[1]), row
             self.block = product(
                 self.query[:, :, row:],
                 self.key[:, self.first : self.end].transpose(1, 2),
@@ -185,7 +190,7 @@ class _Scores:
         return self.block[:, :, row - self.row :, first - self.first : end - self.first]
 
 
-def _hide(scores, first, end, row, visible):
+def _hide(scores: torch.Tensor, first: int, end: int, row: int, visible: _Visible) -> torch.Tensor:
     """Minus infinity on the scores that the kernel's own masks hide.
 
     Infinity plus minus infinity is NaN to the packer and 0 to the matrix unit.
@@ -197,7 +202,7 @@ def _hide(scores, first, end, row, visible):
     return torch.where(hidden, torch.where(scores == math.inf, cancelled, -math.inf), scores)
 
 
-def _sum_of_tiles(probabilities, float32):
+def _sum_of_tiles(probabilities: torch.Tensor, float32: bool) -> torch.Tensor:
     """[..., X] -> [..., 32]: tiles added one after the other in L1, which may hold float32."""
     tiles = probabilities.split(TILE, -1)
     total = tiles[0]
@@ -256,8 +261,8 @@ def _in_16_bits(query, key, value, scale, visible, sink, config):
 def _weighted_values(probabilities, value, first, row, visible, config):
     """probabilities @ value of one chunk of keys.
 
-    The rows of a chunk of queries that the kernel computes first take the keys in the pieces in
-    which their exponentials get ready, and sum the pieces in L1; the others take all in one.
+    The rows of a chunk of queries that the kernel computes first take the keys in pieces, as their
+    exponentials become ready, and sum the pieces in L1. The other rows take all keys at once.
     """
     width = _subblock(config.program.q_chunk // TILE, config.program.k_chunk // TILE)[1] * TILE
     rows = torch.arange(row, row + probabilities.shape[2])
@@ -265,27 +270,36 @@ def _weighted_values(probabilities, value, first, row, visible, config):
     if width < config.program.k_chunk:
         pieces = list(_pieces(rows, first, len(value[0]), width, value.shape[-1], visible, config))
     result = torch.empty(*probabilities.shape[:3], value.shape[-1])
-    whole = torch.ones_like(rows, dtype=torch.bool)
+    unsplit = torch.ones_like(rows, dtype=torch.bool)
     for piece, extent, chosen in pieces:
-        whole[chosen] = False
+        unsplit[chosen] = False
         part = probabilities[:, :, chosen]
         total = None
         for k in range(0, extent, piece):
-            some = product(part[..., k : k + piece], value[:, k : k + piece], config, "bfloat16")
-            total = some if total is None else add_in_l1(total, some, float32=False)
+            addend = product(part[..., k : k + piece], value[:, k : k + piece], config, "bfloat16")
+            total = addend if total is None else add_in_l1(total, addend, float32=False)
         result[:, :, chosen] = total
-    if whole.all():
+    if unsplit.all():
         return product(probabilities, value, config, "bfloat16")
-    if whole.any():
-        result[:, :, whole] = product(probabilities[:, :, whole], value, config, "bfloat16")
+    if unsplit.any():
+        result[:, :, unsplit] = product(probabilities[:, :, unsplit], value, config, "bfloat16")
     return result
 
 
-def _pieces(rows, first, available, width, value_width, visible, config):
-    """(columns of a piece, of all pieces, indices of the rows) for the rows computed first.
+def _pieces(
+    rows: torch.Tensor,
+    first: int,
+    available: int,
+    width: int,
+    value_width: int,
+    visible: _Visible,
+    config: AttentionConfig,
+) -> Iterator[tuple[int, int, torch.Tensor]]:
+    """(columns of a piece, columns of all pieces, row indices) for the rows computed first.
 
-    On its diagonal a chunk of queries takes only the keys up to its end, in the widest pieces that
-    divide them (largest_factor_le); so does the last chunk of keys without a causal mask.
+    In its diagonal chunk of keys a chunk of queries takes only the keys up to its own end, in the
+    widest pieces that divide them (largest_factor_le). The last chunk of keys without a causal mask
+    is cut likewise.
     """
     q_chunk, k_chunk = config.program.q_chunk, config.program.k_chunk
     early = rows % q_chunk < _first_rows(q_chunk, value_width)
@@ -301,8 +315,8 @@ def _pieces(rows, first, available, width, value_width, visible, config):
             yield piece, min(extent, available), chosen
 
 
-def _subblock(height, width, highest=DST_TILES):
-    """Shape in tiles of the blocks in which height x width tiles go through a 16-bit Dst."""
+def _subblock(height: int, width: int, highest: int = DST_TILES) -> tuple[int, int]:
+    """Shape in tiles of the subblocks in which height x width tiles pass through a 16-bit Dst."""
     return next(
         (h, w)
         for h, w in SUBBLOCKS
@@ -310,7 +324,7 @@ def _subblock(height, width, highest=DST_TILES):
     )
 
 
-def _first_rows(q_chunk, value_width):
+def _first_rows(q_chunk: int, value_width: int) -> int:
     """Rows of a chunk of queries whose output is computed first (sdpa_streaming_qktv.hpp).
 
     Two rows of tiles at most, where they fit in Dst beside each other.
@@ -340,7 +354,7 @@ def _in_32_bits(query, key, value, scale, visible, sink, config):
     if not config.program.exp_approximate:
         score_exp = attention_score_exp_accurate
 
-    def multiply(first, second):
+    def multiply(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         return eltwise_unit.multiply(
             first, second, fidelity=config.compute.fidelity, fp32_dest_acc=True
         )

@@ -1,8 +1,8 @@
 """Sums, means, extremes and variances step by step: each device program and what it rounds.
 
 Tensors are float32 or bfloat16 and hold logical contents of any rank; results are float32, rounded
-as the packer rounds them, with the reduced dimensions kept as 1. TTNN fills the padding of tiles
-with what changes nothing first: 0 for sums and means, -inf for max, inf for min.
+as the packer rounds them, with the reduced dimensions kept as 1. TTNN first fills the padding of
+tiles with the neutral value: 0 for sums and means, -inf for max, inf for min.
 
 Programs, their order, formats and defines are those that TTNN 0.81.1 starts on an n150. Kernel
 sources: reduce.cpp, reduce_rm.cpp, reduce_{w,h}_neg.cpp, reduce_nc.cpp,
@@ -29,7 +29,7 @@ from ttnn_emulator.arithmetic.formats import BLOCK, BLOCK_FORMAT_BITS, FACE, TIL
 
 CORES = 64
 
-# What TTNN 0.81.1 takes where no compute kernel configuration is given, as its runtime asks for it.
+# The compute config that TTNN 0.81.1 builds its programs with where the caller gives none.
 REDUCE = Compute("HiFi3", fp32_dest_acc=True)
 
 # Least number of tiles along a height that is split among idle cores.
@@ -63,10 +63,10 @@ def reduce(
 ) -> torch.Tensor:
     """`interface.Arithmetic.reduce` of floats, step by step; without dims, over all of them.
 
-    Several dimensions take several programs: of sum, the leading ones last to first, then rows and
-    columns; of the others, all last to first. Between them stands `dtype`, or float32 where TTNN
-    keeps it: for a bfloat16 sum, or a mean of not only the last two dimensions, that leaves some
-    dimension; and between the rows and the columns of a bfloat16 sum.
+    Several dimensions take several programs: for a sum the leading dimensions, last to first, then
+    rows and columns; otherwise all, last to first. Results between programs have format `dtype`.
+    TTNN keeps them in float32 for a bfloat16 sum, or a mean over more than the last two dimensions,
+    that leaves some dimension; and between the rows and the columns of a bfloat16 sum.
 
     The vector unit reduces float32 if Dst has 32 bits, unless `fast` leaves it to the matrix unit.
 
@@ -111,7 +111,7 @@ def _sorted_dims(dims: int | tuple[int, ...] | None, rank: int) -> tuple[int, ..
     return tuple(sorted({dim % rank for dim in dims})) if rank else ()
 
 
-def _one_step(dims, rank):
+def _one_step(dims: tuple[int, ...], rank: int) -> bool:
     return dims in ((rank - 1,), (rank - 2,), (rank - 2, rank - 1))
 
 
@@ -149,15 +149,15 @@ def _over_both(operation, x, scalar, dtype, out, settings):
     tiles = math.prod(x.shape[:-2]) * math.prod(ceil_div(size, TILE) for size in x.shape[-2:])
     if tiles == 1 and not vector and operation != "min":
         return _single_tile(operation, x, scalar, out, settings)
-    between = dtype
+    intermediate = dtype
     if operation == "sum" and dtype == "bfloat16" and settings.fp32_dest_acc:
-        between = "float32"
-    x = _program(operation, x, -1, 1.0, dtype, between, settings, vector)
-    return _program(operation, x, -2, scalar, between, out, settings, vector)
+        intermediate = "float32"
+    x = _program(operation, x, -1, 1.0, dtype, intermediate, settings, vector)
+    return _program(operation, x, -2, scalar, intermediate, out, settings, vector)
 
 
-def _slices(x):
-    """Into how many the rows are split: columns of tiles alone would leave cores idle."""
+def _slices(x: torch.Tensor) -> int:
+    """How many slices the rows are split into: columns of tiles alone would leave cores idle."""
     tiles = ceil_div(x.shape[-2], TILE)
     columns = math.prod(x.shape[:-2]) * ceil_div(x.shape[-1], TILE)
     if not columns or tiles < LEAST_TILES_TO_SPLIT:
@@ -196,11 +196,11 @@ def _program(operation, x, axis, scalar, dtype, out, settings, vector):
     return _pack(total, out, settings.fp32_dest_acc)
 
 
-def _scaled(dst, scalar, fp32_dest_acc):
+def _scaled(dst: torch.Tensor, scalar: float, fp32_dest_acc: bool) -> torch.Tensor:
     return dst if scalar == 1.0 else multiply_by_scalar(dst, scalar, fp32_dest_acc=fp32_dest_acc)
 
 
-def _pack(dst, out, fp32_dest_acc):
+def _pack(dst: torch.Tensor, out: str, fp32_dest_acc: bool) -> torch.Tensor:
     """Packed; rows of a block format are filled up to whole blocks with zeros."""
     if out not in BLOCK_FORMAT_BITS:
         return pack(dst, out, fp32_dest_acc)
@@ -263,14 +263,14 @@ def _accumulate(terms, fp32_dest_acc, out):
         out[i] = value
 
 
-def _add_tiles(x, dim, fp32_dest_acc, out):
+def _add_tiles(x: torch.Tensor, dim: int, fp32_dest_acc: bool, out: str) -> torch.Tensor:
     """Sum over a leading dimension, tile by tile in Dst (reduce_nc.cpp)."""
     terms = unpack(x, fp32_dest_acc).movedim(dim, 0)
     shape = terms.shape[1:]
-    terms = terms.reshape(len(terms), -1).contiguous().numpy().view(np.uint32)
-    dst = np.zeros(terms.shape[1], np.uint32)
-    _accumulate(terms, fp32_dest_acc, dst)
-    dst = torch.from_numpy(dst.view(np.float32)).reshape(shape)
+    patterns = terms.reshape(len(terms), -1).contiguous().numpy().view(np.uint32)
+    sums = np.zeros(patterns.shape[1], np.uint32)
+    _accumulate(patterns, fp32_dest_acc, sums)
+    dst = torch.from_numpy(sums.view(np.float32)).reshape(shape)
     return _pack(dst, out, fp32_dest_acc).unsqueeze(dim)
 
 
@@ -283,8 +283,8 @@ def _extreme(operation, x, axis, scalar, dtype, out, settings, vector):
     if operation == "min" and dtype == "bfloat8_b" and axis == -2:
         largest = None
         for rows in x.split(TILE, -1):
-            both = row_max(rows) if largest is None else torch.maximum(largest, row_max(rows))
-            largest = _pack(both.transpose(-1, -2), dtype, settings.fp32_dest_acc).transpose(-1, -2)
+            new = row_max(rows) if largest is None else torch.maximum(largest, row_max(rows))
+            largest = _pack(new.transpose(-1, -2), dtype, settings.fp32_dest_acc).transpose(-1, -2)
     else:
         largest = row_max(x)
     dst = sign * largest.transpose(axis, -1) + 0.0  # no negative zero
@@ -294,7 +294,7 @@ def _extreme(operation, x, axis, scalar, dtype, out, settings, vector):
 # --- vector unit ---------------------------------------------------------------------------------
 
 
-def _vector_sum(x, axis):
+def _vector_sum(x: torch.Tensor, axis: int) -> torch.Tensor:
     """float32 sum: tile onto tile, then within the tile in the order of ckernel_sfpu_reduce.h."""
     size = x.shape[axis]
     x = load(x.transpose(axis, -1))
@@ -303,9 +303,9 @@ def _vector_sum(x, axis):
     for tile in tiles[1:]:
         total = add(total, tile)
     if axis == -1:  # even and odd columns of both faces, then eight lanes
-        left, right = total.split(FACE, -1)
-        lanes = add(right[..., 0::2], right[..., 1::2])
-        lanes = add(left[..., 0::2], add(left[..., 1::2], lanes))
+        left_face, right_face = total.split(FACE, -1)
+        lanes = add(right_face[..., 0::2], right_face[..., 1::2])
+        lanes = add(left_face[..., 0::2], add(left_face[..., 1::2], lanes))
         pairs = add(lanes[..., :4], lanes[..., 4:])
         quads = add(pairs[..., :2], pairs[..., 2:])
         return add(quads[..., :1], quads[..., 1:])
@@ -329,9 +329,9 @@ def variance(
     """See `interface.Arithmetic`; without dims, over all of them.
 
     The statistics are float32 whatever Dst's width. One dimension is followed step by step: the
-    mean as an offset from the first value, then the squares about it. Of several, the last but one
-    is; its means and variances are combined here in float64 and rounded to float32, where the
-    device adds float32 in a tree. A single value has the variance NaN, or 0 without correction.
+    mean as an offset from the first value, then the squares about it. Of several only the last but
+    one is; its means and variances are combined in float64 and rounded to float32, where the device
+    adds float32 in a tree. A single value has the variance NaN, or 0 without correction.
     """
     fp32_dest_acc = (compute or REDUCE).fp32_dest_acc
     return _statistic(x, dims, correction, lambda dst: dst, scalar * scalar, fp32_dest_acc, out)
@@ -349,14 +349,14 @@ def standard_deviation(
     """See `interface.Arithmetic`: the root of the variance, taken in Dst, times |scalar|."""
     compute = compute or REDUCE
 
-    def root(dst):
+    def root(dst: torch.Tensor) -> torch.Tensor:
         return sqrt(dst, approximate=compute.approximate, fp32_dest_acc=compute.fp32_dest_acc)
 
     return _statistic(x, dims, correction, root, abs(scalar), compute.fp32_dest_acc, out)
 
 
 def _statistic(x, dims, correction, of_variance, factor, fp32_dest_acc, out):
-    """A function of the variance, in Dst, times a factor; TTNN fills in that of a single value."""
+    """of_variance(variance) * factor, packed; of a single value NaN or 0, as TTNN fills."""
     dims = _sorted_dims(dims, x.dim())
     count = math.prod(x.shape[dim] for dim in dims)
     shape = [1 if dim in dims else size for dim, size in enumerate(x.shape)]
@@ -380,8 +380,8 @@ def _variance(x, dims, shape, count, correction, fp32_dest_acc):
     return store(load(total.float().reshape(shape)), fp32_dest_acc)
 
 
-def _mean_and_variance(x, divisor):
-    """Of the first dimension, two sums each: of even and of odd places (two-pass statistics)."""
+def _mean_and_variance(x: torch.Tensor, divisor: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two-pass statistics of the first dimension, with separate sums over even and odd indices."""
     x = load(x)
     anchor = x[0]
     sums = [torch.zeros_like(anchor), torch.zeros_like(anchor)]
@@ -395,5 +395,5 @@ def _mean_and_variance(x, divisor):
     return mean, mul(add(*squares), _reciprocal(divisor))
 
 
-def _reciprocal(count):
+def _reciprocal(count: int) -> float:
     return float(np.float32(1) / np.float32(count))

@@ -1,7 +1,7 @@
 """Rotary embeddings step by step, with their intermediate formats.
 
 Tensors are float32 or bfloat16 and hold bfloat16 values; S rows, D head_dim. Every step's result
-is packed before the next one reads it: as bfloat16, or in the block format of what it goes by.
+is packed before the next one reads it: products in the format of cos and sin, the sum in that of x.
 """
 
 import torch
@@ -13,7 +13,7 @@ from ttnn_emulator.arithmetic.exact.packer import pack
 from ttnn_emulator.arithmetic.formats import TILE
 from ttnn_emulator.arithmetic.rounded.rounded_attention import rotate_half
 
-# What TTNN 0.81.1 takes where no compute kernel configuration is given, as its runtime asks for it.
+# The compute config that TTNN 0.81.1 builds its programs with where the caller gives none.
 ROTARY = Compute("HiFi4")
 
 
@@ -29,7 +29,7 @@ def rotary(
 
     rotary_embedding.cpp (and rotary_embedding_single_tile.cpp, rotary_embedding_hf.cpp): products
     of the matrix unit in HiFi4 and a 16-bit Dst. `ttnn.experimental.rotary_embedding` accepts a
-    compute kernel config and builds the same kernel whatever it says.
+    compute kernel config and ignores it.
     """
     return _sum_of_products((x, cos), (rotate_half(x.float()), sin), ROTARY, table, out)
 
@@ -49,15 +49,21 @@ def rotary_pairs(
     """
     compute = compute or ROTARY
     tiles = x.unflatten(-1, (-1, TILE))
-    turned = matmul(tiles, transformation, compute=compute).flatten(-2)
-    return _sum_of_products((x, cos), (turned, sin), compute)
+    rotated = matmul(tiles, transformation, compute=compute).flatten(-2)
+    return _sum_of_products((x, cos), (rotated, sin), compute)
 
 
-def _sum_of_products(first, second, compute, table="bfloat16", out="bfloat16"):
-    """x * cos + turned * sin, the products packed as `table`."""
+def _sum_of_products(
+    first: tuple[torch.Tensor, torch.Tensor],
+    second: tuple[torch.Tensor, torch.Tensor],
+    compute: Compute,
+    table: str = "bfloat16",
+    out: str = "bfloat16",
+) -> torch.Tensor:
+    """x * cos + rotated * sin, the products packed as `table`."""
     fp32_dest_acc = compute.fp32_dest_acc
 
-    def product(values, factor):
+    def product(values: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
         dst = eltwise_unit.multiply(
             values, factor, fidelity=compute.fidelity, fp32_dest_acc=fp32_dest_acc
         )

@@ -21,8 +21,8 @@ from ttnn_emulator.arithmetic.compute import (
 )
 from ttnn_emulator.arithmetic.rounded import rounded_attention, rounded_eltwise
 
-COLUMN_CHUNK = 1024  # columns of a bf16 weight that are float32 at a time
-LONG_SIDE = 1024  # rows and columns from which on it matters how a matrix lies in memory
+COLUMN_CHUNK = 1024  # columns of a bf16 weight converted to float32 at a time
+LONG_SIDE = 1024  # rows and columns from which a matrix's order in memory matters
 REDUCTIONS: dict[str, Callable[..., torch.Tensor]] = {
     "sum": torch.sum,
     "mean": torch.mean,
@@ -102,8 +102,8 @@ def _float32_matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 def arranged(contents: torch.Tensor) -> torch.Tensor:
     """See `interface.Arithmetic`.
 
-    A large matrix lies with a column's values next to each other, as Hugging Face keeps its
-    weights: a product of few rows reads it 1.2 to 1.8 times as fast.
+    A large matrix is stored column by column, as Hugging Face stores its weights: a product of few
+    rows reads it 1.2 to 1.8 times as fast.
     """
     *batch, rows, columns = contents.shape if contents.dim() > 1 else (0, 0)
     if math.prod(batch) != 1 or min(rows, columns) < LONG_SIDE:

@@ -78,11 +78,11 @@ def attention(
     return _in_parts(query, key, value, scale, bias, _scaled(scores.sink, scale))
 
 
-def _scale(scale, query):
+def _scale(scale: float | None, query: torch.Tensor) -> float:
     return default_scale(query.shape[-1]) if scale is None else scale
 
 
-def _scaled(sink, scale):
+def _scaled(sink: torch.Tensor | None, scale: float) -> torch.Tensor | None:
     return None if sink is None else sink.float() * scale
 
 
@@ -91,8 +91,9 @@ def hidden_keys(
 ) -> torch.Tensor:
     """[S, T] bool, the keys that queries at `positions` do not see.
 
-    A causal window reaches `window` keys back, the query's own included; the other one half of it
-    to either side (sliding_window_geometry.hpp). Without `causal`, keys from `keys` on are padding.
+    A causal window covers the last `window` keys, the query's own included; any other one half of
+    `window` to either side (sliding_window_geometry.hpp). Without `causal`, keys from `keys` on are
+    padding.
     """
     distance = positions[:, None] - torch.arange(length)
     hidden = distance < 0 if causal else (torch.arange(length) >= keys).expand_as(distance)
@@ -129,8 +130,15 @@ def attention_decode(
     return _in_parts(query.unsqueeze(-2), key, value, scale, bias, sink).squeeze(-2)
 
 
-def _in_parts(query, key, value, scale, bias, sink):
-    """Attention of some queries at a time, so that their scores fit."""
+def _in_parts(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scale: float,
+    bias: torch.Tensor | None,
+    sink: torch.Tensor | None,
+) -> torch.Tensor:
+    """Attention of some queries at a time, so that their scores fit in memory."""
     batch, heads, length, _ = query.shape
     at_once = max(1, SCORES_AT_ONCE // (batch * heads * key.shape[-2]))
     if length <= at_once:
@@ -143,7 +151,14 @@ def _in_parts(query, key, value, scale, bias, sink):
     return torch.cat(results, dim=2)
 
 
-def _attend(query, key, value, scale, bias, sink):
+def _attend(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scale: float,
+    bias: torch.Tensor | None,
+    sink: torch.Tensor | None,
+) -> torch.Tensor:
     batch, heads, length, width = query.shape
     kv_heads = key.shape[1]
     grouped = (batch, kv_heads, heads // kv_heads * length)
@@ -155,7 +170,7 @@ def _attend(query, key, value, scale, bias, sink):
     return _weighted_sum(weights, value.float()).reshape(batch, heads, length, -1)
 
 
-def _softmax(scores, sink):
+def _softmax(scores: torch.Tensor, sink: torch.Tensor | None) -> torch.Tensor:
     largest = scores.amax(-1, keepdim=True)
     if sink is not None:
         sink = sink[:, None, None]
@@ -168,12 +183,12 @@ def _softmax(scores, sink):
     return weights.div_(total.masked_fill(total == 0, 1.0))
 
 
-def _weighted_sum(weights, value):
+def _weighted_sum(weights: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """weights @ value; a value that is not finite counts only where its weight is not 0.
 
     The matrix unit takes 0 times anything as 0.
     """
-    if value.sum().isfinite():  # then all are; a look at each would take as long as the product
+    if value.sum().isfinite():  # then all are; testing each would take as long as the product
         return weights @ value
     finite = value.isfinite()
     spoilt = weights @ (~finite).float() > 0

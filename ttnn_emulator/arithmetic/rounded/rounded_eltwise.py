@@ -16,19 +16,19 @@ def promoted(values: torch.Tensor) -> torch.Tensor:
     return values.float() if values.dtype.is_floating_point else values.long()
 
 
-def _fill(x, value):
+def _fill(x: torch.Tensor, value: float) -> torch.Tensor:
     return torch.full_like(x, value)
 
 
-def _threshold(x, threshold, value):
+def _threshold(x: torch.Tensor, threshold: float, value: float) -> torch.Tensor:
     return torch.where(x > threshold, x, value)
 
 
-def _softplus(x, beta=1.0, threshold=20.0):
+def _softplus(x: torch.Tensor, beta: float = 1.0, threshold: float = 20.0) -> torch.Tensor:
     return functional.softplus(x, beta, threshold)
 
 
-def _round(x, decimals=0):
+def _round(x: torch.Tensor, decimals: int = 0) -> torch.Tensor:
     return torch.round(x, decimals=decimals)
 
 

@@ -1,4 +1,4 @@
-"""TTNN's configurations in the terms of the arithmetic."""
+"""Converts TTNN's configurations to those of the arithmetic."""
 
 import ttnn
 

@@ -1,4 +1,4 @@
-"""What operations that move values share: copies, padding with a number, and the packer's way."""
+"""Common to operations that move values: copies, padding with a number, packing."""
 
 import torch
 
@@ -13,8 +13,8 @@ def moved(
 ) -> torch.Tensor | None:
     """The same logical contents elsewhere: another layout, dtype or memory configuration.
 
-    A copy in the operand's own layout and dtype is one of bits. A change of dtype has a destination
-    of 32 bits if `fp32_dest_acc`.
+    A copy in the operand's own layout and dtype keeps every bit. A change of dtype goes through a
+    32-bit destination if `fp32_dest_acc`.
     """
     if launch.views_input:
         return None
@@ -32,7 +32,7 @@ def moved(
 
 
 def moved_into(launch: Launch, target: DeviceTensor, source: DeviceTensor) -> torch.Tensor:
-    """Contents for the output that `target` is."""
+    """The same values for an output that is the tensor `target`."""
     if source.padded_shape == target.padded_shape and not source.zero_padded:
         values = source.data.clone()
     else:
@@ -43,7 +43,7 @@ def moved_into(launch: Launch, target: DeviceTensor, source: DeviceTensor) -> to
 def through_dest(
     launch: Launch, values: torch.Tensor, operand: DeviceTensor, fp32_dest_acc: bool | None = None
 ) -> torch.Tensor:
-    """Values that a compute kernel moves: what its packer makes of them.
+    """Values moved by a compute kernel, as its packer leaves them.
 
     `fp32_dest_acc` is as for the arithmetic's `moved`: None where float32 is unpacked to Dst.
     """
@@ -53,7 +53,7 @@ def through_dest(
 
 
 def copied(values: torch.Tensor) -> torch.Tensor:
-    """Values of their own: views of an operand's contents must not share its memory."""
+    """A contiguous copy: results must not share memory with an operand's contents."""
     return values.clone(memory_format=torch.contiguous_format)
 
 
@@ -69,7 +69,7 @@ def with_padding(
 
 
 def beside_a_number(launch: Launch, operand: DeviceTensor, values: torch.Tensor) -> torch.Tensor:
-    """Values of a block format among which a number was put: as bfloat16, which is cast back."""
+    """Block format values with a number inserted; TTNN computes in bfloat16 and casts back."""
     if operand.dtype not in formats.BLOCK_FORMAT_BITS:
         return values
     return launch.math.typecast(values, "bfloat16", launch.output.dtype)

@@ -1,8 +1,8 @@
-"""What lies beside the logical contents of a tensor, and what was never written at all.
+"""Tile padding beside a tensor's logical contents, and contents that were never written.
 
-Kernels work on whole tiles. Rows of padding that hold zeros give rows that are known beforehand, so
-that they need not be computed; all others are. A buffer that was allocated and not written holds
-`undefined` values, which stay recognisable through the operations that work row by row.
+Kernels work on whole tiles. Padding rows of zeros have results that are known beforehand and are
+not computed; all others are. A buffer that was allocated and not written holds `undefined` values,
+which stay recognisable through the operations that work row by row.
 """
 
 import functools
@@ -15,7 +15,7 @@ import torch
 from ttnn_emulator.arithmetic import formats
 from ttnn_emulator.memory import DeviceTensor, Output, Shape, trimmed
 
-# A NaN that nothing computes: contents of a float buffer that nothing wrote.
+# A NaN pattern that no operation computes: the contents of a float buffer that nothing wrote.
 UNDEFINED_BFLOAT16 = 0x7FA5
 UNDEFINED_FLOAT32 = 0x7FA5A5A5
 UNDEFINED_INTEGERS = {"uint8": 0xA5, "uint16": 0xA5A5, "int32": 0x25A5A5A5, "uint32": 0x25A5A5A5}
@@ -56,7 +56,7 @@ def without_undefined_rows(values: torch.Tensor) -> tuple[torch.Tensor, torch.Te
 def mark_undefined_rows(
     values: torch.Tensor, marked: torch.Tensor | None, dtype: str
 ) -> torch.Tensor:
-    """Results of rows that nothing wrote are marked again; `marked` is of `undefined_rows`."""
+    """Mark again the results of unwritten rows; `marked` is the result of `undefined_rows`."""
     if marked is None or dtype not in ("bfloat16", "float32"):
         return values
     mark = undefined((1,), dtype)
@@ -119,16 +119,16 @@ def beside(values: torch.Tensor, output: Output, padding: float) -> torch.Tensor
     """Logical `values` of an output whose padding holds the number `padding`."""
     if padding == 0 or output.shape == output.padded_shape:
         return values
-    whole = torch.full(output.padded_shape, padding, dtype=values.dtype)
-    trimmed(whole, output.shape).copy_(values)
-    return whole
+    padded = torch.full(output.padded_shape, padding, dtype=values.dtype)
+    trimmed(padded, output.shape).copy_(values)
+    return padded
 
 
 @functools.lru_cache(maxsize=256)
 def of_zero(
     function: Callable[..., torch.Tensor], stored: str, /, *arguments: Any, **named: Any
 ) -> float:
-    """What a function of the arithmetic makes of zeros in the dtype `stored`: a number."""
+    """The result, a number, of a function of the arithmetic on zeros stored as dtype `stored`."""
     zero = torch.zeros(formats.BLOCK, dtype=formats.STORAGE[stored])
     operands = [zero if argument is ZERO else argument for argument in arguments]
     return function(*operands, **named)[0].item()

@@ -10,9 +10,9 @@ from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common import bounds
 
 
-def positions_of(listed: Sequence[int], tensor: DeviceTensor | None, users: int) -> torch.Tensor:
+def positions_of(indices: Sequence[int], tensor: DeviceTensor | None, users: int) -> torch.Tensor:
     """Positions of the first `users` users: int64 [users], from a list or from a device tensor."""
-    positions = tensor.logical.flatten() if tensor is not None else torch.tensor(list(listed))
+    positions = tensor.logical.flatten() if tensor is not None else torch.tensor(list(indices))
     return positions[:users].long()
 
 
@@ -41,6 +41,6 @@ def gather_pages(cache: torch.Tensor, page_rows: torch.Tensor, rows: int) -> tor
     pages = page_rows[:, : ceil_div(rows, block)].long().clamp(0, len(cache) - 1).flatten().tolist()
     neighbours = pages == list(range(pages[0], pages[0] + len(pages)))
     # a slice copies nothing
-    taken = cache[pages[0] : pages[0] + len(pages)] if neighbours else cache[pages]
-    taken = taken.unflatten(0, (users, -1))  # [B, pages, K, block, D]
-    return taken.transpose(1, 2).flatten(2, 3)[:, :, :rows]
+    blocks = cache[pages[0] : pages[0] + len(pages)] if neighbours else cache[pages]
+    blocks = blocks.unflatten(0, (users, -1))  # [B, pages, K, block, D]
+    return blocks.transpose(1, 2).flatten(2, 3)[:, :, :rows]

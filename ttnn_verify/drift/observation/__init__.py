@@ -1,1 +1,1 @@
-"""A model's TTNN calls as they run, beside the values of Hugging Face's that they make."""
+"""Observes a model's TTNN calls as they run and matches them with Hugging Face's values."""

@@ -1,7 +1,7 @@
-"""The values that a Hugging Face Phi-3 computes on its way, and how each comes from those before.
+"""The intermediate values of a Hugging Face Phi-3, and how each is computed from earlier ones.
 
-S sequence, H hidden, N heads, K kv heads, D head_dim, I intermediate, V vocabulary. Values here
-have a row per position, `[S, W]`, or `[S, heads, D]` where a step works on heads.
+S sequence, H hidden, N heads, K kv heads, D head_dim, I intermediate, V vocabulary. Values have a
+row per position, `[S, W]`, or `[S, heads, D]` where a step works on heads.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from ttnn_verify.huggingface.golden import Golden
 
 @dataclasses.dataclass(frozen=True)
 class HfValue:
-    """A value that Hugging Face's model computes on its way, and the step that computes it.
+    """An intermediate value of Hugging Face's model, and the step that computes it.
 
     Attributes:
         name: as `ttnn_verify.huggingface.submodules.shapes` has it; "layers.2.q", say.
@@ -24,7 +24,7 @@ class HfValue:
             "attention", "add", "multiply".
         inputs: names of the values it is computed from.
         shape: (W,) or (heads, D) of a row.
-        compute: `compute(*inputs)` is the value, all of all positions; None where it is looked up.
+        compute: `compute(*inputs)` is the value at all positions; None for a table look-up.
         layer: number, None outside of the layers.
         part: "embedding", "attention", "MLP" or "head".
     """
@@ -49,13 +49,13 @@ class SequenceValues:
 
     Attributes:
         golden: name -> Hugging Face's own values, float32.
-        given: the same in bfloat16, which is what a model on the device hands on.
-        isolated: name -> what Hugging Face's step computes from `given`, float32.
+        bf16: the same rounded to bfloat16, the inputs of an isolated step on the device.
+        isolated: name -> what Hugging Face's step computes from `bf16`, float32.
     """
 
     tokens: torch.Tensor  # [1, S]
     golden: dict[str, torch.Tensor]
-    given: dict[str, torch.Tensor]
+    bf16: dict[str, torch.Tensor]
     isolated: dict[str, torch.Tensor]
 
 
@@ -105,7 +105,7 @@ def _layer_steps(layer: Any, number: int, before: str, config: Any) -> list[HfVa
     step("qkv", "product", ("input_norm",), (width,), attention.qkv_proj, "attention")
     for i, name in enumerate(("q_unrotated", "k_unrotated", "v")):
         shape = (heads if i == 0 else kv_heads, head_dim)
-        step(name, "heads", ("qkv",), shape, _one(split, i), "attention")
+        step(name, "heads", ("qkv",), shape, _output(split, i), "attention")
     for name, count in (("q", heads), ("k", kv_heads)):
         inputs = (f"{name}_unrotated", "model.cos", "model.sin")
         step(name, "rope", inputs, (count, head_dim), _rotated, "attention")
@@ -125,7 +125,7 @@ def _layer_steps(layer: Any, number: int, before: str, config: Any) -> list[HfVa
 
 @torch.no_grad()
 def values(steps: Sequence[HfValue], golden: Golden) -> SequenceValues:
-    """All values of the sequence of tokens that the golden is of."""
+    """All values of the golden's sequence of tokens."""
     rows = {"model.cos": golden.values["cos"][0], "model.sin": golden.values["sin"][0]}
     for step in steps:
         if step.short in ("gate", "up"):
@@ -138,33 +138,39 @@ def values(steps: Sequence[HfValue], golden: Golden) -> SequenceValues:
         elif len(step.shape) == 2:
             value = value.transpose(0, 1)
         rows[step.name] = value
-    given = {name: value.bfloat16().float() for name, value in rows.items()}
-    isolated = {"embedding": given["embedding"]}
+    bf16 = {name: value.bfloat16().float() for name, value in rows.items()}
+    isolated = {"embedding": bf16["embedding"]}
     for step in steps:
         if step.compute:
-            isolated[step.name] = step.compute(*(given[name] for name in step.inputs))
-    return SequenceValues(golden.tokens, rows, given, isolated)
+            isolated[step.name] = step.compute(*(bf16[name] for name in step.inputs))
+    return SequenceValues(golden.tokens, rows, bf16, isolated)
 
 
-def _splitting(heads, kv_heads, head_dim):
-    def split(qkv):  # [S, (N + 2 K) D]
+def _splitting(
+    heads: int, kv_heads: int, head_dim: int
+) -> Callable[[torch.Tensor], Sequence[torch.Tensor]]:
+    def split(qkv: torch.Tensor) -> Sequence[torch.Tensor]:  # [S, (N + 2 K) D]
         by_head = qkv.unflatten(-1, (heads + 2 * kv_heads, head_dim))
         return by_head.split([heads, kv_heads, kv_heads], dim=-2)
 
     return split
 
 
-def _one(function, number):
+def _output(
+    function: Callable[[torch.Tensor], Sequence[torch.Tensor]], number: int
+) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda x: function(x)[number]
 
 
-def _rotated(x, cos, sin):  # [S, heads, D], [S, D] twice
+def _rotated(
+    x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
+) -> torch.Tensor:  # [S, heads, D], [S, D] twice
     x = x.transpose(0, 1)[None]
     return modeling_phi3.apply_rotary_pos_emb(x, x, cos[None], sin[None])[0][0].transpose(0, 1)
 
 
-def _attending(attention):
-    def attend(q, k, v):  # [S, heads, D]
+def _attending(attention: modeling_phi3.Phi3Attention) -> Callable[..., torch.Tensor]:
+    def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:  # [S, heads, D]
         length = len(q)
         mask = torch.full((length, length), -torch.inf).triu(1)[None, None]
         q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
@@ -176,16 +182,18 @@ def _attending(attention):
     return attend
 
 
-def _half(linear, number):
+def _half(linear: torch.nn.Module, number: int) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda x: linear(x).chunk(2, -1)[number]
 
 
-def _joined(linear):
+def _joined(linear: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda x: linear(x.flatten(1))
 
 
-def _gated(activation):
-    def gated(gate_up):
+def _gated(
+    activation: Callable[[torch.Tensor], torch.Tensor],
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    def gated(gate_up: torch.Tensor) -> torch.Tensor:
         gate, up = gate_up.chunk(2, -1)
         return up * activation(gate)
 

@@ -1,7 +1,7 @@
 """Where the rows of a value lie in a tensor on the device: heads split or merged, padded, permuted.
 
 A layout is the index of each element of a value `[R, W]` or `[R, heads, D]` in the flattened
-tensor. It serves to read the value and to write another in its place.
+tensor, to read the value or to replace it.
 
 A prompt's heads are `[1, heads, S, D]`, a token's `[1, 1, heads, D]` or `[1, slots, heads, D]`, of
 which the first slot counts. A head may be wider than D: padded at its end, or at the end of each
@@ -19,7 +19,7 @@ from ttnn_verify.drift.observation.hf_values import HfValue
 from ttnn_verify.numerics import metrics
 
 Shape = tuple[int, ...]
-# How many heads have their columns in pairs; (heads, D) of a merged row, whose first ones they are.
+# Number of heads whose columns are in pairs; (heads, D) for a merged row that begins with them.
 Permuted = int | tuple[int, int]
 
 
@@ -50,10 +50,10 @@ def candidates(shape: Shape, rows: int, row_shape: Shape, permuted: Permuted = 0
     """
     places = torch.arange(torch.Size(shape).numel()).reshape(tuple(shape))
     if len(row_shape) == 1:
-        indices = _wide(places, rows, row_shape[0])
+        indices = _rows_of_columns(places, rows, row_shape[0])
     else:
         heads, width = row_shape
-        merged = _wide(places, rows, heads * width)
+        merged = _rows_of_columns(places, rows, heads * width)
         indices = _by_head(places, rows, heads, width)
         indices += [index.unflatten(-1, row_shape) for index in merged]
     return _also_in_pairs(indices, permuted)
@@ -103,7 +103,7 @@ def in_cache(
 def nearest(
     layouts: Sequence[Layout], tensor: torch.Tensor, expected: torch.Tensor
 ) -> tuple[Layout, float]:
-    """(layout, relative L2 error) of the one in which the tensor is nearest to the value."""
+    """(layout, relative L2 error) of the layout in which the tensor is nearest to `expected`."""
     errors = [metrics.relative_l2(expected, layout.read(tensor)) for layout in layouts]
     errors = [torch.inf if math.isnan(error) else error for error in errors]  # NaN is far away
     least = min(range(len(layouts)), key=errors.__getitem__)
@@ -117,7 +117,7 @@ def _also_in_pairs(indices: list[torch.Tensor], permuted: Permuted) -> list[Layo
     return layouts
 
 
-def _wide(places: torch.Tensor, rows: int, width: int) -> list[torch.Tensor]:
+def _rows_of_columns(places: torch.Tensor, rows: int, width: int) -> list[torch.Tensor]:
     if places.ndim < 2 or places.shape[-1] < width:
         return []
     flat = places.reshape(-1, places.shape[-1])
@@ -161,12 +161,14 @@ def _transposed_keys(places: torch.Tensor, rows: int, heads: int, width: int) ->
 
 
 def _columns(places: torch.Tensor, width: int) -> list[torch.Tensor]:
-    """The D columns of a head among more of them, `[..., D]` each."""
-    wide = places.shape[-1]
-    if wide == width:
+    """The D columns of a padded head, for each way to pad it: `[..., D]` each."""
+    head_width = places.shape[-1]
+    if head_width == width:
         return [places]
     half = width // 2
-    by_halves = torch.cat((places[..., :half], places[..., wide // 2 : wide // 2 + half]), -1)
+    by_halves = torch.cat(
+        (places[..., :half], places[..., head_width // 2 : head_width // 2 + half]), -1
+    )
     return [by_halves, places[..., :width]]
 
 

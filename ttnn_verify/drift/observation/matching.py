@@ -1,9 +1,9 @@
 """Which call computes which of Hugging Face's values: by order, kind of operation and width.
 
-The values themselves decide nothing here, for those of a faulty operation are like no other. A
-model's calls and Hugging Face's steps are two sequences; the longest common subsequence is matched,
-of several the earliest. Calls that match nothing lie between (they move data or split a product),
-steps that no call matches are missing.
+Values are not compared, because those of a faulty operation match nothing. A model's calls and
+Hugging Face's steps are two sequences; their longest common subsequence is matched, the earliest of
+several. Unmatched calls are intermediate (they move data or split a product); unmatched steps are
+missing.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ HEADS = ("q_unrotated", "k_unrotated", "v")  # in the order in which they are sp
 
 @dataclasses.dataclass(frozen=True)
 class Traced:
-    """A call of a run as matching sees it.
+    """A call of a run, reduced to what matching needs.
 
     Attributes:
         index: of the call in its run.
@@ -82,9 +82,9 @@ class Matched:
 def passes(
     calls: Sequence[Traced], steps: Sequence[HfValue], start: int, count: int
 ) -> list[Matched]:
-    """Match the calls of one call of the model, which is given `count` tokens from `start` on.
+    """Match the operations of one call of the model with `count` tokens from position `start` on.
 
-    Its calls are cut before each embedding of tokens: a model may take a prompt in pieces.
+    Each embedding of tokens begins a new pass, because a model may process a prompt in pieces.
 
     Args:
         calls: in their order.
@@ -101,7 +101,7 @@ def passes(
     sizes = [math.prod(calls[i].shapes[0][:-1]) for i in begins]
     if not begins:
         begins, sizes = [0], [count]
-    begins[0] = 0  # what comes before the first embedding belongs to it
+    begins[0] = 0  # calls before the first embedding belong to its pass
     result, position = [], start
     for begin, end, size in zip(begins, [*begins[1:], len(calls)], sizes, strict=True):
         rows = range(position, min(position + size, start + count))

@@ -1,4 +1,4 @@
-"""Contents of device tensors on the host: read once as long as nobody writes to them."""
+"""Host copies of device tensors, which are read again only after a write."""
 
 import collections
 from typing import Any
@@ -10,9 +10,9 @@ CAPACITY = 512 << 20  # bytes of host copies that are worth keeping
 
 
 class Reader:
-    """Reads device tensors, and remembers what it has read.
+    """Reads device tensors through a cache.
 
-    A buffer's id is its own for good; each write to it makes a new version.
+    Buffer ids are never reused; each write to a buffer begins a new version.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Reader:
         """Forget the tensor's contents: its buffer has been written to."""
         self._versions[tensor.buffer_unique_id()] += 1
 
-    def put(self, tensor: ttnn.Tensor, values: torch.Tensor) -> None:
+    def write(self, tensor: ttnn.Tensor, values: torch.Tensor) -> None:
         """Write float values of its shape into a device tensor, rounded to its format."""
         host = ttnn.from_torch(values, dtype=tensor.dtype, layout=tensor.layout)
         ttnn.copy_host_to_device_tensor(host, tensor)

@@ -1,8 +1,8 @@
-"""Intercepts TTNN's calls: each operation that runs in a block is shown to an observer first.
+"""Intercepts TTNN's calls: within a block, each operation's call goes through an observer.
 
 Each operation of TTNN is an object whose class makes it callable, so the class's `__call__` is
-replaced: that sees every call, however the model has got hold of the operation, on a card as on the
-emulated device. The model's code stays as it is.
+replaced. That intercepts every call, however the model obtained the operation, on a card as on the
+emulated device, without a change to the model.
 """
 
 import contextlib
@@ -43,10 +43,10 @@ Observer = Callable[[TtnnCall, Callable[[], Any]], Any]
 
 @contextlib.contextmanager
 def intercept(observer: Observer) -> Iterator[None]:
-    """Within the block `observer(call, run)` stands for each operation; its result is the call's.
+    """Within the block call `observer(call, run)` in place of each operation, for its result.
 
-    `run()` makes the call itself. Operations that the observer or another operation calls are not
-    shown to the observer.
+    `run()` makes the call itself. Operations called by the observer or by another operation are not
+    intercepted.
     """
     inside = False
 
@@ -57,8 +57,8 @@ def intercept(observer: Observer) -> Iterator[None]:
                 return own(operation, *args, **kwargs)
             inside = True
             try:
-                seen = TtnnCall(operation.python_fully_qualified_name, operation, args, kwargs)
-                return observer(seen, lambda: own(operation, *args, **kwargs))
+                observed = TtnnCall(operation.python_fully_qualified_name, operation, args, kwargs)
+                return observer(observed, lambda: own(operation, *args, **kwargs))
             finally:
                 inside = False
 
@@ -78,4 +78,4 @@ def device_tensors(value: Any) -> list[ttnn.Tensor]:
         value = value.values()
     elif not isinstance(value, (list, tuple)):
         return []
-    return [tensor for one in value for tensor in device_tensors(one)]
+    return [tensor for element in value for tensor in device_tensors(element)]

@@ -14,25 +14,27 @@ from ttnn_verify.ops.spec import CacheWrite
 
 
 class DriftUndetermined(RuntimeError):
-    """Drift cannot be told, and why."""
+    """Drift cannot be determined; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TracedCall:
-    """A call of the model: its calls of operations, and the passes through the layers in them."""
+    """A call of the model: its operations, and its passes through the layers."""
 
     calls: tuple[matching.Traced, ...]
     passes: tuple[matching.Matched, ...]
 
     def pass_of(self, index: int) -> matching.Matched | None:
         """The pass that an operation's call belongs to."""
-        return next((one for one in self.passes if one.first <= index < one.last), None)
+        return next(
+            (matched for matched in self.passes if matched.first <= index < matched.last), None
+        )
 
     def check(self, model_call: walk.ModelCall, index: int, name: str) -> None:
         """Compare an operation that is called with the one in the traced run.
 
         Raises:
-            DriftUndetermined: it is another one.
+            DriftUndetermined: they differ.
         """
         traced = self.calls[index].name if index < len(self.calls) else "none"
         if traced != name:
@@ -47,7 +49,7 @@ def trace(
     steps: Sequence[HfValue],
     returned: Callable[[walk.ModelCall, torch.Tensor], None] = lambda model_call, logits: None,
 ) -> list[TracedCall]:
-    """Lead the model once and look at its calls, reading nothing: one `TracedCall` per model call.
+    """Run the model once and note its calls without reading values: a `TracedCall` per model call.
 
     Args:
         returned: called with each call of the model and the logits that it returns.
@@ -81,7 +83,7 @@ def trace(
 
     with taps.intercept(observe):
         walk.lead(model, sequences, begin, end)
-    if not any(one.passes for one in traced):
+    if not any(traced_call.passes for traced_call in traced):
         raise DriftUndetermined("the model calls no operation of TTNN.")
     return traced
 
@@ -100,7 +102,7 @@ def rewritten(call: taps.TtnnCall) -> list[ttnn.Tensor]:
 
 
 def page_table(call: taps.TtnnCall) -> ttnn.Tensor | None:
-    """The tensor of page numbers that a call is given, None without one."""
+    """The page table among a call's arguments, None without one."""
     for name in ("page_table", "page_table_tensor"):
         if name in call.kwargs:
             return call.kwargs[name]

@@ -1,6 +1,6 @@
-"""The tokens a model is given for drift: a prompt, tokens after it, and a second sequence.
+"""The tokens that drift runs a model on: a prompt, tokens after it, and a second sequence.
 
-The second one starts at position 0. It shows what the first has left behind: in the caches, and in
+The second one starts at position 0. It reveals state left over from the first, in the caches and in
 the model's own count of positions.
 """
 
@@ -19,7 +19,7 @@ SECOND = 3  # tokens of the second sequence, each a call of its own
 
 @dataclasses.dataclass(frozen=True)
 class TokenSequence:
-    """Tokens `[1, S]` with Hugging Face's values, and how many each call of the model is given."""
+    """Tokens `[1, S]` with Hugging Face's values, and the number of tokens in each model call."""
 
     values: hf_values.SequenceValues
     lengths: tuple[int, ...]
@@ -65,10 +65,10 @@ def sequences(
 def model_calls(sequences: Sequence[TokenSequence]) -> list[ModelCall]:
     """The calls of the model along the sequences, in their order."""
     calls: list[ModelCall] = []
-    for which, sequence in enumerate(sequences):
+    for number, sequence in enumerate(sequences):
         start = 0
         for count in sequence.lengths:
-            calls.append(ModelCall(len(calls), which, start, count))
+            calls.append(ModelCall(len(calls), number, start, count))
             start += count
     return calls
 

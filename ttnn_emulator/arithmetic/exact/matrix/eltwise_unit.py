@@ -30,11 +30,11 @@ from ttnn_emulator.arithmetic.exact.simd.lanes import (
 )
 from ttnn_emulator.arithmetic.formats import ceil_div
 
-# Largest biased exponent of an operand, and of a product, that the vector code below takes.
+# Largest biased exponent of an operand, and of a product, that the vector code below supports.
 _LARGEST = 240
 
 _CHUNK = 4096  # elements of one task
-WORTH_WAKING = 1 << 16  # elements that one thread does in the time that waking another takes
+WORTH_WAKING = 1 << 16  # elements that one thread computes while another is being woken
 
 
 _ceil_div = njit(ceil_div)
@@ -148,18 +148,20 @@ def _multiply_in_parallel(first, second, phases, fp32_dest_acc, out):
         )
 
 
-def _operands(first, second):
+def _operands(
+    first: torch.Tensor, second: torch.Tensor
+) -> tuple[np.ndarray, np.ndarray, torch.Size]:
     """Both operands broadcast, as flat float32 arrays, and the shape."""
     first, second = torch.broadcast_tensors(first.float(), second.float())
-    flat = [operand.contiguous().numpy().reshape(-1) for operand in (first, second)]
-    return *flat, first.shape
+    a, b = (operand.contiguous().numpy().reshape(-1) for operand in (first, second))
+    return a, b, first.shape
 
 
-def _bits(values):
+def _bits(values: np.ndarray) -> np.ndarray:
     return values.view(np.uint32)
 
 
-def _largest_exponent(values):
+def _largest_exponent(values: np.ndarray) -> int:
     """Largest biased exponent of a float32 array; NaN and infinity have 255."""
     if values.size == 0:
         return 0
@@ -168,7 +170,7 @@ def _largest_exponent(values):
 
 
 def add(first: torch.Tensor, second: torch.Tensor, *, fp32_dest_acc: bool = False) -> torch.Tensor:
-    """first + second as it stands in Dst: the smaller aligned to 10 fraction bits, half away.
+    """first + second in Dst; the smaller is rounded half away to 10 fraction bits of the larger.
 
     Args:
         first, second: float32 or bfloat16 of shapes that broadcast; bfloat16 values, or tf32.
@@ -177,22 +179,22 @@ def add(first: torch.Tensor, second: torch.Tensor, *, fp32_dest_acc: bool = Fals
     Returns:
         float32 of the broadcast shape.
     """
-    first, second, shape = _operands(first, second)
-    out = np.empty_like(first)
-    if max(_largest_exponent(first), _largest_exponent(second)) <= _LARGEST:
+    a, b, shape = _operands(first, second)
+    out = np.empty_like(a)
+    if max(_largest_exponent(a), _largest_exponent(b)) <= _LARGEST:
         if out.size < WORTH_WAKING:
-            _add_in_turn(first, second, fp32_dest_acc, out)
+            _add_in_turn(a, b, fp32_dest_acc, out)
         else:
-            _add_in_parallel(first, second, fp32_dest_acc, out)
+            _add_in_parallel(a, b, fp32_dest_acc, out)
     else:
-        matrix_exact.add(_bits(first), _bits(second), fp32_dest_acc, _bits(out))
+        matrix_exact.add(_bits(a), _bits(b), fp32_dest_acc, _bits(out))
     return torch.from_numpy(out).reshape(shape)
 
 
 def subtract(
     first: torch.Tensor, second: torch.Tensor, *, fp32_dest_acc: bool = False
 ) -> torch.Tensor:
-    """first - second as it stands in Dst; see `add`."""
+    """first - second in Dst; see `add`."""
     return add(first, -second, fp32_dest_acc=fp32_dest_acc)
 
 
@@ -203,7 +205,7 @@ def multiply(
     fidelity: str = "HiFi4",
     fp32_dest_acc: bool = False,
 ) -> torch.Tensor:
-    """first * second as it stands in Dst after the phases of `fidelity`.
+    """first * second in Dst, after all phases of `fidelity`.
 
     Args:
         first: SrcA, of which a phase sees 5 bits.
@@ -215,13 +217,13 @@ def multiply(
         float32 of the broadcast shape.
     """
     phases = FIDELITY_PHASES[fidelity]
-    first, second, shape = _operands(first, second)
-    out = np.empty_like(first)
-    if _largest_exponent(first) + _largest_exponent(second) - 127 <= _LARGEST:
+    a, b, shape = _operands(first, second)
+    out = np.empty_like(a)
+    if _largest_exponent(a) + _largest_exponent(b) - 127 <= _LARGEST:
         if out.size < WORTH_WAKING:
-            _multiply_in_turn(first, second, phases, fp32_dest_acc, out)
+            _multiply_in_turn(a, b, phases, fp32_dest_acc, out)
         else:
-            _multiply_in_parallel(first, second, phases, fp32_dest_acc, out)
+            _multiply_in_parallel(a, b, phases, fp32_dest_acc, out)
     else:
-        matrix_exact.multiply(_bits(first), _bits(second), phases, fp32_dest_acc, _bits(out))
+        matrix_exact.multiply(_bits(a), _bits(b), phases, fp32_dest_acc, _bits(out))
     return torch.from_numpy(out).reshape(shape)

@@ -1,4 +1,4 @@
-"""Sixteen products onto a destination in float32: the same bits as `matrix_exact`'s integers.
+"""Accumulating sixteen products in float32, with the same bits as `matrix_exact`'s integers.
 
 Every function takes scalars or vectors, a lane of which is one output column. Three facts make
 plain float32 arithmetic exact here:
@@ -72,11 +72,11 @@ _EXPONENT = 0x7F800000
 # The smallest denormal pattern that rounds to a normal number at 8 significant bits.
 _ROUNDS_TO_NORMAL = 0x7FC000
 
-# The bits of 0.5 less one, of 2^-30 and of `TIE_UP`.
+# float32 patterns: of the number before 0.5, of 2^-30 and of `TIE_UP`.
 _ALMOST_HALF = 0x3EFFFFFF
 _TWO_TO_MINUS_30 = (127 - 30) << 23
 _TIE_UP_BITS = (127 - 26) << 23
-# Exponents' steps that multiply by 2^27.
+# Added to a float32 pattern, multiplies the number by 2^27.
 _ERRATUM_PLACES = 27 << 23
 
 _in_memory = constants_in_memory(
@@ -101,13 +101,13 @@ def ruler_of(exponent: Int) -> Float:
 
 @njit
 def ruler_at(exponent: Int) -> Float:
-    """`ruler_of` an exponent that already lies where float32 has it, 23 places up."""
+    """`ruler_of` an exponent that is already in place, shifted left by 23 bits."""
     return float_of(add32(exponent, _RULER))
 
 
 @njit
 def round_to_eight_bits(total: Float) -> Float:
-    """A sum as a 16-bit destination stores it: half away, and +0 for what is not normal."""
+    """A sum as a 16-bit destination stores it: rounded half away, denormals flushed to +0."""
     bits = bits_of(total)
     rounded = and32(add32(bits, 0x8000), -0x10000)
     magnitude = and32(bits, 0x7FFFFFFF)
@@ -117,8 +117,8 @@ def round_to_eight_bits(total: Float) -> Float:
 @njit
 def accumulate16(dst: Float, sum0: Float, ruler0: Float, sum1: Float, ruler1: Float) -> Float:
     """A 16-bit destination plus two group sums, each given with the ruler of its group."""
-    own = ruler_at(and32(bits_of(dst), _EXPONENT))
-    ruler = larger(larger(ruler0, ruler1), own)
+    dst_ruler = ruler_at(and32(bits_of(dst), _EXPONENT))
+    ruler = larger(larger(ruler0, ruler1), dst_ruler)
     far = ruler * TIE_UP_FAR
     first = sum0 + larger(ruler0 * TIE_UP, far)
     second = sum1 + larger(ruler1 * TIE_UP, far)
@@ -135,16 +135,16 @@ def _aligned(doubled, shift):
 def accumulate32(dst: Float, sum0: Int, exponent0: Int, sum1: Int, exponent1: Int) -> Float:
     """A 32-bit destination plus two group sums, integers at ten fraction bits of their exponent."""
     bits = bits_of(dst)
-    own = and32(shift_right(bits, 23), 0xFF)
-    exponent = max32(max32(exponent0, exponent1), own)
+    dst_exponent = and32(shift_right(bits, 23), 0xFF)
+    exponent = max32(max32(exponent0, exponent1), dst_exponent)
     significand = or32(and32(bits, 0x7FFFFF), 0x800000)
-    significand = select32(greater32(own, 0), significand, 0)
-    magnitude = _aligned(shift_left(significand, 1), sub32(exponent, own))
+    significand = select32(greater32(dst_exponent, 0), significand, 0)
+    magnitude = _aligned(shift_left(significand, 1), sub32(exponent, dst_exponent))
     sign = shift_right(bits, 31)
     total = sub32(xor32(magnitude, sign), sign)
     total = add32(total, _aligned(shift_left(sum0, 14), sub32(exponent, exponent0)))
     total = add32(total, _aligned(shift_left(sum1, 14), sub32(exponent, exponent1)))
-    # Above 24 bits the conversion to float32 rounds; an extra low one turns its ties away from 0.
+    # Above 24 bits the conversion to float32 rounds; an extra low bit turns ties away from 0.
     magnitude = abs32(total)
     doubled = or32(shift_left(magnitude, 1), min32(shift_right(magnitude, 24), 1))
     scale = float_of(shift_left(max32(exponent, 1), 23))
@@ -167,25 +167,25 @@ def aligned32(
         finest, coarsest: the smaller and the larger of the groups' rulers.
 
     Returns:
-        The destination in whole units of the accumulator; such a unit, which is 2^-23 of the
-        largest exponent; and the total of the sums, each rounded to it where it is the coarser.
+        (the destination in whole units of the accumulator; the unit, which is 2^-23 of the largest
+        exponent; the total of the sums, each rounded to the unit where that is the coarser).
     """
-    own = float_of(or32(and32(bits, _in_memory(_EXPONENT)), _in_memory(_RULER_HALF)))
-    ruler = larger(finest, own)
+    dst_ruler = float_of(or32(and32(bits, _in_memory(_EXPONENT)), _in_memory(_RULER_HALF)))
+    ruler = larger(finest, dst_ruler)
     tie = float_of(_in_memory(_TIE_UP_BITS))
     total = ((ruler + fma(finest, tie, sum0)) + fma(finest, tie, sum1)) - ruler
     coarsest = float_of(sub32(bits_of(coarsest), _in_memory(_RULER_SHIFT)))
-    largest = bits_of(larger(coarsest, own))
+    largest = bits_of(larger(coarsest, dst_ruler))
     unit = float_of(sub32(largest, _in_memory(_UNIT)))
     per_unit = float_of(sub32(_in_memory(_PER_UNIT), largest))
-    # Half away from zero: 0.5 less one bit is added and truncated.
+    # Half away from zero: add the number before 0.5 and truncate.
     half = float_of(or32(and32(bits, _in_memory(_SIGN)), _in_memory(_ALMOST_HALF)))
     return truncated(fma(float_of(bits), per_unit, half)), unit, total
 
 
 @njit
 def joined32(units: Float, unit: Float, total: Float) -> tuple[Float, Float]:
-    """What `aligned32` returns, added up: to nearest even, and as the destination stores it."""
+    """What `aligned32` returns, summed: (to nearest even, as the destination stores it)."""
     new = fma(units, unit, total)
     # What was lost in rounding; a 2^-30th of the sum turns its ties away from zero.
     lost = fma(units, unit, negated(new - total))
@@ -214,13 +214,13 @@ def accumulate32_near(dst: Float, sum0: Float, ruler0: Float, sum1: Float, ruler
 
 @njit
 def smallest_suspect(exponent: int) -> int:
-    """As int32 what the bits of every new destination that meets the erratum are below.
+    """An int32 above the pattern of every new destination that can show the erratum.
 
     Args:
         exponent: the largest biased exponent of any group.
 
-    Two groups come to less than 2^6 of that power of two (31496 units of 2^-10 each), hence leave
-    no total of -1 on a destination of a larger exponent; the unit of one is 2^-23 of it. Of
-    negative values the smallest in magnitude have the smallest bits.
+    Two groups sum to less than 2^6 times that power of two (31496 units of 2^-10 each). They cannot
+    leave a total of -1 on a destination with a larger exponent, whose unit is 2^-23 of it. Among
+    negative values the smallest in magnitude have the smallest patterns.
     """
     return _SIGN + (max(exponent + 6 - 23, 0) << 23) + 1

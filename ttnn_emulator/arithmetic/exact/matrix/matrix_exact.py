@@ -101,9 +101,9 @@ def accumulate(
     if exponent <= 0:
         return 0
     total = 0
-    for value, own in ((sum0, exponent0), (sum1, exponent1)):
+    for value, value_exponent in ((sum0, exponent0), (sum1, exponent1)):
         low = 1 if value < 0 else 0
-        magnitude = _align(abs(value) << 13, exponent - own, low)
+        magnitude = _align(abs(value) << 13, exponent - value_exponent, low)
         if not fp32_dest_acc:
             magnitude = _to_ten_bits(magnitude, low)
         total += -magnitude if low else magnitude

@@ -1,7 +1,8 @@
 """Largest exponents of groups of eight products, to which the matrix unit aligns them.
 
-For ordinary operands by bytes, 64 columns at a time, which also shows whether the quick way to add
-up serves (`accumulate32_near`); else by 16-bit numbers, and there is more to look at.
+For ordinary operands they are found as bytes, 64 columns at a time, which also tells whether
+`accumulate32_near`, the fast accumulation, applies. Otherwise they are found as 16-bit integers,
+and `all_near` has to tell.
 
 Within a tile, `place` is the tile's index, the first row of the destination among the operands'
 rows, and how many rows there are.
@@ -44,9 +45,9 @@ from ttnn_emulator.arithmetic.exact.simd.lanes_across import (
 )
 from ttnn_emulator.arithmetic.exact.simd.lanes_memory import load, store
 
-COLUMNS = SPAN * VECTOR  # of a span: one vector of bytes
+COLUMNS = SPAN * VECTOR  # of a span; as bytes, one vector
 
-# Where `accumulate32_near` serves: no group with products has an exponent sum below LOW, and no
+# `accumulate32_near` applies where no group with products has an exponent sum below LOW and no
 # destination but 0 an exponent below TINY. Then no destination falls below 2^-91 within the tile,
 # as its last bit is that of LOW in the last phase, or above. Groups without products count as
 # FLOOR, whose exponent is 36, of 2^-91, in the first phase: they round no destination. In the last
@@ -89,7 +90,7 @@ def _largest_byte_sum(eight, b, k):
 
 @njit
 def _spread(sums, largest, group, row):
-    """Bytes to where float32 has its exponent, each vector to its own part of `largest`."""
+    """Shift bytes into float32's exponent field, each vector into its own part of `largest`."""
     store(largest[0, group, row], 0, exponents32(sums, 0))
     store(largest[1, group, row], 0, exponents32(sums, 1))
     store(largest[2, group, row], 0, exponents32(sums, 2))
@@ -104,19 +105,20 @@ def in_bytes(
     below: int,
     largest: np.ndarray,
 ) -> tuple[bool, bool, int]:
-    """Largest exponent sums of a tile's groups, less `below`, if the bytes show them.
+    """Largest exponent sums of a tile's groups, less `below`, where bytes suffice.
 
     Args:
         exponents: [32, 64] int8 from `decode`, in its order of columns.
         operands: [2, K/16, M, 16] int32 from `split_rows`.
         place: see above.
-        below: what the windows of both operands are below their exponents, together.
-        largest: [SPAN, 4, M, 16] int32 to write, 23 places up where float32 has exponents.
+        below: the sum of `window_of` for both operands.
+        largest: [SPAN, 4, M, 16] int32 to write, in float32's exponent field.
 
     Returns:
-        Whether these are the largest sums of all groups; whether `accumulate32_near` serves as
-        well: the groups of a step are near each other, and no sum is below `LOW`, so that none
-        lacks products (then the destination may hold anything); and the largest of all.
+        (exact, near, highest): whether these are the largest sums of all groups; whether
+        `accumulate32_near` applies whatever the destination holds, because the groups of a step are
+        near each other and no sum is below `LOW`, so that no group is empty; the largest sum of
+        all.
     """
     tile, base, rows = place
     lowest = four8(-1, COLUMNS)
@@ -176,8 +178,8 @@ def _largest_sum(eight, b, k):
 def _group_exponents(exponents, operands, place, floor, largest):
     """Largest exponent sums of a tile's groups for a pair of vectors; whether one is below `LOW`.
 
-    Written to `largest` [2, 4, M, 16], at least `floor`, 23 places up where float32 has them.
-    They may overflow until a phase's adjustment is added.
+    Written to `largest` [2, 4, M, 16], at least `floor`, in float32's exponent field. They may
+    overflow until a phase's adjustment is added.
     """
     tile, base, rows = place
     lowest = twice16(-1, PAIR)
@@ -195,10 +197,10 @@ def _group_exponents(exponents, operands, place, floor, largest):
 
 @njit
 def _near(largest, dst):
-    """Whether each step's groups lie near each other and no destination near zero; the largest.
+    """(whether each step's groups are near each other and no destination near zero, largest sum).
 
-    That is what `accumulate32_near` asks for. A destination of two groups without a product may
-    not be rounded to the unit that `floor` gives them; it is not if it is not tiny.
+    These are the conditions of `accumulate32_near`. Where both groups are empty the destination
+    must not be rounded to the unit that `floor` gives them; it is not, unless it is tiny.
     """
     highest = apart = sub32(load(largest, 0, VECTOR), load(largest, 0, VECTOR))
     smallest = sub32(apart, 1)
@@ -236,9 +238,9 @@ def in_numbers(
 
 @njit
 def all_near(largest: np.ndarray, dst: np.ndarray) -> tuple[bool, int]:
-    """Whether `accumulate32_near` serves, as far as `in_numbers` has not found out.
+    """(the conditions of `accumulate32_near` beyond those of `in_numbers`, largest exponent).
 
-    If it does the largest of all exponents comes with it, else a number that means nothing.
+    The exponent means nothing where the conditions do not hold.
     """
     highest = 0
     for vector in range(dst.shape[0]):

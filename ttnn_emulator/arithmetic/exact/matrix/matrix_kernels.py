@@ -30,19 +30,19 @@ from ttnn_emulator.arithmetic.exact.simd.lanes import (
 from ttnn_emulator.arithmetic.exact.simd.lanes_memory import prefetch
 from ttnn_emulator.arithmetic.formats import TILE, ceil_div
 
-# Columns of a group, in which weights are stored: a span, whose vectors take turns, lest a step of
-# a row wait for the step before; decoded it fits the first-level cache.
+# Columns of a group, in which weights are stored: one span. Its vectors take turns, so that a step
+# of a row does not wait for the step before; decoded it fits the first-level cache.
 LANES = SPAN * VECTOR
 CHUNK = 160  # most rows that share one decoded tile; more spill out of the second-level cache
 CACHE_LINE = 64  # bytes
 
-# Multiply-adds that one thread does in the time that waking another takes.
+# Multiply-adds that one thread computes while another is being woken.
 WORTH_WAKING = 1 << 19
 
-# Most groups of columns of a task: of many rows and of few, such as a token's. Both measured.
+# Most groups of columns in a task, with many rows and with few (a decode step). Both measured.
 WIDEST, WIDEST_OF_FEW, FEW_ROWS = 8, 36, 8
 
-# What becomes of the destination between blocks of K.
+# What happens to the destination between blocks of K.
 ONE_ACCUMULATION = 0  # spilled and reloaded without loss
 LAST_BLOCK_ON_TOP = 1  # blocks summed in L1; the last accumulates onto that sum
 ALL_BLOCKS_IN_L1 = 2  # blocks summed in L1, the last one too
@@ -99,9 +99,9 @@ def _pack_and_add(partial, dst, first, fp32_dest_acc):
 
 @njit
 def _prefetch_tile(sources, batch, tile, group):
-    """Fetch one tile of K of a group of columns while another is being computed, if there is one.
+    """Prefetch one tile of K of a group of columns, if there is one, while another is computed.
 
-    Its rows lie a row of the matrix apart, where the machine does not look ahead by itself.
+    Its rows are a whole row of the matrix apart, a stride that the hardware does not prefetch.
     """
     if tile < sources.shape[1]:
         for k in range(TILE):
@@ -114,7 +114,7 @@ def _prefetch_tile(sources, batch, tile, group):
 def _accumulate(start, vectors, partial, sources, batch, rows, windows, accumulation):
     """Accumulate all K tiles of one stripe of columns onto `vectors` [columns / 16 + 1, rows, 16].
 
-    The last of its vectors is a spare one.
+    The last vector is a spare one.
     """
     dst = vectors[:-1]
     phases, fp32_dest_acc, block, mode = accumulation
@@ -148,10 +148,10 @@ def _accumulate(start, vectors, partial, sources, batch, rows, windows, accumula
 
 
 def stripe_of(rows: int, groups: int) -> int:
-    """How many groups of 64 columns one task should take of `groups`, with `rows` rows.
+    """How many of `groups` groups of 64 columns one task should take, with `rows` rows.
 
-    Of few rows many groups, of which a task has less to set up; with many the destinations should
-    stay in the second-level cache, beside a tile of weights.
+    With few rows many, to save setting up tasks; with many rows only so many that the destinations
+    stay in the second-level cache beside a tile of weights.
     """
     threads = get_num_threads()
     widest = WIDEST_OF_FEW if rows <= FEW_ROWS else WIDEST
@@ -244,7 +244,7 @@ def accumulate_tiles(
         windows: [2] int64, `window_of` the largest exponents of the weights and of the activations.
         accumulation: how the sums accumulate.
         stripe: groups of 64 columns that one task takes; see `stripe_of`.
-        out: [B, M, N] float32, what the destination holds at first and at last.
+        out: [B, M, N] float32, the destination: what it holds before and after.
     """
     work = out.size * sources.shape[1] * TILE * accumulation.phases
     run = _in_turn if work < WORTH_WAKING else _in_parallel

@@ -1,11 +1,11 @@
-"""Operands of the matrix unit taken apart: the pieces a fidelity phase multiplies, and exponents.
+"""Splitting the matrix unit's operands: the pieces that a fidelity phase multiplies, and exponents.
 
-Weights (SrcA) are taken apart a tile of K at a time, activations (SrcB) once for all columns.
-Exponents have two forms. As 16-bit numbers they cover everything. As bytes, of which a vector
-holds four times as many as of float32 values, they count from `WINDOW` places below the largest
-exponent in the whole matrix: a sum of two is at most 240. A sum above `WINDOW` has two operands in
-it that the window covers, hence is exact; and where it is the largest of eight such sums, it is the
-largest of the true ones: a product outside the window cannot come to more than `WINDOW`.
+Weights (SrcA) are split a tile of K at a time, activations (SrcB) once for all columns. Exponents
+have two forms. As 16-bit integers they cover everything. As bytes, of which a vector holds four
+times as many as of float32 values, they count from `WINDOW` below the largest exponent in the whole
+matrix: a sum of two is at most 240. A sum above `WINDOW` is exact, since both its operands lie
+within the window. If it is the largest of eight such sums it is the largest of the true ones, since
+a product with an operand outside the window comes to at most `WINDOW`.
 """
 
 from typing import NamedTuple
@@ -42,13 +42,13 @@ VECTOR = 16  # columns of a float32 vector
 PAIR = 32  # columns of two of them, whose exponents make one int16 vector
 SPAN = 4  # vectors of a span, whose exponents make one vector of bytes
 
-# What a zero counts as in a group's largest exponent: less than any product.
+# The exponent of a zero, for a group's largest exponent: less than that of any product.
 EMPTY = -1000
 
-# The largest number that a byte holds of an exponent; twice that fits a byte.
+# The largest exponent in byte form; twice that fits a byte.
 WINDOW = 120
 
-# Operands that one thread splits in the time that waking another takes.
+# Operands that one thread splits while another is being woken.
 WORTH_WAKING = 1 << 15
 
 
@@ -72,7 +72,7 @@ class Tile(NamedTuple):
     Attributes:
         pieces: [SPAN, 2, 32, 16] float32, from `decode`.
         exponents: [32, SPAN * 16] int8, in bytes, from `decode`.
-        below: `window_of` the largest exponents of both operands, together.
+        below: the sum of `window_of` the largest exponent for both operands.
         stored: [32, columns] uint16 (bfloat16) or uint32 (float32 bits), which it was decoded from.
         first: the span's first column in it.
     """
@@ -86,7 +86,7 @@ class Tile(NamedTuple):
 
 @njit
 def window_of(largest: int) -> int:
-    """The biased exponent that counts as 0 in bytes; one that is not larger does, too."""
+    """The biased exponent that is 0 in byte form, as every smaller one is."""
     return max(largest - WINDOW, 0)
 
 
@@ -171,9 +171,9 @@ def _split(bits, pieces, k):
 @njit
 def _decode_pair(row, first, below, pieces, k):
     """Split one K of two vectors of SrcA operands into pieces, and return exponents in bytes."""
-    left, right, exponents = _operands(row, first)
-    _split(left, pieces[0], k)
-    _split(right, pieces[1], k)
+    low, high, exponents = _operands(row, first)
+    _split(low, pieces[0], k)
+    _split(high, pieces[1], k)
     return bytes_of(above16(exponents, below))
 
 

@@ -1,19 +1,19 @@
-"""The quick way to add up, `accumulate32_near`, as a pipeline that all rows of a tile pass through.
+"""`accumulate32_near`, the fast accumulation, as a software pipeline over all rows of a tile.
 
-In a step of one row most instructions wait for the one before. So that the machine always has some
-that need not wait, a row goes through four stages, and there are four rows in the pipeline:
+Within a step of one row most instructions wait for the one before. So that the machine always has
+some that need not wait, a row passes through four stages, with four rows in flight:
 
 1. the first four products of each group, on top of its ruler;
 2. the other four, and the groups' sums;
 3. the destination and the sums in whole units of the accumulator;
 4. their total, rounded and stored.
 
-The rows of the next step follow at once, as running empty and filling again takes as long as six
-rows. For that a step takes its destinations from one place and leaves them in another, a vector and
-a spare one in turn: within a tile the number of steps is even.
+The rows of the next step follow at once, because draining and refilling the pipeline costs as much
+as six rows. For that, a step reads its destinations in one place and writes them to another, a
+vector and a spare one by turns: within a tile the number of steps is even.
 
-The erratum is not looked for in each row. It needs a total that is tiny and negative: if the
-smallest of a step may be one, which is rare, the step is done again in the plain way.
+Rows are not checked for the erratum one by one. It needs a total that is tiny and negative: if the
+smallest total of a step may be such a one, which is rare, the step is repeated row by row.
 """
 
 from typing import NamedTuple
@@ -45,9 +45,9 @@ from ttnn_emulator.arithmetic.exact.simd.lanes_across import in_any_lane
 from ttnn_emulator.arithmetic.exact.simd.lanes_memory import element, load, store
 from ttnn_emulator.arithmetic.formats import TILE
 
-STAGES = 4  # the least rows that there must be
+STAGES = 4  # the fewest rows that it can take
 
-# Any biased exponent: of the rulers of rows that are not there, which run ahead of the first ones.
+# Any biased exponent: for the rulers of the dummy rows that run ahead of the first ones.
 _ORDINARY = 127
 
 
@@ -66,7 +66,7 @@ class Groups(NamedTuple):
 
 
 class _Arrays(NamedTuple):
-    """What a step takes its operands from, as flat arrays."""
+    """The operands of all steps, as flat arrays."""
 
     weights: np.ndarray  # pieces [SPAN, 2, 32, 16]
     largest: np.ndarray  # exponents of groups [SPAN, 4, M, 16]
@@ -74,7 +74,7 @@ class _Arrays(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """Where in these a step's operands begin, and what its phase adds to exponents."""
+    """Where a step's operands begin in `_Arrays`, and what its phase adds to exponents."""
 
     weights: int
     exponents0: int
@@ -95,7 +95,7 @@ def _four(pieces, at):
 
 @njit
 def _eight(pieces, at):
-    """Four weights of each group, the first ones or, four rows on, the others."""
+    """Four weights of each group: the first four, or the second four where `at` is four rows on."""
     return _four(pieces, at), _four(pieces, at + 8 * VECTOR)
 
 
@@ -116,7 +116,7 @@ def _products(weights, values, at, totals):
 
 
 @njit
-def _begun(weights, arrays, step, row):
+def _first_stage(weights, arrays, step, row):
     """The first stage: totals and rulers of both groups."""
     exponents0 = load(arrays.largest, step.exponents0 + row, VECTOR)
     exponents1 = load(arrays.largest, step.exponents1 + row, VECTOR)
@@ -125,44 +125,44 @@ def _begun(weights, arrays, step, row):
 
 
 @njit
-def _sums(weights, arrays, step, row, begun):
-    """Of the second stage the sums."""
-    totals, rulers = begun
+def _sums(weights, arrays, step, row, stage1):
+    """The sums of the second stage."""
+    totals, rulers = stage1
     total0, total1 = _products(weights, arrays.activations, step.activations + row + 4, totals)
     return total0 - rulers[0], total1 - rulers[1]
 
 
 @njit
-def _summed(weights, arrays, step, row, begun):
+def _second_stage(weights, arrays, step, row, stage1):
     """The second stage: the sums, and the finer and the coarser ruler."""
-    sum0, sum1 = _sums(weights, arrays, step, row, begun)
-    ruler0, ruler1 = begun[1]
+    sum0, sum1 = _sums(weights, arrays, step, row, stage1)
+    ruler0, ruler1 = stage1[1]
     return sum0, sum1, smaller(ruler0, ruler1), larger(ruler0, ruler1)
 
 
 @njit
-def _aligned(dst, at, summed):
+def _third_stage(dst, at, stage2):
     """The third stage."""
-    return aligned32(bits_of(load(dst, at, VECTOR)), *summed)
+    return aligned32(bits_of(load(dst, at, VECTOR)), *stage2)
 
 
 @njit
-def _joined(dst, at, aligned, smallest):
+def _fourth_stage(dst, at, stage3, smallest):
     """The fourth stage; returns the smallest total so far."""
-    total, rounded = joined32(*aligned)
+    total, rounded = joined32(*stage3)
     store(dst, at, rounded)
     return min32(smallest, bits_of(total))
 
 
 @njit
-def _again(dst, source, target, arrays, step, rows):
-    """One step in the plain way."""
+def _step_without_pipeline(dst, source, target, arrays, step, rows):
+    """One step, row by row."""
     for row in range(0, rows, VECTOR):
         first = _eight(arrays.weights, step.weights)
-        others = _eight(arrays.weights, step.weights + 4 * VECTOR)
-        begun = _begun(first, arrays, step, row)
-        sum0, sum1 = _sums(others, arrays, step, row, begun)
-        ruler0, ruler1 = begun[1]
+        second = _eight(arrays.weights, step.weights + 4 * VECTOR)
+        stage1 = _first_stage(first, arrays, step, row)
+        sum0, sum1 = _sums(second, arrays, step, row, stage1)
+        ruler0, ruler1 = stage1[1]
         old = load(dst, source + row, VECTOR)
         store(dst, target + row, accumulate32_near(old, sum0, ruler0, sum1, ruler1))
 
@@ -188,8 +188,8 @@ def accumulate_in_pipeline(
         groups: the groups' exponents.
         phases: how many fidelity phases.
 
-    Rows, steps and arrays are counted in elements from an array's start: Numba keeps count of an
-    array's users, hence calls a function whenever a variable gets another one.
+    Rows, steps and arrays are offsets in elements: Numba counts references to arrays, hence calls a
+    function whenever another array is assigned to a variable.
     """
     tile, base, rows = place
     largest, below, highest = groups
@@ -201,13 +201,13 @@ def accumulate_in_pipeline(
     dst = dst.reshape(-1)
     arrays = _Arrays(pieces.reshape(-1), largest.reshape(-1), operands.reshape(-1))
 
-    # Rows before the first, which leave something in the spare vector where nothing is yet.
+    # Dummy rows before the first one: they write to the spare vector, which is not in use yet.
     zero = sub32(bits_of(load(dst, spare, VECTOR)), bits_of(load(dst, spare, VECTOR)))
     nothing = float_of(zero)
     ruler = ruler_at(add32(zero, _ORDINARY << 23))
-    begun = (ruler, ruler), (ruler, ruler)
-    summed = nothing, nothing, ruler, ruler
-    aligned = nothing, nothing, nothing
+    stage1 = (ruler, ruler), (ruler, ruler)
+    stage2 = nothing, nothing, ruler, ruler
+    stage3 = nothing, nothing, nothing
     smallest = zero
     suspect = smallest_suspect(0)
     source = target = spare
@@ -230,30 +230,30 @@ def accumulate_in_pipeline(
                 source, target = (spare, home) if half else (home, spare)
             # The last three rows of the step before leave while the first three of this one enter.
             first = _eight(arrays.weights, step.weights)
-            smallest = _joined(dst, target_before + last - 2 * VECTOR, aligned, smallest)
-            aligned = _aligned(dst, source_before + last - VECTOR, summed)
-            others_before = _eight(arrays.weights, before.weights + 4 * VECTOR)
-            summed = _summed(others_before, arrays, before, last, begun)
-            begun = _begun(first, arrays, step, 0)
+            smallest = _fourth_stage(dst, target_before + last - 2 * VECTOR, stage3, smallest)
+            stage3 = _third_stage(dst, source_before + last - VECTOR, stage2)
+            second_before = _eight(arrays.weights, before.weights + 4 * VECTOR)
+            stage2 = _second_stage(second_before, arrays, before, last, stage1)
+            stage1 = _first_stage(first, arrays, step, 0)
 
-            others = _eight(arrays.weights, step.weights + 4 * VECTOR)
-            smallest = _joined(dst, target_before + last - VECTOR, aligned, smallest)
-            aligned = _aligned(dst, source_before + last, summed)
-            summed = _summed(others, arrays, step, 0, begun)
-            begun = _begun(first, arrays, step, VECTOR)
+            second = _eight(arrays.weights, step.weights + 4 * VECTOR)
+            smallest = _fourth_stage(dst, target_before + last - VECTOR, stage3, smallest)
+            stage3 = _third_stage(dst, source_before + last, stage2)
+            stage2 = _second_stage(second, arrays, step, 0, stage1)
+            stage1 = _first_stage(first, arrays, step, VECTOR)
 
-            smallest = _joined(dst, target_before + last, aligned, smallest)
+            smallest = _fourth_stage(dst, target_before + last, stage3, smallest)
             if in_any_lane(greater32(suspect, smallest)):
-                _again(dst, source_before, target_before, arrays, before, rows)
+                _step_without_pipeline(dst, source_before, target_before, arrays, before, rows)
             if index == vectors:
                 break
             suspect = smallest_suspect(highest + below + PHASE_ADJUST[number >> 1])
             smallest = zero
-            aligned = _aligned(dst, source, summed)
-            summed = _summed(others, arrays, step, VECTOR, begun)
-            begun = _begun(first, arrays, step, 2 * VECTOR)
+            stage3 = _third_stage(dst, source, stage2)
+            stage2 = _second_stage(second, arrays, step, VECTOR, stage1)
+            stage1 = _first_stage(first, arrays, step, 2 * VECTOR)
             for row in range(3 * VECTOR, rows, VECTOR):
-                smallest = _joined(dst, target + row - 3 * VECTOR, aligned, smallest)
-                aligned = _aligned(dst, source + row - 2 * VECTOR, summed)
-                summed = _summed(others, arrays, step, row - VECTOR, begun)
-                begun = _begun(first, arrays, step, row)
+                smallest = _fourth_stage(dst, target + row - 3 * VECTOR, stage3, smallest)
+                stage3 = _third_stage(dst, source + row - 2 * VECTOR, stage2)
+                stage2 = _second_stage(second, arrays, step, row - VECTOR, stage1)
+                stage1 = _first_stage(first, arrays, step, row)

@@ -1,8 +1,8 @@
-"""What TTNN chooses for a matrix product that is given no config: blocks of K, and the arithmetic.
+"""TTNN's defaults for a matrix product without a config: blocks of K, and the compute config.
 
-The block size decides the result: sums are rounded anew in every block. The rules are those of
-TTNN's matmul_program_config.cpp, restated; in ttnn 0.81.1 they give the `in0_block_w` that the
-runtime asks its kernels for at every shape of the test beside this file.
+The block size changes the result, because sums are rounded once more in every block. The rules
+restate TTNN's matmul_program_config.cpp. At every shape of test_matrix_plan.py they give the
+`in0_block_w` that ttnn 0.81.1 builds its programs with.
 """
 
 from ttnn_emulator.arithmetic.compute import Compute, Product
@@ -35,15 +35,15 @@ def default_compute(activation: str, weight: str, out: str, planned: bool) -> Co
     return Compute(fidelity, fp32_dest_acc=out == "float32", packer_l1_acc=out != "float32")
 
 
-def _is_narrow(height, width, dram):
+def _is_narrow(height: int, width: int, dram: bool) -> bool:
     """Whether TTNN cuts only the longer side: one core then sees all of the other."""
     if max(height, width) // min(height, width) > _NARROW_RATIO:
         return True
     return dram and min(height, width) <= TILE
 
 
-def _buffer_bytes(product, height, width, block):
-    """Estimate of the circular buffers of one core, sizes in tiles: inputs are held twice."""
+def _buffer_bytes(product: Product, height: int, width: int, block: int) -> int:
+    """Estimated bytes of one core's circular buffers, sizes in tiles; inputs double buffered."""
     activation = TILE_BYTES[product.activation]
     if product.fp32_dest_acc:
         partial = TILE_BYTES["float32"]
@@ -54,13 +54,13 @@ def _buffer_bytes(product, height, width, block):
     return inputs + height * width * (activation + partial) + bias
 
 
-def _divisors(value):
+def _divisors(value: int) -> list[int]:
     return [divisor for divisor in range(value, 0, -1) if value % divisor == 0]
 
 
-def _output_blocks(height, width):
+def _output_blocks(height: int, width: int) -> list[tuple[int, int]]:
     """Ways to cut a core's output, largest first; of equal sizes the one nearest a square."""
-    best = {}
+    best: dict[int, tuple[int, int]] = {}
     for rows in [height, 1, *_divisors(height)[1:-1]]:
         for columns in [width, 1, *_divisors(width)[1:-1]]:
             ratio = max(rows, columns) / min(rows, columns)
@@ -70,7 +70,7 @@ def _output_blocks(height, width):
     return [best[size] for size in sorted(best, reverse=True)]
 
 
-def _fitting_block(product, height, width, block, l1_bytes):
+def _fitting_block(product: Product, height: int, width: int, block: int, l1_bytes: int) -> int:
     """The largest block of K that fits beside the largest output block that leaves room for one."""
     for rows, columns in _output_blocks(height, width):
         for divisor in _divisors(block):
@@ -79,7 +79,9 @@ def _fitting_block(product, height, width, block, l1_bytes):
     return 1
 
 
-def _k_block_through_l1(product, height, width, depth, grid, l1_bytes):
+def _k_block_through_l1(
+    product: Product, height: int, width: int, depth: int, grid: tuple[int, int], l1_bytes: int
+) -> int:
     """The rule where an input or the output lies in L1; sizes in tiles.
 
     TTNN first looks for the largest square of output tiles that fits a core. Products of one such
@@ -106,12 +108,12 @@ def default_k_block(
     """Tiles of K in one block (in0_block_w) without program config and core grid.
 
     Args:
-        product: a `Product`. A batch of either input does not enter.
+        product: a `Product`; batch dimensions do not matter.
         grid: (columns, rows) of worker cores: (8, 8) on an n150, (8, 9) where 72 cores are free.
         l1_bytes: L1 of a core below the lowest tensor in it.
 
     Returns:
-        An int that divides K in tiles; all of K where the kernel knows no blocks.
+        A divisor of K in tiles; all of K where the kernel has no blocks.
     """
     height, width = ceil_div(product.rows, TILE), ceil_div(product.columns, TILE)
     depth = ceil_div(product.depth, TILE)

@@ -95,7 +95,7 @@ def _chain(total, eight, b, k):
 
 @njit
 def _sums(weights, b, exponent0, exponent1):
-    """Two groups' sums, each above its ruler."""
+    """The sums of two groups, each on top of its ruler, and the rulers."""
     ruler0 = ruler_at(exponent0)
     ruler1 = ruler_at(exponent1)
     return _chain(ruler0, weights[0], b, 0), ruler0, _chain(ruler1, weights[1], b, 8), ruler1
@@ -131,16 +131,15 @@ def _sums16(weights, b, exponent0, exponent1):
     return sum0, ruler0, sum1, ruler1
 
 
-def _all_steps(way: str, sums: Callable, accumulate: Callable) -> Callable:
-    """The loop over a tile's steps with one of the ways of adding up, which has a name.
+def _all_steps(suffix: str, sums: Callable, accumulate: Callable) -> Callable:
+    """The loop over a tile's steps for one accumulation; its functions' names end in `suffix`.
 
-    The name goes into those of the functions. Functions of one name are told apart by a number
-    that differs between processes: code that several have compiled and kept would be mixed up when
-    it is loaded together.
+    Numba tells functions of one name apart by a number that differs between processes, so cached
+    code of several processes would be mixed up when it is loaded together.
     """
 
     def compiled(function):
-        function.__qualname__ += way
+        function.__qualname__ += suffix
         return njit(function)
 
     @compiled
@@ -157,7 +156,7 @@ def _all_steps(way: str, sums: Callable, accumulate: Callable) -> Callable:
     def steps(dst, pieces, operands, place, largest, below, phases):
         """All steps of one tile for some vectors: dst [vectors, M, 16] in place.
 
-        The sums of a row and the accumulation of the row before do not wait for each other.
+        The sums of a row and the accumulation of the row before are independent instructions.
         """
         tile, base, rows = place
         for step in range(2 * phases):
@@ -229,15 +228,15 @@ def accumulate_tile(
         dst: [vectors + 1, M, 16] float32, changed in place; the last vector is a spare one.
         vector: index of the span's first vector.
         decoded: the tile of weights, decoded.
-        operands: the rows that it meets.
+        operands: the rows that it is multiplied with.
         tile: index of the tile of K.
         scratch: memory to work in.
         phases: how many fidelity phases.
         fp32_dest_acc: whether the destination has 32 bits.
 
-    A product of a single row, a token being decoded, is compiled apart from the others: setting up
-    a loop over rows would take as long as a step. Hence `place` is a plain tuple, in which Numba
-    keeps the literal 1 as a type; a named one would lose it.
+    A product of a single row, as in a decode step, is compiled separately: setting up a loop over
+    rows would take as long as a step. Hence `place` is a plain tuple, in which Numba keeps the
+    literal 1 as a type; a NamedTuple would lose it.
     """
     if dst.shape[1] == 1:
         place = (tile, operands.first, 1)

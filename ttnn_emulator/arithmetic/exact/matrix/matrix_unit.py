@@ -24,7 +24,7 @@ from ttnn_emulator.arithmetic.formats import BLOCK_FORMAT_BITS, TILE
 
 LANES = matrix_kernels.LANES  # columns that the kernels compute together
 
-# What TTNN 0.81.1 takes where no compute kernel configuration is given, as its runtime asks for it.
+# The compute config that TTNN 0.81.1 builds its programs with where the caller gives none.
 MATMUL = Compute("HiFi2")
 ROW_SUM = Compute("HiFi3", fp32_dest_acc=True)
 
@@ -44,22 +44,22 @@ class Weight:
     largest_exponent: int
 
 
-def _survey(bits):
-    """Of an integer view of bfloat16 (uint16) or float32 (uint32): what exponents there are.
+def _survey(bits: np.ndarray) -> tuple[int, np.ndarray | None]:
+    """Scan the exponents in an integer view of bfloat16 (uint16) or float32 (uint32).
 
     Returns:
-        The largest biased exponent; where there are denormals, a mask of them, or None for none.
+        (the largest biased exponent, a mask of the denormals or None where there are none).
     """
     mantissa = 7 if bits.dtype == np.uint16 else 23
     magnitude = bits & bits.dtype.type(np.iinfo(bits.dtype).max >> 1)
     largest = int(magnitude.max(initial=0)) >> mantissa
-    magnitude -= 1  # of zero the largest number: denormals are the smallest
+    magnitude -= 1  # wraps zero to the largest number: denormals are the smallest
     end = (1 << mantissa) - 1
     return largest, magnitude < end if magnitude.min(initial=end) < end else None
 
 
 def prepare_weight(weight: torch.Tensor) -> Weight:
-    """Lay out a right operand once, so that products with it need not.
+    """Lay out a right operand once for all products with it.
 
     Args:
         weight: [..., K, N] bfloat16 or float32 (block formats: dequantised). float32 with more
@@ -91,7 +91,7 @@ def prepare_weight(weight: torch.Tensor) -> Weight:
 
 
 def weight_in_place(weight: torch.Tensor, largest_exponent: int) -> Weight:
-    """The `Weight` of a tensor that `lies_in` found to need no copy; nothing is looked at again."""
+    """The `Weight` of a tensor of which `lies_in` says it needs no copy; reads no values."""
     bits = weight.view(torch.int16).numpy().view(np.uint16)
     depth, columns = weight.shape[-2:]
     tiles = bits.reshape(-1, depth // TILE, TILE, columns // LANES, LANES)
@@ -105,14 +105,16 @@ def lies_in(prepared: Weight, weight: torch.Tensor) -> bool:
     return np.may_share_memory(prepared.tiles, weight.view(torch.int16).numpy())
 
 
-def _activation_rows(activation, batches):
+def _activation_rows(activation: torch.Tensor, batches: int) -> torch.Tensor:
     """[..., M, K] as the kernels take it: [batches, rows, K padded to tiles] float32."""
     depth = activation.shape[-1]
     rows = activation.float().reshape(batches, -1, depth)
     return torch.nn.functional.pad(rows, (0, -depth % TILE)).contiguous()
 
 
-def _activation_pieces(rows, phases, below):
+def _activation_pieces(
+    rows: torch.Tensor, phases: int, below: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The 7-bit and the 4-bit pieces of SrcB operands, and their exponents in two forms."""
     batches, count, depth = rows.shape
     steps = depth // matrix_operands.STEP, count, matrix_operands.STEP
@@ -122,8 +124,8 @@ def _activation_pieces(rows, phases, below):
     return pieces, exponents
 
 
-def _batches(activation, weight):
-    """How many products there are, and which of the weights each takes."""
+def _batches(activation: torch.Tensor, weight: Weight) -> tuple[int, np.ndarray]:
+    """(number of products, for each the index of its weight matrix)."""
     matrices = weight.tiles.shape[0]
     if matrices == 1:
         return 1, np.zeros(1, np.int64)
@@ -133,7 +135,13 @@ def _batches(activation, weight):
     return len(index), np.ascontiguousarray(index)
 
 
-def _accumulate_exact(rows, weight, which, accumulation, dst):
+def _accumulate_exact(
+    rows: torch.Tensor,
+    weight: Weight,
+    matrices: np.ndarray,
+    accumulation: matrix_kernels.Accumulation,
+    dst: np.ndarray,
+) -> None:
     """What `matrix_kernels.accumulate_tiles` does, for values out of its range."""
     phases, fp32_dest_acc, block, mode = accumulation
     tiles = weight.tiles
@@ -142,7 +150,7 @@ def _accumulate_exact(rows, weight, which, accumulation, dst):
         bits = bits.astype(np.uint32) << 16
     step = block * TILE if mode else bits.shape[1]
     starts = range(0, bits.shape[1], step)
-    for batch, chosen in enumerate(which):
+    for batch, chosen in enumerate(matrices):
         l1 = None
         for start in starts:
             last = start + step >= bits.shape[1]
@@ -164,10 +172,15 @@ def _accumulate_exact(rows, weight, which, accumulation, dst):
         dst[batch] = l1
 
 
-def _accumulate(activation, weight, accumulation, dst=None):
+def _accumulate(
+    activation: torch.Tensor,
+    weight: Weight,
+    accumulation: matrix_kernels.Accumulation,
+    dst: np.ndarray | None = None,
+) -> np.ndarray:
     """Contents of the destination after all of K: [batches, rows, padded N] float32."""
-    batches, which = _batches(activation, weight)
-    if len(which) > 1:
+    batches, matrices = _batches(activation, weight)
+    if len(matrices) > 1:
         leading = np.broadcast_shapes(activation.shape[:-2], weight.shape[:-2])
         activation = activation.expand(*leading, *activation.shape[-2:])
     rows = _activation_rows(activation, batches)
@@ -176,35 +189,38 @@ def _accumulate(activation, weight, accumulation, dst=None):
         dst = np.zeros((batches, rows.shape[1], columns), np.float32)
     largest = (weight.largest_exponent, _survey(rows.numpy().view(np.uint32))[0])
     if sum(largest) > matrix_accumulator.LARGEST_PRODUCT:
-        _accumulate_exact(rows, weight, which, accumulation, dst)
+        _accumulate_exact(rows, weight, matrices, accumulation, dst)
         return dst
     windows = np.array([matrix_operands.window_of(exponent) for exponent in largest])
     pieces, exponents = _activation_pieces(rows, accumulation.phases, windows[1])
     stripe = matrix_kernels.stripe_of(rows.shape[1], columns // LANES)
     matrix_kernels.accumulate_tiles(
-        weight.tiles, which, pieces, exponents, windows, accumulation, stripe, dst
+        weight.tiles, matrices, pieces, exponents, windows, accumulation, stripe, dst
     )
     return dst
 
 
-def _accumulate_with_spills(activation, weight, accumulation, dtype):
-    """`_accumulate` with what is spilled between blocks of K packed in a block format."""
+def _accumulate_with_spills(
+    activation: torch.Tensor, weight: Weight, accumulation: matrix_kernels.Accumulation, dtype: str
+) -> np.ndarray:
+    """`_accumulate` with the destination packed in a block format between blocks of K."""
     block = accumulation.block
     tiles = weight.tiles.shape[1]
     padded = torch.nn.functional.pad(activation, (0, -activation.shape[-1] % TILE))
-    dst = None
+    dst: np.ndarray | None = None
     for start in range(0, tiles, block):
         if dst is not None:
             dst = packer.pack_block_float(torch.from_numpy(dst), dtype).numpy()
         part = padded[..., start * TILE : (start + block) * TILE]
         tiles_of_part = np.ascontiguousarray(weight.tiles[:, start : start + block])
         dst = _accumulate(part, replace(weight, tiles=tiles_of_part), accumulation, dst)
+    assert dst is not None  # K has tiles
     return dst
 
 
-def _trim(dst, activation, weight):
+def _trim(dst: np.ndarray, activation: torch.Tensor, weight: Weight) -> torch.Tensor:
     """The destination at the product's own shape [..., M, N]."""
-    leading = activation.shape[:-2]
+    leading: tuple[int, ...] = activation.shape[:-2]
     if weight.tiles.shape[0] > 1:
         leading = np.broadcast_shapes(leading, weight.shape[:-2])
     columns = weight.shape[-1]
@@ -212,7 +228,7 @@ def _trim(dst, activation, weight):
 
 
 def unpack(values: torch.Tensor, fp32_dest_acc: bool) -> torch.Tensor:
-    """What SrcA and SrcB hold of float32 or bfloat16 values: tf32 beside a 32-bit destination."""
+    """Values as SrcA and SrcB hold them: tf32 beside a 32-bit destination, else bfloat16."""
     if values.dtype == torch.bfloat16:
         return values.float()
     return packer.truncate_to_tf32(values) if fp32_dest_acc else packer.truncate_to_bfloat16(values)
@@ -296,8 +312,8 @@ def row_sum(
     Returns:
         [..., 1] float32, not yet packed.
 
-    The data is SrcB and the scaler SrcA (llk_math_reduce.h), so this is a product with a column of
-    scalers: all of W in one accumulation, the phases within each tile.
+    The data is SrcB and the scaler SrcA (llk_math_reduce.h), so this is a matrix product with a
+    column of scalers: one accumulation over all of W, each tile with all of its phases.
     """
     width = values.shape[-1]
     weight = prepare_weight(torch.full((width, 1), scaler, dtype=torch.bfloat16))

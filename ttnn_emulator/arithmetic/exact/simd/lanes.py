@@ -2,9 +2,9 @@
 
 Numba widens every integer expression to 64 bits and has no fused multiply-add, no reinterpretation
 of bits and no vector types. Each function here is one LLVM instruction (or two) of a fixed width.
-It takes scalars, of whose loops LLVM can make vector code, or a `Vector`; a scalar beside a vector
-stands for that value in every lane. LLVM splits vectors that are wider than the machine's. Float
-vectors have + - * as well. Nothing here reorders or contracts float operations.
+It takes scalars, whose loops LLVM can vectorise, or a `Vector`; a scalar beside a vector is
+broadcast to every lane. LLVM splits vectors that are wider than the machine's. Float vectors have
++, - and * as well. Nothing here reorders or contracts float operations.
 """
 
 import operator
@@ -84,7 +84,7 @@ def _operation(result, elements, emit):
         for element, kind in zip(elements, kinds, strict=True):
             if isinstance(kind, Vector) and kind != of(element):
                 raise TypeError(f"the operand should be {of(element)}, not {kind}")
-        given = [
+        operands = [
             kind if isinstance(kind, Vector) else element
             for element, kind in zip(elements, kinds, strict=True)
         ]
@@ -96,7 +96,7 @@ def _operation(result, elements, emit):
             ]
             return emit(builder, *spread)
 
-        return of(result)(*given), generate
+        return of(result)(*operands), generate
 
     if len(elements) == 1:
         return intrinsic(lambda typingctx, x: typed(x))

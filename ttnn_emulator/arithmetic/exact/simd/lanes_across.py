@@ -52,8 +52,8 @@ def _repeated(element, lanes):
     result = Vector(element, lanes.literal_value)
 
     def generate(context, builder, signature, args):
-        whole = in_every_lane(builder, args[0], result.lanes * element.bitwidth // 32)
-        return builder.bitcast(whole, context.get_value_type(result))
+        vector = in_every_lane(builder, args[0], result.lanes * element.bitwidth // 32)
+        return builder.bitcast(vector, context.get_value_type(result))
 
     return result(types.int32, lanes), generate
 
@@ -101,9 +101,9 @@ def _halves_in_turn(builder, low, high, half):
 
 @intrinsic(prefer_literal=True)
 def exponents32(typingctx: object, sums: Kind, number: Kind) -> Typed:
-    """Of 64 bytes in the order of `interleaved8` those of vector `number`, 0 to 3, as int32.
+    """The bytes of vector `number`, 0 to 3, out of 64 in the order of `interleaved8`, as int32.
 
-    They are read as unsigned and lie 23 places up, where float32 has its exponent.
+    They are read as unsigned and shifted left by 23 bits, into float32's exponent field.
     """
     lanes = sums.lanes // 4
 

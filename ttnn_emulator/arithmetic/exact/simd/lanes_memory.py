@@ -1,7 +1,7 @@
-"""Vectors, elements and constants in memory: contiguous arrays at positions that are not checked.
+"""Loads and stores of vectors, elements and constants in contiguous arrays, without bounds checks.
 
-Numba looks at every index whether it is negative, to count from the end then; in a loop over few
-instructions that is half the work. A position here is one of `array.flat`.
+Numba tests every index for being negative, to count from the end; in a loop of few instructions
+that is half the work. A position here is an index of `array.flat`.
 """
 
 from collections.abc import Callable
@@ -88,11 +88,11 @@ def prefetch(typingctx: object, array: Kind, index: Kind) -> Typed:
 def constants_in_memory(*constants: int) -> Callable[[int], Int]:
     """A function that reads one of these int32 constants from memory, each time it is used.
 
-    The machine broadcasts it to all lanes while reading, at no cost. LLVM would keep a constant of
-    a loop in a register, and where it has none left would copy registers about.
+    The load broadcasts it to all lanes at no cost. LLVM would keep a loop's constants in registers,
+    and copy registers about once it has none left.
 
-    They make one table, so that one register addresses them all. In it each has 16 bytes to
-    itself: LLVM reads so many at once, and would have to take several constants apart again.
+    The constants form one table, so that one register addresses all of them. Each has 16 bytes to
+    itself: LLVM reads that many at once, and would have to separate constants that share them.
     """
     table_of = [value for constant in constants for value in (constant, 0, 0, 0)]
     kind = ir.ArrayType(I32, len(table_of))
@@ -107,7 +107,7 @@ def constants_in_memory(*constants: int) -> Callable[[int], Int]:
             if table is None:
                 table = ir.GlobalVariable(builder.module, kind, name)
                 table.initializer = ir.Constant(kind, table_of)
-                # It might be replaced in linking, so nothing is assumed of what it holds.
+                # The linker might replace it, so LLVM assumes nothing about its contents.
                 table.linkage = "linkonce"
             place = [ir.Constant(I32, 0), ir.Constant(I32, position)]
             return builder.load(builder.gep(table, place))

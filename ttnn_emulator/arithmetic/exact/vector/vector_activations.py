@@ -37,20 +37,22 @@ from ttnn_emulator.arithmetic.exact.vector.vector_unit import (
 
 NAN = constant(float("nan"))
 
+Segments = tuple[tuple[float, float, float], ...]  # see `piecewise_linear`
 
-def _sigmoid_21f(x):
+
+def _sigmoid_21f(x: torch.Tensor) -> torch.Tensor:
     return reciprocal_lanes(add(1.0, exp_21f(-x)), 1)
 
 
-def _sigmoid_fp32(x):
+def _sigmoid_fp32(x: torch.Tensor) -> torch.Tensor:
     return reciprocal_lanes(add(1.0, exp_accurate_fp32(-x)), 2)
 
 
-def _silu_21f(x):
+def _silu_21f(x: torch.Tensor) -> torch.Tensor:
     return mul(x, _sigmoid_21f(x))
 
 
-def _silu_fp32(x):
+def _silu_fp32(x: torch.Tensor) -> torch.Tensor:
     return mul(x, _sigmoid_fp32(x))
 
 
@@ -78,7 +80,7 @@ _GELU_CORE = (
     -3.8082057209e-06,
     7.9821413868e-08,
 )
-_GELU_LUT = (
+_GELU_LUT: Segments = (
     (0.5, 0.1928, -0.00010443),
     (1.0, 0.4939, -0.1604),
     (1.5, 0.6188, -0.2796),
@@ -88,22 +90,23 @@ _GELU_LUT = (
 )
 
 
-def _half_precision(segments):
+def _half_precision(segments: Segments) -> Segments:
     """The table as SFPLUTFP32 holds it: slopes and intercepts in half precision.
 
     The recorded kernels cut them to 10 fraction bits rather than round them; whether the vendor's
     compiler does is not known.
     """
-    return tuple(
-        (bound, *(from_bits(bits(constant(value)) & ~0x1FFF).item() for value in line))
-        for bound, *line in segments
-    )
+
+    def half(value: float) -> float:
+        return from_bits(bits(constant(value)) & ~0x1FFF).item()
+
+    return tuple((bound, half(slope), half(intercept)) for bound, slope, intercept in segments)
 
 
 _GELU_LUT = _half_precision(_GELU_LUT)
 
 
-def _gelu_piecewise(x):
+def _gelu_piecewise(x: torch.Tensor) -> torch.Tensor:
     """x * Phi(x) in four pieces (calculate_gelu_piecewise)."""
     square = mul(x, x)
     tail = mul(exp2_21f(mad(square, -0.72134752044, 127.0)), polynomial(x, *_GELU_TAIL))
@@ -118,7 +121,7 @@ def _gelu_piecewise(x):
 _gelu_bf16 = rounded(_gelu_piecewise)
 
 
-def _gelu_linear(x):
+def _gelu_linear(x: torch.Tensor) -> torch.Tensor:
     return add(mul(x, 0.5), piecewise_linear(x, _GELU_LUT))
 
 
@@ -145,7 +148,7 @@ _ERF_DENOMINATOR = (
 )
 
 
-def _gelu_fp32(x):
+def _gelu_fp32(x: torch.Tensor) -> torch.Tensor:
     """x/2 * (1 + erf(x/sqrt 2)) with erf as a quotient of polynomials."""
     scaled = minimum(mul(x, 0.7071067811865475), 10.0)
     square = mul(scaled, scaled)
@@ -195,17 +198,17 @@ _TANH_LUT = _half_precision(
 _MINUS_RECIPROCAL_MAGIC = 0xFEF30000 - (1 << 32)
 
 
-def _tanh_polynomial(x):
+def _tanh_polynomial(x: torch.Tensor) -> torch.Tensor:
     magnitude = x.abs()
     result = mul(polynomial(magnitude, *_TANH), magnitude)
     return round_to_bf16(copy_sign(minimum(result, 1.0), x))
 
 
-def _tanh_linear(x):
+def _tanh_linear(x: torch.Tensor) -> torch.Tensor:
     return copy_sign(piecewise_linear(x, _TANH_LUT), x)
 
 
-def _tanh_fp32(x):
+def _tanh_fp32(x: torch.Tensor) -> torch.Tensor:
     """t / (t + 1) with t = expm1(2|x|)/2 (_sfpu_tanh_fp32_accurate_)."""
     turns = round_to_integer(mul(x, 2.0 * 1.442695), 255)
     f = mad(turns.to(torch.float32), -0.6931471805599453, mul(x.abs(), 2.0))
@@ -252,7 +255,7 @@ _SOFTPLUS_BF16 = (
 )
 
 
-def _softplus_bf16(x, beta, threshold):
+def _softplus_bf16(x: torch.Tensor, beta: float, threshold: float) -> torch.Tensor:
     t = mul(beta, x)
     magnitude = t.abs()
     residual = polynomial(magnitude, *_SOFTPLUS_BF16)

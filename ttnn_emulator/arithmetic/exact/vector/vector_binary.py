@@ -57,13 +57,13 @@ def subtract(a: torch.Tensor, b: torch.Tensor, *, fp32_dest_acc: bool = False) -
     return add(a, -b, fp32_dest_acc=fp32_dest_acc)
 
 
-def _divide_bf16(a, b):
+def _divide_bf16(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     quotient = mul(a, reciprocal_lanes(b, 2))
     by_zero = torch.where(is_zero(a), NAN, copy_sign(INFINITY, a))
     return round_to_bf16_even(torch.where(is_zero(b), by_zero, quotient))
 
 
-def _divide_fp32(a, b):
+def _divide_fp32(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     a_significand = set_exponent(a, torch.full_like(bits(a), 127))
     b_significand = set_exponent(b, torch.full_like(bits(b), 127))
     inverse = reciprocal_lanes(b_significand, 1)
@@ -73,8 +73,8 @@ def _divide_fp32(a, b):
     # The exponent goes back in two factors, so that overflow and underflow are the unit's own.
     power = exponent(a) - exponent(b) + 127 + exponent(quotient)
     half = (power >> 1) & 0x7FFFFFFF
-    one = torch.full_like(quotient, 1.0)
-    result = mul(set_exponent(quotient, half), set_exponent(one, power - half))
+    ones = torch.full_like(quotient, 1.0)
+    result = mul(set_exponent(quotient, half), set_exponent(ones, power - half))
     # Zeros, infinities and NaNs: multiply by the divisor's inverted exponent.
     scale = from_bits((bits(b) & -0x800000) ^ 0x7F800000)
     special = torch.where(b.isnan(), b, mul(a, scale))

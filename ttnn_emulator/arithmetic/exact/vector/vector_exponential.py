@@ -63,11 +63,11 @@ def exp2_21f(power: torch.Tensor, coefficients: tuple[float, ...] = EXP_21F) -> 
 
 def exp_accurate_fp32(x: torch.Tensor) -> torch.Tensor:
     """e**x to about 2 units in the last fp32 place (_sfpu_exp_fp32_accurate_); lanes in and out."""
-    seen = x != -math.inf
-    if not seen.all():  # half of the scores of a causal attention are not: they give +0
+    visible = x != -math.inf
+    if not visible.all():  # half of the scores of a causal attention are not: they give +0
         result = torch.zeros_like(x)
-        if seen.any():
-            result[seen] = exp_accurate_fp32(x[seen])
+        if visible.any():
+            result[visible] = exp_accurate_fp32(x[visible])
         return result
     turns = mul(1.442695, x)
     magnitude = round_to_integer(turns, 32767)
@@ -83,25 +83,25 @@ def exp_accurate_fp32(x: torch.Tensor) -> torch.Tensor:
     return torch.where(x.isnan(), x, result)
 
 
-def _scaled(scale):
+def _scaled(scale: float) -> tuple[float, float]:
     # The kernels fold the scale into A and the lower limit when they are compiled, in float32.
-    scale = constant(scale)
-    return (constant(SCHRAUDOLPH_A) * scale).item(), (SCHRAUDOLPH_LOWEST / scale).item()
+    factor = constant(scale)
+    return (constant(SCHRAUDOLPH_A) * factor).item(), (SCHRAUDOLPH_LOWEST / factor).item()
 
 
-def _schraudolph_clamped(x, scale):
+def _schraudolph_clamped(x: torch.Tensor, scale: float) -> torch.Tensor:
     slope, lowest = _scaled(scale)
     power = mad(slope, maximum(x, lowest), SCHRAUDOLPH_B)
     return from_bits(round_to_integer(power, 65535) << 15)
 
 
-def _schraudolph_unclamped(x, scale):
+def _schraudolph_unclamped(x: torch.Tensor, scale: float) -> torch.Tensor:
     slope, _ = _scaled(scale)
     power = mad(slope, x, SCHRAUDOLPH_B)
     return copy_sign(from_bits(round_to_integer(power, 32767) << 15), power)
 
 
-def _exp_bf16(x):
+def _exp_bf16(x: torch.Tensor) -> torch.Tensor:
     return round_to_bf16(exp_21f(x, EXP_21F_INSTRUCTIONS))
 
 
@@ -155,16 +155,16 @@ def attention_score_exp_accurate(
     return exp(scaled, fp32_dest_acc=fp32_dest_acc)
 
 
-def _truncated_to_bf16(scale):
+def _truncated_to_bf16(scale: float) -> float:
     # The kernels take `scale_fp32 >> 16`.
     return from_bits(bits(constant(scale)) & -0x10000).item()
 
 
-def _correction_bf16(x, scale):
+def _correction_bf16(x: torch.Tensor, scale: float) -> torch.Tensor:
     return round_to_bf16(exp_21f(mul(x, scale)))
 
 
-def _correction_fp32(x, scale):
+def _correction_fp32(x: torch.Tensor, scale: float) -> torch.Tensor:
     return exp_accurate_fp32(mul(x, scale))
 
 
@@ -194,19 +194,23 @@ _CORRECTION_POLYNOMIALS = {  # degree 2 for a 16-bit Dst, 4 for a 32-bit one
 }
 
 
-def _correction_polynomial(x, scale, coefficients):
+def _correction_polynomial(
+    x: torch.Tensor, scale: float, coefficients: tuple[float, ...]
+) -> torch.Tensor:
     x = mul(x, scale)
     turns = mul(x, 1.44269504088896340736)
     magnitude = round_to_integer(turns, 127)
-    whole = copy_sign(magnitude.to(torch.float32), turns)
-    fraction = mad(whole, -0.69314718055994530942, x)
-    biased = add(whole, 127.0)
+    integer = copy_sign(magnitude.to(torch.float32), turns)
+    fraction = mad(integer, -0.69314718055994530942, x)
+    biased = add(integer, 127.0)
     power_of_two = from_bits(round_to_integer(biased, 255) << 23)
     result = mul(polynomial(fraction, *coefficients), power_of_two)
     return torch.where(biased <= 0, constant(0.0), result)
 
 
-def _correction_polynomial_bf16(x, scale, coefficients):
+def _correction_polynomial_bf16(
+    x: torch.Tensor, scale: float, coefficients: tuple[float, ...]
+) -> torch.Tensor:
     return round_to_bf16(_correction_polynomial(x, scale, coefficients))
 
 
@@ -243,19 +247,19 @@ def attention_merge(
         (own_correction, other_correction, maximum, total), each [..., rows]: the factors for the
         two partial outputs, and the merged statistics.
 
-    calculate_fused_max_sub_exp_add_tile (ckernel_sfpu_sdpa.h): the difference of the maxima is
-    not rounded, each product is stored before it is added unless Dst is 32 bits wide, where the
-    other core's stays in its register.
+    calculate_fused_max_sub_exp_add_tile (ckernel_sfpu_sdpa.h): the difference of the maxima is not
+    rounded. Each product is stored before it is added, except that with a 32-bit Dst the other
+    core's product stays in its register.
     """
     own_max, other_max = load(own_max), load(other_max)
     maximum_ = torch.where(own_max < other_max, other_max, own_max)
     scale = _truncated_to_bf16(scale)
     correction = _correction_fp32 if fp32_dest_acc else _correction_bf16
-    own = correction(add(own_max, -maximum_), scale)
-    other = correction(add(other_max, -maximum_), scale)
-    own_total = store(mul(own, load(own_sum)), fp32_dest_acc)
-    other_total = mul(other, load(other_sum))
+    own_factor = correction(add(own_max, -maximum_), scale)
+    other_factor = correction(add(other_max, -maximum_), scale)
+    own_total = store(mul(own_factor, load(own_sum)), fp32_dest_acc)
+    other_total = mul(other_factor, load(other_sum))
     if not fp32_dest_acc:
         other_total = store(other_total, fp32_dest_acc)
     total = store(add(other_total, own_total), fp32_dest_acc)
-    return store(own, fp32_dest_acc), store(other, fp32_dest_acc), maximum_, total
+    return store(own_factor, fp32_dest_acc), store(other_factor, fp32_dest_acc), maximum_, total

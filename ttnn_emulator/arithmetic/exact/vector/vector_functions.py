@@ -43,7 +43,7 @@ _LOG_FP32 = tuple(
 )
 
 
-def _log_lanes(x, coefficients):
+def _log_lanes(x: torch.Tensor, coefficients: tuple[float, ...]) -> torch.Tensor:
     three_quarters = bits(constant(0.75))
     scaled = (bits(x) - three_quarters) & -0x800000
     m = add(from_bits(bits(x) - scaled), -1.0)
@@ -57,12 +57,12 @@ def _log_lanes(x, coefficients):
     return torch.where((x < 0) | x.isnan(), NAN, result)
 
 
-def _log_bf16(x):
+def _log_bf16(x: torch.Tensor) -> torch.Tensor:
     coefficients = (float.fromhex("-0x1.008p-1"), float.fromhex("0x1.744p-2"), -0.25)
     return round_to_bf16(_log_lanes(x, coefficients))
 
 
-def _log_fp32(x):
+def _log_fp32(x: torch.Tensor) -> torch.Tensor:
     return _log_lanes(x, (-0.5, *_LOG_FP32))
 
 
@@ -79,7 +79,13 @@ _ROUNDING = 12582912.0  # 1.5 * 2**23: adding it leaves a rounded integer in the
 _ONE_OVER_PI = 0.31830987334251404
 
 
-def _sine_of_turns(x, turns, parity, parts, fp32_dest_acc):
+def _sine_of_turns(
+    x: torch.Tensor,
+    turns: torch.Tensor,
+    parity: torch.Tensor,
+    parts: tuple[str, ...],
+    fp32_dest_acc: bool,
+) -> torch.Tensor:
     a = x
     for part in parts:
         a = mad(turns, float.fromhex(part), a)
@@ -90,14 +96,14 @@ def _sine_of_turns(x, turns, parity, parts, fp32_dest_acc):
     return r if fp32_dest_acc else round_to_bf16(r)
 
 
-def _sin(x, fp32_dest_acc):
+def _sin(x: torch.Tensor, fp32_dest_acc: bool) -> torch.Tensor:
     turns = mad(x, _ONE_OVER_PI, _ROUNDING)
     parity = bits(turns)
     parts = ("-0x1.92p+1", "-0x1.fbp-11", "-0x1.51p-21", "-0x1.0b4612p-33")
     return _sine_of_turns(x, add(turns, -_ROUNDING), parity, parts, fp32_dest_acc)
 
 
-def _cos(x, fp32_dest_acc):
+def _cos(x: torch.Tensor, fp32_dest_acc: bool) -> torch.Tensor:
     turns = add(mad(x, _ONE_OVER_PI, 0.5), _ROUNDING)
     parity = bits(turns)
     turns = mad(add(turns, -_ROUNDING), 2.0, -1.0)
@@ -125,11 +131,11 @@ def absolute(x: torch.Tensor, *, fp32_dest_acc: bool = False) -> torch.Tensor:
     return on_dest(torch.abs, x, fp32_dest_acc=fp32_dest_acc)
 
 
-def _square_bf16(x):
+def _square_bf16(x: torch.Tensor) -> torch.Tensor:
     return round_to_bf16_even(mul(x, x))
 
 
-def _square_fp32(x):
+def _square_fp32(x: torch.Tensor) -> torch.Tensor:
     return mul(x, x)
 
 

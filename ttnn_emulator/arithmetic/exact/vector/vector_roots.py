@@ -58,15 +58,15 @@ def reciprocal_lanes(
     return copy_sign(mul(y, scale), x)
 
 
-def _reciprocal_approximate(x):
+def _reciprocal_approximate(x: torch.Tensor) -> torch.Tensor:
     return reciprocal_lanes(x, 1)
 
 
-def _reciprocal_fp32(x):
+def _reciprocal_fp32(x: torch.Tensor) -> torch.Tensor:
     return reciprocal_lanes(x, 2)
 
 
-def _reciprocal_bf16(x):
+def _reciprocal_bf16(x: torch.Tensor) -> torch.Tensor:
     return reciprocal_lanes(x, 1, BF16_SEED, round_result=True)
 
 
@@ -92,7 +92,7 @@ def softmax_reciprocal(x: torch.Tensor, *, approximate: bool, fp32_dest_acc: boo
     return reciprocal(x, approximate=approximate and not fp32_dest_acc, fp32_dest_acc=fp32_dest_acc)
 
 
-def _attention_reciprocal_bf16(x, seed):
+def _attention_reciprocal_bf16(x: torch.Tensor, seed: tuple[float, float, float]) -> torch.Tensor:
     return round_to_bf16(reciprocal_lanes(x, 1, seed))
 
 
@@ -115,11 +115,11 @@ def attention_reciprocal(
     return on_bf16_dest(_attention_reciprocal_bf16, x, BF16_SEED if streaming else SHARED_SEED)
 
 
-def _root_seed(x, magic):
+def _root_seed(x: torch.Tensor, magic: int) -> torch.Tensor:
     return from_bits(magic - ((bits(x) >> 1) & MAGNITUDE))
 
 
-def _rsqrt(x, approximate):
+def _rsqrt(x: torch.Tensor, approximate: bool) -> torch.Tensor:
     if approximate:
         y = _root_seed(x, 0x5F0B3892)
         y = mul(y, mad(-y, mul(x, y), 1.89099014875))
@@ -134,7 +134,7 @@ def _rsqrt(x, approximate):
     return torch.where(is_zero(x), copy_sign(INFINITY, x), y)
 
 
-def _sqrt(x, approximate):
+def _sqrt(x: torch.Tensor, approximate: bool) -> torch.Tensor:
     if approximate:
         y = _root_seed(x, 0x5F0B3892)
         c = mul(x, y)

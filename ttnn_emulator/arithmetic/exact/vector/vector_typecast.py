@@ -22,7 +22,7 @@ def float32_to_bfloat16(x: torch.Tensor) -> torch.Tensor:
     return store(round_to_bf16_even(load(x)), fp32_dest_acc=True)
 
 
-def _truncated(x):
+def _truncated(x: torch.Tensor) -> torch.Tensor:
     """|x| cut to an integer, int64; values of 2**62 and more, infinities and NaN give 2**62."""
     magnitude = torch.nan_to_num(x.abs().double(), nan=2.0**62, posinf=2.0**62)
     return magnitude.clamp(max=2.0**62).to(torch.int64)

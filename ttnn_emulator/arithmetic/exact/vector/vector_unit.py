@@ -120,13 +120,13 @@ def _mad(a, b, c):
     product = np.int64((a & 0x7FFFFF) | 0x800000) * np.int64((b & 0x7FFFFF) | 0x800000)
     product = (product >> 20) | np.int64((product & 0xFFFFF) != 0)
     addend = np.int64((c & 0x7FFFFF) | 0x800000) << 3 if c_exponent > 0 else np.int64(0)
-    # Align the smaller one; its lost bits stick to the lowest unless nothing of it is left.
+    # Align the smaller one; lost bits set its lowest (sticky) bit, unless nothing of it is left.
     distance = product_exponent - c_exponent
     larger = product if distance >= 0 else addend
     smaller = addend if distance >= 0 else product
     shift = min(abs(distance), np.int64(32))
-    kept = smaller >> shift
-    smaller = kept | np.int64(kept << shift != smaller) if kept > 0 else np.int64(0)
+    shifted = smaller >> shift
+    smaller = shifted | np.int64(shifted << shift != smaller) if shifted > 0 else np.int64(0)
     sign = a ^ b if distance >= 0 else c
     total = larger - smaller if (a ^ b ^ c) >> 31 else larger + smaller
     if total == 0:
@@ -165,11 +165,11 @@ def _mad_in_parallel(a, b, c, out):
         )
 
 
-# Lanes that one thread works on for as long as waking another takes.
+# Lanes that one thread computes while another is being woken.
 WORTH_WAKING = 1 << 14
 
 
-def _mad_bits(a, b, c):
+def _mad_bits(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
     """`_mad` of arrays, which broadcast."""
     shape = np.broadcast_shapes(a.shape, b.shape, c.shape)
     size = math.prod(shape)
@@ -180,11 +180,11 @@ def _mad_bits(a, b, c):
     return out
 
 
-def _lanes(x):
+def _lanes(x: Lanes) -> torch.Tensor:
     return x if isinstance(x, torch.Tensor) else constant(float(x))
 
 
-def _pattern(x):
+def _pattern(x: Lanes) -> np.ndarray:
     return _lanes(x).contiguous().numpy().view(np.uint32)
 
 
@@ -194,7 +194,7 @@ def mad(a: Lanes, b: Lanes, c: Lanes) -> torch.Tensor:
     return torch.from_numpy(result.view(np.float32))
 
 
-def _settled(result, a, b, c):
+def _settled(result: torch.Tensor, a: Lanes, b: Lanes, c: Lanes) -> torch.Tensor:
     """`result` with its denormals and zeros made +0 and its NaNs made the unit's own."""
     result = without_denormals(result)
     if result.sum().isnan():  # a NaN, or infinities of both signs
@@ -230,7 +230,7 @@ def polynomial(x: torch.Tensor, *coefficients: Lanes) -> torch.Tensor:
     return result
 
 
-def _order(x):
+def _order(x: torch.Tensor) -> torch.Tensor:
     pattern = bits(x)
     return torch.where(pattern < 0, pattern ^ MAGNITUDE, pattern)
 
@@ -266,7 +266,7 @@ def round_to_bf16(x: torch.Tensor) -> torch.Tensor:
 def rounded(function: Function) -> Function:
     """`function` followed by the kernel's own rounding to bf16, ties away from zero."""
 
-    def run(x, *parameters):
+    def run(x: torch.Tensor, *parameters: Parameter) -> torch.Tensor:
         return round_to_bf16(function(x, *parameters))
 
     return run
@@ -327,7 +327,7 @@ def store(x: torch.Tensor, fp32_dest_acc: bool) -> torch.Tensor:
 
 
 @functools.lru_cache(maxsize=128)
-def _table(function, parameters):
+def _table(function: Function, parameters: tuple[Parameter, ...]) -> np.ndarray:
     patterns = torch.arange(1 << 16, dtype=torch.int32) << 16
     return store(function(load(from_bits(patterns)), *parameters), fp32_dest_acc=False).numpy()
 
