@@ -30,12 +30,12 @@ def full_width_weights():
 
 
 @pytest.fixture(scope="session")
-def wide_parts(stage, wide_weights, device):
-    return PARTS[stage](wide_layer.config(), wide_weights, device)
+def full_width_parts(stage, full_width_weights, device):
+    return PARTS[stage](wide_layer.config(), full_width_weights, device)
 
 
 @pytest.fixture(scope="session")
-def wide_reference(stage, wide_weights):
+def full_width_reference(stage, full_width_weights):
     """Of fewer rows for the functional stage, whose roundings take a second a row to compute."""
     with torch.device("meta"):  # no weights of its own, which would be made for nothing
         hf_model = transformers.AutoModelForCausalLM.from_config(

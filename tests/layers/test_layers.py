@@ -158,15 +158,17 @@ def among(reference, position):
 
 
 @pytest.mark.parametrize("seq_len", FULL_WIDTH_LENGTHS)
-def test_wide_decoder_layer(seq_len, wide_parts, wide_reference, record_property):
-    among(wide_reference, seq_len - 1)
-    layer_checks.decoder_layer(0, seq_len, wide_parts, wide_reference, record_property)
+def test_wide_decoder_layer(seq_len, full_width_parts, full_width_reference, record_property):
+    among(full_width_reference, seq_len - 1)
+    layer_checks.decoder_layer(0, seq_len, full_width_parts, full_width_reference, record_property)
 
 
 @pytest.mark.parametrize("position", FULL_WIDTH_POSITIONS)
-def test_wide_attention_decode(position, wide_parts, wide_reference, record_property):
-    among(wide_reference, position)
-    layer_checks.attention_decode(0, position, wide_parts, wide_reference, record_property)
+def test_wide_attention_decode(position, full_width_parts, full_width_reference, record_property):
+    among(full_width_reference, position)
+    layer_checks.attention_decode(
+        0, position, full_width_parts, full_width_reference, record_property
+    )
 
 
 def test_wide_parts(full_width_parts, full_width_reference, record_property):
