@@ -11,8 +11,7 @@ from hypothesis import given
 
 from tests.support import strategies
 from tests.support.checks import assert_same
-from tests.support.strategies import FACE
-from tests.support.tensors import on_tiles, read
+from tests.support.tensors import FACE, on_tiles, read
 
 from .profiles import many
 
