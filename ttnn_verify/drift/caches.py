@@ -107,7 +107,8 @@ def rows_in_cache(
         if len(pages) * shape[2] < rows.stop:  # pages of this pass alone
             first = rows.start
         pages = pages[: -(-(rows.stop - first) // shape[2])]
-    candidates = layouts.in_cache(shape, rows.stop - first, step.shape, permuted, pages)
+    order = plan.found.order if step.short == "k" else None
+    candidates = layouts.in_cache(shape, rows.stop - first, step.shape, permuted, pages, order)
     return candidates, plan.values(observed.model_call).bf16[step.name][first : rows.stop]
 
 

@@ -105,6 +105,11 @@ def step_verdict(
     rows = observed.rows
     expected = plan.values(observed.model_call).isolated[step.name][rows.start : rows.stop]
     candidates = plan.layouts(step, result.shape, len(rows))
+    if not _fits(candidates, result.values, expected):
+        order = layouts.find_order(step, result.values, len(rows), expected)
+        if order is not None:
+            plan.found.order = order
+            candidates = plan.layouts(step, result.shape, len(rows))
     if not candidates:
         return StepVerdict(None, None)
     layout, error = layouts.nearest(candidates, result.values, expected)
@@ -120,11 +125,17 @@ def step_verdict(
     )
 
 
+def _fits(candidates: list[layouts.Layout], values: torch.Tensor, expected: torch.Tensor) -> bool:
+    """Whether a value lies in one of the layouts."""
+    return bool(candidates) and layouts.nearest(candidates, values, expected)[1] <= SAME_VALUE
+
+
 def _usual_layout(
     plan: WalkPlan, memory: WalkState, step: HfValue, candidates: list[layouts.Layout]
 ) -> layouts.Layout:
     """Fallback when no layout matches: the one this kind of value had elsewhere, or rope's."""
-    name = memory.columns.get(step.short, "pairs" if plan.pairs else "")
+    unseen = "pairs" if plan.pairs else "found" if plan.found.order is not None else ""
+    name = memory.columns.get(step.short, unseen)
     return next((layout for layout in candidates if layout.name == name), candidates[0])
 
 
@@ -152,10 +163,14 @@ def result_verdict(
     """The verdict on a result; a `Brief` one where one rounding explains it, which is frequent.
 
     Args:
+        expected: NaN where nothing is expected.
         dtype: of the result on the device.
         floor: None for data that only moves.
     """
     if expected.shape == actual.shape:
+        unknown = expected.isnan()
+        if unknown.any():
+            expected, actual = (x.masked_fill(unknown, 0.0) for x in (expected, actual))
         brief = _brief(expected, actual, dtype, floor)
         if brief is not None:
             return brief

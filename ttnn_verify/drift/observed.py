@@ -9,10 +9,17 @@ import torch
 import ttnn
 
 from ttnn_verify.drift.finding import OpFinding
-from ttnn_verify.drift.observation import layouts, reading, taps, tracing
+from ttnn_verify.drift.observation import columns, layouts, reading, taps, tracing
 from ttnn_verify.drift.observation.hf_values import HfValue, SequenceValues
 from ttnn_verify.drift.observation.matching import Matched, Place
 from ttnn_verify.drift.observation.walk import ModelCall, TokenSequence
+
+
+@dataclasses.dataclass
+class FoundOrder:
+    """The order of columns that was found in a model's values, None while there is none."""
+
+    order: columns.ColumnOrder | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +31,7 @@ class WalkPlan:
         steps: Hugging Face's values by name.
         pairs: see `tracing.paired_heads`.
         accurate: see `ops.expected.CallContext`.
+        found: the order in which the model was found to keep the columns of rotated heads.
     """
 
     sequences: Sequence[TokenSequence]
@@ -31,6 +39,7 @@ class WalkPlan:
     steps: Mapping[str, HfValue]
     pairs: tuple[int, int] | None
     accurate: bool
+    found: FoundOrder = dataclasses.field(default_factory=FoundOrder)
 
     def values(self, model_call: ModelCall) -> SequenceValues:
         """Hugging Face's values of the tokens that a call of the model is given."""
@@ -38,7 +47,10 @@ class WalkPlan:
 
     def layouts(self, step: HfValue, shape: tuple[int, ...], rows: int) -> list[layouts.Layout]:
         """Where a step's value may lie in a tensor."""
-        return layouts.of_step(step, shape, rows, self.pairs)
+        candidates = layouts.of_step(step, shape, rows, self.pairs)
+        if self.found.order is not None:
+            candidates += layouts.in_order(step, shape, rows, self.found.order)
+        return candidates
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,12 +6,20 @@ row per position, `[S, W]`, or `[S, heads, D]` where a step works on heads.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers.models.phi3 import modeling_phi3
 
 from ttnn_verify.huggingface.golden import Golden
+
+
+class HeadCounts(NamedTuple):
+    """Heads in a product of queries, keys and values: those rotated, all of them, their width."""
+
+    rotated: int
+    all: int
+    width: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +35,7 @@ class HfValue:
         compute: `compute(*inputs)` is the value at all positions; None for a table look-up.
         layer: number, None outside of the layers.
         part: "embedding", "attention", "MLP" or "head".
+        heads: of a product that has them all.
     """
 
     name: str
@@ -36,6 +45,7 @@ class HfValue:
     compute: Callable[..., torch.Tensor] | None
     layer: int | None
     part: str
+    heads: HeadCounts | None = None
 
     @property
     def short(self) -> str:
@@ -94,15 +104,17 @@ def _layer_steps(layer: Any, number: int, before: str, config: Any) -> list[HfVa
         shape: tuple[int, ...],
         compute: Callable[..., torch.Tensor],
         part: str,
+        heads: HeadCounts | None = None,
     ) -> None:
         names = tuple(x if x == before or "." in x else at + x for x in inputs)
-        result.append(HfValue(at + name, kind, names, shape, compute, number, part))
+        result.append(HfValue(at + name, kind, names, shape, compute, number, part, heads))
 
     attention, mlp = layer.self_attn, layer.mlp
     split = _splitting(heads, kv_heads, head_dim)
     step("input_norm", "norm", (before,), (hidden,), layer.input_layernorm, "attention")
     width = (heads + 2 * kv_heads) * head_dim
-    step("qkv", "product", ("input_norm",), (width,), attention.qkv_proj, "attention")
+    counts = HeadCounts(heads + kv_heads, heads + 2 * kv_heads, head_dim)
+    step("qkv", "product", ("input_norm",), (width,), attention.qkv_proj, "attention", counts)
     for i, name in enumerate(("q_unrotated", "k_unrotated", "v")):
         shape = (heads if i == 0 else kv_heads, head_dim)
         step(name, "heads", ("qkv",), shape, _output(split, i), "attention")

@@ -6,7 +6,7 @@ tensor, to read the value or to replace it.
 A prompt's heads are `[1, heads, S, D]`, a token's `[1, 1, heads, D]` or `[1, slots, heads, D]`, of
 which the first slot counts. A head may be wider than D: padded at its end, or at the end of each
 half (TTNN's rotary_embedding). The columns of queries and keys may be pairs (i, i + D / 2) side by
-side, as the operations with `OpSpec.pairs` rotate them.
+side, as the operations with `OpSpec.pairs` rotate them, or in another `columns.ColumnOrder`.
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import torch
 
+from ttnn_verify.drift.observation import columns
 from ttnn_verify.drift.observation.hf_values import HfValue
 from ttnn_verify.numerics import metrics
 
@@ -25,10 +26,18 @@ Permuted = int | tuple[int, int]
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """`index` is int64 of the value's shape; `name` says how its columns lie, "pairs" or ""."""
+    """Where a value lies.
+
+    Attributes:
+        index: int64 of the value's shape.
+        name: how its columns lie, "pairs", "found" or "".
+        copies: (places in the flattened tensor, places in the flattened value) of what the tensor
+            holds of the value beside that.
+    """
 
     index: torch.Tensor
     name: str = ""
+    copies: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def read(self, tensor: torch.Tensor) -> torch.Tensor:
         """The value in a torch tensor."""
@@ -38,6 +47,9 @@ class Layout:
         """The tensor with the value in its place."""
         flat = tensor.flatten().clone()
         flat[self.index] = value.to(flat.dtype)
+        if self.copies is not None:
+            places, sources = self.copies
+            flat[places] = value.flatten()[sources].to(flat.dtype)
         return flat.reshape(tensor.shape)
 
 
@@ -48,7 +60,7 @@ def candidates(shape: Shape, rows: int, row_shape: Shape, permuted: Permuted = 0
         row_shape: (W,) or (heads, D).
         permuted: the heads that may have their columns in pairs.
     """
-    places = torch.arange(torch.Size(shape).numel()).reshape(tuple(shape))
+    places = _places(shape)
     if len(row_shape) == 1:
         indices = _rows_of_columns(places, rows, row_shape[0])
     else:
@@ -75,19 +87,110 @@ def of_step(
     return candidates(shape, rows, step.shape, permuted)
 
 
+ROTATED = ("q", "k", "q_unrotated", "k_unrotated")
+
+
+def in_order(step: HfValue, shape: Shape, rows: int, order: columns.ColumnOrder) -> list[Layout]:
+    """Layouts of queries, keys, or the product that has both, with their columns in an order."""
+    if step.short == "qkv" and step.heads is not None:
+        rotated, count = step.heads.rotated, step.heads.all
+        indices = _merged_heads(_places(shape), rows, count)
+        return [
+            layout
+            for index in indices
+            if (layout := _ordered_product(index, rotated, step.heads.width, order))
+        ]
+    if step.short not in ROTATED:
+        return []
+    indices = heads_with_padding(shape, rows, step.shape[0])
+    return [layout for index in indices if (layout := ordered(index, order))]
+
+
+def find_order(
+    step: HfValue, tensor: torch.Tensor, rows: int, expected: torch.Tensor
+) -> columns.ColumnOrder | None:
+    """The order of columns in which a tensor has the queries or keys, or the product of both."""
+    if step.short == "qkv" and step.heads is not None:
+        indices = _merged_heads(_places(tuple(tensor.shape)), rows, step.heads.all)
+        indices = [index[:, : step.heads.rotated] for index in indices]
+        expected = expected.unflatten(-1, (step.heads.all, -1))[:, : step.heads.rotated]
+    elif step.short in ROTATED:
+        indices = heads_with_padding(tuple(tensor.shape), rows, step.shape[0])
+    else:
+        return None
+    flat = tensor.flatten()
+    orders = (columns.find(flat[i].flatten(0, 1), expected.flatten(0, 1)) for i in indices)
+    return next((order for order in orders if order), None)
+
+
+def heads_with_padding(shape: Shape, rows: int, heads: int) -> list[torch.Tensor]:
+    """Indices [rows, heads, W] of heads with all columns that they have in a tensor of `shape`."""
+    places = _places(shape)
+    indices = []
+    if places.ndim == 4:
+        _, second, third, _ = shape
+        if rows == 1 and third >= heads:
+            indices.append(places[0, 0, :heads][None])
+        if second == heads and third >= rows:
+            indices.append(places[0, :, :rows].transpose(0, 1))
+    return indices + _merged_heads(places, rows, heads)
+
+
+def ordered(index: torch.Tensor, order: columns.ColumnOrder) -> Layout | None:
+    """The layout of [rows, heads, D] whose columns, [rows, heads, W], have that order."""
+    width = index.shape[-1]
+    if int(order.places.max()) >= width:
+        return None
+    head_dim = len(order.places)
+    known = torch.zeros(width, dtype=torch.int64) - 1
+    known[: len(order.columns)] = order.columns[:width]
+    extra = torch.nonzero(known >= 0).flatten()
+    values = torch.arange(index[..., 0].numel() * head_dim).reshape(*index.shape[:-1], head_dim)
+    copies = index[..., extra].flatten(), values[..., known[extra]].flatten()
+    return Layout(index[..., order.places], "found", copies)
+
+
+def _ordered_product(
+    index: torch.Tensor, rotated: int, head_dim: int, order: columns.ColumnOrder
+) -> Layout | None:
+    """The layout of a merged row [rows, heads * D] of which the first heads have that order."""
+    first = ordered(index[:, :rotated], order)
+    if first is None:
+        return None
+    whole = torch.cat((first.index.flatten(1), index[:, rotated:, :head_dim].flatten(1)), -1)
+    assert first.copies is not None
+    places, sources = first.copies
+    per_row = rotated * head_dim
+    return Layout(whole, "found", (places, sources // per_row * whole.shape[1] + sources % per_row))
+
+
+def _merged_heads(places: torch.Tensor, rows: int, heads: int) -> list[torch.Tensor]:
+    width = places.shape[-1]
+    if width % heads:
+        return []
+    return [index.unflatten(-1, (heads, -1)) for index in _rows_of_columns(places, rows, width)]
+
+
+def _places(shape: Shape) -> torch.Tensor:
+    """The index of each element of a tensor of `shape` in the flattened one."""
+    return torch.arange(torch.Size(shape).numel()).reshape(tuple(shape))
+
+
 def in_cache(
     shape: Shape,
     rows: int,
     row_shape: Shape,
     permuted: int = 0,
     pages: torch.Tensor | None = None,
+    order: columns.ColumnOrder | None = None,
 ) -> list[Layout]:
     """Layouts of the first rows of slot 0 of a cache `[slots, K, C, D]`.
 
     Args:
+        order: of the columns, where one was found.
         pages: of a cache in pages `[P, K, block, D]`, the numbers of those that hold the rows.
     """
-    places = torch.arange(torch.Size(shape).numel()).reshape(tuple(shape))
+    places = _places(shape)
     heads, width = row_shape
     if pages is not None:
         if len(shape) != 4 or not 0 <= int(pages.min()) <= int(pages.max()) < shape[0]:
@@ -96,8 +199,10 @@ def in_cache(
         shape = tuple(places.shape)
     if len(shape) != 4 or shape[1] != heads or shape[2] < rows or shape[3] < width:
         return []
-    indices = [columns.transpose(0, 1) for columns in _columns(places[0, :, :rows], width)]
-    return _also_in_pairs(indices, permuted)
+    of_rows = places[0, :, :rows]
+    indices = [head.transpose(0, 1) for head in _columns(of_rows, width)]
+    found = None if order is None else ordered(of_rows.transpose(0, 1), order)
+    return _also_in_pairs(indices, permuted) + ([found] if found else [])
 
 
 def nearest(
@@ -141,7 +246,7 @@ def _heads_of_a_token(
     _, _, third, last = places.shape
     if rows != 1 or third < heads or last < width:
         return []
-    return [columns[None] for columns in _columns(places[0, 0, :heads], width)]
+    return [head[None] for head in _columns(places[0, 0, :heads], width)]
 
 
 def _heads_of_a_prompt(
@@ -150,7 +255,7 @@ def _heads_of_a_prompt(
     _, second, third, last = places.shape
     if second != heads or third < rows or last < width:
         return []
-    return [columns.transpose(0, 1) for columns in _columns(places[0, :, :rows], width)]
+    return [head.transpose(0, 1) for head in _columns(places[0, :, :rows], width)]
 
 
 def _transposed_keys(places: torch.Tensor, rows: int, heads: int, width: int) -> list[torch.Tensor]:

@@ -135,6 +135,8 @@ def fits(element: Output, step: HfValue) -> bool:
         return HEADS.index(step.short) == output
     if step.kind in ("rope", "attention"):
         return True
+    if step.heads and shape[-1] % step.heads.all == 0:  # each may be padded
+        return step.heads.width <= shape[-1] // step.heads.all < 2 * step.heads.width
     return shape[-1] == step.shape[0]
 
 

@@ -1,0 +1,44 @@
+"""The order in which a model keeps the columns of queries and keys, found in their values.
+
+A model may keep the columns of its rotated heads in any order, as long as queries and keys have the
+same: their products do not depend on it. It may keep some twice, and padding between them.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+# Below this relative L2 distance two columns count as the same. Errors of a product of bfloat16
+# numbers are a hundredth of it, those of columns that are not the same are about 1.4.
+SAME_COLUMN = 0.1
+FEWEST_ROWS = 4  # of values by which columns are told apart
+
+
+class ColumnOrder(NamedTuple):
+    """Where the D columns of a head lie among the W of a tensor's.
+
+    Attributes:
+        places: int64 [D], the tensor's column for each of Hugging Face's, the first of equal ones.
+        columns: int64 [W], Hugging Face's column for each of the tensor's; -1 for padding.
+    """
+
+    places: torch.Tensor
+    columns: torch.Tensor
+
+
+def find(actual: torch.Tensor, expected: torch.Tensor) -> ColumnOrder | None:
+    """The order in which a tensor's columns are those expected, None if they are not.
+
+    Args:
+        actual: [rows, W]; expected: [rows, D], W >= D.
+    """
+    if len(actual) < FEWEST_ROWS or actual.shape[1] < expected.shape[1]:
+        return None
+    distances = torch.cdist(expected.float().T, actual.float().T)  # [D, W]
+    distances = distances.nan_to_num(nan=torch.inf)
+    same = distances <= SAME_COLUMN * expected.float().norm(dim=0)[:, None]
+    places = distances.argmin(1)
+    if not same.any(1).all() or len(places.unique()) < len(places):
+        return None
+    columns = torch.where(same.any(0), distances.argmin(0), -1)
+    return ColumnOrder(places, columns)
