@@ -38,7 +38,12 @@ class Reader:
         self._versions[tensor.buffer_unique_id()] += 1
 
     def write(self, tensor: ttnn.Tensor, values: torch.Tensor) -> None:
-        """Write float values of its shape into a device tensor, rounded to its format."""
+        """Write float values of its shape into a device tensor, rounded to its format.
+
+        NaN becomes 0: it lies beside what is read of the tensor, in rows of idle users say, and
+        would make nonsense of what is computed from it.
+        """
+        values = values.masked_fill(values.isnan(), 0.0)
         host = ttnn.from_torch(values, dtype=tensor.dtype, layout=tensor.layout)
         ttnn.copy_host_to_device_tensor(host, tensor)
         self.note_write(tensor)
