@@ -22,6 +22,7 @@ from ttnn_verify.numerics.rounding import (
     add,
     blocks,
     cut,
+    distinct_rows,
     dot,
     group_alignment,
     multiply,
@@ -198,8 +199,10 @@ def rms_norm(
     x, weight = x.float(), torch.ones(width) if weight is None else weight.float()
     exact = x.double() * (x.double().square().mean(-1, keepdim=True) + epsilon).rsqrt()
     exact = exact * weight.double()
-    x, weight, exact = _repeated_rows(x, weight, exact)
-    result = rounded_rms_norm(x, weight, epsilon, compute)
+    few, which = distinct_rows(x)
+    few, weight, exact = _repeated_rows(few, weight, exact)
+    result = rounded_rms_norm(few, weight, epsilon, compute)
+    result = result if which is None else result[..., which, :]
     return packed(exact, result, out, fp32_dest_acc, rows)
 
 
@@ -329,7 +332,7 @@ def _repeated_rows(
     x: torch.Tensor, weight: torch.Tensor, exact: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Rows, weight and exact result, stacked for several orders of the columns if rows are few."""
-    orders = _orders(x.shape[-1], x.numel() // x.shape[-1])
+    orders = _orders(x.shape[-1], exact.numel() // x.shape[-1])
     return (
         torch.stack([x[..., order] for order in orders]),
         torch.stack([weight[order].expand(x.shape) for order in orders]),

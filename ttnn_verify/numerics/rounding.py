@@ -120,6 +120,20 @@ def multiply(b: torch.Tensor, a: torch.Tensor, fidelity: str, fp32_dest_acc: boo
     return total
 
 
+def distinct_rows(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The rows of a matrix `[..., M, K]` but those equal to the last one, and which each of M is.
+
+    Of a decode step whose batch has idle rows; (x, None) where there is nothing to be saved.
+    """
+    rows, width = x.shape[-2:]
+    if rows < 3 or x.numel() != rows * width or not x[..., -2, :].equal(x[..., -1, :]):
+        return x, None
+    others = torch.nonzero((x != x[..., -1:, :]).reshape(rows, width).any(-1)).flatten()
+    which = torch.full((rows,), len(others))
+    which[others] = torch.arange(len(others))
+    return x[..., torch.cat((others, torch.tensor([rows - 1]))), :], which
+
+
 def dot(
     b: torch.Tensor,
     a: torch.Tensor,
@@ -133,6 +147,7 @@ def dot(
     sums of blocks of `k_block` tiles are added up outside of the destination, in bfloat16, and the
     last block continues from that sum (bmm_large_block_zm_fused_bias_activation.cpp).
     """
+    b, which = distinct_rows(b)
     zero = torch.zeros(
         *torch.broadcast_shapes(b.shape[:-2], a.shape[:-2]), b.shape[-2], a.shape[-1]
     )
@@ -149,7 +164,7 @@ def dot(
             for half in (slice(0, 16), slice(16, 32)):
                 term = first[..., half] @ second[..., half, :]
                 total = accumulate(total, term, fp32_dest_acc=False)
-    return total
+    return total if which is None else total[..., which, :]
 
 
 def row_sum(x: torch.Tensor, fidelity: str, fp32_dest_acc: bool) -> torch.Tensor:
