@@ -5,7 +5,8 @@ import types
 import pytest
 import torch
 
-from ttnn_verify.drift.observation import layouts, matching
+from ttnn_verify.drift.observation import columns, layouts, matching
+from ttnn_verify.drift.observation.hf_values import HeadCounts, HfValue
 from ttnn_verify.drift.observation.matching import Traced
 
 HIDDEN, HEADS, WIDTH, INNER, WORDS, LAYERS = 64, 2, 32, 96, 50, 3
@@ -14,7 +15,9 @@ HIDDEN, HEADS, WIDTH, INNER, WORDS, LAYERS = 64, 2, 32, 96, 50, 3
 def step(name, kind, *shape):
     layer = int(name.split(".")[1]) if "." in name else None
     short = name.rpartition(".")[2]
-    return types.SimpleNamespace(name=name, kind=kind, shape=shape, short=short, layer=layer)
+    return types.SimpleNamespace(
+        name=name, kind=kind, shape=shape, short=short, layer=layer, heads=None
+    )
 
 
 def hf_steps():
@@ -185,3 +188,43 @@ def test_rows_of_a_cache_in_pages_are_found_by_its_table():
 
 def test_no_layout_where_a_value_does_not_fit():
     assert layouts.candidates((1, 1, 32, 60), 7, (HIDDEN,)) == []
+
+
+# --- the order of columns ------------------------------------------------------------------------
+
+
+def test_an_order_of_columns_is_found_in_values_with_copies_and_padding():
+    """Heads of 6 columns, in another order, two of them twice and one column of padding."""
+    x = torch.randn(5, 2, 6)
+    order = [3, 0, 5, 1, 2, 4, 0, 3]
+    tensor = torch.nn.functional.pad(x[..., order], (0, 1))
+    found = columns.find(tensor.flatten(0, 1), x.flatten(0, 1))
+    assert found.columns.tolist() == [*order, -1]
+    assert found.places.tolist() == [1, 3, 4, 0, 5, 2]
+    index = torch.arange(tensor.numel()).reshape(tensor.shape)
+    layout = layouts.ordered(index, found)
+    assert torch.equal(layout.read(tensor), x)
+    written = layout.write(tensor, 2 * x)
+    assert torch.equal(written, 2 * tensor)  # the copies too
+
+
+def test_no_order_is_found_in_values_that_are_others():
+    x = torch.randn(8, 6)
+    assert columns.find(torch.randn(8, 9), x) is None
+    twice = x[:, [0, 1, 2, 3, 4, 4]]
+    assert columns.find(twice, x) is None
+    assert columns.find(x[:3], x[:3]) is None  # too few rows to tell columns apart
+
+
+def test_the_order_found_in_a_product_is_that_of_its_heads():
+    heads, width, order = 3, 4, [2, 3, 0, 1, 2]  # of queries and keys; v is padded at its end
+    step = HfValue(
+        "layers.0.qkv", "product", (), (heads * width,), None, 0, "attention", HeadCounts(2, 3, 4)
+    )
+    value = torch.randn(6, heads, width)
+    rotated, v = value[:, :2, order], torch.nn.functional.pad(value[:, 2:], (0, 1))
+    tensor = torch.cat((rotated, v), 1).reshape(1, 1, 6, heads * 5)
+    found = layouts.find_order(step, tensor, 6, value.flatten(1))
+    (layout,) = layouts.in_order(step, tuple(tensor.shape), 6, found)
+    assert torch.equal(layout.read(tensor), value.flatten(1))
+    assert torch.equal(layout.write(tensor, 2 * value.flatten(1))[..., :10], 2 * tensor[..., :10])

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from ttnn_verify.drift.observation.hf_values import HfValue
+from ttnn_verify.numerics.formats import TILE
 from ttnn_verify.ops import table
 
 E = TypeVar("E")
@@ -135,9 +136,14 @@ def fits(element: Output, step: HfValue) -> bool:
         return HEADS.index(step.short) == output
     if step.kind in ("rope", "attention"):
         return True
-    if step.heads and shape[-1] % step.heads.all == 0:  # each may be padded
-        return step.heads.width <= shape[-1] // step.heads.all < 2 * step.heads.width
-    return shape[-1] == step.shape[0]
+    return shape[-1] == step.shape[0] or _fits_padded(shape[-1], step)
+
+
+def _fits_padded(width: int, step: HfValue) -> bool:
+    """Whether a row may be a product with heads that are each padded to whole tiles."""
+    if step.heads is None or width % (step.heads.all * TILE):
+        return False
+    return step.heads.width < width // step.heads.all < 2 * step.heads.width
 
 
 def aligned(
