@@ -124,7 +124,7 @@ def cost(graph: list[Node], queries: int, live: int) -> Cost:
             for c, n in nodes.items()
             if n["node_type"] == "tensor" and node["counter"] in n["connections"]
         ]
-        reads = [read(name, tensors, i, live) for i in range(len(tensors))]
+        reads = [read(node, tensors, i, live) for i in range(len(tensors))]
         moved = sum(reads) + sum(written(graph, node))
         if re.search("Matmul|Norm|SDPA|Sdpa", name):
             needed += sum(reads[1:])
@@ -137,9 +137,9 @@ def shape(tensor: Node) -> list[int]:
     return [int(n) for n in re.findall(r"\d+", tensor["params"]["shape"])]
 
 
-def read(name: str, tensors: list[Operand], i: int, live: int) -> float:
-    """DRAM bytes that an operation reads of its i-th operand."""
-    dims, buffer = tensors[i]
+def read(operation: Node, tensors: list[Operand], i: int, live: int) -> float:
+    """DRAM bytes that an operation reads of its i-th operand, or writes into a cache."""
+    name, dims, buffer = operation["params"]["name"], *tensors[i]
     if buffer is None or buffer["params"]["type"] != "DRAM":
         return 0
     size = buffer["params"]["size"]
@@ -147,10 +147,11 @@ def read(name: str, tensors: list[Operand], i: int, live: int) -> float:
         return size * torch.tensor(tensors[0][0]).prod().item() / dims[0 if len(dims) == 2 else -2]
     if len(dims) == 4 and re.search("SDPA|Sdpa", name) and i in (1, 2):
         return size * min(live / (dims[0] * dims[2]), 1)  # one sequence's share of [B, K, C, D]
-    if "UpdateCache" in name and len(dims) == 4:  # a tile row of each head, read and written back
-        return 2 * size * 32 / (dims[0] * dims[2])
-    if "FillCache" in name and i == 0:
+    fills = "FillCache" in name or "OpType::FILL" in " ".join(map(str, operation["arguments"]))
+    if fills and i == 0:
         return tensors[1][1]["params"]["size"] if tensors[1][1] else 0  # written
+    if re.search("Update(KV)?Cache", name) and len(dims) == 4:
+        return 2 * size * 32 / (dims[0] * dims[2])  # a tile row of each head, read and written back
     return size
 
 
