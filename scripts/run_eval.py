@@ -3,9 +3,9 @@
     python scripts/run_eval.py --mode tt --hf-model microsoft/Phi-3-mini-128k-instruct
 
 The model file is models/<org>/<model>/<system>/<stage>/model.py by the hub id; a Phi-3 that has no
-folder there runs on the Phi-3 bring-up of that stage. Mode hf scores Hugging Face's model against itself,
-which shows what the measure gives for a perfect one. stdout has one line, YT_METRICS={...}; all
-else goes to stderr. The exit status is as eval.py's.
+folder there runs on the Phi-3 bring-up of that stage. Mode hf scores Hugging Face's model against
+itself, which shows what the measure gives for a perfect one. stdout has one line, YT_METRICS={...};
+all else goes to stderr. The exit status is as eval.py's.
 """
 
 import argparse
