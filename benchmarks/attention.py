@@ -1,4 +1,4 @@
-"""The error of each setting of attention: the table in MODEL_BRINGUP.md.
+"""The error of each setting of attention: the table of the optimized stage's page.
 
 python -m benchmarks.attention [--write]
 
@@ -117,7 +117,7 @@ def name(setting: AttentionPrecision) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="into MODEL_BRINGUP.md")
+    parser.add_argument("--write", action="store_true", help="into its MODEL_BRINGUP.md")
     args = parser.parse_args()
     loguru.logger.disable("ttnn")
     columns = list(itertools.product((prefill, decode), FACTORS))
@@ -129,7 +129,7 @@ def main() -> None:
             table.append([name(setting), *cells])
             print(*table[-1], sep=" | ", flush=True)
     if args.write:
-        document.write("attention", document.table(header, table))
+        document.write("optimized", "attention", document.table(header, table))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """The longest cache of the full Phi-3-mini on an n150, and proof that it fits. Without a card.
 
 python -m benchmarks.context [--precision accuracy performance] [--batch 1] [--layers 32]
+python -m benchmarks.context --stage functional [--layers 32]
 
 The length is computed from the device's free DRAM; then the model is built with it on TTNN's mock
 n150, whose allocator is the card's, and prefills a chunk at the cache's end and decodes a token.
+The functional stage has a length of its own: a prompt fills its last row, all rows decode a token.
 """
 
 import argparse
@@ -14,7 +16,8 @@ import loguru
 import torch
 import ttnn
 
-from benchmarks import phi3_mini
+from benchmarks import document, phi3_mini
+from model import functional
 from model.config import ModelConfig
 from model.optimized import PRECISIONS, build
 from model.optimized.capacity import Dram, longest_cache
@@ -43,25 +46,49 @@ def measure(precision: str, batch: int, layers: int) -> int:
         model = build(hf_config, Ones(hf_config), device, length, batch=batch, precision=precision)
         model.model.prefill([1] * length, batch - 1, length - CHUNK, CHUNK)
         model.model.decode([1] * batch, [length - 1] * batch)
-        view = ttnn.get_memory_view(device, ttnn.BufferType.DRAM)
-        used = view.total_bytes_allocated_per_bank / view.total_bytes_per_bank
-        print(
-            f"{precision}, batch {batch}, {layers} layers: {length} positions; built and used in "
-            f"{time.perf_counter() - start:.0f} s, {used:.1%} of DRAM in use"
-        )
+        report(f"{precision}, batch {batch}, {layers} layers", length, start, device)
     finally:
         ttnn.close_device(device)
     return length
 
 
+def measure_functional(layers: int) -> None:
+    """Builds the functional stage, uses the last of its positions, prints a line."""
+    hf_config = phi3_mini.config(layers)
+    batch, length = functional.BATCH, functional.MAX_CACHE_SEQ_LEN
+    device = ttnn.open_device(device_id=0)
+    try:
+        start = time.perf_counter()
+        model = functional.build(hf_config, Ones(hf_config), device, length)
+        model.model.prefill([1] * length, batch - 1, 0, length)
+        model.model.decode([1] * batch, [length - 1] * batch)
+        report(f"functional, batch {batch}, {layers} layers", length, start, device)
+    finally:
+        ttnn.close_device(device)
+
+
+def report(name: str, length: int, start: float, device: ttnn.MeshDevice) -> None:
+    """Prints the DRAM in use, and the seconds since `start`."""
+    view = ttnn.get_memory_view(device, ttnn.BufferType.DRAM)
+    used = view.total_bytes_allocated_per_bank / view.total_bytes_per_bank
+    print(
+        f"{name}: {length} positions; built and used in {time.perf_counter() - start:.0f} s, "
+        f"{used:.1%} of DRAM in use"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--stage", default="optimized", choices=document.STAGES)
     parser.add_argument("--precision", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--layers", type=int, default=phi3_mini.N_LAYERS)
     args = parser.parse_args()
     os.environ.update(toolchain.runtime_root())
     loguru.logger.disable("ttnn")
+    if args.stage == "functional":
+        measure_functional(args.layers)
+        return
     for precision in args.precision:
         length = measure(precision, args.batch, args.layers)
         if args.batch == 1 and args.layers == phi3_mini.N_LAYERS:

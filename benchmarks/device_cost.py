@@ -5,8 +5,8 @@ python -m benchmarks.device_cost [MODEL_PY ...] [--prompt 224] [--write]
 TTNN's own graph capture on its mock n150 says which device operations run and where their tensors
 lie. A model of one layer and one of two at full width are captured; the difference is a layer, the
 rest is counted once, and 32 layers are that rest and 32 times the layer. MODEL_PY is any file with
-`build_model(hf_model, tt_device, max_seq_len)`; this repository's model comes first. A decode step
-should move at most 1.05 times its weights and live cache.
+`build_model(hf_model, tt_device, max_seq_len)`; this repository's stages come first. One sequence
+is counted, whatever the rows of the cache.
 
 Counted as bytes: every operand and result in DRAM, once and with its padding; of an embedding table
 the rows taken, of a cache the positions that are live, or the tiles that are written. The roofline
@@ -19,9 +19,9 @@ import os
 import pathlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import loguru
 import torch
@@ -39,8 +39,36 @@ Operand = tuple[list[int], Node | None]  # shape, and the buffer node where ther
 BYTES_PER_SECOND = 288e9
 FLOPS = 74e12  # at HiFi4
 PHASES = {"LoFi": 1, "HiFi2": 2, "HiFi3": 3, "HiFi4": 4}
-LAYER_LIMITS = {"prefill": 20, "decode": 16}  # operations
-BYTES_LIMITS = {"prefill": None, "decode": 1.05}  # times weights and live cache
+PROMPT = 224  # tokens, by default
+
+# The settings of each stage, each with its options of `build_model`.
+SETTINGS: dict[str, dict[str, dict[str, str]]] = {
+    "functional": {"TTNN's defaults": {}},
+    "optimized": {f"`{name}`": {"precision": name} for name in PRECISIONS},
+}
+
+
+class Limits(NamedTuple):
+    """What a phase of a stage should not exceed."""
+
+    operations: int | None = None  # of a layer
+    bytes: float | None = None  # times weights and live cache
+
+
+LIMITS = {
+    "functional": {"prefill": Limits(30), "decode": Limits(30)},
+    "optimized": {"prefill": Limits(20), "decode": Limits(16, 1.05)},
+}
+NO_LIMITS = {"prefill": Limits(), "decode": Limits()}
+
+HEADER = (
+    "operations a layer",
+    "in all",
+    "DRAM bytes",
+    "of weights and live cache",
+    "roofline",
+    "of a layer",
+)
 
 
 @dataclass(frozen=True)
@@ -96,7 +124,7 @@ def cost(graph: list[Node], queries: int, live: int) -> Cost:
             for c, n in nodes.items()
             if n["node_type"] == "tensor" and node["counter"] in n["connections"]
         ]
-        reads = [read(name, tensors, i, live) for i in range(len(tensors))]
+        reads = [read(node, tensors, i, live) for i in range(len(tensors))]
         moved = sum(reads) + sum(written(graph, node))
         if re.search("Matmul|Norm|SDPA|Sdpa", name):
             needed += sum(reads[1:])
@@ -109,9 +137,9 @@ def shape(tensor: Node) -> list[int]:
     return [int(n) for n in re.findall(r"\d+", tensor["params"]["shape"])]
 
 
-def read(name: str, tensors: list[Operand], i: int, live: int) -> float:
-    """DRAM bytes that an operation reads of its i-th operand."""
-    dims, buffer = tensors[i]
+def read(operation: Node, tensors: list[Operand], i: int, live: int) -> float:
+    """DRAM bytes that an operation reads of its i-th operand, or writes into a cache."""
+    name, dims, buffer = operation["params"]["name"], *tensors[i]
     if buffer is None or buffer["params"]["type"] != "DRAM":
         return 0
     size = buffer["params"]["size"]
@@ -119,10 +147,11 @@ def read(name: str, tensors: list[Operand], i: int, live: int) -> float:
         return size * torch.tensor(tensors[0][0]).prod().item() / dims[0 if len(dims) == 2 else -2]
     if len(dims) == 4 and re.search("SDPA|Sdpa", name) and i in (1, 2):
         return size * min(live / (dims[0] * dims[2]), 1)  # one sequence's share of [B, K, C, D]
-    if "UpdateCache" in name and len(dims) == 4:  # a tile row of each head, read and written back
-        return 2 * size * 32 / (dims[0] * dims[2])
-    if "FillCache" in name and i == 0:
+    fills = "FillCache" in name or "OpType::FILL" in " ".join(map(str, operation["arguments"]))
+    if fills and i == 0:
         return tensors[1][1]["params"]["size"] if tensors[1][1] else 0  # written
+    if re.search("Update(KV)?Cache", name) and len(dims) == 4:
+        return 2 * size * 32 / (dims[0] * dims[2])  # a tile row of each head, read and written back
     return size
 
 
@@ -158,9 +187,9 @@ def rate(node: Node) -> float:
 
 
 def measure(
-    path: pathlib.Path, layers: int, prompt: int, options: dict[str, str]
-) -> tuple[Cost, Cost]:
-    """(prefill, decode) costs of a model file's model with so many layers."""
+    path: pathlib.Path, layers: int, prompt: int, options: Mapping[str, str]
+) -> dict[str, Cost]:
+    """Costs of prefill and decode of a model file's model with so many layers."""
     config = phi3_mini.config(layers)
     hf_model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     device = ttnn.open_device(device_id=0)
@@ -173,19 +202,28 @@ def measure(
         past = outputs[0].past_key_values
         model(ids[:, :1], past_key_values=past)
         decode = capture(lambda: model(ids[:, :1], past_key_values=past))
-        return cost(prefill, prompt, prompt), cost(decode, 1, prompt + 2)
+        return {"prefill": cost(prefill, prompt, prompt), "decode": cost(decode, 1, prompt + 2)}
     finally:
         ttnn.close_device(device)
 
 
-def rows(
-    name: str, path: pathlib.Path, prompt: int, options: dict[str, str]
-) -> Iterator[tuple[str, ...]]:
-    """Table rows of a model file's prefill and decode."""
+def layer_and_model(
+    path: pathlib.Path, prompt: int, options: Mapping[str, str]
+) -> dict[str, tuple[Cost, Cost]]:
+    """Costs of prefill and decode: of a layer, and of the full model."""
     one_layer, two_layers = (measure(path, n, prompt, options) for n in (1, 2))
-    for phase, a, b in zip(("prefill", "decode"), one_layer, two_layers, strict=True):
-        layer = b - a
-        model_cost = a.plus(layer, phi3_mini.N_LAYERS - 1)
+    costs = {}
+    for phase, one in one_layer.items():
+        layer = two_layers[phase] - one
+        costs[phase] = layer, one.plus(layer, phi3_mini.N_LAYERS - 1)
+    return costs
+
+
+def rows(
+    name: str, costs: dict[str, tuple[Cost, Cost]], limits: dict[str, Limits]
+) -> Iterator[tuple[str, ...]]:
+    """Table rows of a model's prefill and decode."""
+    for phase, (layer, model) in costs.items():
         kinds = ", ".join(
             f"{n} {re.sub('(Device)?Operation', '', kind)}"
             for kind, n in layer.operations.items()
@@ -193,11 +231,11 @@ def rows(
         )
         yield (
             f"{name}, {phase}",
-            with_verdict(layer.operations.total(), LAYER_LIMITS[phase]),
-            f"{model_cost.operations.total()}",
-            f"{model_cost.bytes / 1e9:.3f} GB",
-            with_verdict(round(model_cost.bytes / model_cost.needed, 3), BYTES_LIMITS[phase]),
-            f"{model_cost.seconds * 1e3:.1f} ms",
+            with_verdict(layer.operations.total(), limits[phase].operations),
+            f"{model.operations.total()}",
+            f"{model.bytes / 1e9:.3f} GB",
+            with_verdict(round(model.bytes / model.needed, 3), limits[phase].bytes),
+            f"{model.seconds * 1e3:.1f} ms",
             kinds,
         )
 
@@ -209,32 +247,32 @@ def with_verdict(figure: float, limit: float | None) -> str:
     return f"{figure} ({'met' if figure <= limit else 'MISSED'}: {limit})"
 
 
+def stage_rows(stage: str, prompt: int) -> list[tuple[str, ...]]:
+    """Table rows of all settings of a stage."""
+    table_rows: list[tuple[str, ...]] = []
+    for name, options in SETTINGS[stage].items():
+        costs = layer_and_model(document.model_file(stage), prompt, options)
+        table_rows += rows(name, costs, LIMITS[stage])
+    return table_rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model_py", nargs="*", type=pathlib.Path)
-    parser.add_argument("--prompt", type=int, default=224, help="tokens, default 224")
-    parser.add_argument("--write", action="store_true", help="our rows into MODEL_BRINGUP.md")
+    parser.add_argument("--prompt", type=int, default=PROMPT, help=f"tokens, default {PROMPT}")
+    parser.add_argument("--write", action="store_true", help="into MODEL_BRINGUP.md of each stage")
     args = parser.parse_args()
     loguru.logger.disable("ttnn")  # it warns of graph capture in fast mode, which suffices here
     os.environ.update(toolchain.runtime_root())
-    header = (
-        f"prompt of {args.prompt}, batch 1",
-        "operations a layer",
-        "in all",
-        "DRAM bytes",
-        "of weights and live cache",
-        "roofline",
-        "of a layer",
-    )
-    ours: list[tuple[str, ...]] = []
-    other_rows: list[tuple[str, ...]] = []
-    for name in PRECISIONS:
-        ours += rows(f"`{name}`", document.MODEL_PY, args.prompt, {"precision": name})
+    header = (f"prompt of {args.prompt}, batch 1", *HEADER)
+    for stage in document.STAGES:
+        lines = document.table(header, stage_rows(stage, args.prompt))
+        print(f"{stage} stage", *lines, sep="\n", flush=True)
+        if args.write:
+            document.write(stage, "device cost", lines)
     for path in args.model_py:
-        other_rows += rows(str(path), path, args.prompt, {})
-    print("\n".join(document.table(header, ours + other_rows)))
-    if args.write:
-        document.write("device cost", document.table(header, ours))
+        costs = layer_and_model(path, args.prompt, {})
+        print(path, *document.table(header, rows("its", costs, NO_LIMITS)), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,21 @@
-"""Writes tables of MODEL_BRINGUP.md, between the two marks of each."""
+"""The stages of the bring-up, and the tables in the MODEL_BRINGUP.md of each, between two marks."""
 
 import pathlib
 import re
 from collections.abc import Iterable, Sequence
 
-MODEL = pathlib.Path(__file__).parent.parent / "models/microsoft/Phi-3-mini-128k-instruct/n150"
-MODEL_PY = MODEL / "functional" / "model.py"
-PAGE = MODEL / "functional" / "MODEL_BRINGUP.md"
+ROOT = pathlib.Path(__file__).parent.parent
+STAGES = ("functional", "optimized")
+SYSTEM = ROOT / "models/microsoft/Phi-3-mini-128k-instruct/n150"
+
+
+def model_file(stage: str) -> pathlib.Path:
+    """The bring-up's file of one of `STAGES`."""
+    return SYSTEM / stage / "model.py"
+
+
+def page(stage: str) -> pathlib.Path:
+    return SYSTEM / stage / "MODEL_BRINGUP.md"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -15,11 +24,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return [line, "|---" * len(header) + "|", *("| " + " | ".join(row) + " |" for row in rows)]
 
 
-def write(name: str, lines: Iterable[str]) -> None:
-    """Put lines between `<!-- name -->` and `<!-- end of name -->` of the page."""
+def write(stage: str, name: str, lines: Iterable[str]) -> None:
+    """Put lines between `<!-- name -->` and `<!-- end of name -->` of a stage's page."""
     first, last = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    text = PAGE.read_text()
+    path = page(stage)
+    text = path.read_text()
     if text.count(first) != 1 or text.count(last) != 1:
-        raise ValueError(f"{PAGE} has no place for a table: {first} and {last}, once each.")
+        raise ValueError(f"{path} has no place for a table: {first} and {last}, once each.")
     content = "\n".join([first, *lines, last])
-    PAGE.write_text(re.sub(f"{first}.*{last}", lambda _: content, text, flags=re.DOTALL))
+    path.write_text(re.sub(f"{first}.*{last}", lambda _: content, text, flags=re.DOTALL))

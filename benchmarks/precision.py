@@ -1,4 +1,4 @@
-"""Bytes and accuracy of each setting of precision: the table in MODEL_BRINGUP.md.
+"""Bytes and accuracy of each setting of precision: the table of the optimized stage's page.
 
 python -m benchmarks.precision [--tokens 100] [--write]
 
@@ -25,7 +25,7 @@ from model.optimized.capacity import Dram, longest_cache, weights_bytes
 from model.optimized.precision import AttentionPrecision, MatmulPrecision
 from ttnn_verify.huggingface import accuracy
 
-ASSETS = document.MODEL.parents[3] / "assets"
+ASSETS = document.ROOT / "assets"
 ACCURACY = PRECISIONS["accuracy"]
 BFP8 = MatmulPrecision(ttnn.bfloat8_b, ttnn.MathFidelity.HiFi3)
 HIFI2 = MatmulPrecision(ttnn.bfloat16, ttnn.MathFidelity.HiFi2)
@@ -94,7 +94,7 @@ def rows(tokens: int) -> Iterator[tuple[str, ...]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tokens", type=int, default=100)
-    parser.add_argument("--write", action="store_true", help="into MODEL_BRINGUP.md")
+    parser.add_argument("--write", action="store_true", help="into its MODEL_BRINGUP.md")
     args = parser.parse_args()
     loguru.logger.disable("ttnn")
     header = (
@@ -112,7 +112,7 @@ def main() -> None:
         print(*row, sep=" | ", flush=True)
     lines = document.table(header, table)
     if args.write:
-        document.write("precision", lines)
+        document.write("optimized", "precision", lines)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
     python scripts/run_eval.py --mode tt --hf-model microsoft/Phi-3-mini-128k-instruct
 
-The model file is models/<org>/<model>/<system>/functional/model.py by the hub id; a Phi-3 that has
-no folder there runs on the Phi-3 bring-up. Mode hf scores Hugging Face's model against itself,
-which shows what the measure gives for a perfect one. stdout has one line, YT_METRICS={...}; all
-else goes to stderr. The exit status is as eval.py's.
+The model file is models/<org>/<model>/<system>/<stage>/model.py by the hub id; a Phi-3 that has no
+folder there runs on the Phi-3 bring-up of that stage. Mode hf scores Hugging Face's model against
+itself, which shows what the measure gives for a perfect one. stdout has one line, YT_METRICS={...};
+all else goes to stderr. The exit status is as eval.py's.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from ttnn_verify import backend, cli, evaluation, jobs
 from ttnn_verify.huggingface import accuracy, inputs
 from ttnn_verify.report import score_text
 
+STAGES = ("functional", "optimized")  # of a bring-up
 PHI3 = "microsoft/Phi-3-mini-128k-instruct"
 
 
@@ -42,6 +43,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="checkpoint folder, instead of the hub's",
     )
     add("--system", default="n150", metavar="NAME", help="default n150")
+    add("--stage", default=STAGES[0], choices=STAGES, help=f"of the bring-up, default {STAGES[0]}")
     cli.add_count(add, "--prefill-len", 128)
     cli.add_count(add, "--decode-len", 100)
     cli.add_max_seq_len(add)
@@ -64,23 +66,24 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def find_model_file(hf_model: str, system: str, model_type: str | None) -> str:
+def find_model_file(hf_model: str, system: str, stage: str, model_type: str | None) -> str:
     """Path in the repository of the bring-up: by the hub id, else the Phi-3 one for a Phi-3.
 
     Raises:
         BadInput: neither is there.
     """
-    own, phi3 = model_file(hf_model, system), model_file(PHI3, system)
+    own, phi3 = model_file(hf_model, system, stage), model_file(PHI3, system, stage)
     if (ROOT / own).is_file():
         return own
     if model_type == "phi3" and (ROOT / phi3).is_file():
         return phi3
-    bringups = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(model_file("*/*", "*")))
-    raise inputs.BadInput(f"no model file {own!r}; there is {', '.join(bringups)}.")
+    bringups = ROOT.glob(model_file("*/*", "*", "*"))
+    there = ", ".join(sorted(str(path.relative_to(ROOT)) for path in bringups))
+    raise inputs.BadInput(f"no model file {own!r}; there is {there}.")
 
 
-def model_file(hf_model: str, system: str) -> str:
-    return f"models/{hf_model}/{system}/functional/model.py"
+def model_file(hf_model: str, system: str, stage: str) -> str:
+    return f"models/{hf_model}/{system}/{stage}/model.py"
 
 
 def prepare(args: argparse.Namespace) -> tuple[evaluation.Plan, jobs.Bringup | None]:
@@ -92,7 +95,7 @@ def prepare(args: argparse.Namespace) -> tuple[evaluation.Plan, jobs.Bringup | N
     bringup = None
     if args.mode == "tt":
         model_type = checkpoint.config_dict().get("model_type")
-        path = find_model_file(args.hf_model, args.system, model_type)
+        path = find_model_file(args.hf_model, args.system, args.stage, model_type)
         bringup = jobs.find_bringup(args, str(ROOT / path))
         print(f"{path} on {bringup.described}", file=sys.stderr)
     prompt = jobs.find_prompt(args, checkpoint, args.prefill_len, bringup and bringup.model_file)

@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import eval as evaluation
 from scripts import run_eval
-from tests.support.checkpoint import CHECKPOINT, model_file
+from tests.support.checkpoint import CHECKPOINT, STAGES, model_file
 from ttnn_verify import backend
 from ttnn_verify.huggingface import inputs
 
@@ -265,6 +265,32 @@ def test_a_system_without_a_bringup(refused, capsys):
     line = refused(run_eval.main, *args, "--system", "n9000")
     assert "n9000" in line
     assert "n150" in line
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("hf_model", ["microsoft/Phi-3-mini-128k-instruct", "phi3-tiny"])
+def test_a_phi3_runs_on_the_bringup_of_the_stage(stage, hf_model):
+    path = run_eval.find_model_file(hf_model, "n150", stage, "phi3")
+    assert ROOT / path == model_file(stage)
+
+
+def test_a_stage_without_a_bringup(refused, tmp_path, monkeypatch):
+    there = "models/microsoft/Phi-3-mini-128k-instruct/n150/optimized/model.py"
+    (tmp_path / there).parent.mkdir(parents=True)
+    written(tmp_path / there, b"")
+    monkeypatch.setattr(run_eval, "ROOT", tmp_path)
+    args = ("--mode", "tt", "--hf-model", "phi3-tiny", "--model-path", CHECKPOINT)
+    line = refused(run_eval.main, *args)
+    assert "no model file 'models/phi3-tiny/n150/functional/model.py'" in line
+    assert f"there is {there}." in line
+
+
+@pytest.mark.parametrize("bad", ["", "finest", "Functional", "../optimized"])
+def test_a_stage_that_does_not_exist(refused, bad):
+    line = refused(run_eval.main, "--mode", "tt", "--hf-model", "phi3-tiny", "--stage", bad)
+    assert "--stage" in line
+    assert repr(bad) in line
+    assert all(stage in line for stage in STAGES)
 
 
 @pytest.mark.parametrize(

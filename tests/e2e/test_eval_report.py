@@ -6,6 +6,7 @@ import types
 import pytest
 import torch
 
+from scripts import run_eval
 from tests.support.small_model import IDS, Along, small_model
 from ttnn_emulator.evidence import Evidence
 from ttnn_verify import evaluation, jobs
@@ -48,6 +49,15 @@ def test_top1_and_top5_are_lines_of_a_fixed_form(reference):
     assert "Top-1 accuracy: 95.00% (0.9500)" in lines
     (line,) = (line for line in lines if line.startswith("Top-5"))
     assert re.fullmatch(r"Top-5 accuracy: \d+\.\d\d% \([01]\.\d{4}\)", line)
+
+
+def test_the_line_of_metrics_has_a_fixed_form(reference):
+    args = run_eval.parse(["--mode", "tt", "--hf-model", "m", "--stage", "optimized"])
+    score = accuracy.score(Along(reference, reference.tokens), reference)
+    assert run_eval.metrics(args, score) == (
+        'YT_METRICS={"mode":"tt","trace":0,"top1":1.0,"top5":1.0,"prefill_len":128,'
+        '"decode_len":100,"batch":1,"total":20}'
+    )
 
 
 def test_the_interval_and_the_other_top5_stand_below(reference):
