@@ -171,9 +171,11 @@ class PlainLayer:
         )  # [1, N, S, P], [1, K, S, P], [1, K, S, P]
         q, k = (ttnn.experimental.rotary_embedding(t, cos, sin) for t in (q, k))
         q, k, v = (self._unpadded(t) for t in (q, k, v))  # [1, N, S, D], ...
-        shards = height_shards(k, self._prefill_cores(k.shape[2]), self.grid)
+        cores, place = self._prefill_cores(k.shape[2]), ttnn.DRAM_MEMORY_CONFIG
+        if cores:
+            place = height_shards(k, cores, self.grid)
         for cache, new in ((self.keys, k), (self.values, v)):
-            ttnn.fill_cache(cache, ttnn.to_memory_config(new, shards), batch_idx=row)
+            ttnn.fill_cache(cache, ttnn.to_memory_config(new, place), batch_idx=row)
         y = ttnn.transformer.scaled_dot_product_attention(
             q, k, v, is_causal=True, scale=self.head_dim**-0.5
         )  # [1, N, S, D]
@@ -213,11 +215,11 @@ class PlainLayer:
     def _prefill_cores(self, seq_len: int) -> int:
         """Cores for K heads of S rows: the most that divide each head into whole tiles.
 
-        fill_cache wants no shard to span two heads.
+        fill_cache wants no shard to span two heads. 0 where there are more heads than cores.
         """
         tiles = seq_len // TILE
         cores = (self.n_kv_heads * n for n in range(tiles, 0, -1) if tiles % n == 0)
-        return next(n for n in cores if n <= self.grid.x * self.grid.y)
+        return next((n for n in cores if n <= self.grid.x * self.grid.y), 0)
 
 
 def norm_weight(weights: DeviceWeights, name: str) -> ttnn.Tensor:

@@ -1,0 +1,111 @@
+"""What the functional stage promises by itself: its operations, its cache, its rope factors."""
+
+import types
+
+import pytest
+import torch
+import ttnn
+
+from model import functional
+from model.config import ModelConfig
+from model.functional import MAX_CACHE_SEQ_LEN, PlainLayer
+from tests.support.checkpoint import ROOT
+from tests.support.tensors import on_tiles
+from ttnn_verify.drift.observation import taps
+
+pytestmark = pytest.mark.parametrize("stage", ["functional"], indirect=True)
+
+MOST_OPERATIONS = 30  # of the device, in a layer
+MOST_LINES = 300
+
+# What every first bring-up uses, and a reader should find.
+PLAIN = {
+    "embedding",
+    "linear",
+    "rms_norm",
+    "experimental.rotary_embedding",
+    "experimental.nlp_create_qkv_heads",
+    "experimental.nlp_create_qkv_heads_decode",
+    "experimental.nlp_concat_heads",
+    "transformer.scaled_dot_product_attention",
+    "transformer.scaled_dot_product_attention_decode",
+    "fill_cache",
+    "experimental.paged_update_cache",
+}
+
+
+def test_the_plain_operations_run_and_the_file_is_short(tt_model, prompt_ids):
+    names = set()
+
+    def observe(call, run):
+        names.add(call.name.removeprefix("ttnn."))
+        return run()
+
+    with taps.intercept(observe):
+        past = tt_model(prompt_ids[:, :33]).past_key_values
+        tt_model(prompt_ids[:, 33:34], past_key_values=past)
+    assert names >= PLAIN
+    text = (ROOT / "model/functional.py").read_text()
+    assert all(f"ttnn.{name}(" in text for name in PLAIN)
+    assert len(text.splitlines()) <= MOST_LINES
+
+
+@pytest.mark.parametrize("tokens", [33, 1], ids=["prefill", "decode"])
+def test_a_layer_takes_few_operations(tt_model, prompt_ids, tokens):
+    """Of the device: programs that TTNN's graph shows to run."""
+
+    def programs():
+        past = None if tokens > 1 else tt_model(prompt_ids[:, :31]).past_key_values
+        ttnn.graph.begin_graph_capture(ttnn.graph.RunMode.NORMAL)
+        tt_model(prompt_ids[:, 31 : 31 + tokens], past_key_values=past)
+        graph = ttnn.graph.end_graph_capture()
+        return sum(node["node_type"] == "program_execution" for node in graph)
+
+    programs()  # compiles
+    whole, layers = programs(), tt_model.model.layers
+    tt_model.model.layers = layers[:-1]
+    try:
+        assert 0 < whole - programs() <= MOST_OPERATIONS
+    finally:
+        tt_model.model.layers = layers
+
+
+@pytest.mark.parametrize("heads", [1, 2, 3, 5, 8, 12, 32, 40, 64, 65])
+@pytest.mark.parametrize("tiles", [1, 2, 3, 5, 7, 8])
+def test_keys_fit_a_core_grid_whatever_their_heads(heads, tiles, stage):
+    grid = types.SimpleNamespace(x=8, y=8)
+    layer = types.SimpleNamespace(n_kv_heads=heads, grid=grid)
+    cores = PlainLayer._prefill_cores(layer, 32 * tiles)
+    assert (cores == 0) == (heads > 64)
+    if not cores:
+        return
+    assert cores <= 64
+    assert tiles * heads % cores == 0  # equal shards,
+    assert cores % heads == 0  # of which none spans two heads
+
+
+def test_more_heads_than_cores_are_filled_from_dram(device, stage):
+    cache = ttnn.zeros((2, 65, 64, 32), ttnn.bfloat16, ttnn.TILE_LAYOUT, device)
+    x = on_tiles(device, torch.randn(1, 65, 32, 32))
+    ttnn.fill_cache(cache, ttnn.to_memory_config(x, ttnn.DRAM_MEMORY_CONFIG), batch_idx=1)
+    assert torch.equal(ttnn.to_torch(cache)[1:, :, :32], ttnn.to_torch(x))
+
+
+def test_more_positions_than_the_cache_has_are_refused(build, hf_model, device, prompt_ids):
+    model = build(4 * MAX_CACHE_SEQ_LEN)
+    assert model.max_length == MAX_CACHE_SEQ_LEN
+    with pytest.raises(ValueError, match=r"257.*256"):
+        model(prompt_ids.repeat(1, 2)[:, :257])
+    with pytest.raises(ValueError, match="max_seq_len is 0"):
+        build(0)
+
+
+def test_max_seq_len_chooses_the_rope_factors(hf_model, stage):
+    """Beyond `original_max_position_embeddings` the long ones, for a cache of any length."""
+    rope = ModelConfig.from_hf(hf_model.config).rope
+    original = rope.original_max_position
+    short, at, beyond = (
+        functional.cos_sin(rope, 96, length, 64)[0] for length in (32, original, original + 1)
+    )
+    assert torch.equal(short, at)
+    assert not torch.equal(short, beyond)
