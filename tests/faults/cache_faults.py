@@ -7,7 +7,18 @@ import torch
 
 from model.optimized import cache, phi3
 
-from .inject import Fault, holding, host, in_layers, in_model, ints, kernels, part, positions
+from .inject import (
+    Fault,
+    holding,
+    host,
+    in_layers,
+    in_model,
+    ints,
+    kernels,
+    of_stage,
+    part,
+    positions,
+)
 
 # --- of the device's kernels ---------------------------------------------------------------------
 
@@ -125,7 +136,7 @@ def one_for_all(make):
 
 PAGED_FILL = "paged_fill_cache"
 
-MODEL = [
+OPTIMIZED = [
     in_layers(
         "prompt's keys cached for values",
         part(KVCache, "fill", keys_for_values),
@@ -142,4 +153,4 @@ MODEL = [
     in_model("one cache for all layers", part(phi3, "KVCache", one_for_all), place=(PAGED_FILL, 1)),
 ]
 
-FAULTS = [*KERNELS, *MODEL]
+FAULTS = [*KERNELS, *of_stage("optimized", OPTIMIZED)]

@@ -4,9 +4,10 @@ import pathlib
 
 import pytest
 
-from model.optimized import build_model
-from tests.layers.parts import Parts
+from tests.layers.plain_parts import PARTS
+from tests.support.checkpoint import model_file
 from tests.support.emulated import deselect_elsewhere
+from ttnn_verify.huggingface.inputs import load_model_file
 
 from .fault_table import pytest_terminal_summary
 
@@ -21,10 +22,10 @@ def pytest_collection_modifyitems(config, items):
 
 
 @pytest.fixture
-def parts(hf_model, weights, device):
-    return Parts(hf_model.config, weights, device)
+def parts(stage, hf_model, weights, device):
+    return PARTS[stage](hf_model.config, weights, device)
 
 
 @pytest.fixture
-def tt_model(hf_model, device):
-    return build_model(hf_model, device, MAX_SEQ_LEN)
+def tt_model(stage, hf_model, device):
+    return load_model_file(model_file(stage)).build_model(hf_model, device, MAX_SEQ_LEN)

@@ -8,7 +8,7 @@ from model.optimized import phi3
 from ttnn_emulator.arithmetic.compute import FusedOp
 from ttnn_emulator.memory import DeviceTensor
 
-from .inject import Fault, argument, arithmetic, calls, holding, in_layers, kernels, part
+from .inject import Fault, argument, arithmetic, calls, holding, in_layers, kernels, of_stage, part
 
 DecoderLayer = phi3.DecoderLayer
 
@@ -126,7 +126,7 @@ def gate_and_up_exchanged(multiply):
     return faulty
 
 
-MODEL = [
+OPTIMIZED = [
     in_layers(
         "attention's residual dropped",
         part(DecoderLayer, "prefill", attention_residual_dropped),
@@ -151,6 +151,9 @@ MODEL = [
         "add",
         place=("norm", 0),
     ),
+]
+
+MODEL = [
     in_layers(
         "gate and up exchanged",
         calls("multiply", gate_and_up_exchanged),
@@ -159,4 +162,4 @@ MODEL = [
     ),
 ]
 
-FAULTS = [*KERNELS, *MODEL]
+FAULTS = [*KERNELS, *of_stage("optimized", OPTIMIZED), *MODEL]

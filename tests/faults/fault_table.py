@@ -5,14 +5,16 @@ from .inject import TIERS
 PROPERTY = "fault"  # the name under which a test's report carries its row
 
 
-def row(fault, caught):
+def row(fault, stage, caught):
     """The property of one fault: (name, value) for pytest's `record_property`.
 
     Args:
+        stage: of the bring-up, in which it was looked for.
         caught: tier -> the check that caught it, None where all passed; tiers that were not run
             are missing.
     """
-    return PROPERTY, {"name": fault.name, "tier": fault.tier, "caught": caught}
+    of = "" if fault.stage or fault.tier == "ops" else f" ({stage})"
+    return PROPERTY, {"name": fault.name + of, "tier": fault.tier, "caught": caught}
 
 
 def lines(rows):

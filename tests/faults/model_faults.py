@@ -12,7 +12,7 @@ import model.config
 from model.optimized import phi3
 from tests.support.tensors import TILE
 
-from .inject import host, in_model, part
+from .inject import host, in_model, of_stage, part
 
 DecoderLayer, Phi3 = phi3.DecoderLayer, phi3.Phi3
 
@@ -92,8 +92,8 @@ def last_token_trimmed(prefill):
     return lambda self, *args: prefill(self, *args).roll(1, 0)
 
 
-def offset_after_prefill(offset):
-    """Decode goes on `offset(ids)` positions further than the prompt ends."""
+def offset_after_prefill(offset, owner=Phi3):
+    """Decode of a stage's model goes on `offset(ids)` positions further than the prompt ends."""
 
     def injected():
         state = {"offset": 0}
@@ -107,11 +107,12 @@ def offset_after_prefill(offset):
 
         def decoded(decode):
             def faulty(self, tokens, positions):
-                return decode(self, tokens, [max(p + state["offset"], 0) for p in positions])
+                moved = [p if p < 0 else max(p + state["offset"], 0) for p in positions]
+                return decode(self, tokens, moved)
 
             return faulty
 
-        return both(part(Phi3, "prefill", prefilled), part(Phi3, "decode", decoded))
+        return both(part(owner, "prefill", prefilled), part(owner, "decode", decoded))
 
     return injected
 
@@ -138,7 +139,7 @@ def goes_on_where_the_last_one_ended(decode):
 
 ROTARY = "_fused_qk"  # of q and k in a step
 
-FAULTS = [
+OPTIMIZED = [
     in_model(
         "first layer's weights in all layers",
         part(DecoderLayer, "__init__", weights_of_the_first),
@@ -156,11 +157,6 @@ FAULTS = [
     ),
     in_model(
         "final norm left out", part(Phi3, "_logits", without_the_final_norm), place=("norm", None)
-    ),
-    in_model(
-        "head tied to the embedding",
-        part(model.config.ModelConfig, "from_hf", tied),
-        place=("linear", None),
     ),
     in_model(
         "embedding scaled",
@@ -203,5 +199,14 @@ FAULTS = [
         "position not reset for a new sequence",
         part(Phi3, "decode", goes_on_where_the_last_one_ended),
         place=(ROTARY, 0),
+    ),
+]
+
+FAULTS = [
+    *of_stage("optimized", OPTIMIZED),
+    in_model(
+        "head tied to the embedding",
+        part(model.config.ModelConfig, "from_hf", tied),
+        place=("linear", None),
     ),
 ]

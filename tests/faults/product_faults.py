@@ -229,6 +229,7 @@ FAULTS = [
         "linear",
         arithmetic="kernel",
         place=("linear", 0),
+        stage="optimized",
     ),
     in_layers(
         "model's weights in bfp8",
