@@ -19,12 +19,12 @@ def row(fault, stage, caught):
 
 def lines(rows):
     """The table: x for a tier that caught the fault, - for one that did not, blank if not run."""
-    yield f"{'fault':44}{''.join(f'{tier:>8}' for tier in TIERS)}  caught by"
+    yield f"{'fault':52}{''.join(f'{tier:>8}' for tier in TIERS)}  caught by"
     for one in sorted(rows, key=lambda one: TIERS.index(one["tier"])):
         caught = one["caught"]
         marks = ("" if tier not in caught else "x" if caught[tier] else "-" for tier in TIERS)
         first = next((check for check in caught.values() if check), "NOTHING")
-        yield f"{one['name']:44}{''.join(f'{mark:>8}' for mark in marks)}  {first}"
+        yield f"{one['name']:52}{''.join(f'{mark:>8}' for mark in marks)}  {first}"
 
 
 def totals(rows):

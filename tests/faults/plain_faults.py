@@ -111,15 +111,6 @@ def last_columns_kept(unpadded):
     return faulty
 
 
-def not_transposed(transpose):
-    """Rows and heads of a token stay as they are: a head is rotated by the row of its number."""
-
-    def faulty(x, *dims, memory_config=None):
-        return ttnn.to_memory_config(x, memory_config) if memory_config else x
-
-    return faulty
-
-
 def sign_of_the_middle_tile(cos_sin):
     """The tables of sin have Hugging Face's one sign, as if all columns were in its order."""
 
@@ -158,15 +149,18 @@ def other_theta(cos_sin):
     return faulty
 
 
-def rows_one_late(embed):
-    """Of a step, whose positions do not count from 0 on."""
+def in_steps(change):
+    """Positions of a step, which do not count from 0 on, become `change(positions)`."""
 
-    def faulty(self, tokens, positions):
-        if positions != list(range(len(positions))):
-            positions = [position + 1 for position in positions]
-        return embed(self, tokens, positions)
+    def of(embed):
+        def faulty(self, tokens, positions):
+            if positions != list(range(len(positions))):
+                positions = change(positions)
+            return embed(self, tokens, positions)
 
-    return faulty
+        return faulty
+
+    return of
 
 
 def cos_for_sin(embed):
@@ -317,7 +311,6 @@ ROTATED = [
     ),
     table("middle tile's halves not exchanged", middle_tile_repeated, function="rotated_columns"),
     layer("wrong end of the padded heads kept", last_columns_kept, ("slice", 0), "_unpadded"),
-    call("a token's heads not transposed", "ttnn.transpose", not_transposed, TABLES),
     table("sign of sin on the middle tile", sign_of_the_middle_tile),
     table("rotary tables one position late", tables_one_late),
     table("attention factor dropped", lambda own: lambda rope: 1.0, function="attention_factor"),
@@ -327,7 +320,12 @@ ROTATED = [
     in_layers("plain: tables exchanged", part(PlainPhi3, "embed", cos_for_sin), place=TABLES),
     in_layers(
         "plain: decode rotates by the next position",
-        part(PlainPhi3, "embed", rows_one_late),
+        part(PlainPhi3, "embed", in_steps(lambda positions: [p + 1 for p in positions])),
+        place=TABLES,
+    ),
+    in_layers(
+        "plain: all rows rotated by the first one's position",
+        part(PlainPhi3, "embed", in_steps(lambda positions: positions[:1] * len(positions))),
         place=TABLES,
     ),
 ]

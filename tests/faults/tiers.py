@@ -14,6 +14,7 @@ from tests.layers.parts import rotated
 from tests.ops.op_checks import check as check_op
 from tests.ops.op_checks import check_repeats
 from tests.ops.table import OPS
+from tests.support.checkpoint import CACHE_LENGTH
 from tests.support.checks import check, check_equal
 from ttnn_verify.huggingface import module_floors
 
@@ -65,12 +66,12 @@ def _of_op(function, op, sample):
 # --- layers --------------------------------------------------------------------------------------
 
 
-def _of_first_layer(layer_check, at):
+def _of_first_layer(layer_check, at, which=0):
     """(name, run) of a layer check, for a prompt of `at` rows or the row at position `at`."""
 
     def run(request):
         layer_check(
-            0, at, request.getfixturevalue("parts"), request.getfixturevalue("hf_reference")
+            which, at, request.getfixturevalue("parts"), request.getfixturevalue("hf_reference")
         )
 
     return layer_check.__name__, run
@@ -126,8 +127,12 @@ LAYER_CHECKS = [
     ("small_rms_norm", small_rms_norm),
 ]
 
+# Columns that turn slowly show their error far from the first position alone.
 OWN_CHECKS = {
-    "functional": [("long_rope_tables", long_rope_tables)],
+    "functional": [
+        _of_first_layer(layer_checks.rotation, CACHE_LENGTH, "q"),
+        ("long_rope_tables", long_rope_tables),
+    ],
     "optimized": [("long_rope", long_rope)],
 }
 

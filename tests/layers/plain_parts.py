@@ -6,7 +6,7 @@ import torch
 import ttnn
 
 from model import functional
-from model.functional import BATCH, PlainLayer, PlainPhi3, rotated_columns
+from model.functional import BATCH, PlainLayer, PlainPhi3
 from model.sequences import SKIP
 from tests.support.checkpoint import CACHE_LENGTH
 from tests.support.tensors import TILE
@@ -78,7 +78,7 @@ class FunctionalParts(StageParts):
         """cos and sin of positions 0 to length - 1, [S, D] each, in Hugging Face's order."""
         head_dim = self.config.head_dim
         cos, sin = functional.cos_sin(self.config.rope, head_dim, length, length)
-        places = rotated_columns(head_dim)[:head_dim].argsort()
+        places = functional.rotated_columns(head_dim)[:head_dim].argsort()
         # where the operation adds on a left half what is to be subtracted, the sign is the table's
         cos, sin = cos[:, places], sin[:, places]
         half = head_dim // 2
@@ -125,7 +125,7 @@ class FunctionalParts(StageParts):
 
     def _turned(self, x, positions):
         head_dim, rows = x.shape[-1], x.shape[2]
-        columns = rotated_columns(head_dim)
+        columns = functional.rotated_columns(head_dim)
         filled = torch.nn.functional.pad(x[..., columns], (0, 0, 0, -rows % TILE))
         positions = positions + [0] * (-rows % TILE)
         y = ttnn.experimental.rotary_embedding(self._place(filled), *self._rows(positions))
