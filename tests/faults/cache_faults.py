@@ -26,18 +26,18 @@ FILL, UPDATE = "ttnn.fill_cache", "ttnn.experimental.paged_update_cache"
 
 
 def next_user(kernel):
-    def faulty(launch, cache, prompt, user, **kwargs):
-        return kernel(launch, cache, prompt, (user + 1) % cache.shape[0], **kwargs)
+    def faulty(launch, cache, prompt, batch_idx, **kwargs):
+        return kernel(launch, cache, prompt, (batch_idx + 1) % cache.shape[0], **kwargs)
 
     return faulty
 
 
 def last_tile_not_written(kernel):
-    def faulty(launch, cache, prompt, user, **kwargs):
+    def faulty(launch, cache, prompt, batch_idx, **kwargs):
         rows = slice(prompt.padded_shape[-2] - 32, prompt.padded_shape[-2])
-        before = cache.data[user, :, rows].clone()
-        kernel(launch, cache, prompt, user, **kwargs)
-        cache.data[user, :, rows] = before
+        before = cache.data[batch_idx, :, rows].clone()
+        kernel(launch, cache, prompt, batch_idx, **kwargs)
+        cache.data[batch_idx, :, rows] = before
 
     return faulty
 

@@ -126,24 +126,26 @@ def gate_and_up_exchanged(multiply):
     return faulty
 
 
+SUM, GATE = ("add", 0), ("multiply", 0)  # places in a layer
+
 OPTIMIZED = [
     in_layers(
         "attention's residual dropped",
         part(DecoderLayer, "prefill", attention_residual_dropped),
         "add",
-        place=("add", 0),
+        place=SUM,
     ),
     in_layers(
         "MLP's residual dropped",
         part(DecoderLayer, "prefill", mlp_residual_dropped),
         "add",
-        place=("add", 0),
+        place=SUM,
     ),
     in_layers(
         "residual taken after the norm",
         part(DecoderLayer, "prefill", residual_after_the_norm),
         "add",
-        place=("add", 0),
+        place=SUM,
     ),
     in_layers(
         "attention and MLP in parallel",
@@ -158,7 +160,7 @@ MODEL = [
         "gate and up exchanged",
         calls("multiply", gate_and_up_exchanged),
         "multiply_silu",
-        place=("multiply", 0),
+        place=GATE,
     ),
 ]
 

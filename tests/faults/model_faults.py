@@ -138,6 +138,7 @@ def goes_on_where_the_last_one_ended(decode):
 
 
 ROTARY = "_fused_qk"  # of q and k in a step
+EMBEDDED, SCALED, TRIMMED = ("embedding", None), ("multiply", 0), ("slice", 0)  # places
 
 OPTIMIZED = [
     in_model(
@@ -162,13 +163,13 @@ OPTIMIZED = [
         "embedding scaled",
         part(Phi3, "_embed", scaled_embedding),
         "embedding",
-        place=("multiply", 0),
+        place=SCALED,
     ),
     in_model(
         "token ids one too large",
         part(Phi3, "_embed", next_ids),
         "embedding",
-        place=("embedding", None),
+        place=EMBEDDED,
     ),
     in_model(
         "logits of the filling tokens",
@@ -179,7 +180,7 @@ OPTIMIZED = [
     in_model(
         "prompt filled up in front",
         part(Phi3, "prefill", filled_in_front),
-        place=("embedding", None),
+        place=EMBEDDED,
     ),
     in_model(
         "last token trimmed wrongly",

@@ -14,9 +14,19 @@ from model import functional
 
 from .attention_faults import SDPA, SDPA_DECODE, greatest_so_far
 from .cache_faults import FILL, UPDATE
+from .eltwise_faults import GATE, SUM
 from .heads_faults import CREATE, q_and_k_exchanged
 from .inject import argument, calls, host, in_layers, in_model, ints, of_stage, part
-from .model_faults import filled_up, layers_changed, offset_after_prefill, rows_of_the_filling
+from .model_faults import (
+    EMBEDDED,
+    SCALED,
+    TRIMMED,
+    filled_up,
+    layers_changed,
+    offset_after_prefill,
+    rows_of_the_filling,
+)
+from .product_faults import PRODUCT
 from .rotary_faults import ROTARY, every_other_call_missing
 
 PlainLayer, PlainPhi3 = functional.PlainLayer, functional.PlainPhi3
@@ -174,13 +184,13 @@ def cos_for_sin(embed):
 # --- the cache, attention ------------------------------------------------------------------------
 
 
-def keys_for_values(fill_cache):
+def keys_for_values(fill):
     turns, keys = itertools.cycle([True, False]), []
 
     def faulty(cache, new, **kwargs):
         if next(turns):
             keys[:] = [new]
-        return fill_cache(cache, *keys, **kwargs)
+        return fill(cache, *keys, **kwargs)
 
     return faulty
 
@@ -291,12 +301,12 @@ def whole(name, method, change, place):
 
 
 LAYER = [
-    layer("attention's residual dropped", attention_residual_dropped, ("add", 0)),
-    layer("MLP's residual dropped", mlp_residual_dropped, ("add", 0)),
-    layer("residual taken after the norm", residual_after_the_norm, ("add", 0)),
+    layer("attention's residual dropped", attention_residual_dropped, SUM),
+    layer("MLP's residual dropped", mlp_residual_dropped, SUM),
+    layer("residual taken after the norm", residual_after_the_norm, SUM),
     layer("the layer's norms exchanged", norms_exchanged, ("norm", 0)),
     layer("attention and MLP in parallel", attention_and_mlp_in_parallel, ("norm", 0)),
-    call("halves of gate and up exchanged", "ttnn.split", halves_exchanged, ("multiply", 0)),
+    call("halves of gate and up exchanged", "ttnn.split", halves_exchanged, GATE),
     # the rotation reads them: what split them was right
     call("q and k exchanged after the projection", CREATE, q_and_k_exchanged, TABLES),
 ]
@@ -306,11 +316,11 @@ ROTATED = [
     table(
         "values in the order of rotation",
         values_in_the_order_of_rotation,
-        ("linear", 0),
+        PRODUCT,
         "padded_heads",
     ),
     table("middle tile's halves not exchanged", middle_tile_repeated, function="rotated_columns"),
-    layer("wrong end of the padded heads kept", last_columns_kept, ("slice", 0), "_unpadded"),
+    layer("wrong end of the padded heads kept", last_columns_kept, TRIMMED, "_unpadded"),
     table("sign of sin on the middle tile", sign_of_the_middle_tile),
     table("rotary tables one position late", tables_one_late),
     table("attention factor dropped", lambda own: lambda rope: 1.0, function="attention_factor"),
@@ -352,10 +362,10 @@ ENDS = [
     whole("layers in reverse", "__init__", layers_changed(lambda x: x[::-1]), ("norm", 0)),
     whole("last layer left out", "__init__", layers_changed(lambda x: x[:-1]), ("norm", 3)),
     whole("final norm left out", "head", without_the_final_norm, ("norm", None)),
-    whole("embedding scaled", "embed", scaled_embedding, ("multiply", 0)),
-    whole("token ids one too large", "embed", next_ids, ("embedding", None)),
+    whole("embeddings scaled", "embed", scaled_embedding, SCALED),
+    whole("token ids one too large", "embed", next_ids, EMBEDDED),
     whole("logits of the filling tokens", "prefill", rows_of_the_filling, ("to_torch", None)),
-    whole("prompt filled up in front", "prefill", filled_in_front, ("embedding", None)),
+    whole("prompt filled up in front", "prefill", filled_in_front, EMBEDDED),
     whole("last token trimmed wrongly", "prefill", rolled, ("to_torch", None)),
     whole("logits of another row", "decode", rolled, ("to_torch", None)),
     in_model(

@@ -56,8 +56,9 @@ def located(
         ids: `[1, S]` of which S is `PROMPT` + `DECODED`.
         healthy: `healthy(arithmetic)` are the logits of the model without a fault.
     """
-    # what only a compute configuration costs is no drift unless the most accurate one is asked for
-    accurate = fault.arithmetic == "kernel" and fault.tier == "layers"
+    # what only a compute configuration costs is no drift unless the most accurate one is asked for;
+    # in rounded arithmetic none costs anything
+    accurate = fault.arithmetic == "rounded" or fault.tier == "layers"
     with ttnn_emulator.arithmetic_settings(fault.arithmetic), fault.inject():
         model = build(stage, hf_model, device)
         finding = drift.locate(model, hf_model, ids, DECODED, accurate)

@@ -52,3 +52,9 @@ def test_drift_names_the_operation(stage, fault, hf_model, device, ids, healthy,
 def test_the_model_without_a_fault_has_no_first_bad_operation(stage, hf_model, device, ids):
     model = build(stage, hf_model, device)
     assert drift.locate(model, hf_model, ids, DECODED) is None
+
+
+def test_nor_has_it_one_by_the_tolerance_of_the_faults(stage, hf_model, device, ids):
+    model = build(stage, hf_model, device)
+    with ttnn_emulator.arithmetic_settings("rounded"):
+        assert drift.locate(model, hf_model, ids, DECODED, accurate=True) is None
