@@ -19,6 +19,7 @@ from .inject import (
     in_model,
     ints,
     kernels,
+    of_stage,
     positions,
 )
 
@@ -145,7 +146,7 @@ def greatest_so_far(attention):
 CHUNKED = "chunked_scaled_dot_product_attention"
 PAGED_DECODE = "paged_scaled_dot_product_attention_decode"
 
-MODEL = [
+OPTIMIZED = [
     in_layers(
         "attention sees later keys",
         calls(f"transformer.{CHUNKED}", argument("chunk_start_idx_tensor", of_two_tiles_later)),
@@ -164,4 +165,4 @@ MODEL = [
     ),
 ]
 
-FAULTS = [*PROMPT, *DECODE, *MODEL]
+FAULTS = [*PROMPT, *DECODE, *of_stage("optimized", OPTIMIZED)]

@@ -7,7 +7,18 @@ import torch
 
 from model.optimized import cache, phi3
 
-from .inject import Fault, holding, host, in_layers, in_model, ints, kernels, part, positions
+from .inject import (
+    Fault,
+    holding,
+    host,
+    in_layers,
+    in_model,
+    ints,
+    kernels,
+    of_stage,
+    part,
+    positions,
+)
 
 # --- of the device's kernels ---------------------------------------------------------------------
 
@@ -15,18 +26,18 @@ FILL, UPDATE = "ttnn.fill_cache", "ttnn.experimental.paged_update_cache"
 
 
 def next_user(kernel):
-    def faulty(launch, cache, prompt, user, **kwargs):
-        return kernel(launch, cache, prompt, (user + 1) % cache.shape[0], **kwargs)
+    def faulty(launch, cache, prompt, batch_idx, **kwargs):
+        return kernel(launch, cache, prompt, (batch_idx + 1) % cache.shape[0], **kwargs)
 
     return faulty
 
 
 def last_tile_not_written(kernel):
-    def faulty(launch, cache, prompt, user, **kwargs):
+    def faulty(launch, cache, prompt, batch_idx, **kwargs):
         rows = slice(prompt.padded_shape[-2] - 32, prompt.padded_shape[-2])
-        before = cache.data[user, :, rows].clone()
-        kernel(launch, cache, prompt, user, **kwargs)
-        cache.data[user, :, rows] = before
+        before = cache.data[batch_idx, :, rows].clone()
+        kernel(launch, cache, prompt, batch_idx, **kwargs)
+        cache.data[batch_idx, :, rows] = before
 
     return faulty
 
@@ -125,7 +136,7 @@ def one_for_all(make):
 
 PAGED_FILL = "paged_fill_cache"
 
-MODEL = [
+OPTIMIZED = [
     in_layers(
         "prompt's keys cached for values",
         part(KVCache, "fill", keys_for_values),
@@ -142,4 +153,4 @@ MODEL = [
     in_model("one cache for all layers", part(phi3, "KVCache", one_for_all), place=(PAGED_FILL, 1)),
 ]
 
-FAULTS = [*KERNELS, *MODEL]
+FAULTS = [*KERNELS, *of_stage("optimized", OPTIMIZED)]

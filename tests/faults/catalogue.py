@@ -8,6 +8,7 @@ from . import (
     model_faults,
     movement_faults,
     norm_faults,
+    plain_faults,
     product_faults,
     rotary_faults,
 )
@@ -22,6 +23,7 @@ FAMILIES = (
     movement_faults,
     product_faults,
     model_faults,
+    plain_faults,
 )
 
 FAULTS = [fault for family in FAMILIES for fault in family.FAULTS]

@@ -8,7 +8,7 @@ from model.optimized import phi3
 from ttnn_emulator.arithmetic.compute import FusedOp
 from ttnn_emulator.memory import DeviceTensor
 
-from .inject import Fault, argument, arithmetic, calls, holding, in_layers, kernels, part
+from .inject import Fault, argument, arithmetic, calls, holding, in_layers, kernels, of_stage, part
 
 DecoderLayer = phi3.DecoderLayer
 
@@ -126,24 +126,26 @@ def gate_and_up_exchanged(multiply):
     return faulty
 
 
-MODEL = [
+SUM, GATE = ("add", 0), ("multiply", 0)  # places in a layer
+
+OPTIMIZED = [
     in_layers(
         "attention's residual dropped",
         part(DecoderLayer, "prefill", attention_residual_dropped),
         "add",
-        place=("add", 0),
+        place=SUM,
     ),
     in_layers(
         "MLP's residual dropped",
         part(DecoderLayer, "prefill", mlp_residual_dropped),
         "add",
-        place=("add", 0),
+        place=SUM,
     ),
     in_layers(
         "residual taken after the norm",
         part(DecoderLayer, "prefill", residual_after_the_norm),
         "add",
-        place=("add", 0),
+        place=SUM,
     ),
     in_layers(
         "attention and MLP in parallel",
@@ -151,12 +153,15 @@ MODEL = [
         "add",
         place=("norm", 0),
     ),
+]
+
+MODEL = [
     in_layers(
         "gate and up exchanged",
         calls("multiply", gate_and_up_exchanged),
         "multiply_silu",
-        place=("multiply", 0),
+        place=GATE,
     ),
 ]
 
-FAULTS = [*KERNELS, *MODEL]
+FAULTS = [*KERNELS, *of_stage("optimized", OPTIMIZED), *MODEL]

@@ -103,5 +103,6 @@ FAULTS = [
         calls(CREATE.removeprefix("ttnn."), q_and_k_exchanged),
         CREATE.rpartition(".")[2],
         place=("_llama", 0),  # the rotation reads them: what split them was right
+        stage="optimized",
     ),
 ]

@@ -12,7 +12,9 @@ import ttnn
 import model.optimized.positions
 import model.weights
 import ttnn_emulator
+from model import functional
 from model.optimized import cache, phi3, rope
+from tests.support.checkpoint import STAGES
 from ttnn_emulator.memory import Contents
 
 TIERS = ("ops", "layers", "e2e")  # lowest first
@@ -33,6 +35,8 @@ class Fault:
             the operation that is used wrongly first or, where a call is missing, the kind of
             operation that is missed. None where it is one of `ops`, in whatever layer.
         unseen: why drift does not see it though it changes bits.
+        stage: of the bring-up, into whose code it is injected; None for what both stages use: the
+            device, and the calls and modules that they share.
     """
 
     name: str
@@ -43,10 +47,16 @@ class Fault:
     arithmetic: str = "rounded"
     place: tuple[str, int | None] | None = None
     unseen: str = ""
+    stage: str | None = None
 
     @property
     def id(self):
         return self.name.replace(" ", "-").replace("'", "")
+
+    @property
+    def stages(self):
+        """Those that have it."""
+        return STAGES if self.stage is None else (self.stage,)
 
 
 def in_layers(name, inject, *ops, **more):
@@ -57,6 +67,11 @@ def in_layers(name, inject, *ops, **more):
 def in_model(name, inject, *ops, **more):
     """A fault in how the model is put together of layers that are right by themselves."""
     return Fault(name, "e2e", inject, ops, **more)
+
+
+def of_stage(stage, faults):
+    """Faults in the code of one stage of the bring-up."""
+    return [dataclasses.replace(fault, stage=stage) for fault in faults]
 
 
 # --- the device ----------------------------------------------------------------------------------
@@ -171,6 +186,7 @@ MODULES = (
     phi3,
     model.optimized.positions,
     rope,
+    functional,
     model.weights,
 )
 

@@ -12,7 +12,7 @@ import model.config
 from model.optimized import phi3
 from tests.support.tensors import TILE
 
-from .inject import host, in_model, part
+from .inject import host, in_model, of_stage, part
 
 DecoderLayer, Phi3 = phi3.DecoderLayer, phi3.Phi3
 
@@ -92,8 +92,8 @@ def last_token_trimmed(prefill):
     return lambda self, *args: prefill(self, *args).roll(1, 0)
 
 
-def offset_after_prefill(offset):
-    """Decode goes on `offset(ids)` positions further than the prompt ends."""
+def offset_after_prefill(offset, owner=Phi3):
+    """Decode of a stage's model goes on `offset(ids)` positions further than the prompt ends."""
 
     def injected():
         state = {"offset": 0}
@@ -107,11 +107,12 @@ def offset_after_prefill(offset):
 
         def decoded(decode):
             def faulty(self, tokens, positions):
-                return decode(self, tokens, [max(p + state["offset"], 0) for p in positions])
+                moved = [p if p < 0 else max(p + state["offset"], 0) for p in positions]
+                return decode(self, tokens, moved)
 
             return faulty
 
-        return both(part(Phi3, "prefill", prefilled), part(Phi3, "decode", decoded))
+        return both(part(owner, "prefill", prefilled), part(owner, "decode", decoded))
 
     return injected
 
@@ -137,8 +138,9 @@ def goes_on_where_the_last_one_ended(decode):
 
 
 ROTARY = "_fused_qk"  # of q and k in a step
+EMBEDDED, SCALED, TRIMMED = ("embedding", None), ("multiply", 0), ("slice", 0)  # places
 
-FAULTS = [
+OPTIMIZED = [
     in_model(
         "first layer's weights in all layers",
         part(DecoderLayer, "__init__", weights_of_the_first),
@@ -158,21 +160,16 @@ FAULTS = [
         "final norm left out", part(Phi3, "_logits", without_the_final_norm), place=("norm", None)
     ),
     in_model(
-        "head tied to the embedding",
-        part(model.config.ModelConfig, "from_hf", tied),
-        place=("linear", None),
-    ),
-    in_model(
         "embedding scaled",
         part(Phi3, "_embed", scaled_embedding),
         "embedding",
-        place=("multiply", 0),
+        place=SCALED,
     ),
     in_model(
         "token ids one too large",
         part(Phi3, "_embed", next_ids),
         "embedding",
-        place=("embedding", None),
+        place=EMBEDDED,
     ),
     in_model(
         "logits of the filling tokens",
@@ -183,7 +180,7 @@ FAULTS = [
     in_model(
         "prompt filled up in front",
         part(Phi3, "prefill", filled_in_front),
-        place=("embedding", None),
+        place=EMBEDDED,
     ),
     in_model(
         "last token trimmed wrongly",
@@ -203,5 +200,14 @@ FAULTS = [
         "position not reset for a new sequence",
         part(Phi3, "decode", goes_on_where_the_last_one_ended),
         place=(ROTARY, 0),
+    ),
+]
+
+FAULTS = [
+    *of_stage("optimized", OPTIMIZED),
+    in_model(
+        "head tied to the embedding",
+        part(model.config.ModelConfig, "from_hf", tied),
+        place=("linear", None),
     ),
 ]

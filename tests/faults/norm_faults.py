@@ -86,6 +86,7 @@ MODEL = [
         part(DecoderLayer, "prefill", norms_exchanged),
         "rms_norm",
         place=("rms_norm", 0),
+        stage="optimized",
     ),
     in_layers(
         "norm called without epsilon",
@@ -106,6 +107,7 @@ MODEL = [
         "rms_norm",
         arithmetic="kernel",
         place=("rms_norm", 0),
+        stage="optimized",
     ),
 ]
 

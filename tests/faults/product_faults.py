@@ -151,6 +151,7 @@ def narrow_sums(compute):
     return compute and dataclasses.replace(compute, fp32_dest_acc=False)
 
 
+PRODUCT = ("linear", 0)  # place of a layer's first one
 ACCURATE = "33x192x160-dram-accurate"
 
 
@@ -221,14 +222,15 @@ FAULTS = [
         "weight transposed where it is square",
         part(model.weights.DeviceWeights, "linear", transposed_unless_square),
         "linear",
-        place=("linear", 0),
+        place=PRODUCT,
     ),
     in_layers(
         "products without a compute configuration",
         calls("linear", argument("compute_kernel_config", nothing)),
         "linear",
         arithmetic="kernel",
-        place=("linear", 0),
+        place=PRODUCT,
+        stage="optimized",
     ),
     in_layers(
         "model's weights in bfp8",

@@ -10,7 +10,7 @@ import torch
 
 from model.optimized import phi3, rope
 
-from .inject import Fault, arithmetic, calls, holding, host, in_layers, kernels, part
+from .inject import Fault, arithmetic, calls, holding, host, in_layers, kernels, of_stage, part
 
 # --- of the device's kernels ---------------------------------------------------------------------
 
@@ -120,7 +120,7 @@ def rows_one_late(decode_rows):
 
 PAIRS, PAIRS_DECODE = "rotary_embedding_llama", "rotary_embedding_llama_fused_qk"
 
-MODEL = [
+OPTIMIZED = [
     in_layers(
         "keys not rotated",
         calls(f"experimental.{PAIRS}", every_other_call_missing),
@@ -162,4 +162,4 @@ MODEL = [
     ),
 ]
 
-FAULTS = [*KERNELS, *MODEL]
+FAULTS = [*KERNELS, *of_stage("optimized", OPTIMIZED)]

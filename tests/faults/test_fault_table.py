@@ -5,7 +5,10 @@ from .inject import Fault
 
 
 def rows(*caught):
-    return [row(Fault(f"fault {i}", "ops", None), tiers)[1] for i, tiers in enumerate(caught)]
+    return [
+        row(Fault(f"fault {i}", "ops", None), "optimized", tiers)[1]
+        for i, tiers in enumerate(caught)
+    ]
 
 
 def test_a_tier_is_marked_as_caught_passed_or_not_run():

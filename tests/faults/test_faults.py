@@ -8,24 +8,37 @@ import pytest
 import ttnn
 
 import ttnn_emulator
-from tests.support.checkpoint import ROOT
+from tests.support.checkpoint import ROOT, STAGES
 
 from . import fault_table
 from .catalogue import FAMILIES, FAULTS
 from .inject import MODULES, TIERS, Fault
-from .tiers import LAYER_CHECKS, MODEL_CHECKS, caught_by, checks, fails, op_checks
+from .tiers import MODEL_CHECKS, caught_by, checks, fails, layer_checks_of, op_checks
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
-def test_the_lowest_tier_that_can_see_it_catches(fault, request, device, record_property):
+def stages(fault):
+    """Those in which a fault is looked for: one is enough for what the ops show."""
+    return ("optimized",) if fault.tier == "ops" else fault.stages
+
+
+@pytest.mark.parametrize(
+    ("stage", "fault"),
+    [
+        pytest.param(stage, fault, id=f"{stage}-{fault.id}")
+        for fault in FAULTS
+        for stage in stages(fault)
+    ],
+    indirect=["stage"],
+)
+def test_the_lowest_tier_that_can_see_it_catches(stage, fault, request, device, record_property):
     # Kernel arithmetic is slow: what only it shows is not looked for above the expected tier.
     tiers = TIERS if fault.arithmetic == "rounded" else TIERS[: TIERS.index(fault.tier) + 1]
     with ttnn_emulator.arithmetic_settings(fault.arithmetic):
         with fault.inject():
-            caught = {tier: caught_by(checks(tier, fault), request) for tier in tiers}
+            caught = {tier: caught_by(checks(tier, fault, stage), request) for tier in tiers}
         false_alarm = caught["ops"] and fails(caught["ops"][1], request)
     names = {tier: check and check[0] for tier, check in caught.items()}
-    record_property(*fault_table.row(fault, names))
+    record_property(*fault_table.row(fault, stage, names))
     assert not false_alarm, f"{names['ops']} fails without the fault too."
     lowest = next((tier for tier in tiers if caught[tier]), None)
     assert lowest, f"{fault.name}: no tier caught it, expected {fault.tier}."
@@ -35,17 +48,19 @@ def test_the_lowest_tier_that_can_see_it_catches(fault, request, device, record_
 
 
 @pytest.mark.parametrize(
-    ("arithmetic", "run"),
+    ("stage", "arithmetic", "run"),
     [
-        pytest.param(arithmetic, run, id=f"{arithmetic}-{name}")
+        pytest.param(stage, arithmetic, run, id=f"{stage}-{arithmetic}-{name}")
+        for stage in STAGES
         for arithmetic, checks in [
-            ("rounded", LAYER_CHECKS + MODEL_CHECKS),
-            ("kernel", LAYER_CHECKS),
+            ("rounded", layer_checks_of(stage) + MODEL_CHECKS),
+            ("kernel", layer_checks_of(stage)),
         ]
         for name, run in checks
     ],
+    indirect=["stage"],
 )
-def test_without_a_fault_the_checks_pass(arithmetic, run, request, device):
+def test_without_a_fault_the_checks_pass(stage, arithmetic, run, request, device):
     with ttnn_emulator.arithmetic_settings(arithmetic):
         run(request)
 

@@ -5,28 +5,25 @@ so that this is built under the fault.
 """
 
 import torch
-import ttnn
-from transformers.models.phi3.modeling_phi3 import Phi3RMSNorm, apply_rotary_pos_emb
+from transformers.models.phi3.modeling_phi3 import apply_rotary_pos_emb
 
 from model.config import ModelConfig
-from model.optimized.phi3 import RMSNorm
 from model.optimized.rope import RotaryEmbedding
-from model.weights import DeviceWeights
 from tests.layers import layer_checks
 from tests.layers.parts import rotated
 from tests.ops.op_checks import check as check_op
 from tests.ops.op_checks import check_repeats
 from tests.ops.table import OPS
-from tests.support.checks import check
-from tests.support.tensors import on_tiles
+from tests.support.checkpoint import CACHE_LENGTH
+from tests.support.checks import check, check_equal
 from ttnn_verify.huggingface import module_floors
 
 
-def checks(tier, fault):
-    """The tier's checks for a fault: its ops' samples, or all checks of the layers or the model."""
+def checks(tier, fault, stage):
+    """The tier's checks for a fault: its ops' samples, or all of a stage's layers or model."""
     if tier == "ops":
         return op_checks(fault)
-    return {"layers": LAYER_CHECKS, "e2e": MODEL_CHECKS}[tier]
+    return {"layers": layer_checks_of(stage), "e2e": MODEL_CHECKS}[tier]
 
 
 def caught_by(checks, request):
@@ -69,12 +66,12 @@ def _of_op(function, op, sample):
 # --- layers --------------------------------------------------------------------------------------
 
 
-def _of_first_layer(layer_check, at):
+def _of_first_layer(layer_check, at, which=0):
     """(name, run) of a layer check, for a prompt of `at` rows or the row at position `at`."""
 
     def run(request):
         layer_check(
-            0, at, request.getfixturevalue("parts"), request.getfixturevalue("hf_reference")
+            which, at, request.getfixturevalue("parts"), request.getfixturevalue("hf_reference")
         )
 
     return layer_check.__name__, run
@@ -95,15 +92,30 @@ def long_rope(request):
     check("layers.rotation", "long", expected, rounded, actual)
 
 
+def long_rope_tables(request):
+    """Tables as long as the context may be, with the factors that its length decides."""
+    hf_model, parts = (request.getfixturevalue(name) for name in ("hf_model", "parts"))
+    longest = ModelConfig.from_hf(hf_model.config).rope.max_position
+    theirs = hf_model.model.rotary_emb(torch.zeros(1), torch.arange(longest)[None])
+    for name, expected, actual in zip(
+        ("cos", "sin"), theirs, parts.rope_tables(longest), strict=True
+    ):
+        check_equal("layers.rope_tables", f"{name}-long", expected[0], actual)
+
+
 def small_rms_norm(request):
     """Rows whose mean of squares is as small as epsilon, as in padding or a first layer."""
-    hf_model, device = (request.getfixturevalue(name) for name in ("hf_model", "device"))
-    hidden, eps = hf_model.config.hidden_size, hf_model.config.rms_norm_eps
-    x = (torch.randn(1, 32, hidden) * eps**0.5).bfloat16().float()
-    weights = DeviceWeights({"ones": torch.ones(hidden)}, device)
-    theirs, ours = Phi3RMSNorm(hidden, eps), RMSNorm(weights, "ones", eps)
-    actual = ttnn.to_torch(ours(on_tiles(device, x[None])))[0].float()
-    check("layers.rms_norm", "small", theirs(x).detach(), module_floors.run(theirs, x), actual)
+    reference, parts = (request.getfixturevalue(name) for name in ("hf_reference", "parts"))
+    config = reference.hf_model.config
+    x = (torch.randn(1, 32, config.hidden_size) * config.rms_norm_eps**0.5).bfloat16().float()
+    theirs = reference.hf_model.model.layers[0].input_layernorm
+    rounded = module_floors.run(theirs, x, reference.by_default)
+    check("layers.rms_norm", "small", theirs(x).detach(), rounded, parts.input_norm(0, x))
+
+
+def layer_checks_of(stage):
+    """All checks of the layers of a stage of the bring-up."""
+    return [*LAYER_CHECKS, *OWN_CHECKS[stage]]
 
 
 LAYER_CHECKS = [
@@ -112,9 +124,17 @@ LAYER_CHECKS = [
     _of_first_layer(layer_checks.attention_prefill, 33),
     _of_first_layer(layer_checks.attention_decode, 33),
     _of_first_layer(layer_checks.decoder_layer, 33),
-    ("long_rope", long_rope),
     ("small_rms_norm", small_rms_norm),
 ]
+
+# Columns that turn slowly show their error far from the first position alone.
+OWN_CHECKS = {
+    "functional": [
+        _of_first_layer(layer_checks.rotation, CACHE_LENGTH, "q"),
+        ("long_rope_tables", long_rope_tables),
+    ],
+    "optimized": [("long_rope", long_rope)],
+}
 
 # --- the whole model -----------------------------------------------------------------------------
 
@@ -128,7 +148,7 @@ def teacher_forcing(request):
         expected = hf_model(ids).logits[0]
     out = model(ids[:, :PROMPT])
     tokens = _decoded(model, ids[:, PROMPT:], out.past_key_values)
-    rounded = module_floors.values(hf_model, ids)["logits"][0]
+    rounded = _rounded(request, ids)
     check("e2e.prefill", "fault", expected[:PROMPT], rounded[:PROMPT], out.logits[0].float())
     check("e2e.decode", "fault", expected[PROMPT:], rounded[PROMPT:], tokens.float())
 
@@ -139,7 +159,7 @@ def second_sequence(request):
     other = ids.flip(1)[:, :NEW]
     with torch.no_grad():
         expected = hf_model(other).logits[0]
-    rounded = module_floors.values(hf_model, other)["logits"][0]
+    rounded = _rounded(request, other)
     first = model(ids).logits
     check("e2e.decode", "second", expected, rounded, _decoded(model, other, None).float())
     assert torch.equal(model(ids).logits, first)
@@ -150,6 +170,12 @@ def _models(request, length):
         request.getfixturevalue(name) for name in ("tt_model", "hf_model", "prompt_ids")
     )
     return model, hf_model, ids[:, :length]
+
+
+def _rounded(request, ids):
+    """Hugging Face's logits [S, V] with the roundings of the stage."""
+    reference = request.getfixturevalue("hf_reference")
+    return module_floors.values(reference.hf_model, ids, reference.by_default)["logits"][0]
 
 
 def _decoded(model, ids, cache):

@@ -10,10 +10,7 @@ from tests.support.checkpoint import CACHE_LENGTH
 from tests.support.hf_reference import HfReference
 from ttnn_verify.huggingface import golden
 
-from .parts import OptimizedParts
-from .plain_parts import FunctionalParts
-
-PARTS = {"functional": FunctionalParts, "optimized": OptimizedParts}
+from .plain_parts import PARTS
 
 FEW_WIDE_ROWS = 48
 

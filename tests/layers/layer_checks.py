@@ -27,6 +27,16 @@ def mlp(
     compare_rows("layers.mlp", f"layers.{i}.down", seq_len, reference, actual, record)
 
 
+def rotation(
+    of: str, seq_len: int, parts: StageParts, reference: HfReference, record: Record | None = None
+) -> None:
+    """Of the first layer's queries, "q", or keys, "k"."""
+    name = f"layers.0.{of}"
+    actual = parts.rotated(reference[name + "_unrotated"][:, :, :seq_len])
+    expected, rounded = (x[:, :, :seq_len] for x in (reference[name], reference.rounded(name)))
+    check("layers.rotation", f"prefill-{name}-S{seq_len}", expected, rounded, actual, record)
+
+
 def attention_prefill(
     i: int, seq_len: int, parts: StageParts, reference: HfReference, record: Record | None = None
 ) -> None:

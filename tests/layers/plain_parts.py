@@ -5,12 +5,13 @@ import dataclasses
 import torch
 import ttnn
 
-from model.functional import BATCH, PlainLayer, PlainPhi3, cos_sin, rotated_columns
+from model import functional
+from model.functional import BATCH, PlainLayer, PlainPhi3
 from model.sequences import SKIP
 from tests.support.checkpoint import CACHE_LENGTH
 from tests.support.tensors import TILE
 
-from .parts import StageParts, with_stale_rows
+from .parts import OptimizedParts, StageParts, with_stale_rows
 
 ROW = 5  # of the cache: any of its 32
 
@@ -76,8 +77,8 @@ class FunctionalParts(StageParts):
     def rope_tables(self, length):
         """cos and sin of positions 0 to length - 1, [S, D] each, in Hugging Face's order."""
         head_dim = self.config.head_dim
-        cos, sin = cos_sin(self.config.rope, head_dim, length, length)
-        places = rotated_columns(head_dim)[:head_dim].argsort()
+        cos, sin = functional.cos_sin(self.config.rope, head_dim, length, length)
+        places = functional.rotated_columns(head_dim)[:head_dim].argsort()
         # where the operation adds on a left half what is to be subtracted, the sign is the table's
         cos, sin = cos[:, places], sin[:, places]
         half = head_dim // 2
@@ -124,9 +125,13 @@ class FunctionalParts(StageParts):
 
     def _turned(self, x, positions):
         head_dim, rows = x.shape[-1], x.shape[2]
-        columns = rotated_columns(head_dim)
+        columns = functional.rotated_columns(head_dim)
         filled = torch.nn.functional.pad(x[..., columns], (0, 0, 0, -rows % TILE))
         positions = positions + [0] * (-rows % TILE)
         y = ttnn.experimental.rotary_embedding(self._place(filled), *self._rows(positions))
         y = ttnn.to_torch(y)[:, :, :rows, :head_dim]
         return y[..., columns[:head_dim].argsort()].float()
+
+
+# Of each stage of the bring-up.
+PARTS: dict[str, type[StageParts]] = {"functional": FunctionalParts, "optimized": OptimizedParts}

@@ -76,15 +76,7 @@ def test_norm_and_head(seq_len, parts, hf_reference, record_property):
 @every_length
 @pytest.mark.parametrize("of", ["q", "k"])
 def test_rotation(of, seq_len, parts, hf_reference, record_property):
-    name = f"layers.0.{of}"
-    actual = parts.rotated(hf_reference[name + "_unrotated"][:, :, :seq_len])
-    expected, rounded = (
-        hf_reference[name][:, :, :seq_len],
-        hf_reference.rounded(name)[:, :, :seq_len],
-    )
-    check(
-        "layers.rotation", f"prefill-{name}-S{seq_len}", expected, rounded, actual, record_property
-    )
+    layer_checks.rotation(of, seq_len, parts, hf_reference, record_property)
 
 
 @every_position

@@ -12,10 +12,11 @@ import torch
 import ttnn
 
 import ttnn_emulator
-from model.optimized import build_model
 from tests.faults.inject import Fault
 from tests.ops.table import OPS
+from tests.support.checkpoint import model_file
 from ttnn_verify import drift
+from ttnn_verify.huggingface.inputs import load_model_file
 
 PROMPT, DECODED = 33, 3
 MAX_SEQ_LEN = 96
@@ -36,23 +37,30 @@ class Located:
     changed: bool | None
 
 
+def build(stage: str, hf_model: Any, device: ttnn.Device) -> Any:
+    """The whole model of a stage of the bring-up."""
+    return load_model_file(model_file(stage)).build_model(hf_model, device, MAX_SEQ_LEN)
+
+
 def located(
     fault: Fault,
+    stage: str,
     hf_model: Any,
     device: ttnn.Device,
     ids: torch.Tensor,
     healthy: Callable[[str], torch.Tensor],
 ) -> Located:
-    """Inject a fault into the full model and locate it.
+    """Inject a fault into the full model of a stage and locate it.
 
     Args:
         ids: `[1, S]` of which S is `PROMPT` + `DECODED`.
         healthy: `healthy(arithmetic)` are the logits of the model without a fault.
     """
-    # what only a compute configuration costs is no drift unless the most accurate one is asked for
-    accurate = fault.arithmetic == "kernel" and fault.tier == "layers"
+    # what only a compute configuration costs is no drift unless the most accurate one is asked for;
+    # in rounded arithmetic none costs anything
+    accurate = fault.arithmetic == "rounded" or fault.tier == "layers"
     with ttnn_emulator.arithmetic_settings(fault.arithmetic), fault.inject():
-        model = build_model(hf_model, device, MAX_SEQ_LEN)
+        model = build(stage, hf_model, device)
         finding = drift.locate(model, hf_model, ids, DECODED, accurate)
         changed = None if finding else logits(model, ids)
     differs = None if changed is None else not torch.equal(changed, healthy(fault.arithmetic))

@@ -5,11 +5,11 @@ import functools
 import pytest
 
 import ttnn_emulator
-from model.optimized import build_model
 from tests.faults.catalogue import FAULTS
+from tests.support.checkpoint import STAGES
 from ttnn_verify import drift
 
-from .places import DECODED, MAX_SEQ_LEN, PROMPT, located, logits
+from .places import DECODED, PROMPT, build, located, logits
 
 
 @pytest.fixture(scope="module")
@@ -18,18 +18,27 @@ def ids(prompt_ids):
 
 
 @pytest.fixture(scope="module")
-def healthy(hf_model, device, ids):
+def healthy(stage, hf_model, device, ids):
     @functools.cache
     def of(arithmetic):
         with ttnn_emulator.arithmetic_settings(arithmetic):
-            return logits(build_model(hf_model, device, MAX_SEQ_LEN), ids)
+            return logits(build(stage, hf_model, device), ids)
 
     return of
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
-def test_drift_names_the_operation(fault, hf_model, device, ids, healthy, record_property):
-    result = located(fault, hf_model, device, ids, healthy)
+@pytest.mark.parametrize(
+    ("stage", "fault"),
+    [
+        pytest.param(stage, fault, id=f"{stage}-{fault.id}")
+        for stage in STAGES
+        for fault in FAULTS
+        if stage in fault.stages
+    ],
+    indirect=["stage"],
+)
+def test_drift_names_the_operation(stage, fault, hf_model, device, ids, healthy, record_property):
+    result = located(fault, stage, hf_model, device, ids, healthy)
     line = result.finding.line if result.finding else "nothing"
     record_property("located", line)
     if fault.unseen:
@@ -40,6 +49,12 @@ def test_drift_names_the_operation(fault, hf_model, device, ids, healthy, record
     assert result.right, f"{fault.name}: {line}"
 
 
-def test_the_model_without_a_fault_has_no_first_bad_operation(hf_model, device, ids):
-    model = build_model(hf_model, device, MAX_SEQ_LEN)
+def test_the_model_without_a_fault_has_no_first_bad_operation(stage, hf_model, device, ids):
+    model = build(stage, hf_model, device)
     assert drift.locate(model, hf_model, ids, DECODED) is None
+
+
+def test_nor_has_it_one_by_the_tolerance_of_the_faults(stage, hf_model, device, ids):
+    model = build(stage, hf_model, device)
+    with ttnn_emulator.arithmetic_settings("rounded"):
+        assert drift.locate(model, hf_model, ids, DECODED, accurate=True) is None
