@@ -3,7 +3,13 @@
 import torch
 
 from ttnn_verify.drift import finding
-from ttnn_verify.drift.caches import first_unwritten, is_missing, missing_step, rows_in_cache
+from ttnn_verify.drift.caches import (
+    OTHER_PART,
+    first_unwritten,
+    is_missing,
+    missing_step,
+    rows_in_cache,
+)
 from ttnn_verify.drift.finding import OpFinding
 from ttnn_verify.drift.judging import SAME_VALUE
 from ttnn_verify.drift.observation import layouts
@@ -135,7 +141,7 @@ def _changed_on_the_way(
         index, operation = (changed or picked)[-1]
         note = f"it changes {expected.name}, which Hugging Face hands on as it is"
         if not changed:
-            note = f"it takes other rows or columns of {expected.name} than are expected"
+            note = OTHER_PART.format(expected.name)
         return observed.finding(
             finding.MISUSED,
             Where(step.layer, expected.short, step.part),

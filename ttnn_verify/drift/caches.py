@@ -8,8 +8,11 @@ from ttnn_verify.drift.judging import SAME_VALUE, OwnVerdicts, result_verdict
 from ttnn_verify.drift.observation import layouts
 from ttnn_verify.drift.observation.hf_values import HfValue
 from ttnn_verify.drift.observation.walk import model_calls
-from ttnn_verify.drift.observed import Observed, WalkPlan, WalkState, Where
+from ttnn_verify.drift.observed import Observed, ReadTensor, WalkPlan, WalkState, Where
 from ttnn_verify.numerics import metrics, op_floors, tolerance
+from ttnn_verify.ops import table
+
+OTHER_PART = "it takes other rows or columns of {} than are expected"
 
 
 def cache_finding(
@@ -58,10 +61,29 @@ def _wrong_rows(
     )
     if not is_expected and is_missing(observed, step):
         return missing_step(observed, step, verdict)
+    picked = _picked_on_the_way(source, step)
+    if picked is not None:
+        index, operation = picked
+        return observed.finding(
+            finding.MISUSED,
+            Where(layer, step.short, "attention"),
+            index=index,
+            operation=operation,
+            step=verdict,
+            note=OTHER_PART.format(step.name),
+        )
     value = source.origin.value if source.origin else None
     note = "" if is_expected or value is None else f"{value} is written, {step.name} is expected"
     where = Where(layer, f"{kind} cache", "attention")
     return observed.finding(finding.MISUSED, where, own=own.worst, step=verdict, note=note)
+
+
+def _picked_on_the_way(source: ReadTensor, step: HfValue) -> tuple[int, str] | None:
+    """(index, operation) of the first call since a value that takes a part of it; None if none."""
+    if source.origin is None or source.origin.value != step.name:
+        return None
+    picks = [c for c in source.origin.calls_since if table.spec_of(c[1]).data == "picks"]
+    return picks[-1] if picks else None
 
 
 def is_missing(observed: Observed, step: HfValue) -> bool:

@@ -120,9 +120,21 @@ def step_verdict(
     if own.unknown or math.isinf(observed.operands.noise):
         return StepVerdict(layout, None)
     floor = _step_floor(own.floors[output], observed)
+    if floor is not None and expected.numel() < result.values.numel():
+        floor = _of_some_rows(floor)
     return StepVerdict(
         layout, result_verdict(expected, layout.read(result.values), result.dtype, floor)
     )
+
+
+def _of_some_rows(floor: FloorMaker) -> FloorMaker:
+    """The floor of a part of a result's rows: any of them may be the worst one."""
+
+    def of_rows() -> op_floors.Floor:
+        whole = floor()
+        return dataclasses.replace(whole, relative_l2=max(whole.relative_l2, whole.worst_row))
+
+    return of_rows
 
 
 def _fits(candidates: list[layouts.Layout], values: torch.Tensor, expected: torch.Tensor) -> bool:

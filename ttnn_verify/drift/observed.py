@@ -47,10 +47,11 @@ class WalkPlan:
 
     def layouts(self, step: HfValue, shape: tuple[int, ...], rows: int) -> list[layouts.Layout]:
         """Where a step's value may lie in a tensor."""
-        candidates = layouts.of_step(step, shape, rows, self.pairs)
-        if self.found.order is not None:
-            candidates += layouts.in_order(step, shape, rows, self.found.order)
-        return candidates
+        if self.found.order is not None:  # another one that fits too may be that of a copy
+            candidates = layouts.in_order(step, shape, rows, self.found.order)
+            if candidates:
+                return candidates
+        return layouts.of_step(step, shape, rows, self.pairs)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -202,7 +202,7 @@ def in_cache(
     of_rows = places[0, :, :rows]
     indices = [head.transpose(0, 1) for head in _columns(of_rows, width)]
     found = None if order is None else ordered(of_rows.transpose(0, 1), order)
-    return _also_in_pairs(indices, permuted) + ([found] if found else [])
+    return [found] if found else _also_in_pairs(indices, permuted)
 
 
 def nearest(
