@@ -61,7 +61,7 @@ def _wrong_rows(
     )
     if not is_expected and is_missing(observed, step):
         return missing_step(observed, step, verdict)
-    picked = _picked_on_the_way(source, step)
+    picked = None if is_expected else _picked_on_the_way(source, step)
     if picked is not None:
         index, operation = picked
         return observed.finding(
