@@ -1,8 +1,8 @@
 """Where a model on the device goes wrong first, and how its error grows from layer to layer.
 
 `measure` runs a model along a prompt, tokens after it and a second sequence. It intercepts TTNN's
-calls, not the model's, and compares their results with those of a Hugging Face Phi-3's submodules:
-*cumulative*, on the model's own results; *isolated*, each layer and operation on Hugging Face's.
+calls, not the model's, and compares their results with what Hugging Face's model computes on the
+way: *cumulative*, on the model's own results; *isolated*, each operation on Hugging Face's values.
 `python -m ttnn_verify.drift` is the command.
 """
 
@@ -20,10 +20,10 @@ from ttnn_verify.numerics import tolerance
 
 backend.quiet()  # before ttnn, which the modules below import
 
-from ttnn_verify.drift import attribution, cumulative, isolated, search
-from ttnn_verify.drift.finding import OpFinding
-from ttnn_verify.drift.observation import hf_values, tracing, walk
-from ttnn_verify.drift.observation.tracing import DriftUndetermined
+from ttnn_verify.drift import isolated
+from ttnn_verify.drift.finding import DriftUndetermined, OpFinding
+from ttnn_verify.drift.observation import walk
+from ttnn_verify.drift.reference import Reference
 
 __all__ = [
     "DriftResult",
@@ -48,7 +48,7 @@ class DriftResult:
         allowed: relative L2 error of the logits that the roundings of all layers explain.
     """
 
-    table: tuple[cumulative.DepthRow, ...]
+    table: tuple
     findings: tuple[OpFinding, ...]
     allowed: float
 
@@ -92,65 +92,25 @@ class DriftResult:
         return "no drift: every operation is as far off as its arithmetic explains."
 
 
-def measure(
-    model: Model, hf_model: Any, ids: torch.Tensor, decoded: int = 3, accurate: bool = False
-) -> DriftResult:
-    """How far a model drifts, in four runs of it.
-
-    Args:
-        model: called as Hugging Face models are, its calls are TTNN's.
-        hf_model: a transformers Phi3ForCausalLM in float32, attn_implementation="eager".
-        ids: `[1, S]`; the last `decoded` tokens are given one at a time, the rest as a prompt.
-        accurate: judge products and norms as if they had been called with the most accurate compute
-            configuration, not by the one that they were called with.
-
-    Raises:
-        DriftUndetermined: the model makes no TTNN calls, or not the same ones in each run.
-    """
-    steps, sequences, traced = _prepared(model, hf_model, ids, decoded)
-    alone = cumulative.run(model, sequences, traced, steps, isolate=True)
-    table = cumulative.run(model, sequences, traced, steps)
-    findings = isolated.run(model, sequences, traced, steps, accurate)
-    allowed = tolerance.K * module_floors.of_logits(hf_model, ids).relative_l2
-    return DriftResult(tuple(cumulative.with_isolated(table, alone)), tuple(findings), allowed)
-
-
 def locate(
     model: Model, hf_model: Any, ids: torch.Tensor, decoded: int = 3, accurate: bool = False
 ) -> OpFinding | None:
-    """The first bad operation, None if there is none; in two runs, the second cut short."""
-    steps, sequences, traced = _prepared(model, hf_model, ids, decoded)
-    findings = isolated.run(model, sequences, traced, steps, accurate, first=True)
-    return next((op_finding for op_finding in findings if op_finding.bad), None)
-
-
-def halve(model: Model, hf_model: Any, ids: torch.Tensor, decoded: int = 3) -> search.SearchResult:
-    """The first bad operation by halving, in few runs that read a value each."""
-    steps = hf_values.steps(hf_model)
-    return search.search(model, _sequences(hf_model, steps, ids, decoded), steps)
-
-
-def attribute(
-    model: Model, hf_model: Any, ids: torch.Tensor, decoded: int = 3
-) -> list[attribution.Share]:
-    """The share of the logits' error for each family of operations."""
-    steps = hf_values.steps(hf_model)
-    return attribution.run(model, _sequences(hf_model, steps, ids, decoded))
+    """The first bad operation, None if there is none; in one run, which it cuts short."""
+    sequences, reference = _prepared(hf_model, ids, decoded)
+    walked = isolated.run(model, sequences, reference, accurate, first=True)
+    return next((op_finding for op_finding in walked.findings if op_finding.bad), None)
 
 
 def _prepared(
-    model: Model, hf_model: Any, ids: torch.Tensor, decoded: int
-) -> tuple[list[hf_values.HfValue], list[walk.TokenSequence], list[tracing.TracedCall]]:
-    steps = hf_values.steps(hf_model)
-    sequences = _sequences(hf_model, steps, ids, decoded)
-    return steps, sequences, tracing.trace(model, sequences, steps)
-
-
-def _sequences(
-    hf_model: Any, steps: Sequence[hf_values.HfValue], ids: torch.Tensor, decoded: int
-) -> list[walk.TokenSequence]:
+    hf_model: Any, ids: torch.Tensor, decoded: int
+) -> tuple[list[walk.TokenSequence], Reference]:
     if not 0 <= decoded < ids.shape[1]:
         raise ValueError(
             f"{decoded} tokens of {ids.shape[1]} after the prompt: at least one is the prompt's."
         )
-    return walk.sequences(hf_model, steps, ids, decoded)
+    sequences = walk.sequences(ids, decoded)
+    reference = Reference(hf_model)
+    for sequence in sequences:
+        for tokens in sequence.rows:
+            reference.prepare(tokens)
+    return sequences, reference

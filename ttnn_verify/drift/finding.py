@@ -16,6 +16,10 @@ TOOL_ERROR = "tool-error"
 BAD = (WRONG, MISUSED, MISSING, UNEQUAL)
 
 
+class DriftUndetermined(RuntimeError):
+    """Drift cannot be determined; the message says why."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Brief:
     """Stands in for a `metrics.Comparison` of values that are one rounding apart."""

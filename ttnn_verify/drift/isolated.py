@@ -1,35 +1,37 @@
 """Each operation of a model on Hugging Face's own values, in one run.
 
-After a call that computes one of Hugging Face's values, its result is compared with what Hugging
-Face's step computes from the same inputs, then replaced on the device by Hugging Face's value, so
-that later calls are not blamed for earlier errors. Every call, including those between, is also
-compared with what is expected from its own operands. A call whose own result is right and whose
-step is wrong was *used* wrongly: with a wrong constant, argument or operand.
+Every call is compared with what is expected from its own operands. A result that holds one of
+Hugging Face's values, which `identification` decides by the values themselves, is also compared with
+what Hugging Face's step computes, and then replaced on the device by Hugging Face's value, so that
+later calls are not blamed for earlier errors. What no call computes matters only where the logits
+are wrong: then `blame` asks where the model left Hugging Face's way.
 """
 
 import contextlib
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-import ttnn
 
 from ttnn_verify.drift import finding, judging
-from ttnn_verify.drift.blame import blame
-from ttnn_verify.drift.caches import cache_finding
+from ttnn_verify.drift.blame import Blame
 from ttnn_verify.drift.finding import OpFinding
-from ttnn_verify.drift.observation import reading, taps, tracing, walk
-from ttnn_verify.drift.observation.hf_values import HfValue
+from ttnn_verify.drift.observation import reading, taps, walk
+from ttnn_verify.drift.observation.identification import Finder, Found
 from ttnn_verify.drift.observed import (
     Observed,
     Origin,
-    WalkPlan,
-    WalkState,
+    Where,
     operands_of,
     read,
+    rewritten,
     where_of,
+    written_pairs,
 )
+from ttnn_verify.drift.reference import ExpectedRows, Reference, over_keys
+from ttnn_verify.huggingface.recording import HfValue
 from ttnn_verify.numerics import metrics, op_floors, tolerance
 from ttnn_verify.ops import table
 
@@ -44,158 +46,235 @@ class _Enough(Exception):
 def run(
     model: Callable[..., Any],
     sequences: Sequence[walk.TokenSequence],
-    traced: Sequence[tracing.TracedCall],
-    steps: Sequence[HfValue],
+    reference: Reference,
     accurate: bool = False,
     first: bool = False,
-) -> list[OpFinding]:
-    """Run the model once, every step on Hugging Face's values; one finding per call, in order.
+) -> "Walked":
+    """Run the model once, on Hugging Face's values wherever they are found.
 
     Args:
-        traced: from `tracing.trace` on the same walk.
         accurate: see `ops.expected.CallContext`.
         first: stop at the first bad call.
-
-    Raises:
-        DriftUndetermined: the model's calls differ from the traced run's.
     """
-    pairs = tracing.paired_heads(traced, steps)
-    plan = WalkPlan(sequences, traced, {step.name: step for step in steps}, pairs, accurate)
-    walked = _Walk(plan, first)
+    walked = Walked(sequences, reference, accurate, first)
     with taps.intercept(walked.observe), contextlib.suppress(_Enough):
         walk.lead(model, sequences, walked.begin, walked.end)
-    return sorted(walked.findings, key=lambda op_finding: op_finding.place)
+    walked.findings.sort(key=lambda op_finding: op_finding.place)
+    return walked
 
 
-class _Walk:
-    """Has each call of a walk judged, and replaces results by Hugging Face's values."""
+class Walked:
+    """A walk: judges each call, and replaces results by Hugging Face's values.
 
-    def __init__(self, plan: WalkPlan, first: bool) -> None:
-        self.plan, self.first = plan, first
+    Attributes:
+        findings: one per call, and more where a call makes several values.
+        places: per call of the model, (index, number of the result) -> the value that is found
+            there and how it lies.
+    """
+
+    def __init__(
+        self,
+        sequences: Sequence[walk.TokenSequence],
+        reference: Reference,
+        accurate: bool,
+        first: bool,
+    ) -> None:
+        self.sequences, self.reference = sequences, reference
+        self.accurate, self.first = accurate, first
         self.findings: list[OpFinding] = []
-        self.memory = WalkState()
+        self.places: list[dict[tuple[int, int], Found]] = []
+        self.names: list[list[str]] = []
+        self.finder = Finder()
         self.reader = reading.Reader()
-        self.model_call, self.traced = walk.model_calls(plan.sequences)[0], plan.traced[0]
-        self.index = 0  # of the next operation in this call of the model
+        self.blame = Blame(reference, sequences)
+        self.model_call = walk.model_calls(sequences)[0]
+        self.calls: list[Observed] = []
+        self.origins: dict[int, Origin] = {}
+        self.layer = 0  # the last one of which a value was found
+        self.expectations: dict[tuple[str, bool], ExpectedRows] = {}  # of this call of the model
+
+    # --- the walk -------------------------------------------------------------------------------
 
     def begin(self, model_call: walk.ModelCall) -> None:
-        self.model_call, self.index = model_call, 0
-        self.traced = self.plan.traced[model_call.number]
-        self.memory.origins.clear()
-
-    def end(self, model_call: walk.ModelCall, logits: torch.Tensor) -> None:
-        count = len(self.traced.calls)
-        if self.index != count:
-            raise tracing.DriftUndetermined(
-                f"{model_call}: {self.index} calls, {count} when it was traced."
-            )
-        if any(matched.call_of("logits") for matched in self.traced.passes):
-            op_finding = returned_finding(self.plan, model_call, self.index, logits)
-            if op_finding is not None:
-                self._add(op_finding)
+        self.model_call, self.calls, self.layer = model_call, [], 0
+        self.origins.clear()
+        self.expectations.clear()
+        self.finder.begin()
+        self.places.append({})
+        self.names.append([])
 
     def observe(self, call: taps.TtnnCall, run: Callable[[], Any]) -> Any:
-        index, self.index = self.index, self.index + 1
-        self.traced.check(self.model_call, index, call.name)
+        self.names[-1].append(call.name)
+        index = len(self.names[-1]) - 1
         if not table.spec_of(call.name).judged:
             result = run()
-            for tensor in tracing.rewritten(call):
+            for tensor in rewritten(call):
                 self.reader.note_write(tensor)
+                self.origins.pop(tensor.buffer_unique_id(), None)
             return result
-        operands = operands_of(call, self.reader, self.memory.origins)
-        caches = [cache for cache, _ in tracing.written_pairs(call)]
+        operands = operands_of(call, self.reader, self.origins)
+        caches = [cache for cache, _ in written_pairs(call)]
         result = run()
         outputs = taps.device_tensors([result])
         for tensor in (*caches, *outputs):
             self.reader.note_write(tensor)
         outputs = caches or outputs
-        observed = Observed(
-            call,
-            self.model_call,
-            index,
-            self.traced.pass_of(index),
-            operands,
-            tuple(read(tensor, self.reader, self.memory.origins) for tensor in outputs),
-        )
-        for op_finding in self._findings(observed, outputs):
-            self._add(op_finding)
+        results = tuple(read(tensor, self.reader, self.origins) for tensor in outputs)
+        observed = Observed(call, self.model_call, index, operands, results)
+        self.calls.append(observed)
+        own = judging.own_verdicts(observed, self.accurate)
+        observed.status = own.status
+        observed.noise = tuple(own.noise(n) for n in range(len(results)))
+        if caches:
+            self._add(observed.finding(own.status, self._nearby(), own=own.worst, note=own.note))
+            self.blame.note_write(observed)
+            return result
+        known = False
+        for number, tensor in enumerate(outputs):
+            op_finding = self._identified(observed, number, own)
+            if op_finding is not None:
+                known = True
+                self._replace(observed, number, tensor)
+                self._add(op_finding)
+            self._set_origin(observed, number)
+        if not known:
+            self._add(observed.finding(own.status, self._nearby(), own=own.worst, note=own.note))
         return result
+
+    def end(self, model_call: walk.ModelCall, logits: torch.Tensor) -> None:
+        begun = any(f.bad and f.model_call.number == model_call.number for f in self.findings)
+        op_finding = None if begun else self._on_returned(logits)
+        if op_finding is not None:
+            self._add(op_finding)
+        self.blame.end(self.calls)
 
     def _add(self, op_finding: OpFinding) -> None:
         self.findings.append(op_finding)
         if self.first and op_finding.bad:
             raise _Enough
 
-    def _findings(self, observed: Observed, outputs: list[ttnn.Tensor]) -> Iterator[OpFinding]:
-        """The findings on a call: of each cache and step, or else of the call itself."""
-        own = judging.own_verdicts(observed, self.plan.accurate)
-        if observed.operands.sources:
-            for number in range(len(outputs)):
-                yield cache_finding(self.plan, self.memory, observed, number, own)
-            return
-        source = next(iter(observed.operands.origins), None)
-        for output, result in enumerate(observed.results):
-            step = observed.steps.get(output)
-            if step is None and result.origin and table.spec_of(observed.name).moves:
-                continue  # a view
-            if step is None:
-                noise = math.hypot(observed.operands.noise, own.noise(output))
-                origin = Origin(None, noise, (observed.index, observed.name), source)
-            else:
-                yield self._step_finding(observed, output, outputs[output], own)
-                origin = Origin(step.name, 0.0, (observed.index, observed.name), source)
-            self.memory.origins[result.buffer] = origin
-        if not observed.steps:
-            yield observed.finding(own.status, observed.nearby, own=own.worst, note=own.note)
+    def _nearby(self) -> Where:
+        """The place of the last value that was found, without its name."""
+        found = [f for op in self.calls for one in op.found.values() for f in one[:1]]
+        if not found:
+            return Where(None, None, "embedding")
+        step = self.blame.step(found[-1].name)
+        return Where(step.layer, None, step.part)
 
-    def _step_finding(
-        self, observed: Observed, output: int, tensor: ttnn.Tensor, own: judging.OwnVerdicts
-    ) -> OpFinding:
-        """Compare a result with its step, and put Hugging Face's value in its place."""
-        step, result = observed.steps[output], observed.results[output]
-        on_step = judging.step_verdict(self.plan, self.memory, observed, output, own)
-        where = where_of(step)
-        if on_step.layout is None:
-            note = (
-                f"a result of shape {list(result.shape)} has no room for {list(step.shape)} a row"
+    # --- a result -------------------------------------------------------------------------------
+
+    def expected(self, step: HfValue, isolated: bool = False) -> ExpectedRows:
+        """The rows of a value that are known at this call of the model."""
+        key = step.name, isolated
+        if key not in self.expectations:
+            call = self.model_call
+            rows = self.sequences[call.sequence].rows
+            self.expectations[key] = self.reference.expected(
+                step, rows, call.starts, call.ends, isolated
             )
-            return observed.finding(finding.TOOL_ERROR, where, own=own.worst, note=note)
-        expected = self.plan.values(observed.model_call).bf16[step.name]
-        expected = expected[observed.rows.start : observed.rows.stop]
-        self.reader.write(tensor, on_step.layout.write(result.values, expected))
-        if on_step.verdict is None:
-            note = own.note or "it is given what an operation without a golden computed"
-            status = finding.WRONG if own.wrong else own.unknown or finding.NO_GOLDEN
-            return observed.finding(status, where, own=own.worst, note=note)
-        if on_step.verdict.passed or own.wrong:
-            return observed.finding(own.status, where, own=own.worst, step=on_step.verdict)
-        return blame(self.plan, self.memory, observed, step, own.worst, on_step.verdict)
+        return self.expectations[key]
 
+    def _candidates(self, observed: Observed) -> Iterator[tuple[HfValue, ExpectedRows]]:
+        """Values that a call may compute, the likeliest first."""
+        layers = (None, self.layer - 1, self.layer, self.layer + 1)
+        steps = [s for s in self.reference.steps if s.layer in layers]
+        steps.sort(key=lambda s: (s.kind != observed.kind, s.within is not None))
+        for step in steps:
+            if over_keys(step) and self.model_call.count > 1 and len(self.model_call.starts) > 1:
+                continue
+            expected = self.expected(step)
+            yield dataclasses.replace(step, shape=tuple(expected.rows.shape[1:])), expected
 
-def returned_finding(
-    plan: WalkPlan, model_call: walk.ModelCall, index: int, logits: torch.Tensor
-) -> OpFinding | None:
-    """The finding on what the model does to its logits on the host, after its last call.
+    def _identified(
+        self, observed: Observed, number: int, own: judging.OwnVerdicts
+    ) -> OpFinding | None:
+        """The finding on a result as one of Hugging Face's values; None if it is none."""
+        result = observed.results[number]
+        if not result.values.is_floating_point() or result.values.dim() < 2:
+            return None
+        kept = {o.found.name for o in observed.operands.origins if o.found is not None}
+        found = self.finder.find(
+            result.values,
+            self._candidates(observed),
+            lambda value: value.name in kept if observed.moves else value.kind == observed.kind,
+        )
+        if not found and observed.kind == "product":
+            found = self.finder.find_parts(result.values, self._candidates(observed))
+        if not found and not observed.moves:
+            multiple = self.finder.find_multiple(result.values, self._candidates(observed))
+            found = () if multiple is None else (multiple,)
+        if not found:
+            return None
+        observed.found[number] = found
+        best = found[0]
+        step = self.blame.step(best.name)
+        if step.layer is not None:
+            self.layer = step.layer
+        self.places[-1][observed.index, number] = best
+        where = where_of(step)
+        if observed.moves and any(
+            origin.found is not None and origin.found.name == best.name
+            for origin in observed.operands.origins
+        ):
+            return observed.finding(own.status, where, own=own.worst, note=own.note)
+        expected = self.expected(step, isolated=True).rows[best.positions]
+        given = {o.found.name for o in observed.operands.origins if o.found is not None}
+        absent = sum(name not in given for name in step.inputs)
+        verdict = judging.step_verdict(observed, number, best, expected, own, absent)
+        if verdict is None or verdict.passed or own.wrong:
+            return observed.finding(
+                own.status, where, own=own.worst, step=verdict, note=own.note
+            )
+        return self.blame.misused(observed, step, own.worst, verdict)
 
-    Args:
-        index: number of operations in this call of the model.
-        logits: `[1, S, V]` that it returns.
-    """
-    expected = plan.values(model_call).bf16["logits"]
-    expected = expected[model_call.start : model_call.start + model_call.count]
-    actual = logits[0].float()[-len(expected) :]
-    expected = expected[-len(actual) :]
-    comparison = metrics.compare(expected, actual)
-    verdict = tolerance.judge(comparison, op_floors.Floor(RETURNED, RETURNED), k=1)
-    if verdict.passed:
-        return None
-    return OpFinding(
-        finding.UNEQUAL,
-        model_call,
-        index,
-        "ttnn.to_torch",
-        part="head",
-        value="logits",
-        step=verdict,
-        note="the model returns other rows or values than its last operation made",
-    )
+    def _replace(self, observed: Observed, number: int, tensor: Any) -> None:
+        """Put Hugging Face's value in the place of a result."""
+        best = observed.found[number][0]
+        step = self.blame.step(best.name)
+        rows = self.expected(step).rows[best.positions].bfloat16().float()
+        self.reader.write(tensor, best.write(observed.results[number].values, rows))
+
+    def _set_origin(self, observed: Observed, number: int) -> None:
+        found = observed.found.get(number)
+        result = observed.results[number]
+        sources = observed.operands.origins
+        noise = 0.0
+        if not found:
+            noise = math.hypot(observed.operands.noise, observed.noise[number])
+        self.origins[result.buffer] = Origin(
+            found[0] if found else None, noise, (observed.index, observed.name), sources
+        )
+
+    # --- what the model returns -----------------------------------------------------------------
+
+    def _on_returned(self, logits: torch.Tensor) -> OpFinding | None:
+        """The finding on the logits `[B, S, V]` that a call of the model returns."""
+        step = self.blame.step("logits")
+        expected = self.expected(step)
+        shown, golden = [], []
+        for row, (first, end, start) in enumerate(expected.runs()):
+            new = expected.rows[first + start : end]
+            part = logits[row].float()[-len(new) :]
+            shown.append(part)
+            golden.append(new[-len(part) :].bfloat16().float())
+        actual, wanted = torch.cat(shown), torch.cat(golden)
+        comparison = metrics.compare(wanted, actual)
+        made = [op for op in self.calls for n, f in op.found.items() if f[0].name == "logits"]
+        allowed = RETURNED
+        if not made:  # as one tensor: its parts may have been joined on the host
+            allowed = max(RETURNED, 2 * math.hypot(*(n for op in self.calls for n in op.noise[:0])))
+        verdict = tolerance.judge(comparison, op_floors.Floor(allowed, allowed), k=1)
+        if verdict.passed:
+            return None
+        if made:
+            return OpFinding(
+                finding.UNEQUAL,
+                self.model_call,
+                len(self.names[-1]),
+                "ttnn.to_torch",
+                part="head",
+                value="logits",
+                step=verdict,
+                note="the model returns other rows or values than its last operation made",
+            )
+        return self.blame.first(self.calls, self.model_call, verdict)

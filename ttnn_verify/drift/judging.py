@@ -7,15 +7,17 @@ from collections.abc import Callable
 import torch
 
 from ttnn_verify.drift import finding
-from ttnn_verify.drift.observation import layouts
-from ttnn_verify.drift.observation.hf_values import HfValue
-from ttnn_verify.drift.observed import Observed, WalkPlan, WalkState
+from ttnn_verify.drift.observation.identification import Found
+from ttnn_verify.drift.observed import Observed
 from ttnn_verify.numerics import metrics, op_floors, tolerance
 from ttnn_verify.ops import table
 from ttnn_verify.ops.expected import CallContext, Expected, NoGolden
 
-# Below this relative L2 error a tensor counts as the value it is compared with.
-SAME_VALUE = 0.1
+# Relative L2 error of one rounding to bfloat16.
+ROUNDING = 2.0**-8 / 3**0.5
+# What follows may amplify the error of intermediate values, which nothing replaces: a softmax that
+# of its scores, say. November 2026.
+NOISY = 4.0
 
 FloorMaker = Callable[[], op_floors.Floor]  # called late: floors are expensive, and rarely needed
 
@@ -84,47 +86,32 @@ def _own_verdict(expected: Expected, values: torch.Tensor, dtype: str) -> tolera
     return result_verdict(expected.value, values[expected.region], dtype, expected.floor)
 
 
-@dataclasses.dataclass(frozen=True)
-class StepVerdict:
-    """A result against what Hugging Face's step computes from Hugging Face's values.
-
-    Attributes:
-        layout: where the value lies in the result; None if there is no room for it.
-        verdict: None if there is no room for it, or if too little is known to judge.
-    """
-
-    layout: layouts.Layout | None
-    verdict: tolerance.Verdict | None
-
-
 def step_verdict(
-    plan: WalkPlan, memory: WalkState, observed: Observed, output: int, own: OwnVerdicts
-) -> StepVerdict:
-    """Compare a result with the step whose value it is."""
-    step, result = observed.steps[output], observed.results[output]
-    rows = observed.rows
-    expected = plan.values(observed.model_call).isolated[step.name][rows.start : rows.stop]
-    candidates = plan.layouts(step, result.shape, len(rows))
-    if not _fits(candidates, result.values, expected):
-        order = layouts.find_order(step, result.values, len(rows), expected)
-        if order is not None:
-            plan.found.order = order
-            candidates = plan.layouts(step, result.shape, len(rows))
-    if not candidates:
-        return StepVerdict(None, None)
-    layout, error = layouts.nearest(candidates, result.values, expected)
-    if error > SAME_VALUE:
-        layout = _usual_layout(plan, memory, step, candidates)
-    else:
-        memory.columns[step.short] = layout.name
-    if own.unknown or math.isinf(observed.operands.noise):
-        return StepVerdict(layout, None)
-    floor = _step_floor(own.floors[output], observed)
+    observed: Observed,
+    output: int,
+    found: Found,
+    expected: torch.Tensor,
+    own: OwnVerdicts,
+    inputs: int,
+) -> tolerance.Verdict | None:
+    """Compare the rows of a result with what Hugging Face's step makes of Hugging Face's values.
+
+    Args:
+        expected: `[R, ...]`, of the rows that were found.
+        inputs: of the step that the operands do not hold: each may have been rounded once more or
+            once less.
+
+    Returns:
+        None if too little is known to judge.
+    """
+    result = observed.results[output]
+    if own.unknown or math.isinf(observed.operands.noise) or found.factor != 1.0:
+        return None
+    noise = math.hypot(NOISY * observed.operands.noise, ROUNDING * inputs**0.5)
+    floor = _step_floor(own.floors[output], observed, noise)
     if floor is not None and expected.numel() < result.values.numel():
         floor = _of_some_rows(floor)
-    return StepVerdict(
-        layout, result_verdict(expected, layout.read(result.values), result.dtype, floor)
-    )
+    return result_verdict(expected, found.read(result.values), result.dtype, floor)
 
 
 def _of_some_rows(floor: FloorMaker) -> FloorMaker:
@@ -137,32 +124,19 @@ def _of_some_rows(floor: FloorMaker) -> FloorMaker:
     return of_rows
 
 
-def _fits(candidates: list[layouts.Layout], values: torch.Tensor, expected: torch.Tensor) -> bool:
-    """Whether a value lies in one of the layouts."""
-    return bool(candidates) and layouts.nearest(candidates, values, expected)[1] <= SAME_VALUE
-
-
-def _usual_layout(
-    plan: WalkPlan, memory: WalkState, step: HfValue, candidates: list[layouts.Layout]
-) -> layouts.Layout:
-    """Fallback when no layout matches: the one this kind of value had elsewhere, or rope's."""
-    unseen = "pairs" if plan.pairs else "found" if plan.found.order is not None else ""
-    name = memory.columns.get(step.short, unseen)
-    return next((layout for layout in candidates if layout.name == name), candidates[0])
-
-
-def _step_floor(own: FloorMaker | None, observed: Observed) -> FloorMaker | None:
+def _step_floor(own: FloorMaker | None, observed: Observed, noise: float) -> FloorMaker | None:
     """The noise floor of a step: that of its call and of the calls before it; None for no noise.
 
     Args:
         own: makes the call's floor, None for data that only moves.
+        noise: of what it is given.
     """
     blocks = [
         op_floors.block_float(tensor.values, tensor.dtype).relative_l2
         for tensor in observed.operands.tensors
         if tensor.dtype in metrics.BLOCK_BITS
     ]
-    before = math.hypot(observed.operands.noise, *blocks)
+    before = math.hypot(noise, *blocks)
     if own is None and not before:
         return None
     inherited = op_floors.Floor(before, before)

@@ -1,57 +1,20 @@
-"""A call as a walk observes it, one frozen value, and the state kept between calls."""
+"""A call as a walk observes it, where its operands come from, and the state kept between calls."""
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
 import ttnn
 
 from ttnn_verify.drift.finding import OpFinding
-from ttnn_verify.drift.observation import columns, layouts, reading, taps, tracing
-from ttnn_verify.drift.observation.hf_values import HfValue, SequenceValues
-from ttnn_verify.drift.observation.matching import Matched, Place
-from ttnn_verify.drift.observation.walk import ModelCall, TokenSequence
-
-
-@dataclasses.dataclass
-class FoundOrder:
-    """The order of columns that was found in a model's values, None while there is none."""
-
-    order: columns.ColumnOrder | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class WalkPlan:
-    """What is known before the walk.
-
-    Attributes:
-        traced: per call of the model.
-        steps: Hugging Face's values by name.
-        pairs: see `tracing.paired_heads`.
-        accurate: see `ops.expected.CallContext`.
-        found: the order in which the model was found to keep the columns of rotated heads.
-    """
-
-    sequences: Sequence[TokenSequence]
-    traced: Sequence[tracing.TracedCall]
-    steps: Mapping[str, HfValue]
-    pairs: tuple[int, int] | None
-    accurate: bool
-    found: FoundOrder = dataclasses.field(default_factory=FoundOrder)
-
-    def values(self, model_call: ModelCall) -> SequenceValues:
-        """Hugging Face's values of the tokens that a call of the model is given."""
-        return self.sequences[model_call.sequence].values
-
-    def layouts(self, step: HfValue, shape: tuple[int, ...], rows: int) -> list[layouts.Layout]:
-        """Where a step's value may lie in a tensor."""
-        if self.found.order is not None:  # another one that fits too may be that of a copy
-            candidates = layouts.in_order(step, shape, rows, self.found.order)
-            if candidates:
-                return candidates
-        return layouts.of_step(step, shape, rows, self.pairs)
+from ttnn_verify.drift.observation import reading, taps
+from ttnn_verify.drift.observation.identification import Found
+from ttnn_verify.drift.observation.walk import ModelCall
+from ttnn_verify.huggingface.recording import HfValue
+from ttnn_verify.ops import table
+from ttnn_verify.ops.spec import CacheWrite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,47 +22,22 @@ class Origin:
     """Where a buffer's contents come from.
 
     Attributes:
-        name: of Hugging Face's value that it contains; None for intermediate contents.
+        found: Hugging Face's value that it holds; None for intermediate contents.
         noise: relative L2 error that the calls since the last such value explain; infinite if one
             of them has no golden.
-        call: (index, operation) that computed it; source: the origin of that call's first operand.
+        call: (index, operation) that computed it.
+        sources: the origins of that call's operands.
     """
 
-    name: str | None
+    found: Found | None
     noise: float
     call: tuple[int, str]
-    source: "Origin | None" = None
+    sources: tuple["Origin", ...] = ()
 
     @property
-    def value(self) -> str | None:
-        """The last value of Hugging Face's that it stems from."""
-        if self.name is not None or self.source is None:
-            return self.name
-        return self.source.value
-
-    @property
-    def calls_since(self) -> list[tuple[int, str]]:
-        """(index, operation) of the calls since that value, latest first."""
-        if self.name is not None:
-            return []
-        return [self.call, *(self.source.calls_since if self.source else [])]
-
-
-@dataclasses.dataclass
-class WalkState:
-    """What the walk keeps from one call to the next.
-
-    Attributes:
-        origins: buffer -> where its contents come from, in this call of the model.
-        owners: cache's buffer -> which cache it is.
-        written: (model call, first row, layer, "k" or "v") of each write to a cache.
-        columns: kind of value -> name of the layout in which its columns lay.
-    """
-
-    origins: dict[int, Origin] = dataclasses.field(default_factory=dict)
-    owners: dict[int, Place] = dataclasses.field(default_factory=dict)
-    written: set[tuple[int, int, int, str]] = dataclasses.field(default_factory=set)
-    columns: dict[str, str] = dataclasses.field(default_factory=dict)
+    def exact(self) -> bool:
+        """Whether it holds Hugging Face's value itself."""
+        return self.found is not None and self.found.factor == 1.0
 
 
 class Where(NamedTuple):
@@ -138,7 +76,7 @@ class Operands:
         args, kwargs: the call's own with torch tensors.
         tensors: those on the device, in their order.
         sources: what is written into each cache.
-        pages: the first row of the page table, None without one.
+        pages: the page table `[users, pages]`, None without one.
     """
 
     args: tuple
@@ -148,9 +86,9 @@ class Operands:
     pages: torch.Tensor | None
 
     @property
-    def origins(self) -> list[Origin]:
+    def origins(self) -> tuple[Origin, ...]:
         """Of the operands that were computed in this call of the model."""
-        return [tensor.origin for tensor in self.tensors if tensor.origin is not None]
+        return tuple(tensor.origin for tensor in self.tensors if tensor.origin is not None)
 
     @property
     def noise(self) -> float:
@@ -158,21 +96,25 @@ class Operands:
         return math.hypot(*(origin.noise for origin in self.origins))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Observed:
     """A call that has run.
 
     Attributes:
-        matched: the pass through the layers that it belongs to.
         results: the caches that it writes, or else what it returns.
+        found: number of a result -> all of Hugging Face's values that it holds, likeliest first.
+        status: of the call's own results, see `finding`.
+        noise: relative L2 error of each result that the call itself explains.
     """
 
     call: taps.TtnnCall
     model_call: ModelCall
     index: int
-    matched: Matched | None
     operands: Operands
     results: tuple[ReadTensor, ...]
+    found: dict[int, tuple[Found, ...]] = dataclasses.field(default_factory=dict)
+    status: str = ""
+    noise: tuple[float, ...] = ()
 
     @property
     def name(self) -> str:
@@ -180,29 +122,14 @@ class Observed:
         return self.call.name
 
     @property
-    def rows(self) -> range:
-        """The positions of the pass."""
-        assert self.matched is not None
-        return self.matched.rows
+    def moves(self) -> bool:
+        """Whether it moves data and computes nothing."""
+        return table.spec_of(self.name).moves
 
     @property
-    def steps(self) -> dict[int, HfValue]:
-        """Number of a result -> the step whose value it is."""
-        if self.matched is None or self.operands.sources:
-            return {}
-        steps = {n: self.matched.steps.get((self.index, n)) for n in range(len(self.results))}
-        return {n: step for n, step in steps.items() if step is not None}
-
-    @property
-    def nearby(self) -> Where:
-        """The place of the step before the call, without its value."""
-        if self.matched is None:
-            return Where(None, None, None)
-        before = [place for place in self.matched.steps if place[0] <= self.index]
-        if not before:
-            return Where(None, None, "embedding")
-        step = self.matched.steps[max(before, key=lambda place: place[0])]
-        return Where(step.layer, None, step.part)
+    def kind(self) -> str | None:
+        """The kind of Hugging Face's step that the operation computes."""
+        return table.spec_of(self.name).kind
 
     def finding(self, status: str, where: Where, **more: Any) -> OpFinding:
         """A finding at this call; `more` sets or overrides its attributes."""
@@ -226,11 +153,44 @@ def operands_of(
     call: taps.TtnnCall, reader: reading.Reader, origins: Mapping[int, Origin]
 ) -> Operands:
     """The operands of a call that is about to run."""
-    table = tracing.page_table(call)
+    pages = page_table(call)
     return Operands(
         args=reader.in_torch(call.args),
         kwargs={name: reader.in_torch(value) for name, value in call.kwargs.items()},
         tensors=tuple(read(tensor, reader, origins) for tensor in call.operands),
-        sources=tuple(read(source, reader, origins) for _, source in tracing.written_pairs(call)),
-        pages=None if table is None else reader.read(table).reshape(-1, table.shape[-1])[0],
+        sources=tuple(read(source, reader, origins) for _, source in written_pairs(call)),
+        pages=None if pages is None else reader.read(pages).reshape(-1, pages.shape[-1]),
     )
+
+
+def rewritten(call: taps.TtnnCall) -> list[ttnn.Tensor]:
+    """The device tensors that a call from the host writes into."""
+    return call.operands if call.name == "ttnn.copy_host_to_device_tensor" else []
+
+
+def page_table(call: taps.TtnnCall) -> ttnn.Tensor | None:
+    """The page table among a call's arguments, None without one."""
+    for name in ("page_table", "page_table_tensor"):
+        if name in call.kwargs:
+            return call.kwargs[name]
+    place = table.spec_of(call.name).page_table_at
+    return None if place is None or place >= len(call.args) else call.args[place]
+
+
+def written_pairs(call: taps.TtnnCall) -> list[tuple[ttnn.Tensor, ttnn.Tensor]]:
+    """(cache, what is written) for each cache that a call writes."""
+    pairs = [_written(call, write) for write in table.spec_of(call.name).writes]
+    return [(cache, source) for cache, source in pairs if cache is not None and source is not None]
+
+
+def _written(
+    call: taps.TtnnCall, write: CacheWrite
+) -> tuple[ttnn.Tensor | None, ttnn.Tensor | None]:
+    return (
+        _argument(call, write.cache_at, write.cache),
+        _argument(call, write.source_at, write.source),
+    )
+
+
+def _argument(call: taps.TtnnCall, place: int, name: str) -> ttnn.Tensor | None:
+    return call.kwargs.get(name, call.args[place] if place < len(call.args) else None)

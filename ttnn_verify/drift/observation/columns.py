@@ -4,7 +4,8 @@ A model may keep the columns of its rotated heads in any order, as long as queri
 same: their products do not depend on it. It may keep some twice, and padding between them.
 """
 
-from typing import NamedTuple
+import dataclasses
+import functools
 
 import torch
 
@@ -14,7 +15,22 @@ SAME_COLUMN = 0.1
 FEWEST_ROWS = 4  # of values by which columns are told apart
 
 
-class ColumnOrder(NamedTuple):
+_PROBES = 16  # random projections by which rows are told apart
+
+
+@functools.cache
+def _probe(width: int) -> torch.Tensor:
+    return torch.randn(width, _PROBES, generator=torch.Generator().manual_seed(width))
+
+
+def signatures(rows: torch.Tensor) -> torch.Tensor:
+    """Rows [n, W] by their random projections [n, 16]; of a row with NaN they are infinite."""
+    projected = rows @ _probe(rows.shape[-1])
+    return projected.nan_to_num(nan=1e30, posinf=1e30, neginf=-1e30)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ColumnOrder:
     """Where the D columns of a head lie among the W of a tensor's.
 
     Attributes:

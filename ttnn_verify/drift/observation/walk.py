@@ -1,7 +1,7 @@
-"""The tokens that drift runs a model on: a prompt, tokens after it, and a second sequence.
+"""The tokens that drift runs a model on: sequences, each in several calls of the model.
 
-The second one starts at position 0. It reveals state left over from the first, in the caches and in
-the model's own count of positions.
+The first is the prompt and tokens after it, one at a time. A second one starts at position 0: it
+reveals state left over from the first, in the caches and in the model's own count of positions.
 """
 
 import dataclasses
@@ -11,54 +11,59 @@ from typing import Any
 
 import torch
 
-from ttnn_verify.drift.observation import hf_values
-from ttnn_verify.huggingface import golden
-
 SECOND = 3  # tokens of the second sequence, each a call of its own
 
 
 @dataclasses.dataclass(frozen=True)
 class TokenSequence:
-    """Tokens `[1, S]` with Hugging Face's values, and the number of tokens in each model call."""
+    """Tokens that a model is given, a row for each sequence of a batch.
 
-    values: hf_values.SequenceValues
-    lengths: tuple[int, ...]
+    Attributes:
+        rows: tokens `[S]` int64 of each.
+        counts: how many tokens of each row a call of the model is given, per call.
+        label: in words, "" for the prompt.
+    """
+
+    rows: tuple[torch.Tensor, ...]
+    counts: tuple[tuple[int, ...], ...]
+    label: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelCall:
-    """A call of the model: `count` tokens of sequence `sequence` from position `start` on."""
+    """A call of the model: of each row of sequence `sequence` the tokens `starts` to `ends`."""
 
     number: int
     sequence: int
-    start: int
-    count: int
+    starts: tuple[int, ...]
+    ends: tuple[int, ...]
+    label: str = ""
+
+    @property
+    def start(self) -> int:
+        """The first row's first position."""
+        return self.starts[0]
+
+    @property
+    def count(self) -> int:
+        """The number of tokens of the longest row."""
+        return max(end - start for start, end in zip(self.starts, self.ends, strict=True))
 
     def __str__(self) -> str:
-        again = "" if self.sequence == 0 else ", second sequence"
+        again = f", {self.label}" if self.label else ""
         if self.count > 1:
-            return f"prompt of {self.count}{again}"
+            after = f" after {self.start}" if self.start else ""
+            return f"prompt of {self.count}{after}{again}"
         return f"token at {self.start}{again}"
 
 
-def sequences(
-    hf_model: Any,
-    steps: Sequence[hf_values.HfValue],
-    ids: torch.Tensor,
-    decoded: int,
-    load: Callable[[Any, torch.Tensor], golden.Golden] = golden.load,
-) -> list[TokenSequence]:
-    """The sequences of a walk.
-
-    Args:
-        ids: `[1, S]`; the last `decoded` of them are given one at a time.
-        load: `load(hf_model, ids)` returns a `ttnn_verify.huggingface.golden.Golden`.
-    """
+def sequences(ids: torch.Tensor, decoded: int) -> list[TokenSequence]:
+    """The sequences of a walk along ids `[1, S]`, of which the last `decoded` come one at a time."""
     first = (ids.shape[1] - decoded, *[1] * decoded)
-    other = ids.flip(1)[:, :SECOND]
+    other = ids.flip(1)[0, :SECOND]
     return [
-        TokenSequence(hf_values.values(steps, load(hf_model, tokens)), lengths)
-        for tokens, lengths in ((ids, first), (other, (1,) * other.shape[1]))
+        TokenSequence((ids[0],), tuple((count,) for count in first)),
+        TokenSequence((other,), ((1,),) * len(other), "second sequence"),
     ]
 
 
@@ -66,10 +71,11 @@ def model_calls(sequences: Sequence[TokenSequence]) -> list[ModelCall]:
     """The calls of the model along the sequences, in their order."""
     calls: list[ModelCall] = []
     for number, sequence in enumerate(sequences):
-        start = 0
-        for count in sequence.lengths:
-            calls.append(ModelCall(len(calls), number, start, count))
-            start += count
+        starts = (0,) * len(sequence.rows)
+        for counts in sequence.counts:
+            ends = tuple(start + count for start, count in zip(starts, counts, strict=True))
+            calls.append(ModelCall(len(calls), number, starts, ends, sequence.label))
+            starts = ends
     return calls
 
 
@@ -83,16 +89,18 @@ def lead(
     """Call the model along the sequences, as transformers' generate would.
 
     Args:
-        begin, end: called before each call of the model, and after it with the logits `[1, S, V]`.
+        begin, end: called before each call of the model, and after it with the logits `[B, S, V]`.
     """
     names = inspect.signature(getattr(model, "forward", model)).parameters
     kwargs = {"use_cache": True} if "use_cache" in names else {}
     cache = None
     for call in model_calls(sequences):
-        if call.start == 0:
+        if not any(call.starts):
             cache = None
         begin(call)
-        ids = sequences[call.sequence].values.tokens[:, call.start : call.start + call.count]
+        rows = sequences[call.sequence].rows
+        parts = zip(rows, call.starts, call.ends, strict=True)
+        ids = torch.stack([tokens[start:stop] for tokens, start, stop in parts])
         out = model(input_ids=ids, past_key_values=cache, **kwargs)
         end(call, out.logits)
         cache = out.past_key_values

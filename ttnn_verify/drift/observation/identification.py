@@ -1,0 +1,351 @@
+"""Which of Hugging Face's values a tensor on the device holds: values decide, not names or order.
+
+A tensor holds a value if most of its cells are the value's, a cell being a stretch of columns of a
+row. So a tensor with a wrong row, or wrong heads, is still recognised, and judged afterwards.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+
+from ttnn_verify.drift.observation import arrangements, columns
+from ttnn_verify.drift.observation.arrangements import Arrangement
+from ttnn_verify.drift.reference import ExpectedRows
+from ttnn_verify.huggingface.recording import HfValue
+
+# Below this relative L2 error a cell counts as the value's.
+SAME = 0.1
+CELL = 32  # columns of a cell at most
+# Share of the cells that must be the value's: most, as it is given, nearly all up to a factor.
+MOST, NEARLY_ALL = 0.5, 0.9
+# A factor that is nearer to 1 is an error, no factor.
+LEAST_FACTOR = 0.1
+# A relative L2 error that no other value comes below: roundings alone.
+CERTAIN = 0.02
+
+FEW = 4  # rows that are looked at first
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A value in a tensor.
+
+    Attributes:
+        name: of the value.
+        arrangement: how it lies in the tensor.
+        rows: int64 `[R]`, which of the tensor's rows have it.
+        positions: int64 `[R]`, which of the expected rows they are.
+        factor: by which the tensor's is larger than Hugging Face's.
+        error: relative L2, of all rows.
+    """
+
+    name: str
+    arrangement: Arrangement
+    rows: torch.Tensor
+    positions: torch.Tensor
+    factor: float = 1.0
+    error: float = 0.0
+
+    def read(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The rows in a torch tensor: `[R, ...]`."""
+        return tensor.flatten()[self.arrangement.index[self.rows]]
+
+    def write(self, tensor: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """The tensor with these rows, `[R, ...]`, in their place."""
+        flat = tensor.flatten().clone()
+        rows = rows * self.factor
+        known = ~rows.isnan()
+        flat[self.arrangement.index[self.rows][known]] = rows[known].to(flat.dtype)
+        if self.arrangement.copies is not None:
+            places, sources = self.arrangement.copies
+            flat[places[self.rows]] = rows.flatten(1)[:, sources].to(flat.dtype)
+        return flat.reshape(tensor.shape)
+
+
+Candidates = Iterable[tuple[HfValue, ExpectedRows]]
+
+
+class _Views:
+    """A tensor in its arrangements, each made once."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor = tensor
+        self.flat = tensor.flatten().float()
+        self.shape = tuple(tensor.shape)
+        self._rows: dict[Arrangement, torch.Tensor] = {}
+        self._signatures: dict[Arrangement, torch.Tensor] = {}
+
+    def rows(self, where: Arrangement) -> torch.Tensor:
+        """[M, W] of an arrangement."""
+        if where not in self._rows:
+            self._rows[where] = self.flat[where.flat]
+        return self._rows[where]
+
+    def signatures(self, where: Arrangement) -> torch.Tensor:
+        if where not in self._signatures:
+            self._signatures[where] = columns.signatures(self.rows(where))
+        return self._signatures[where]
+
+
+class Finder:
+    """Finds values in tensors.
+
+    It remembers, within a call of the model, which rows of a tensor are which positions, and, for
+    good, in which order columns lie.
+    """
+
+    def __init__(self) -> None:
+        # number of rows of a tensor -> (its rows, the expected rows that they are)
+        self.rows: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.order: columns.ColumnOrder | None = None
+        # (value's name within its layer, columns of the tensor) -> places of the value's columns
+        self.gathered: dict[tuple[str, int], torch.Tensor] = {}
+
+    def begin(self) -> None:
+        """A new call of the model: its rows lie elsewhere."""
+        self.rows.clear()
+
+    def find(
+        self,
+        tensor: torch.Tensor,
+        candidates: Candidates,
+        preferred: Callable[[HfValue], bool] = lambda value: False,
+    ) -> tuple[Found, ...]:
+        """What a tensor holds of the candidates: the value itself first, then its equals.
+
+        Args:
+            preferred: which of several equal values is meant.
+        """
+        views, found = _Views(tensor), []
+        liked = set()
+        for value, expected in candidates:
+            one = self._one(views, value, expected)
+            if one is None:
+                continue
+            found.append(one)
+            if preferred(value):
+                liked.add(one.name)
+                if one.error < CERTAIN:
+                    break
+        if not found:
+            return ()
+        least = min(one.error for one in found)
+        equals = [one for one in found if one.error <= max(2 * least, CERTAIN)]
+        return tuple(sorted(equals, key=lambda one: one.name not in liked))
+
+    def find_multiple(self, tensor: torch.Tensor, candidates: Candidates) -> Found | None:
+        """The first candidate of which a tensor holds a multiple."""
+        views = _Views(tensor)
+        for value, expected in candidates:
+            for where in self._arrangements(views, value):
+                found = self._multiple(views, value, expected, where)
+                if found is not None:
+                    return found
+        return None
+
+    def find_parts(self, tensor: torch.Tensor, candidates: Candidates) -> tuple[Found, ...]:
+        """Values that lie side by side in a tensor's last dimension, in any order of columns."""
+        views, found = _Views(tensor), []
+        width = views.shape[-1]
+        taken = torch.zeros(width, dtype=torch.bool)
+        for value, expected in candidates:
+            size = _count(value.shape)
+            if size >= width or width % CELL:
+                continue
+            places = self._gathered_places(views, value, expected, size)
+            if places is None or bool(taken[places].any()):
+                continue
+            lines = torch.arange(views.flat.numel()).reshape(-1, width)
+            index = lines[:, places].reshape(-1, *value.shape)
+            one = self._in(views, value, expected, Arrangement("gathered", index))
+            if one is not None:
+                taken[places] = True
+                found.append(one)
+        return tuple(found)
+
+    # --- one value ------------------------------------------------------------------------------
+
+    def _arrangements(self, views: _Views, value: HfValue) -> tuple[Arrangement, ...]:
+        return arrangements.of(views.shape, tuple(value.shape), self.order)
+
+    def _one(self, views: _Views, value: HfValue, expected: ExpectedRows) -> Found | None:
+        for where in self._arrangements(views, value):
+            found = self._in(views, value, expected, where)
+            if found is not None:
+                return found
+        if len(value.shape) == 2 and self.order is None and not value.keys:
+            return self._in_other_order(views, value, expected)
+        return None
+
+    def _in(
+        self, views: _Views, value: HfValue, expected: ExpectedRows, where: Arrangement
+    ) -> Found | None:
+        known = self.rows.get(len(where.index))
+        if known is not None:
+            rows, positions = known
+            few = slice(0, len(rows), max(len(rows) // FEW, 1))
+            actual = views.rows(where)
+            if _share(actual[rows[few]], expected.flat[positions[few]]) >= MOST / 2:
+                if _share(actual[rows], expected.flat[positions]) >= MOST:
+                    return _found(value, where, actual, expected, rows, positions)
+        matched = _matched_rows(views, where, expected)
+        if matched is None:
+            return None
+        self.rows.setdefault(len(where.index), matched)
+        return _found(value, where, views.rows(where), expected, *matched)
+
+    def _multiple(
+        self, views: _Views, value: HfValue, expected: ExpectedRows, where: Arrangement
+    ) -> Found | None:
+        known = self.rows.get(len(where.index))
+        if known is None:
+            return None
+        rows, positions = known
+        golden = expected.flat[positions]
+        unknown = golden.isnan()
+        part = views.rows(where)[rows].masked_fill(unknown, 0.0)
+        filled = golden.masked_fill(unknown, 0.0)
+        factors = (part * filled).sum(-1) / (filled * filled).sum(-1)
+        factor = float(factors.median())
+        if not 1e-6 < abs(factor) < torch.inf or abs(factor - 1) < LEAST_FACTOR:
+            return None
+        few = slice(0, len(rows), max(len(rows) // FEW, 1))
+        if _share(part[few] / factor, golden[few]) < NEARLY_ALL:
+            return None
+        if _share(part / factor, golden) < NEARLY_ALL:
+            return None
+        return Found(value.name, where, rows, positions, factor)
+
+    def _in_other_order(
+        self, views: _Views, value: HfValue, expected: ExpectedRows
+    ) -> Found | None:
+        """The value with the columns of its heads in another order, which is remembered."""
+        if len(views.shape) < 2:
+            return None
+        for _, heads in arrangements.with_whole_heads(views.shape, value.shape[0]):
+            known = self.rows.get(len(heads))
+            if known is None or heads.shape[-1] < value.shape[1]:
+                continue
+            rows, positions = known
+            order = columns.find(
+                views.flat[heads[rows]].flatten(0, 1), expected.rows[positions].flatten(0, 1)
+            )
+            if order is None:
+                continue
+            for where in arrangements.of(views.shape, tuple(value.shape), order):
+                found = self._in(views, value, expected, where)
+                if found is not None and "ordered" in where.name:
+                    self.order = order
+                    return found
+        return None
+
+    def _gathered_places(
+        self, views: _Views, value: HfValue, expected: ExpectedRows, size: int
+    ) -> torch.Tensor | None:
+        width = views.shape[-1]
+        key = value.short, width
+        if key in self.gathered:
+            return self.gathered[key]
+        lines = views.flat.reshape(-1, width)
+        known = self.rows.get(len(lines))
+        if known is None:
+            return None
+        rows, positions = known
+        order = columns.find(lines[rows], expected.flat[positions])
+        if order is None:
+            return None
+        self.gathered[key] = order.places
+        return order.places
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    return torch.Size(shape).numel()
+
+
+def _found(
+    value: HfValue,
+    where: Arrangement,
+    actual: torch.Tensor,
+    expected: ExpectedRows,
+    rows: torch.Tensor,
+    positions: torch.Tensor,
+) -> Found:
+    golden = expected.flat[positions]
+    unknown = golden.isnan()
+    difference = (actual[rows] - golden).masked_fill(unknown, 0.0)
+    error = float(difference.norm() / golden.masked_fill(unknown, 0.0).norm())
+    return Found(value.name, where, rows, positions, error=error)
+
+
+def _share(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    """The share of cells [R, W] that are the expected ones."""
+    unknown = expected.isnan()
+    if unknown.any():
+        actual, expected = (x.masked_fill(unknown, 0.0) for x in (actual, expected))
+    cell = _cell(expected.shape[-1])
+    error = (actual - expected).unflatten(-1, (-1, cell)).norm(dim=-1)
+    size = expected.unflatten(-1, (-1, cell)).norm(dim=-1)
+    usual = size.square().mean(-1, keepdim=True).sqrt()
+    same = error <= SAME * torch.maximum(size, SAME * usual)
+    counted = size > 0
+    total = counted.sum()
+    return float((same & counted).sum() / total) if total else 0.0
+
+
+@functools.cache
+def _cell(width: int) -> int:
+    return next(size for size in range(min(CELL, width), 0, -1) if width % size == 0)
+
+
+def _matched_rows(
+    views: _Views, where: Arrangement, expected: ExpectedRows
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """(rows of a tensor [M, W], rows of what is expected) that match; None if too few do.
+
+    The rows that are new in this call of the model decide; known ones before them follow where the
+    tensor has them too. Rows that do not match but lie between others that do belong to them.
+    """
+    of_actual, of_golden = views.signatures(where), expected.signatures
+    near = 2 * SAME * of_golden.norm(dim=-1)
+    rows, positions = [], []
+    for first, last, new in expected.runs():
+        distance = torch.cdist(of_golden[first + new : last], of_actual)
+        least, nearest = distance.min(1)
+        matches = torch.nonzero((least <= near[first + new : last]) & (least < torch.inf))
+        matches = matches.flatten()
+        if not len(matches):
+            continue
+        offsets = nearest[matches] - matches
+        offset = int(offsets.mode().values)
+        fitting = matches[offsets == offset] + first + new
+        offset -= first + new
+        start = int(fitting.min())
+        while first < start <= first + new and _is_near(
+            of_golden, of_actual, near, start - 1, offset
+        ):
+            start -= 1
+        run = torch.arange(start, int(fitting.max()) + 1)
+        positions.append(run)
+        rows.append(run + offset)
+    if not rows:
+        return None
+    chosen, which = torch.cat(rows), torch.cat(positions)
+    if _share(views.rows(where)[chosen], expected.flat[which]) < MOST:
+        return None
+    return chosen, which
+
+
+def _is_near(
+    golden: torch.Tensor, actual: torch.Tensor, near: torch.Tensor, position: int, offset: int
+) -> bool:
+    row = position + offset
+    if not 0 <= row < len(actual):
+        return False
+    return bool((golden[position] - actual[row]).norm() <= near[position])
+
+
+def names(found: Iterable[Found]) -> Iterator[str]:
+    """The names of what was found."""
+    return (one.name for one in found)
