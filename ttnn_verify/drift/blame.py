@@ -61,10 +61,10 @@ class Blame:
         verdict: tolerance.Verdict,
     ) -> OpFinding:
         """The finding on a result that is right for its operands and not quite the step's value."""
-        given = [o.found.name for o in observed.operands.origins if o.found is not None]
+        given = observed.operands.names
         note = CONSTANT
         absent = [name for name in step.inputs if name not in given]
-        if given and absent and not any(o.found is None for o in observed.operands.origins):
+        if given and absent and all(o.found for o in observed.operands.origins):
             note = f"it is given {', '.join(given)}; {', '.join(step.inputs)} are expected"
         return observed.finding(
             finding.MISUSED, where_of(step), own=own, step=verdict, note=note
@@ -153,9 +153,7 @@ class Blame:
         verdict: tolerance.Verdict,
     ) -> OpFinding:
         where = Where(outer.layer, outer.short, outer.part)
-        given = [
-            origin.found.name for origin in observed.operands.origins if origin.found is not None
-        ]
+        given = observed.operands.names
         note = CONSTANT
         if any(name not in given for name in step.inputs) and given:
             note = f"it is given {', '.join(given)}; {', '.join(step.inputs)} are expected"

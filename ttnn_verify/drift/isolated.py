@@ -192,7 +192,7 @@ class Walked:
         result = observed.results[number]
         if not result.values.is_floating_point() or result.values.dim() < 2:
             return None
-        kept = {o.found.name for o in observed.operands.origins if o.found is not None}
+        kept = observed.operands.names
         found = self.finder.find(
             result.values,
             self._candidates(observed),
@@ -207,42 +207,50 @@ class Walked:
             return None
         observed.found[number] = found
         best = found[0]
+        self.places[-1][observed.index, number] = best
         step = self.blame.step(best.name)
         if step.layer is not None:
             self.layer = step.layer
-        self.places[-1][observed.index, number] = best
-        where = where_of(step)
-        if observed.moves and any(
-            origin.found is not None and origin.found.name == best.name
-            for origin in observed.operands.origins
-        ):
-            return observed.finding(own.status, where, own=own.worst, note=own.note)
-        expected = self.expected(step, isolated=True).rows[best.positions]
-        given = {o.found.name for o in observed.operands.origins if o.found is not None}
-        absent = sum(name not in given for name in step.inputs)
-        verdict = judging.step_verdict(observed, number, best, expected, own, absent)
+        if observed.moves and best.name in kept:
+            return observed.finding(own.status, where_of(step), own=own.worst, note=own.note)
+        findings = [self._as_value(observed, number, one, own) for one in observed.held(number)]
+        return next((one for one in findings if one.bad), findings[0])
+
+    def _as_value(
+        self, observed: Observed, number: int, found: Found, own: judging.OwnVerdicts
+    ) -> OpFinding:
+        """The finding on a result as the value that was found in it."""
+        step = self.blame.step(found.name)
+        given = set(observed.operands.names)
+        if step.kind == "heads" and given & {step.name, *step.inputs}:
+            expected = self.expected(step).rows[found.positions].bfloat16().float()
+        else:
+            expected = self.expected(step, isolated=True).rows[found.positions]
+        absent = 0 if step.kind == "heads" else sum(name not in given for name in step.inputs)
+        verdict = judging.step_verdict(observed, number, found, expected, own, absent)
         if verdict is None or verdict.passed or own.wrong:
             return observed.finding(
-                own.status, where, own=own.worst, step=verdict, note=own.note
+                own.status, where_of(step), own=own.worst, step=verdict, note=own.note
             )
         return self.blame.misused(observed, step, own.worst, verdict)
 
     def _replace(self, observed: Observed, number: int, tensor: Any) -> None:
-        """Put Hugging Face's value in the place of a result."""
-        best = observed.found[number][0]
-        step = self.blame.step(best.name)
-        rows = self.expected(step).rows[best.positions].bfloat16().float()
-        self.reader.write(tensor, best.write(observed.results[number].values, rows))
+        """Put Hugging Face's values in the place of a result."""
+        values = observed.results[number].values
+        for one in observed.held(number):
+            rows = self.expected(self.blame.step(one.name)).rows[one.positions]
+            values = one.write(values, rows.bfloat16().float())
+        self.reader.write(tensor, values)
 
     def _set_origin(self, observed: Observed, number: int) -> None:
-        found = observed.found.get(number)
+        found = observed.held(number)
         result = observed.results[number]
         sources = observed.operands.origins
         noise = 0.0
         if not found:
             noise = math.hypot(observed.operands.noise, observed.noise[number])
         self.origins[result.buffer] = Origin(
-            found[0] if found else None, noise, (observed.index, observed.name), sources
+            found, noise, (observed.index, observed.name), sources
         )
 
     # --- what the model returns -----------------------------------------------------------------

@@ -9,7 +9,7 @@ import torch
 import ttnn
 
 from ttnn_verify.drift.finding import OpFinding
-from ttnn_verify.drift.observation import reading, taps
+from ttnn_verify.drift.observation import arrangements, reading, taps
 from ttnn_verify.drift.observation.identification import Found
 from ttnn_verify.drift.observation.walk import ModelCall
 from ttnn_verify.huggingface.recording import HfValue
@@ -22,22 +22,17 @@ class Origin:
     """Where a buffer's contents come from.
 
     Attributes:
-        found: Hugging Face's value that it holds; None for intermediate contents.
+        found: Hugging Face's values that it holds; none for intermediate contents.
         noise: relative L2 error that the calls since the last such value explain; infinite if one
             of them has no golden.
         call: (index, operation) that computed it.
         sources: the origins of that call's operands.
     """
 
-    found: Found | None
+    found: tuple[Found, ...]
     noise: float
     call: tuple[int, str]
     sources: tuple["Origin", ...] = ()
-
-    @property
-    def exact(self) -> bool:
-        """Whether it holds Hugging Face's value itself."""
-        return self.found is not None and self.found.factor == 1.0
 
 
 class Where(NamedTuple):
@@ -91,6 +86,11 @@ class Operands:
         return tuple(tensor.origin for tensor in self.tensors if tensor.origin is not None)
 
     @property
+    def names(self) -> list[str]:
+        """The values of Hugging Face's that the operands hold."""
+        return [one.name for origin in self.origins for one in origin.found]
+
+    @property
     def noise(self) -> float:
         """Relative L2 error that the calls since Hugging Face's values explain."""
         return math.hypot(*(origin.noise for origin in self.origins))
@@ -120,6 +120,11 @@ class Observed:
     def name(self) -> str:
         """The operation's full name."""
         return self.call.name
+
+    def held(self, number: int) -> tuple[Found, ...]:
+        """The values that a result stands for: side by side, or else the likeliest one."""
+        found = self.found.get(number, ())
+        return tuple(one for one in found if one.arrangement.name == arrangements.GATHERED) or found[:1]
 
     @property
     def moves(self) -> bool:

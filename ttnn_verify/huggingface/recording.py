@@ -111,7 +111,8 @@ class RecordedPass:
         tokens: `[B, S]` int64.
         steps: in the order in which they were computed.
         values: name -> `[B, S, *shape]` float32, Hugging Face's own values.
-        isolated: name -> what the step computes from its inputs rounded to bfloat16, float32.
+        isolated: name -> what the step computes from its inputs rounded to bfloat16, float32; of
+            a part of a value ("heads") that part of it.
     """
 
     tokens: torch.Tensor
@@ -176,6 +177,7 @@ class _Recorder(TorchFunctionMode):
         self.names: dict[int, str] = {}  # of a tensor's id
         self.parts: dict[int, str] = {}  # id of a tensor that is a part of a value -> that value
         self.kept: list[torch.Tensor] = []  # so that no id is used again
+        self.alone: dict[int, torch.Tensor] = {}  # id of a tensor -> what its step makes by itself
         self.path: list[str] = []
         self.regions: list[_Region] = []
         self.region_count = 0
@@ -192,7 +194,7 @@ class _Recorder(TorchFunctionMode):
             return result
         name = getattr(func, "__name__", "")
         if name in _KEEPING or name in _PICKING:
-            self._hand_on(args, result, name in _PICKING)
+            self._hand_on(func, args, kwargs, result, name in _PICKING)
         elif isinstance(result, torch.Tensor) and result.is_floating_point():
             self._step_of(func, name, args, kwargs, result)
         return result
@@ -337,7 +339,9 @@ class _Recorder(TorchFunctionMode):
         kind = _KINDS.get(name, name.strip("_"))
         self._add(self._entry(kind, kind, inputs, result, isolated, path))
 
-    def _hand_on(self, args: tuple, result: Any, picks: bool) -> None:
+    def _hand_on(
+        self, func: Any, args: tuple, kwargs: dict[str, Any], result: Any, picks: bool
+    ) -> None:
         operand = next(_flat(args), None)
         if operand is None:
             return
@@ -345,10 +349,13 @@ class _Recorder(TorchFunctionMode):
         part_of = self.parts.get(id(operand))
         if whole is None and part_of is None:
             return
-        for tensor in _flat(result):
+        with self._unseen():
+            alone = func(self.alone[id(operand)], *args[1:], **kwargs)
+        for tensor, twin in zip(_flat(result), _flat(alone), strict=True):
             if tensor is operand:
                 continue
             self.kept.append(tensor)
+            self.alone[id(tensor)] = twin
             if whole is not None and not (picks and tensor.numel() < operand.numel()):
                 self.names[id(tensor)] = whole
             else:
@@ -377,9 +384,8 @@ class _Recorder(TorchFunctionMode):
             return
         root = self._named(self.parts[id(tensor)])
         short = short or f"{root.name.rpartition('.')[2]}_part"
-        with self._unseen():
-            rounded = tensor.bfloat16().float()
-        self._add(self._entry(short, "heads", (root.name,), tensor, rounded, path))
+        alone = self.alone[id(tensor)]
+        self._add(self._entry(short, "heads", (root.name,), tensor, alone, path))
 
     def _entry(
         self,
@@ -405,6 +411,7 @@ class _Recorder(TorchFunctionMode):
         self.entries.append(entry)
         self.kept.append(entry.tensor)
         self.names[id(entry.tensor)] = entry.name
+        self.alone[id(entry.tensor)] = entry.isolated
 
     def _drop(self, tensor: torch.Tensor, region: _Region) -> tuple[str, ...]:
         """Forget the inner steps whose result a step returns: they are the same value.

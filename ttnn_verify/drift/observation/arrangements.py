@@ -16,6 +16,8 @@ from ttnn_verify.drift.observation import columns
 
 Shape = tuple[int, ...]
 
+GATHERED = "gathered"  # the arrangement of values that lie side by side in a row
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Arrangement:
@@ -40,12 +42,12 @@ class Arrangement:
 
 @functools.lru_cache(maxsize=512)
 def of(
-    shape: Shape, row_shape: Shape, order: columns.ColumnOrder | None = None
+    shape: Shape, row_shape: Shape, orders: tuple[columns.ColumnOrder, ...] = ()
 ) -> tuple[Arrangement, ...]:
     """All arrangements of rows of `row_shape` in a tensor of `shape`, the likeliest first.
 
     Args:
-        order: of the columns of a head, where one was found.
+        orders: of the columns of a head, where some were found.
     """
     if len(shape) < 2 or 0 in shape:
         return ()
@@ -54,7 +56,7 @@ def of(
     return tuple(
         arrangement
         for name, heads in with_whole_heads(shape, row_shape[0])
-        for arrangement in _of_heads(name, heads, row_shape, order)
+        for arrangement in _of_heads(name, heads, row_shape, orders)
     )
 
 
@@ -95,13 +97,13 @@ def _of_columns(places: torch.Tensor, width: int) -> Iterator[Arrangement]:
 
 
 def _of_heads(
-    name: str, heads: torch.Tensor, row_shape: Shape, order: columns.ColumnOrder | None
+    name: str, heads: torch.Tensor, row_shape: Shape, orders: tuple[columns.ColumnOrder, ...]
 ) -> Iterator[Arrangement]:
-    count, width = row_shape
+    _, width = row_shape
     whole = heads.shape[-1]
-    fits = order is not None and len(order.places) == width and int(order.places.max()) < whole
-    if order is not None and fits:
-        yield _in_order(name, heads, row_shape, order)
+    for order in orders:
+        if len(order.places) == width and int(order.places.max()) < whole:
+            yield _in_order(name, heads, row_shape, order)
     if whole < width:
         return
     if whole == width:
@@ -124,3 +126,12 @@ def _in_order(
     sources = torch.arange(count)[:, None] * width + known[extra]
     copies = heads[..., extra].flatten(1), sources.flatten()
     return Arrangement(f"{name}, ordered", heads[..., order.places], copies)
+
+
+@functools.lru_cache(maxsize=128)
+def gathered(shape: Shape, row_shape: Shape, order: columns.ColumnOrder) -> Arrangement:
+    """A value whose columns lie anywhere among a tensor's."""
+    lines = _places(shape).reshape(-1, shape[-1])
+    extra = torch.nonzero(order.columns >= 0).flatten()
+    index = lines[:, order.places].reshape(-1, *row_shape)
+    return Arrangement(GATHERED, index, (lines[:, extra], order.columns[extra]))

@@ -6,7 +6,7 @@ row. So a tensor with a wrong row, or wrong heads, is still recognised, and judg
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import torch
 
@@ -99,9 +99,9 @@ class Finder:
     def __init__(self) -> None:
         # number of rows of a tensor -> (its rows, the expected rows that they are)
         self.rows: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        self.order: columns.ColumnOrder | None = None
-        # (value's name within its layer, columns of the tensor) -> places of the value's columns
-        self.gathered: dict[tuple[str, int], torch.Tensor] = {}
+        self.orders: list[columns.ColumnOrder] = []  # of the columns of heads
+        # (value's name within its layer, columns of the tensor) -> where the value's columns lie
+        self.gathered: dict[tuple[str, int], columns.ColumnOrder] = {}
 
     def begin(self) -> None:
         """A new call of the model: its rows lie elsewhere."""
@@ -121,7 +121,7 @@ class Finder:
         views, found = _Views(tensor), []
         liked = set()
         for value, expected in candidates:
-            one = self._one(views, value, expected)
+            one = self._one(views, value, expected, preferred(value))
             if one is None:
                 continue
             found.append(one)
@@ -154,28 +154,30 @@ class Finder:
             size = _count(value.shape)
             if size >= width or width % CELL:
                 continue
-            places = self._gathered_places(views, value, expected, size)
-            if places is None or bool(taken[places].any()):
+            order = self._gathered_order(views, value, expected)
+            if order is None or bool(taken[order.places].any()):
                 continue
-            lines = torch.arange(views.flat.numel()).reshape(-1, width)
-            index = lines[:, places].reshape(-1, *value.shape)
-            one = self._in(views, value, expected, Arrangement("gathered", index))
+            where = arrangements.gathered(views.shape, tuple(value.shape), order)
+            one = self._in(views, value, expected, where)
             if one is not None:
-                taken[places] = True
+                self.gathered[value.short, width] = order
+                taken[order.places] = True
                 found.append(one)
         return tuple(found)
 
     # --- one value ------------------------------------------------------------------------------
 
     def _arrangements(self, views: _Views, value: HfValue) -> tuple[Arrangement, ...]:
-        return arrangements.of(views.shape, tuple(value.shape), self.order)
+        return arrangements.of(views.shape, tuple(value.shape), tuple(self.orders))
 
-    def _one(self, views: _Views, value: HfValue, expected: ExpectedRows) -> Found | None:
+    def _one(
+        self, views: _Views, value: HfValue, expected: ExpectedRows, meant: bool
+    ) -> Found | None:
         for where in self._arrangements(views, value):
             found = self._in(views, value, expected, where)
             if found is not None:
                 return found
-        if len(value.shape) == 2 and self.order is None and not value.keys:
+        if len(value.shape) == 2 and not value.keys and (meant or not self.orders):
             return self._in_other_order(views, value, expected)
         return None
 
@@ -234,30 +236,25 @@ class Finder:
             )
             if order is None:
                 continue
-            for where in arrangements.of(views.shape, tuple(value.shape), order):
+            for where in arrangements.of(views.shape, tuple(value.shape), (order,)):
                 found = self._in(views, value, expected, where)
                 if found is not None and "ordered" in where.name:
-                    self.order = order
+                    self.orders.append(order)
                     return found
         return None
 
-    def _gathered_places(
-        self, views: _Views, value: HfValue, expected: ExpectedRows, size: int
-    ) -> torch.Tensor | None:
+    def _gathered_order(
+        self, views: _Views, value: HfValue, expected: ExpectedRows
+    ) -> columns.ColumnOrder | None:
         width = views.shape[-1]
-        key = value.short, width
-        if key in self.gathered:
-            return self.gathered[key]
+        if (value.short, width) in self.gathered:
+            return self.gathered[value.short, width]
         lines = views.flat.reshape(-1, width)
         known = self.rows.get(len(lines))
         if known is None:
             return None
         rows, positions = known
-        order = columns.find(lines[rows], expected.flat[positions])
-        if order is None:
-            return None
-        self.gathered[key] = order.places
-        return order.places
+        return columns.find(lines[rows], expected.flat[positions])
 
 
 def _count(shape: tuple[int, ...]) -> int:
@@ -344,8 +341,3 @@ def _is_near(
     if not 0 <= row < len(actual):
         return False
     return bool((golden[position] - actual[row]).norm() <= near[position])
-
-
-def names(found: Iterable[Found]) -> Iterator[str]:
-    """The names of what was found."""
-    return (one.name for one in found)
