@@ -176,9 +176,17 @@ class Walked:
 
     def _candidates(self, observed: Observed) -> Iterator[tuple[HfValue, ExpectedRows]]:
         """Values that a call may compute, the likeliest first."""
-        layers = (None, self.layer - 1, self.layer, self.layer + 1)
+        kept, layer = observed.operands.names, self.layer
+        done = {one.name for op in self.calls for n in op.found for one in op.held(n)}
+        layers = (None, layer - 1, layer, layer + 1)
         steps = [s for s in self.reference.steps if s.layer in layers]
-        steps.sort(key=lambda s: (s.kind != observed.kind, s.within is not None))
+
+        def unlikely(step: HfValue) -> tuple:
+            mismatch = step.name not in kept if observed.moves else step.kind != observed.kind
+            distance = 0 if step.layer in (None, layer) else 1
+            return mismatch, step.name in done, distance, step.within is not None
+
+        steps.sort(key=unlikely)
         for step in steps:
             if over_keys(step) and self.model_call.count > 1 and len(self.model_call.starts) > 1:
                 continue
@@ -199,7 +207,12 @@ class Walked:
             lambda value: value.name in kept if observed.moves else value.kind == observed.kind,
         )
         if not found and observed.kind == "product":
-            found = self.finder.find_parts(result.values, self._candidates(observed))
+            parts = (
+                (step, expected)
+                for step, expected in self._candidates(observed)
+                if step.kind in ("product", "heads") and step.within is None
+            )
+            found = self.finder.find_parts(result.values, parts)
         if not found and not observed.moves:
             multiple = self.finder.find_multiple(result.values, self._candidates(observed))
             found = () if multiple is None else (multiple,)

@@ -118,17 +118,23 @@ class Finder:
         Args:
             preferred: which of several equal values is meant.
         """
-        views, found = _Views(tensor), []
-        liked = set()
-        for value, expected in candidates:
-            one = self._one(views, value, expected, preferred(value))
-            if one is None:
-                continue
-            found.append(one)
-            if preferred(value):
-                liked.add(one.name)
-                if one.error < CERTAIN:
-                    break
+        views, candidates, liked = _Views(tensor), list(candidates), set()
+        found: list[Found] = []
+        for anywhere in (False, True):  # in the rows that are known, or in others
+            for value, expected in candidates:
+                one = self._one(views, value, expected, anywhere)
+                if one is None and anywhere and len(value.shape) == 2 and not value.keys:
+                    if preferred(value) or not self.orders:
+                        one = self._in_other_order(views, value, expected)
+                if one is None:
+                    continue
+                found.append(one)
+                if preferred(value):
+                    liked.add(one.name)
+                    if one.error < CERTAIN:
+                        break
+            if found:
+                break
         if not found:
             return ()
         least = min(one.error for one in found)
@@ -171,27 +177,34 @@ class Finder:
         return arrangements.of(views.shape, tuple(value.shape), tuple(self.orders))
 
     def _one(
-        self, views: _Views, value: HfValue, expected: ExpectedRows, meant: bool
+        self, views: _Views, value: HfValue, expected: ExpectedRows, anywhere: bool
     ) -> Found | None:
         for where in self._arrangements(views, value):
-            found = self._in(views, value, expected, where)
+            found = self._in(views, value, expected, where, anywhere)
             if found is not None:
                 return found
-        if len(value.shape) == 2 and not value.keys and (meant or not self.orders):
-            return self._in_other_order(views, value, expected)
         return None
 
     def _in(
-        self, views: _Views, value: HfValue, expected: ExpectedRows, where: Arrangement
+        self,
+        views: _Views,
+        value: HfValue,
+        expected: ExpectedRows,
+        where: Arrangement,
+        anywhere: bool = False,
     ) -> Found | None:
-        known = self.rows.get(len(where.index))
-        if known is not None:
+        if not anywhere:
+            known = self.rows.get(len(where.index))
+            if known is None:
+                return None
             rows, positions = known
             few = slice(0, len(rows), max(len(rows) // FEW, 1))
             actual = views.rows(where)
-            if _share(actual[rows[few]], expected.flat[positions[few]]) >= MOST / 2:
-                if _share(actual[rows], expected.flat[positions]) >= MOST:
-                    return _found(value, where, actual, expected, rows, positions)
+            if _share(actual[rows[few]], expected.flat[positions[few]]) < MOST / 2:
+                return None
+            if _share(actual[rows], expected.flat[positions]) < MOST:
+                return None
+            return _found(value, where, actual, expected, rows, positions)
         matched = _matched_rows(views, where, expected)
         if matched is None:
             return None
