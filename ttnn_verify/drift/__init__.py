@@ -13,14 +13,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import transformers
 
 from ttnn_verify import backend
-from ttnn_verify.huggingface import module_floors
+from ttnn_verify.huggingface import bf16_pass, module_floors
 from ttnn_verify.numerics import tolerance
 
 backend.quiet()  # before ttnn, which the modules below import
 
-from ttnn_verify.drift import isolated
+from ttnn_verify.drift import attribution, cumulative, isolated, search
 from ttnn_verify.drift.finding import DriftUndetermined, OpFinding
 from ttnn_verify.drift.observation import walk
 from ttnn_verify.drift.reference import Reference
@@ -48,7 +49,7 @@ class DriftResult:
         allowed: relative L2 error of the logits that the roundings of all layers explain.
     """
 
-    table: tuple
+    table: tuple[cumulative.DepthRow, ...]
     findings: tuple[OpFinding, ...]
     allowed: float
 
@@ -92,6 +93,32 @@ class DriftResult:
         return "no drift: every operation is as far off as its arithmetic explains."
 
 
+def measure(
+    model: Model, hf_model: Any, ids: torch.Tensor, decoded: int = 3, accurate: bool = False
+) -> DriftResult:
+    """How far a model drifts, in three runs of it.
+
+    Args:
+        model: called as Hugging Face models are, its calls are TTNN's.
+        hf_model: a causal language model of transformers in float32, attn_implementation="eager".
+        ids: `[1, S]`; the last `decoded` tokens are given one at a time, the rest as a prompt.
+        accurate: judge products and norms as if they had been called with the most accurate compute
+            configuration, not by the one that they were called with.
+
+    Raises:
+        DriftUndetermined: the model makes no TTNN calls, or not the same ones in each run.
+    """
+    sequences, reference = _prepared(hf_model, ids, decoded)
+    walked = isolated.run(model, sequences, reference, accurate)
+    if not any(walked.names):
+        raise DriftUndetermined("the model calls no operation of TTNN.")
+    alone = cumulative.run(model, walked, isolate=True)
+    table = cumulative.run(model, walked)
+    allowed = tolerance.K * _logits_floor(hf_model, ids)
+    findings = tuple(walked.findings)
+    return DriftResult(tuple(cumulative.with_isolated(table, alone)), findings, allowed)
+
+
 def locate(
     model: Model, hf_model: Any, ids: torch.Tensor, decoded: int = 3, accurate: bool = False
 ) -> OpFinding | None:
@@ -99,6 +126,28 @@ def locate(
     sequences, reference = _prepared(hf_model, ids, decoded)
     walked = isolated.run(model, sequences, reference, accurate, first=True)
     return next((op_finding for op_finding in walked.findings if op_finding.bad), None)
+
+
+def halve(model: Model, hf_model: Any, ids: torch.Tensor, decoded: int = 3) -> search.SearchResult:
+    """The first bad operation by halving, in few runs that read a value each."""
+    sequences, reference = _prepared(hf_model, ids, decoded)
+    return search.search(model, sequences, reference)
+
+
+def attribute(
+    model: Model, hf_model: Any, ids: torch.Tensor, decoded: int = 3
+) -> list[attribution.Share]:
+    """The share of the logits' error for each family of operations."""
+    sequences, reference = _prepared(hf_model, ids, decoded)
+    return attribution.run(model, sequences[0], reference)
+
+
+def _logits_floor(hf_model: Any, ids: torch.Tensor) -> float:
+    """Relative L2 error of the logits that a pass in bfloat16 explains."""
+    floor = bf16_pass.of_logits(hf_model, ids)
+    if isinstance(hf_model, transformers.Phi3ForCausalLM):  # attention as the kernels compute it
+        floor = module_floors.larger(floor, module_floors.of_logits(hf_model, ids))
+    return floor.relative_l2
 
 
 def _prepared(

@@ -5,12 +5,14 @@ to the format in which they are stored. This needs no support from the model or 
 """
 
 import dataclasses
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
 
-from ttnn_verify.drift.observation import reading, taps, tracing, walk
+from ttnn_verify.drift.observation import reading, taps, walk
+from ttnn_verify.drift.observed import rewritten, written_pairs
+from ttnn_verify.drift.reference import Reference
 from ttnn_verify.numerics import metrics
 from ttnn_verify.ops import table
 from ttnn_verify.ops.expected import CallContext, NoGolden
@@ -29,44 +31,53 @@ class Share:
     share: float
 
 
-def run(model: Callable[..., Any], sequences: Sequence[walk.TokenSequence]) -> list[Share]:
-    """A share per family, and one of all together; the error left then is that of the formats.
+def run(
+    model: Callable[..., Any], sequence: walk.TokenSequence, reference: Reference
+) -> list[Share]:
+    """A share per family, and one of all together; the error left then is that of the formats."""
 
-    Args:
-        sequences: from `walk.sequences`; only the first is used.
-    """
-    full_error = _error(model, sequences[:1], frozenset())
+    def _error(names: Collection[str]) -> float:
+        return _error_with(model, sequence, reference, names)
+
+    full_error = _error(frozenset())
     families = table.FAMILIES | {"all of them": frozenset().union(*table.FAMILIES.values())}
     shares = []
     for family, names in families.items():
-        error = _error(model, sequences[:1], names)
+        error = _error(names)
         shares.append(Share(family, error, 1 - (error / full_error) ** 2 if full_error else 0.0))
     return [Share("none", full_error, 0.0), *shares]
 
 
-def _error(
-    model: Callable[..., Any], sequences: Sequence[walk.TokenSequence], exact: Collection[str]
+def _error_with(
+    model: Callable[..., Any],
+    sequence: walk.TokenSequence,
+    reference: Reference,
+    exact: Collection[str],
 ) -> float:
     """Relative L2 error of the logits with some operations made exact."""
     reader = reading.Reader()
-    rows: list[torch.Tensor] = []
+    errors: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def observe(call: taps.TtnnCall, run: Callable[[], Any]) -> Any:
         if table.short_name(call.name) in exact:
             return _exact(call, run, reader)
         result = run()
-        caches = [cache for cache, _ in tracing.written_pairs(call)]
+        caches = [cache for cache, _ in written_pairs(call)]
         outputs = taps.device_tensors([result])
-        for tensor in (*outputs, *caches, *tracing.rewritten(call)):
+        for tensor in (*outputs, *caches, *rewritten(call)):
             reader.note_write(tensor)
         return result
 
     def end(model_call: walk.ModelCall, logits: torch.Tensor) -> None:
-        rows.append(logits[0].float())
+        last = next(step for step in reference.steps if step.name == "logits")
+        expected = reference.expected(last, sequence.rows, model_call.starts, model_call.ends)
+        new = expected.rows[model_call.start :][-logits.shape[1] :]
+        errors.append((new, logits[0].float()[-len(new) :]))
 
     with taps.intercept(observe):
-        walk.lead(model, sequences, end=end)
-    return metrics.relative_l2(sequences[0].values.golden["logits"], torch.cat(rows))
+        walk.lead(model, [sequence], end=end)
+    golden, actual = (torch.cat(part) for part in zip(*errors, strict=True))
+    return metrics.relative_l2(golden, actual)
 
 
 def _exact(call: taps.TtnnCall, run: Callable[[], Any], reader: reading.Reader) -> Any:

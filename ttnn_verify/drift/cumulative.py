@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ttnn_verify.drift.observation import layouts, reading, taps, tracing, walk
-from ttnn_verify.drift.observation.hf_values import HfValue
+from ttnn_verify.drift.isolated import Walked
+from ttnn_verify.drift.observation import reading, taps, walk
+from ttnn_verify.drift.observed import rewritten
+from ttnn_verify.huggingface.recording import HfValue
 from ttnn_verify.numerics import metrics
 
 
@@ -40,45 +42,42 @@ class DepthRow:
 
 
 class ReadRows(NamedTuple):
-    """Rows of a value as the model computed them: sequence, positions, `[R, ...]` values."""
+    """Rows of a value as the model computed them.
 
-    sequence: int
-    rows: range
+    Attributes:
+        prompt: whether they are of a prompt, not of a single token.
+        expected: `[R, ...]`, Hugging Face's.
+        values: `[R, ...]`.
+    """
+
+    prompt: bool
+    expected: torch.Tensor
     values: torch.Tensor
 
 
-def run(
-    model: Callable[..., Any],
-    sequences: Sequence[walk.TokenSequence],
-    traced: Sequence[tracing.TracedCall],
-    steps: Sequence[HfValue],
-    isolate: bool = False,
-) -> list[DepthRow]:
+def run(model: Callable[..., Any], walked: Walked, isolate: bool = False) -> list[DepthRow]:
     """Run the model once: the table over depth.
 
     Args:
+        walked: of the same walk, it says where the values are.
         isolate: replace each output that is read by Hugging Face's value, so that each layer gets
             Hugging Face's input.
 
     Raises:
-        DriftUndetermined: the model's calls differ from the traced run's.
+        DriftUndetermined: the model does not make the same calls.
     """
-    places = [step for step in steps if on_the_way(step)]
-    read = outputs(model, sequences, traced, {step.name for step in places}, isolate)
-    return _table(sequences, places, read)
+    places = [step for step in walked.reference.steps if on_the_way(step)]
+    read = outputs(model, walked, {step.name for step in places}, isolate)
+    return _table(places, read)
 
 
 def on_the_way(step: HfValue) -> bool:
     """Whether a step's value is one of the residual stream between layers, or of the head."""
-    return step.short == "output" or step.layer is None
+    return step.within is None and (step.short == "output" or step.layer is None)
 
 
 def outputs(
-    model: Callable[..., Any],
-    sequences: Sequence[walk.TokenSequence],
-    traced: Sequence[tracing.TracedCall],
-    names: Collection[str],
-    isolate: bool = False,
+    model: Callable[..., Any], walked: Walked, names: Collection[str], isolate: bool = False
 ) -> dict[str, list[ReadRows]]:
     """The model's values of these names, from one run.
 
@@ -87,7 +86,8 @@ def outputs(
     """
     read: dict[str, list[ReadRows]] = {name: [] for name in names}
     reader = reading.Reader()
-    model_call, index = walk.model_calls(sequences)[0], 0
+    seen: set[tuple[int, str, int]] = set()  # (call of the model, value, position)
+    model_call, index = walk.model_calls(walked.sequences)[0], 0
 
     def begin(call: walk.ModelCall) -> None:
         nonlocal model_call, index
@@ -96,42 +96,37 @@ def outputs(
     def observe(call: taps.TtnnCall, run: Callable[[], Any]) -> Any:
         nonlocal index
         at, index = index, index + 1
-        now = traced[model_call.number]
-        now.check(model_call, at, call.name)
+        walked.check(model_call, at, call.name)
         result = run()
         tensors = taps.device_tensors([result])
-        for tensor in (*tensors, *tracing.rewritten(call)):
+        for tensor in (*tensors, *rewritten(call)):
             reader.note_write(tensor)
-        values = sequences[model_call.sequence].values
-        for matched in now.passes:
-            for output, tensor in enumerate(tensors):
-                step = matched.steps.get((at, output))
-                if step is None or step.name not in read:
-                    continue
-                rows = slice(matched.rows.start, matched.rows.stop)
-                candidates = layouts.candidates(tuple(tensor.shape), len(matched.rows), step.shape)
-                if not candidates:
-                    continue
-                actual = reader.read(tensor)
-                layout, _ = layouts.nearest(candidates, actual, values.golden[step.name][rows])
-                read[step.name].append(
-                    ReadRows(model_call.sequence, matched.rows, layout.read(actual))
-                )
-                if isolate:
-                    reader.write(tensor, layout.write(actual, values.bf16[step.name][rows]))
+        for output, tensor in enumerate(tensors):
+            found = walked.places[model_call.number].get((at, output))
+            if found is None or found.name not in read or found.factor != 1.0:
+                continue
+            step = walked.blame.step(found.name)
+            rows = {(model_call.number, step.name, position) for position in found.positions.tolist()}
+            if rows <= seen:
+                continue  # a part of a value that was read before
+            seen.update(rows)
+            expected = walked.expected(step, call=model_call).rows[found.positions]
+            actual = reader.read(tensor)
+            read[step.name].append(ReadRows(model_call.count > 1, expected, found.read(actual)))
+            if isolate:
+                reader.write(tensor, found.write(actual, expected.bfloat16().float()))
         return result
 
     with taps.intercept(observe):
-        walk.lead(model, sequences, begin)
+        walk.lead(model, walked.sequences, begin)
     return read
 
 
 def _by_count(rows: Sequence[ReadRows]) -> tuple[list[int], list[int]]:
-    """(indices of rows of several positions, prefilled; of those of a single one, decoded)."""
-    counts = [len(read.rows) for read in rows]
+    """(indices of rows of a prompt, of those of a token)."""
     return (
-        [i for i, count in enumerate(counts) if count > 1],
-        [i for i, count in enumerate(counts) if count == 1],
+        [i for i, read in enumerate(rows) if read.prompt],
+        [i for i, read in enumerate(rows) if not read.prompt],
     )
 
 
@@ -142,16 +137,8 @@ def _differences(
 
 
 def _table(
-    sequences: Sequence[walk.TokenSequence],
-    places: Sequence[HfValue],
-    read: Mapping[str, Sequence[ReadRows]],
+    places: Sequence[HfValue], read: Mapping[str, Sequence[ReadRows]]
 ) -> list[DepthRow]:
-    def expected(name: str) -> list[torch.Tensor]:
-        return [
-            sequences[part.sequence].values.golden[name][part.rows.start : part.rows.stop]
-            for part in read[name]
-        ]
-
     table: list[DepthRow] = []
     before, input_name = math.nan, ""
     for step in places:
@@ -159,15 +146,16 @@ def _table(
         if not rows:
             table.append(DepthRow(label(step)))
             continue
-        golden, actual = expected(step.name), [part.values for part in rows]
+        golden, actual = [part.expected for part in rows], [part.values for part in rows]
         many, single = _by_count(rows)
         error = _error(golden, actual, range(len(rows)))
         update = math.nan
-        if step.short == "output" and len(read[input_name]) == len(rows):
-            inputs = [part.values for part in read[input_name]]
+        inputs = read.get(input_name, ())
+        same = [part.expected.shape for part in inputs] == [part.expected.shape for part in rows]
+        if step.short == "output" and same:
             update = _error(
-                _differences(golden, expected(input_name)),
-                _differences(actual, inputs),
+                _differences(golden, [part.expected for part in inputs]),
+                _differences(actual, [part.values for part in inputs]),
                 range(len(rows)),
             )
         table.append(

@@ -17,7 +17,7 @@ import torch
 
 from ttnn_verify.drift import finding, judging
 from ttnn_verify.drift.blame import Blame
-from ttnn_verify.drift.finding import OpFinding
+from ttnn_verify.drift.finding import DriftUndetermined, OpFinding
 from ttnn_verify.drift.observation import reading, taps, walk
 from ttnn_verify.drift.observation.identification import Finder, Found
 from ttnn_verify.drift.observed import (
@@ -91,7 +91,7 @@ class Walked:
         self.calls: list[Observed] = []
         self.origins: dict[int, Origin] = {}
         self.layer = 0  # the last one of which a value was found
-        self.expectations: dict[tuple[str, bool], ExpectedRows] = {}  # of this call of the model
+        self.expectations: dict[tuple[int, str, bool], ExpectedRows] = {}
 
     # --- the walk -------------------------------------------------------------------------------
 
@@ -141,6 +141,19 @@ class Walked:
             self._add(observed.finding(own.status, self._nearby(), own=own.worst, note=own.note))
         return result
 
+    def check(self, model_call: walk.ModelCall, index: int, name: str) -> None:
+        """Compare an operation that is called in another run of the model with the one in this.
+
+        Raises:
+            DriftUndetermined: they differ.
+        """
+        names = self.names[model_call.number] if model_call.number < len(self.names) else []
+        before = names[index] if index < len(names) else "none"
+        if before != name:
+            raise DriftUndetermined(
+                f"{model_call}: call {index} is {name}, it was {before} in the first run."
+            )
+
     def end(self, model_call: walk.ModelCall, logits: torch.Tensor) -> None:
         begun = any(f.bad and f.model_call.number == model_call.number for f in self.findings)
         op_finding = None if begun else self._on_returned(logits)
@@ -163,11 +176,13 @@ class Walked:
 
     # --- a result -------------------------------------------------------------------------------
 
-    def expected(self, step: HfValue, isolated: bool = False) -> ExpectedRows:
-        """The rows of a value that are known at this call of the model."""
-        key = step.name, isolated
+    def expected(
+        self, step: HfValue, isolated: bool = False, call: walk.ModelCall | None = None
+    ) -> ExpectedRows:
+        """The rows of a value that are known at a call of the model, by default this one."""
+        call = call or self.model_call
+        key = call.number, step.name, isolated
         if key not in self.expectations:
-            call = self.model_call
             rows = self.sequences[call.sequence].rows
             self.expectations[key] = self.reference.expected(
                 step, rows, call.starts, call.ends, isolated

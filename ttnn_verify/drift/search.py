@@ -6,15 +6,16 @@ Face's. Small errors stay within the bound for a whole layer: this finds what is
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 import ttnn
 
-from ttnn_verify.drift.observation import layouts, reading, taps, tracing, walk
-from ttnn_verify.drift.observation.hf_values import HfValue
+from ttnn_verify.drift.observation import arrangements, reading, taps, tracing, walk
 from ttnn_verify.drift.observation.matching import Matched
+from ttnn_verify.drift.reference import Reference
+from ttnn_verify.huggingface.recording import HfValue
 from ttnn_verify.numerics import metrics, tolerance
 
 
@@ -52,18 +53,19 @@ class SearchResult:
 def search(
     model: Callable[..., Any],
     sequences: Sequence[walk.TokenSequence],
-    steps: Sequence[HfValue],
+    reference: Reference,
 ) -> SearchResult:
     """Bisect the layers, then the steps of the first bad one.
 
     At most 1 + log2(layers) + log2(steps of a layer) evaluations. The embedding belongs to the
     first layer, the norm and the logits to the last.
     """
+    steps = [step for step in reference.steps if step.within is None]
     logits: list[tuple[walk.ModelCall, torch.Tensor]] = []
     traced = tracing.trace(
         model, sequences, steps, lambda call, values: logits.append((call, values[0].float()))
     )
-    state = _Search(model, sequences, traced, steps)
+    state = _Search(model, sequences, traced, reference)
     layers = max((step.layer for step in steps if step.layer is not None), default=0) + 1
     if not state.logits_off(logits):
         return SearchResult(None, None, 0.0, 0.0, state.evaluations)
@@ -102,10 +104,11 @@ class _Search:
         model: Callable[..., Any],
         sequences: Sequence[walk.TokenSequence],
         traced: Sequence[tracing.TracedCall],
-        steps: Sequence[HfValue],
+        reference: Reference,
     ) -> None:
-        self.model, self.sequences, self.traced, self.steps = model, sequences, traced, steps
-        self.pairs = tracing.paired_heads(traced, steps)
+        self.model, self.sequences, self.traced = model, sequences, traced
+        self.reference = reference
+        self.steps = steps = [step for step in reference.steps if step.within is None]
         # roundings between the input of a layer and its output
         counts = tolerance.roundings(steps)
         self.layer = tolerance.bf16_relative_l2(counts["layers.0.output"] - counts["embedding"])
@@ -119,8 +122,7 @@ class _Search:
         """Whether any logits [S, V] of the traced run are off."""
         last, errors = self.steps[-1], []
         for call, values in logits:
-            golden = self.sequences[call.sequence].values.golden[last.name]
-            golden = golden[call.start : call.start + len(values)]
+            golden = self._expected(call, last)[call.start :][-len(values) :]
             errors.append(metrics.relative_l2(golden, values))
         allowed = tolerance.stand_in_relative_l2(self.steps)
         self.errors[last.name] = max(errors), allowed
@@ -180,6 +182,11 @@ class _Search:
             walk.lead(self.model, self.sequences, begin)
         return max(errors, default=float("inf"))
 
+    def _expected(self, call: walk.ModelCall, step: HfValue) -> torch.Tensor:
+        """Hugging Face's rows of a value from position 0 on."""
+        rows = self.sequences[call.sequence].rows
+        return self.reference.expected(step, rows, call.starts, call.ends).rows
+
     def _error_at(
         self,
         reader: reading.Reader,
@@ -189,14 +196,15 @@ class _Search:
         tensor: ttnn.Tensor,
     ) -> float:
         """The relative L2 error of a step's value in a tensor."""
-        candidates = layouts.of_step(step, tuple(tensor.shape), len(matched.rows), self.pairs)
-        if not candidates:
-            return float("inf")
-        golden = self.sequences[model_call.sequence].values.golden[step.name]
         reader.note_write(tensor)
-        return layouts.nearest(
-            candidates, reader.read(tensor), golden[matched.rows.start : matched.rows.stop]
-        )[1]
+        golden = self._expected(model_call, step)[matched.rows.start : matched.rows.stop]
+        return min(
+            (
+                metrics.relative_l2(golden, values)
+                for values in _rows_in(reader.read(tensor), step, len(golden))
+            ),
+            default=float("inf"),
+        )
 
     def _give(
         self,
@@ -207,16 +215,23 @@ class _Search:
         tensor: ttnn.Tensor,
     ) -> list[float]:
         """Put Hugging Face's value into a tensor; an infinite error where it has no room."""
-        candidates = layouts.of_step(step, tuple(tensor.shape), len(matched.rows), self.pairs)
-        if not candidates:
-            return [float("inf")]
-        expected = self.sequences[model_call.sequence].values.bf16[step.name]
         reader.note_write(tensor)
-        values = candidates[0].write(
-            reader.read(tensor), expected[matched.rows.start : matched.rows.stop]
-        )
-        reader.write(tensor, values)
-        return []
+        values = reader.read(tensor)
+        golden = self._expected(model_call, step)[matched.rows.start : matched.rows.stop]
+        for where in arrangements.of(tuple(values.shape), step.shape):
+            if len(where.index) >= len(golden):
+                flat = values.flatten().clone()
+                flat[where.index[: len(golden)]] = golden.bfloat16().float()
+                reader.write(tensor, flat.reshape(values.shape))
+                return []
+        return [float("inf")]
+
+
+def _rows_in(values: torch.Tensor, step: HfValue, count: int) -> Iterator[torch.Tensor]:
+    """The first rows of a tensor, in each arrangement that a value may have in it."""
+    for where in arrangements.of(tuple(values.shape), step.shape):
+        if len(where.index) >= count:
+            yield values.flatten()[where.index[:count]]
 
 
 def _output(

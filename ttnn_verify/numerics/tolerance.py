@@ -194,7 +194,7 @@ def roundings(steps: Iterable[RoundingStep]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for step in steps:
         before = max((counts.get(name, 0) for name in step.inputs), default=0)
-        counts[step.name] = before + ROUNDINGS[step.kind]
+        counts[step.name] = before + ROUNDINGS.get(step.kind, 1)
     return counts
 
 

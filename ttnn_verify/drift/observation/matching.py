@@ -11,8 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from ttnn_verify.drift.observation.hf_values import HfValue
-from ttnn_verify.numerics.formats import TILE
+from ttnn_verify.huggingface.recording import HfValue
 from ttnn_verify.ops import table
 
 E = TypeVar("E")
@@ -29,16 +28,11 @@ class Traced:
         index: of the call in its run.
         name: the operation's full name.
         shapes: of the results.
-        outputs: ids of the results' buffers; operands: of the operands'.
-        written: (cache, what is written), ids, for each cache that the call writes.
     """
 
     index: int
     name: str
     shapes: tuple[tuple[int, ...], ...]
-    outputs: tuple[int, ...]
-    operands: tuple[int, ...]
-    written: tuple[tuple[int, int], ...] = ()
 
     @property
     def short(self) -> str:
@@ -51,7 +45,6 @@ class Traced:
         return table.spec_of(self.name).kind
 
 
-Place = tuple[int, str]  # a cache: its layer, "k" or "v"
 # A result of a call: the call, the number of the result, its shape.
 Output = tuple[Traced, int, tuple[int, ...]]
 
@@ -64,7 +57,6 @@ class Matched:
         rows: the positions it computes, a range.
         first, last: indices of its calls, the last one not included.
         steps: (call, output) -> the step whose value it is.
-        writes: (call, number of its cache) -> the `Place` that is written.
         missing: steps that no call matches.
     """
 
@@ -72,7 +64,6 @@ class Matched:
     first: int
     last: int
     steps: Mapping[tuple[int, int], HfValue]
-    writes: Mapping[tuple[int, int], Place]
     missing: tuple[HfValue, ...]
 
     def call_of(self, name: str) -> tuple[int, int] | None:
@@ -89,7 +80,7 @@ def passes(
 
     Args:
         calls: in their order.
-        steps: of `hf_values.steps`.
+        steps: the values that are no inner ones.
     """
     if not calls:
         return []
@@ -123,8 +114,7 @@ def _matched(calls: Sequence[Traced], steps: Sequence[HfValue], rows: range) -> 
     places = {(outputs[i][0].index, outputs[i][1]): steps[j] for i, j in pairs}
     names = {steps[j].name for _, j in pairs}
     missing = tuple(step for step in steps if step.name not in names)
-    writes = _writes(calls, places)
-    return Matched(rows, calls[0].index, calls[-1].index + 1, places, writes, missing)
+    return Matched(rows, calls[0].index, calls[-1].index + 1, places, missing)
 
 
 def fits(element: Output, step: HfValue) -> bool:
@@ -133,17 +123,11 @@ def fits(element: Output, step: HfValue) -> bool:
     if call.kind != step.kind:
         return False
     if step.kind == "heads":
-        return HEADS.index(step.short) == output
+        return step.short in HEADS and HEADS.index(step.short) == output
     if step.kind in ("rope", "attention"):
         return True
-    return shape[-1] == step.shape[0] or _fits_padded(shape[-1], step)
-
-
-def _fits_padded(width: int, step: HfValue) -> bool:
-    """Whether a row may be a product with heads that are each padded to whole tiles."""
-    if step.heads is None or width % (step.heads.all * TILE):
-        return False
-    return step.heads.width < width // step.heads.all < 2 * step.heads.width
+    width = math.prod(step.shape)
+    return width <= shape[-1] < 2 * width if step.kind == "product" else shape[-1] == width
 
 
 def aligned(
@@ -167,45 +151,3 @@ def aligned(
         else:
             j += 1
     return pairs
-
-
-def _writes(
-    calls: Sequence[Traced], places: Mapping[tuple[int, int], HfValue]
-) -> dict[tuple[int, int], Place]:
-    """(call, number) -> the cache that is written.
-
-    The layer is that of the step before. Keys come before values, unless what is written stems from
-    the values first and from the keys then.
-    """
-    layer = 0
-    by_layer: dict[int, list[tuple[int, int, int]]] = {}  # (call, number, what is written)
-    for call in calls:
-        for output in range(len(call.shapes)):
-            step = places.get((call.index, output))
-            if step is not None and step.layer is not None:
-                layer = step.layer
-        for number, pair in enumerate(call.written):
-            by_layer.setdefault(layer, []).append((call.index, number, pair[1]))
-    roots = _roots(calls, places)
-    result = {}
-    for layer, written in by_layer.items():
-        names = ["k", "v"]
-        if [roots.get(source) for _, _, source in written[:2]] == ["v", "k"]:
-            names = ["v", "k"]
-        for i, (index, number, _) in enumerate(written):
-            result[index, number] = layer, names[i % 2]
-    return result
-
-
-def _roots(calls: Sequence[Traced], places: Mapping[tuple[int, int], HfValue]) -> dict[int, str]:
-    """Buffer -> "q", "k" or "v": which heads its contents stem from."""
-    roots: dict[int, str] = {}
-    for call in calls:
-        inherited = next((roots[buffer] for buffer in call.operands if buffer in roots), None)
-        for output, buffer in enumerate(call.outputs):
-            step = places.get((call.index, output))
-            if step is not None and step.kind in ("heads", "rope"):
-                roots[buffer] = step.short[0]
-            elif step is None and inherited:
-                roots[buffer] = inherited
-    return roots

@@ -5,16 +5,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import ttnn
 
+from ttnn_verify.drift.finding import DriftUndetermined
 from ttnn_verify.drift.observation import matching, taps, walk
-from ttnn_verify.drift.observation.hf_values import HfValue
-from ttnn_verify.ops import table
-from ttnn_verify.ops.spec import CacheWrite
-
-
-class DriftUndetermined(RuntimeError):
-    """Drift cannot be determined; the message says why."""
+from ttnn_verify.huggingface.recording import HfValue
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,24 +17,6 @@ class TracedCall:
 
     calls: tuple[matching.Traced, ...]
     passes: tuple[matching.Matched, ...]
-
-    def pass_of(self, index: int) -> matching.Matched | None:
-        """The pass that an operation's call belongs to."""
-        return next(
-            (matched for matched in self.passes if matched.first <= index < matched.last), None
-        )
-
-    def check(self, model_call: walk.ModelCall, index: int, name: str) -> None:
-        """Compare an operation that is called with the one in the traced run.
-
-        Raises:
-            DriftUndetermined: they differ.
-        """
-        traced = self.calls[index].name if index < len(self.calls) else "none"
-        if traced != name:
-            raise DriftUndetermined(
-                f"{model_call}: call {index} is {name}, it was {traced} when it was traced."
-            )
 
 
 def trace(
@@ -61,16 +37,10 @@ def trace(
     calls: list[matching.Traced] = []
 
     def observe(call: taps.TtnnCall, run: Callable[[], Any]) -> Any:
-        operands = tuple(tensor.buffer_unique_id() for tensor in call.operands)
-        written = tuple(
-            (cache.buffer_unique_id(), source.buffer_unique_id())
-            for cache, source in written_pairs(call)
-        )
         result = run()
         outputs = taps.device_tensors([result])
         shapes = tuple(tuple(tensor.shape) for tensor in outputs)
-        ids = tuple(tensor.buffer_unique_id() for tensor in outputs)
-        calls.append(matching.Traced(len(calls), call.name, shapes, ids, operands, written))
+        calls.append(matching.Traced(len(calls), call.name, shapes))
         return result
 
     def begin(model_call: walk.ModelCall) -> None:
@@ -86,44 +56,3 @@ def trace(
     if not any(traced_call.passes for traced_call in traced):
         raise DriftUndetermined("the model calls no operation of TTNN.")
     return traced
-
-
-def paired_heads(traced: Sequence[TracedCall], steps: Sequence[HfValue]) -> tuple[int, int] | None:
-    """(N + K, D) if the model rotates queries and keys in pairs of columns, None if by halves."""
-    if not any(table.spec_of(call.name).pairs for one in traced for call in one.calls):
-        return None
-    shapes = {step.short: step.shape for step in steps}
-    return shapes["q"][0] + shapes["k"][0], shapes["q"][1]
-
-
-def rewritten(call: taps.TtnnCall) -> list[ttnn.Tensor]:
-    """The device tensors that a call from the host writes into."""
-    return call.operands if call.name == "ttnn.copy_host_to_device_tensor" else []
-
-
-def page_table(call: taps.TtnnCall) -> ttnn.Tensor | None:
-    """The page table among a call's arguments, None without one."""
-    for name in ("page_table", "page_table_tensor"):
-        if name in call.kwargs:
-            return call.kwargs[name]
-    place = table.spec_of(call.name).page_table_at
-    return None if place is None or place >= len(call.args) else call.args[place]
-
-
-def written_pairs(call: taps.TtnnCall) -> list[tuple[ttnn.Tensor, ttnn.Tensor]]:
-    """(cache, what is written) for each cache that a call writes."""
-    pairs = [_written(call, write) for write in table.spec_of(call.name).writes]
-    return [(cache, source) for cache, source in pairs if cache is not None and source is not None]
-
-
-def _written(
-    call: taps.TtnnCall, write: CacheWrite
-) -> tuple[ttnn.Tensor | None, ttnn.Tensor | None]:
-    return (
-        _argument(call, write.cache_at, write.cache),
-        _argument(call, write.source_at, write.source),
-    )
-
-
-def _argument(call: taps.TtnnCall, place: int, name: str) -> ttnn.Tensor | None:
-    return call.kwargs.get(name, call.args[place] if place < len(call.args) else None)
