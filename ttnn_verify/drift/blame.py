@@ -6,7 +6,7 @@ wrongly; if there is none, the step is missing.
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from ttnn_verify.drift import finding
 from ttnn_verify.drift.finding import OpFinding
@@ -15,7 +15,6 @@ from ttnn_verify.drift.observed import Observed, Origin, Where, where_of
 from ttnn_verify.drift.reference import Reference
 from ttnn_verify.huggingface.recording import HfValue
 from ttnn_verify.numerics import tolerance
-from ttnn_verify.ops import table
 
 CONSTANT = "it computes rightly from what it is given: a constant or an argument is wrong"
 OTHER_PART = "it takes other rows or columns of {} than are expected"
@@ -78,7 +77,6 @@ class Blame:
         """The finding on the call where a model leaves Hugging Face's way."""
         graph = _Graph(calls)
         step = self._first_missing(graph)
-        unjudged = [op for op in calls if op.status in (finding.NO_GOLDEN, finding.TOOL_ERROR)]
         if step is None:
             return OpFinding(
                 finding.UNEQUAL, model_call, len(calls), "ttnn.to_torch", None, "head", "logits",
@@ -92,7 +90,6 @@ class Blame:
                 if found.status in (finding.NO_GOLDEN, finding.TOOL_ERROR):
                     return found.finding(found.status, where, step=verdict)
                 return self._on_consumer(found, one, step, graph, verdict)
-        del unjudged
         return self._missing(step, graph, calls, model_call, verdict)
 
     def _first_missing(self, graph: "_Graph") -> HfValue | None:
@@ -128,7 +125,8 @@ class Blame:
         moving = step.kind == "heads"
         best: tuple[int, bool, int] | None = None
         chosen = None
-        for observed in graph.unexplained():
+        inner = {one.name for one in self.reference.steps if one.within == step.name}
+        for observed in graph.unexplained(inner):
             if observed.moves and not moving:
                 continue
             given = sum(bool(graph.given(observed) & buffers) for buffers in carried.values())
@@ -197,28 +195,36 @@ class _Graph:
                     if one.factor == 1.0:
                         self.found.add(one.name)
                     self._carriers.setdefault(one.name, set()).add(observed.results[number].buffer)
-        self._explained = self._find_explained()
         self._through = self._moved_through()
 
     def carriers(self, name: str) -> set[int]:
         """Buffers that hold a value."""
         return self._carriers.get(name, set())
 
-    def unexplained(self) -> Iterable[Observed]:
-        """The calls whose results are no values of Hugging Face's, nor lead to any."""
-        return (op for op in self.calls if op.index not in self._explained)
+    def unexplained(self, ignored: Collection[str] = ()) -> Iterable[Observed]:
+        """The calls whose results are no values of Hugging Face's, nor lead to any.
+
+        Args:
+            ignored: names of values that explain no call.
+        """
+        explained = self._find_explained(ignored)
+        return (op for op in self.calls if op.index not in explained)
 
     def given(self, observed: Observed) -> set[int]:
         """Buffers of a call's operands, and those that they were moved from."""
         direct = {tensor.buffer for tensor in observed.operands.tensors}
         return direct.union(*(self._through.get(buffer, set()) for buffer in direct))
 
-    def _find_explained(self) -> set[int]:
+    def _find_explained(self, ignored: Collection[str]) -> set[int]:
         explained: set[int] = set()
         needed: set[int] = set()
         for observed in reversed(self.calls):
             made = {result.buffer for result in observed.results}
-            exact = any(f.factor == 1.0 for one in observed.found.values() for f in one)
+            exact = any(
+                one.factor == 1.0 and one.name not in ignored
+                for found in observed.found.values()
+                for one in found
+            )
             if exact or made & needed:
                 explained.add(observed.index)
                 needed |= {tensor.buffer for tensor in observed.operands.tensors}
@@ -236,5 +242,3 @@ class _Graph:
                 through.setdefault(result.buffer, set()).update(before)
         return through
 
-
-assert table

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from ttnn_verify import jobs
 from ttnn_verify.drift.observation.walk import ModelCall
 from ttnn_verify.numerics import tolerance
 
@@ -16,7 +17,7 @@ TOOL_ERROR = "tool-error"
 BAD = (WRONG, MISUSED, MISSING, UNEQUAL)
 
 
-class DriftUndetermined(RuntimeError):
+class DriftUndetermined(jobs.Undetermined):
     """Drift cannot be determined; the message says why."""
 
 
