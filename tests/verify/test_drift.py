@@ -14,8 +14,7 @@ from tests.support.checkpoint import CHECKPOINT, model_file
 from ttnn_emulator.ops import BINDINGS
 from ttnn_verify import backend, drift
 from ttnn_verify.drift import __main__ as command
-from ttnn_verify.drift import attribution, search
-from ttnn_verify.drift.observation import hf_values, taps, walk
+from ttnn_verify.drift.observation import taps
 from ttnn_verify.ops import table
 from ttnn_verify.ops.expected import NoGolden
 from ttnn_verify.pytest_plugins.device import BACKEND
@@ -102,26 +101,21 @@ def test_what_has_no_golden_accuses_nobody(hf_model, device, ids, monkeypatch):
 
 
 def test_halving_finds_it_in_few_evaluations(hf_model, device, ids):
-    steps = hf_values.steps(hf_model)
-    sequences = walk.sequences(hf_model, steps, ids, 2)
     with (
         ttnn_emulator.arithmetic_settings("rounded"),
         ttnn_emulator.binding_replaced(ROTATES, turned_back),
     ):
-        model = build_model(hf_model, device, 96)
-        result = search.search(model, sequences, steps)
+        result = drift.halve(build_model(hf_model, device, 96), hf_model, ids, 2)
     assert (result.step.layer, result.step.short) == (0, "q"), result.line
     assert result.evaluations <= 2 + 2 + 4, result.line  # 4 layers, 15 steps in each
 
 
 def test_a_faulty_family_has_the_share_of_the_error(hf_model, device, ids):
-    steps = hf_values.steps(hf_model)
-    sequences = walk.sequences(hf_model, steps, ids, 1)
     with (
         ttnn_emulator.arithmetic_settings("rounded"),
         ttnn_emulator.binding_replaced(ROTATES, turned_back),
     ):
-        shares = attribution.run(build_model(hf_model, device, 96), sequences)
+        shares = drift.attribute(build_model(hf_model, device, 96), hf_model, ids, 1)
     names = [share.family for share in shares]
     assert names == ["none", *table.FAMILIES, "all of them"]
     by_share = sorted(shares[1:-1], key=lambda share: -share.share)

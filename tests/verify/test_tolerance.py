@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tests.support.small_model import small_model
-from ttnn_verify.drift.observation import hf_values
 from ttnn_verify.huggingface import module_floors
+from ttnn_verify.huggingface.recording import record
 from ttnn_verify.numerics import metrics, op_floors, tolerance
 
 # --- which metric sees which error ---------------------------------------------------------------
@@ -268,17 +268,21 @@ def test_roundings_are_counted_along_the_longest_way():
     assert tolerance.stand_in_relative_l2(steps) == tolerance.bf16_relative_l2(5)
 
 
+def steps_of(hf_model):
+    return [step for step in record(hf_model, torch.arange(4)[None]).steps if not step.within]
+
+
 def test_the_stand_in_reads_the_models_table_of_steps():
     """The longer way through a decoder layer rounds 15 times, norm and head twice."""
     hf_model = small_model()
-    counts = tolerance.roundings(hf_values.steps(hf_model))
+    counts = tolerance.roundings(steps_of(hf_model))
     assert [counts[f"layers.{i}.output"] for i in range(3)] == [15, 30, 45]
     assert counts["logits"] == 47
 
 
 def test_on_a_trained_checkpoint_the_stand_in_is_the_looser_bound(hf_model, prompt_ids):
     measured = tolerance.K * module_floors.of_logits(hf_model, prompt_ids[:, :33]).relative_l2
-    assert measured < tolerance.stand_in_relative_l2(hf_values.steps(hf_model)) < 3 * measured
+    assert measured < tolerance.stand_in_relative_l2(steps_of(hf_model)) < 3 * measured
 
 
 def test_pcc_floor_is_reached_by_the_worst_error_and_by_none_smaller():

@@ -55,10 +55,15 @@ def run(
     Args:
         accurate: see `ops.expected.CallContext`.
         first: stop at the first bad call.
+
+    Raises:
+        DriftUndetermined: the model calls no operation of TTNN.
     """
     walked = Walked(sequences, reference, accurate, first)
     with taps.intercept(walked.observe), contextlib.suppress(_Enough):
         walk.lead(model, sequences, walked.begin, walked.end)
+    if not any(walked.names):
+        raise DriftUndetermined("the model calls no operation of TTNN.")
     walked.findings.sort(key=lambda op_finding: op_finding.place)
     return walked
 
