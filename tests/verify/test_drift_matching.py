@@ -2,7 +2,7 @@
 
 from ttnn_verify.drift.observation import matching
 from ttnn_verify.drift.observation.matching import Traced
-from ttnn_verify.huggingface.recording import HfValue
+from ttnn_verify.huggingface.hf_values import HfValue
 
 HIDDEN, HEADS, WIDTH, INNER, WORDS, LAYERS = 64, 2, 32, 96, 50, 3
 

@@ -9,7 +9,7 @@ way: *cumulative*, on the model's own results; *isolated*, each operation on Hug
 import collections
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch

@@ -1,8 +1,8 @@
 """Where a model whose logits are wrong left Hugging Face's way, though its calls compute rightly.
 
-The first of Hugging Face's steps whose value no call makes, and nothing that follows from it either,
-is where: the call that is given the inputs of that step, and makes something else of them, is used
-wrongly; if there is none, the step is missing.
+The first of Hugging Face's steps whose value no call makes, and nothing that follows from it
+either, is where: the call that is given the inputs of that step, and makes something else of them,
+is used wrongly; if there is none, the step is missing.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from ttnn_verify.drift.finding import OpFinding
 from ttnn_verify.drift.observation.walk import ModelCall, TokenSequence
 from ttnn_verify.drift.observed import Observed, Origin, Where, where_of
 from ttnn_verify.drift.reference import Reference
-from ttnn_verify.huggingface.recording import HfValue
+from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.numerics import tolerance
 
 CONSTANT = "it computes rightly from what it is given: a constant or an argument is wrong"
@@ -65,9 +65,7 @@ class Blame:
         absent = [name for name in step.inputs if name not in given]
         if given and absent and all(o.found for o in observed.operands.origins):
             note = f"it is given {', '.join(given)}; {', '.join(step.inputs)} are expected"
-        return observed.finding(
-            finding.MISUSED, where_of(step), own=own, step=verdict, note=note
-        )
+        return observed.finding(finding.MISUSED, where_of(step), own=own, step=verdict, note=note)
 
     # --- a value that is missing ----------------------------------------------------------------
 
@@ -79,8 +77,15 @@ class Blame:
         step = self._first_missing(graph)
         if step is None:
             return OpFinding(
-                finding.UNEQUAL, model_call, len(calls), "ttnn.to_torch", None, "head", "logits",
-                step=verdict, note="all values before them are Hugging Face's",
+                finding.UNEQUAL,
+                model_call,
+                len(calls),
+                "ttnn.to_torch",
+                None,
+                "head",
+                "logits",
+                step=verdict,
+                note="all values before them are Hugging Face's",
             )
         inner = self._first_inner(step, graph)
         for one in filter(None, (inner, step)):
@@ -241,4 +246,3 @@ class _Graph:
             for result in observed.results:
                 through.setdefault(result.buffer, set()).update(before)
         return through
-

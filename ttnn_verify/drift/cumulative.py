@@ -15,7 +15,7 @@ import torch
 from ttnn_verify.drift.isolated import Walked
 from ttnn_verify.drift.observation import reading, taps, walk
 from ttnn_verify.drift.observed import rewritten
-from ttnn_verify.huggingface.recording import HfValue
+from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.numerics import metrics
 
 
@@ -106,7 +106,9 @@ def outputs(
             if found is None or found.name not in read or found.factor != 1.0:
                 continue
             step = walked.blame.step(found.name)
-            rows = {(model_call.number, step.name, position) for position in found.positions.tolist()}
+            rows = {
+                (model_call.number, step.name, position) for position in found.positions.tolist()
+            }
             if rows <= seen:
                 continue  # a part of a value that was read before
             seen.update(rows)
@@ -136,9 +138,7 @@ def _differences(
     return [x - y for x, y in zip(first, second, strict=True)]
 
 
-def _table(
-    places: Sequence[HfValue], read: Mapping[str, Sequence[ReadRows]]
-) -> list[DepthRow]:
+def _table(places: Sequence[HfValue], read: Mapping[str, Sequence[ReadRows]]) -> list[DepthRow]:
     table: list[DepthRow] = []
     before, input_name = math.nan, ""
     for step in places:

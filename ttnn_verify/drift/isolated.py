@@ -31,7 +31,7 @@ from ttnn_verify.drift.observed import (
     written_pairs,
 )
 from ttnn_verify.drift.reference import ExpectedRows, Reference, over_keys
-from ttnn_verify.huggingface.recording import HfValue
+from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.numerics import metrics, op_floors, tolerance
 from ttnn_verify.ops import table
 
@@ -282,9 +282,7 @@ class Walked:
         noise = 0.0
         if not found:
             noise = math.hypot(observed.operands.noise, observed.noise[number])
-        self.origins[result.buffer] = Origin(
-            found, noise, (observed.index, observed.name), sources
-        )
+        self.origins[result.buffer] = Origin(found, noise, (observed.index, observed.name), sources)
 
     # --- what the model returns -----------------------------------------------------------------
 

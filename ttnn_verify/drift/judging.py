@@ -19,6 +19,11 @@ ROUNDING = 2.0**-8 / 3**0.5
 # of its scores, say. November 2026.
 NOISY = 4.0
 
+# A floor is measured on one example, or computed for independent errors: it is itself uncertain by
+# so much of itself. What misses it by less is no drift. The floor of attention to two keys was 0.9
+# of what the emulated kernel showed in one of 40 tokens. November 2026.
+UNCERTAINTY = 0.25
+
 FloorMaker = Callable[[], op_floors.Floor]  # called late: floors are expensive, and rarely needed
 
 
@@ -75,7 +80,7 @@ def own_verdicts(observed: Observed, accurate: bool) -> OwnVerdicts:
             _own_verdict(golden, result.values, result.dtype)
             for golden, result in zip(expected, observed.results, strict=True)
         )
-        return OwnVerdicts(verdicts, tuple(golden.floor for golden in expected))
+        return OwnVerdicts(verdicts, tuple(map(_floor_of, expected, dtypes)))
     except NoGolden as error:
         return OwnVerdicts(unknown=finding.NO_GOLDEN, note=str(error))
     except Exception as error:  # noqa: BLE001 - a golden's failure says nothing about the model
@@ -83,7 +88,15 @@ def own_verdicts(observed: Observed, accurate: bool) -> OwnVerdicts:
 
 
 def _own_verdict(expected: Expected, values: torch.Tensor, dtype: str) -> tolerance.Verdict:
-    return result_verdict(expected.value, values[expected.region], dtype, expected.floor)
+    floor = _floor_of(expected, dtype)
+    return result_verdict(expected.value, values[expected.region], dtype, floor)
+
+
+def _floor_of(expected: Expected, dtype: str) -> FloorMaker | None:
+    """The floor of a result: data that only moves is rounded again where its blocks change."""
+    if expected.floor is not None or dtype not in metrics.BLOCK_BITS:
+        return expected.floor
+    return lambda: op_floors.typecast(expected.value.double(), dtype)
 
 
 def step_verdict(
@@ -161,7 +174,10 @@ def result_verdict(
         if brief is not None:
             return brief
     allowed = op_floors.EXACT if floor is None else floor()
-    return tolerance.judge(metrics.compare(expected, actual), allowed)
+    verdict = tolerance.judge(metrics.compare(expected, actual), allowed)
+    if verdict.status == "drift" and verdict.used <= 1 + UNCERTAINTY:
+        return dataclasses.replace(verdict, status="ok")
+    return verdict
 
 
 def _brief(

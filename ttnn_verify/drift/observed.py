@@ -12,7 +12,7 @@ from ttnn_verify.drift.finding import OpFinding
 from ttnn_verify.drift.observation import arrangements, reading, taps
 from ttnn_verify.drift.observation.identification import Found
 from ttnn_verify.drift.observation.walk import ModelCall
-from ttnn_verify.huggingface.recording import HfValue
+from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.ops import table
 from ttnn_verify.ops.spec import CacheWrite
 
@@ -124,7 +124,10 @@ class Observed:
     def held(self, number: int) -> tuple[Found, ...]:
         """The values that a result stands for: side by side, or else the likeliest one."""
         found = self.found.get(number, ())
-        return tuple(one for one in found if one.arrangement.name == arrangements.GATHERED) or found[:1]
+        return (
+            tuple(one for one in found if one.arrangement.name == arrangements.GATHERED)
+            or found[:1]
+        )
 
     @property
     def moves(self) -> bool:

@@ -14,6 +14,7 @@ import torch
 
 from ttnn_verify.drift.observation import columns
 from ttnn_verify.huggingface import recording
+from ttnn_verify.huggingface.hf_values import HfValue, RecordedPass
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +58,8 @@ class Reference:
 
     def __init__(self, hf_model: Any) -> None:
         self.hf_model = hf_model
-        self._passes: dict[tuple[tuple[int, ...], int], recording.RecordedPass] = {}
-        self.steps: tuple[recording.HfValue, ...] = ()
+        self._passes: dict[tuple[tuple[int, ...], int], RecordedPass] = {}
+        self.steps: tuple[HfValue, ...] = ()
 
     def prepare(self, tokens: torch.Tensor) -> None:
         """Record the passes of a sequence `[S]`."""
@@ -75,14 +76,13 @@ class Reference:
         if kind == "dynamic":
             return list(range(1, length + 1))
         if kind in ("longrope", "su"):
-            boundary = (rope or {}).get("original_max_position_embeddings") or getattr(
-                config, "original_max_position_embeddings", length
-            )
+            stored = (rope or {}).get("original_max_position_embeddings")
+            boundary = int(stored or getattr(config, "original_max_position_embeddings", length))
             if boundary < length:
                 return [boundary, length]
         return [length]
 
-    def _pass(self, tokens: torch.Tensor, end: int) -> recording.RecordedPass:
+    def _pass(self, tokens: torch.Tensor, end: int) -> RecordedPass:
         key = tuple(tokens.tolist()), end
         if key not in self._passes:
             self._passes[key] = recording.record(self.hf_model, tokens[None, :end])
@@ -90,7 +90,7 @@ class Reference:
 
     def expected(
         self,
-        value: recording.HfValue,
+        value: HfValue,
         sequences: tuple[torch.Tensor, ...],
         starts: tuple[int, ...],
         ends: tuple[int, ...],
@@ -107,7 +107,7 @@ class Reference:
 
 
 def _of_known_keys(
-    value: recording.HfValue, rows: torch.Tensor, tokens: torch.Tensor, end: int
+    value: HfValue, rows: torch.Tensor, tokens: torch.Tensor, end: int
 ) -> torch.Tensor:
     """Attention's scores `[S, N, keys]` at the keys that are known; NaN at those to come."""
     if not over_keys(value):
@@ -118,6 +118,6 @@ def _of_known_keys(
     return rows.masked_fill(hidden.expand_as(rows), torch.nan)
 
 
-def over_keys(value: recording.HfValue) -> bool:
+def over_keys(value: HfValue) -> bool:
     """Whether a value has a column per key: attention's scores and their softmax."""
     return value.within is not None and value.within.endswith("attention") and value.keys

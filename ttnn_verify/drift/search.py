@@ -15,7 +15,7 @@ import ttnn
 from ttnn_verify.drift.observation import arrangements, reading, taps, tracing, walk
 from ttnn_verify.drift.observation.matching import Matched
 from ttnn_verify.drift.reference import Reference
-from ttnn_verify.huggingface.recording import HfValue
+from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.numerics import metrics, tolerance
 
 

@@ -1,124 +1,19 @@
 """What a Hugging Face model computes in a pass: every value, and how it comes from earlier ones.
 
-Nothing here knows an architecture. Hooks tell which module runs, and a `TorchFunctionMode` sees
-every torch function that it calls. A *step* is a module without children (a product, a norm, an
-activation), one of the functions that transformers' modeling files share (`SHARED_FUNCTIONS`), or
-any other torch function outside of these. Functions within a step are recorded as its *inner*
-steps: a model on the device may compute them one by one.
-
-B batch, S sequence, W width, N heads, D head_dim. Values are `[B, S, W]` or `[B, S, N, D]`.
+Nothing here knows an architecture; `recorder` watches the model. Here its values get their names:
+those of the modules, or what the field calls them.
 """
 
-import contextlib
-import dataclasses
-import sys
-from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 
-# Functions of transformers' modeling files that are a step each: name -> (kind, short names of
-# the operands, of the results).
-SHARED_FUNCTIONS = {
-    "apply_rotary_pos_emb": ("rope", ("q_unrotated", "k_unrotated"), ("q", "k")),
-    "eager_attention_forward": ("attention", ("q", "k", "v"), ("attention",)),
-}
-
-# Longest sequence whose inner steps are recorded: attention's have S x S numbers per head.
-LONGEST_INNER = 160
-
-# Fewest columns of a value that is recorded; numbers per row, as variances are, say too little.
-FEWEST_COLUMNS = 8
-
-# Torch functions that hand on their first operand in another shape.
-_KEEPING = frozenset(
-    """bfloat16 clone contiguous detach dropout expand expand_as flatten float movedim permute repeat
-    repeat_interleave reshape squeeze swapaxes to transpose type type_as unflatten unsqueeze view
-    view_as""".split()
-)
-# And those that hand on parts of it.
-_PICKING = frozenset("__getitem__ chunk narrow select split split_with_sizes tensor_split".split())
-
-_KINDS = {
-    "linear": "product",
-    "embedding": "embedding",
-    "add": "add",
-    "__add__": "add",
-    "__radd__": "add",
-    "mul": "multiply",
-    "__mul__": "multiply",
-    "__rmul__": "multiply",
-    "matmul": "matmul",
-    "softmax": "softmax",
-}
+from ttnn_verify.huggingface.hf_values import HfValue, RecordedPass
+from ttnn_verify.huggingface.recorder import Entry, Recorder, rows_are_third
 
 # Modules of a decoder layer that have a part of it to themselves.
 _ATTENTION = ("attn", "attention", "self_attn", "self_attention")
 _MLP = ("feed_forward", "ffn", "mlp")
-
-# Short names of modules that have a usual one.
-_MODULE_NAMES = {
-    "embed_tokens": "embedding",
-    "wte": "embedding",
-    "input_layernorm": "input_norm",
-    "qkv_proj": "qkv",
-    "gate_up_proj": "gate_up",
-    "gate_proj": "gate",
-    "up_proj": "up",
-    "down_proj": "down",
-    "final_layernorm": "norm",
-    "lm_head": "logits",
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class HfValue:
-    """A value of Hugging Face's model, and the step that computes it.
-
-    Attributes:
-        name: "layers.2.q", say.
-        kind: of the step: "embedding", "norm", "product", "heads" (a part of a product), "rope",
-            "attention", "add", "multiply", "activation", or the name of a torch function.
-        inputs: names of the values it is computed from.
-        shape: (W,) or (N, D) of a row.
-        layer: number, None outside of the layers.
-        part: "embedding", "attention", "MLP" or "head".
-        within: name of the value that an inner step contributes to; None for a step.
-        keys: whether a row has a column per position, as attention's scores have.
-    """
-
-    name: str
-    kind: str
-    inputs: tuple[str, ...]
-    shape: tuple[int, ...]
-    layer: int | None
-    part: str
-    within: str | None = None
-    keys: bool = False
-
-    @property
-    def short(self) -> str:
-        """The name within its layer."""
-        return self.name if self.layer is None else self.name.split(".", 2)[2]
-
-
-@dataclasses.dataclass(frozen=True)
-class RecordedPass:
-    """A pass of Hugging Face's model over tokens.
-
-    Attributes:
-        tokens: `[B, S]` int64.
-        steps: in the order in which they were computed.
-        values: name -> `[B, S, *shape]` float32, Hugging Face's own values.
-        isolated: name -> what the step computes from its inputs rounded to bfloat16, float32; of
-            a part of a value ("heads") that part of it.
-    """
-
-    tokens: torch.Tensor
-    steps: tuple[HfValue, ...]
-    values: dict[str, torch.Tensor]
-    isolated: dict[str, torch.Tensor]
 
 
 @torch.no_grad()
@@ -130,509 +25,115 @@ def record(hf_model: Any, ids: torch.Tensor, **options: Any) -> RecordedPass:
             attn_implementation="eager".
         options: what its forward takes beside, such as attention_mask.
     """
-    recorder = _Recorder(ids)
+    recorder = Recorder(*ids.shape)
     with recorder.hooked(hf_model), recorder:
         logits = hf_model(ids, use_cache=False, **options).logits
     recorder.rename(logits, "logits")
-    return recorder.result()
+    return _finished(recorder.entries, ids)
 
 
-@dataclasses.dataclass
-class _Entry:
-    """A value while it is being recorded."""
+def _finished(entries: list[Entry], ids: torch.Tensor) -> RecordedPass:
+    """The entries by rows, with their names."""
+    parts, within = _parts(entries), _within(entries)
+    kept = [entry for entry in entries if entry.inner is None or entry.name in within]
+    names = _names(entries, parts)
+    for entry in kept:
+        if entry.name in within:
+            outer = within[entry.name]
+            names[entry.name] = f"{names.get(outer, outer)}.{entry.name.rpartition('.')[2]}"
+    steps, values, isolated = [], {}, {}
+    for entry in kept:
+        name = names.get(entry.name, entry.name)
+        values[name] = _by_rows(entry, entry.tensor, ids.shape[1])
+        isolated[name] = _by_rows(entry, entry.isolated, ids.shape[1])
+        step_within = within.get(entry.name)
+        steps.append(
+            HfValue(
+                name,
+                entry.kind,
+                tuple(names.get(x, x) for x in entry.inputs),
+                tuple(values[name].shape[2:]),
+                entry.layer,
+                parts[entry.name],
+                None if step_within is None else names.get(step_within, step_within),
+                entry.inner is not None and entry.tensor.shape[2:] == (ids.shape[1],) * 2,
+            )
+        )
+    return RecordedPass(ids.long(), tuple(steps), values, isolated)
 
-    name: str
-    kind: str
-    inputs: tuple[str, ...]
-    tensor: torch.Tensor
-    isolated: torch.Tensor
-    path: str
-    layer: int | None
-    part: str
-    inner: int | None  # the number of the region it is within
-    heads_first: bool | None = None
-    region: int | None = None  # the number of its own region
-    made_of: tuple[str, ...] = ()  # inputs of the inner step that made it
-    heads: tuple[int, int] | None = None  # (N, D) of a row that is taken apart later
+
+def _by_rows(entry: Entry, tensor: torch.Tensor, length: int) -> torch.Tensor:
+    """[B, S, W] or [B, S, N, D] of a value, float32."""
+    tensor = tensor.reshape(entry.tensor.shape).float()
+    if entry.heads is not None:
+        return tensor.unflatten(-1, entry.heads)
+    if rows_are_third(entry.tensor, length, entry.heads_first):
+        return tensor.transpose(1, 2)
+    return tensor
 
 
-@dataclasses.dataclass
-class _Region:
-    """A step of several functions that is running."""
+def _within(entries: list[Entry]) -> dict[str, str]:
+    """Name of an inner step -> the value that it contributes to."""
+    result: dict[str, str] = {}
+    for outer in entries:
+        if outer.region is None:
+            continue
+        inner = {entry.name: entry for entry in entries if entry.inner == outer.region}
+        waiting = list(outer.made_of)
+        while waiting:
+            name = waiting.pop()
+            if name in inner and name not in result:
+                result[name] = outer.name
+                waiting += inner[name].inputs
+    return result
 
-    number: int
-    arguments: tuple
-    named: dict[str, Any]
-    first: int  # number of entries before it
+
+def _parts(entries: list[Entry]) -> dict[str, str]:
+    """Name -> the part of the model: "embedding", "attention", "MLP" or "head"."""
+    parts = {}
+    done: set[int] = set()  # layers whose attention has been added to the residual stream
+    begun = False
+    for entry in entries:
+        if entry.layer is None:
+            parts[entry.name] = "head" if begun else "embedding"
+            continue
+        begun = True
+        place = entry.path.split(f".{entry.layer}", 1)[1].strip(".").split(".")[0]
+        late = place in _MLP or (entry.layer in done and place not in _ATTENTION)
+        parts[entry.name] = "MLP" if late else "attention"
+        if entry.kind == "add" and not place:
+            done.add(entry.layer)
+    return parts
 
 
-class _Recorder(TorchFunctionMode):
-    """Records the values of one pass."""
-
-    def __init__(self, ids: torch.Tensor) -> None:
-        super().__init__()
-        self.ids = ids
-        self.batch, self.length = ids.shape
-        self.entries: list[_Entry] = []
-        self.names: dict[int, str] = {}  # of a tensor's id
-        self.parts: dict[int, str] = {}  # id of a tensor that is a part of a value -> that value
-        self.kept: list[torch.Tensor] = []  # so that no id is used again
-        self.alone: dict[int, torch.Tensor] = {}  # id of a tensor -> what its step makes by itself
-        self.path: list[str] = []
-        self.regions: list[_Region] = []
-        self.region_count = 0
-        self.off = 0
-
-    # --- watching -------------------------------------------------------------------------------
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        result = func(*args, **kwargs)
-        if self.off:
-            return result
-        name = getattr(func, "__name__", "")
-        if name in _KEEPING or name in _PICKING:
-            self._hand_on(func, args, kwargs, result, name in _PICKING)
-        elif isinstance(result, torch.Tensor) and result.is_floating_point():
-            self._step_of(func, name, args, kwargs, result)
-        return result
-
-    @contextlib.contextmanager
-    def hooked(self, hf_model: torch.nn.Module) -> Iterator[None]:
-        """Within the block, modules and shared functions report to the recorder."""
-        with contextlib.ExitStack() as stack:
-            for path, module in hf_model.named_modules():
-                if not path or _is_no_step(module):
-                    continue
-                atomic = not any(True for _ in module.children())
-                before, after = self._on_step if atomic else self._on_composite
-                stack.callback(
-                    module.register_forward_pre_hook(
-                        before(path, module), prepend=True, with_kwargs=True
-                    ).remove
-                )
-                stack.callback(
-                    module.register_forward_hook(after(path, module), with_kwargs=True).remove
-                )
-            for modeling in {type(module).__module__ for module in hf_model.modules()}:
-                stack.enter_context(self._functions_watched(sys.modules[modeling]))
-            yield
-
-    @property
-    def _on_composite(self) -> tuple[Callable, Callable]:
-        def before(path: str, module: torch.nn.Module) -> Callable:
-            return lambda module, args, kwargs: self.path.append(path)
-
-        def after(path: str, module: torch.nn.Module) -> Callable:
-            def done(module: Any, args: Any, kwargs: Any, result: Any) -> None:
-                self.path.pop()
-                self._leave(path, result)
-
-            return done
-
-        return before, after
-
-    @property
-    def _on_step(self) -> tuple[Callable, Callable]:
-        def before(path: str, module: torch.nn.Module) -> Callable:
-            def begin(module: Any, args: Any, kwargs: Any) -> None:
-                self.path.append(path)
-                self._begin(args, kwargs, ())
-
-            return begin
-
-        def after(path: str, module: torch.nn.Module) -> Callable:
-            def done(module: Any, args: Any, kwargs: Any, result: Any) -> None:
-                self.path.pop()
-                short = path.rpartition(".")[2]
-                short = _MODULE_NAMES.get(short, short)
-                self._end(_kind_of(module), module.forward, (short,), (), path, result)
-
-            return done
-
-        return before, after
-
-    @contextlib.contextmanager
-    def _functions_watched(self, modeling: Any) -> Iterator[None]:
-        """Within the block, the shared functions of a modeling file are steps."""
-        own = {name: vars(modeling)[name] for name in SHARED_FUNCTIONS if name in vars(modeling)}
-        for name, function in own.items():
-            setattr(modeling, name, self._watched(function, *SHARED_FUNCTIONS[name]))
-        try:
-            yield
-        finally:
-            for name, function in own.items():
-                setattr(modeling, name, function)
-
-    def _watched(
-        self, function: Callable, kind: str, operands: Sequence[str], results: Sequence[str]
-    ) -> Callable:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if self.off:
-                return function(*args, **kwargs)
-            self._begin(args, kwargs, operands)
-            result = function(*args, **kwargs)
-            self._end(kind, function, results, operands, self.path[-1], result)
-            return result
-
-        return call
-
-    # --- recording ------------------------------------------------------------------------------
-
-    def _begin(self, args: tuple, kwargs: dict[str, Any], operands: Sequence[str]) -> None:
-        if not self.regions:  # parts of values become values of that name
-            arguments = [t for t in _flat((args, kwargs)) if t.is_floating_point()]
-            self._inputs(arguments, operands, self.path[-1] if self.path else "")
-        self.region_count += 1
-        self.regions.append(_Region(self.region_count, args, kwargs, len(self.entries)))
-
-    def _end(
-        self,
-        kind: str,
-        function: Callable,
-        shorts: Sequence[str],
-        operands: Sequence[str],
-        path: str,
-        result: Any,
-    ) -> None:
-        region = self.regions.pop()
-        if self.off or self.regions:
-            return  # a step within another one is inner: its functions were recorded
-        tensors = [t for t in _flat(result) if t.is_floating_point()][: len(shorts)]
-        arguments = [t for t in _flat((region.arguments, region.named)) if t.is_floating_point()]
-        inputs = self._inputs(arguments, operands, path)
-        if not inputs and kind != "embedding":
-            return
-        with self._unseen():
-            every = kind == "rope"  # whose tables are kept as bfloat16 on a device, too
-            rounded = self._rounded((region.arguments, region.named), every)
-            again = function(*rounded[0], **rounded[1])
-        isolated = [t for t in _flat(again) if t.is_floating_point()]
-        heads_first = kind == "rope" or None
-        for number, (short, tensor) in enumerate(zip(shorts, tensors, strict=False)):
-            of_result = inputs if kind != "rope" else inputs[number : number + 1]
-            entry = self._entry(short, kind, of_result, tensor, isolated[number], path)
-            entry.heads_first, entry.region = heads_first, region.number
-            entry.made_of = self._drop(tensor, region)
-            self._add(entry)
-
-    def _step_of(
-        self, func: Any, name: str, args: tuple, kwargs: dict, result: torch.Tensor
-    ) -> None:
-        """Record a torch function that is called outside of a step, or an inner one."""
-        if self.regions and self.length > LONGEST_INNER:
-            return
-        arguments = [t for t in _flat((args, kwargs)) if t.is_floating_point()]
-        if any(id(t) == id(result) for t in arguments):
-            return
-        if not any(id(t) in self.names or id(t) in self.parts for t in arguments):
-            return
-        if not self._has_rows(result):
-            return
-        path = self.path[-1] if self.path else ""
-        inputs = self._inputs(arguments, (), path)
-        with self._unseen():
-            rounded = self._rounded((args, kwargs), False)
-            isolated = func(*rounded[0], **rounded[1])
-        kind = _KINDS.get(name, name.strip("_"))
-        self._add(self._entry(kind, kind, inputs, result, isolated, path))
-
-    def _hand_on(
-        self, func: Any, args: tuple, kwargs: dict[str, Any], result: Any, picks: bool
-    ) -> None:
-        operand = next(_flat(args), None)
-        if operand is None:
-            return
-        whole = self.names.get(id(operand))
-        part_of = self.parts.get(id(operand))
-        if whole is None and part_of is None:
-            return
-        with self._unseen():
-            alone = func(self.alone[id(operand)], *args[1:], **kwargs)
-        for tensor, twin in zip(_flat(result), _flat(alone), strict=True):
-            if tensor is operand:
-                continue
-            self.kept.append(tensor)
-            self.alone[id(tensor)] = twin
-            if whole is not None and not (picks and tensor.numel() < operand.numel()):
-                self.names[id(tensor)] = whole
-            else:
-                self.parts[id(tensor)] = part_of or whole or ""
-
-    def _inputs(
-        self, arguments: Sequence[torch.Tensor], operands: Sequence[str], path: str
-    ) -> tuple[str, ...]:
-        """The names of the values among the arguments; parts of values become values here."""
-        names = []
-        for number, tensor in enumerate(arguments):
-            short = operands[number] if number < len(operands) else None
-            if id(tensor) in self.parts and id(tensor) not in self.names:
-                self._part(tensor, short, path)
-            name = self.names.get(id(tensor))
-            if name is not None:
-                names.append(name)
-                entry = self._named(name)
-                if tensor.dim() == 4 and entry.tensor.dim() == 3:
-                    entry.heads = self._heads_of(tensor, short is not None)
-        return tuple(names)
-
-    def _part(self, tensor: torch.Tensor, short: str | None, path: str) -> None:
-        """Make a value of a part of one."""
-        if not self._has_rows(tensor):
-            return
-        root = self._named(self.parts[id(tensor)])
-        short = short or f"{root.name.rpartition('.')[2]}_part"
-        alone = self.alone[id(tensor)]
-        self._add(self._entry(short, "heads", (root.name,), tensor, alone, path))
-
-    def _entry(
-        self,
-        short: str,
-        kind: str,
-        inputs: tuple[str, ...],
-        tensor: torch.Tensor,
-        isolated: torch.Tensor,
-        path: str,
-    ) -> _Entry:
-        layer = _layer_of(path)
-        before = "" if layer is None else f"layers.{layer}."
-        taken = {entry.name for entry in self.entries}
+def _names(entries: list[Entry], parts: dict[str, str]) -> dict[str, str]:
+    """Name while recording -> name, of what has a usual one."""
+    names: dict[str, str] = {}
+    for entry in entries:
+        short = None if entry.inner is not None else _usual_name(entry, entries, parts)
+        if short is None:
+            continue
+        before = "" if entry.layer is None else f"layers.{entry.layer}."
+        taken = {other.name for other in entries} | set(names.values())
         name, number = before + short, 2
         while name in taken:
             name, number = f"{before}{short}_{number}", number + 1
-        inner = self.regions[-1].number if self.regions else None
-        return _Entry(name, kind, inputs, tensor, isolated, path, layer, "", inner)
-
-    def _add(self, entry: _Entry) -> None:
-        if not self._has_rows(entry.tensor):
-            return
-        self.entries.append(entry)
-        self.kept.append(entry.tensor)
-        self.names[id(entry.tensor)] = entry.name
-        self.alone[id(entry.tensor)] = entry.isolated
-
-    def _drop(self, tensor: torch.Tensor, region: _Region) -> tuple[str, ...]:
-        """Forget the inner steps whose result a step returns: they are the same value.
-
-        Returns the inputs of the first of them.
-        """
-        inputs: tuple[str, ...] = ()
-        name = self.names.get(id(tensor))
-        with self._unseen():
-            for entry in self.entries[region.first :]:
-                if entry.inner != region.number:
-                    continue
-                same = entry.tensor.shape == tensor.shape and torch.equal(entry.tensor, tensor)
-                if entry.name == name or same:
-                    self.entries.remove(entry)
-                    inputs = inputs or entry.inputs
-        return inputs
-
-    def _named(self, name: str) -> _Entry:
-        return next(entry for entry in reversed(self.entries) if entry.name == name)
-
-    def rename(self, tensor: torch.Tensor, name: str) -> None:
-        """Give the value that a tensor is another name."""
-        old = self.names.get(id(tensor))
-        if old is None or old == name:
-            return
-        for entry in self.entries:
-            if entry.name == name:
-                entry.name = f"{name}_before"
-            entry.inputs = tuple(f"{name}_before" if x == name else x for x in entry.inputs)
-        for key, value in self.names.items():
-            if value == name:
-                self.names[key] = f"{name}_before"
-        for entry in self.entries:
-            if entry.name == old:
-                entry.name = name
-            entry.inputs = tuple(name if x == old else x for x in entry.inputs)
-        for key, value in self.names.items():
-            if value == old:
-                self.names[key] = name
-
-    def _leave(self, path: str, result: Any) -> None:
-        """A composite module has run: a decoder layer's result is its output."""
-        if path.rpartition(".")[2].isdigit():
-            tensor = next(_flat(result), None)
-            if tensor is not None:
-                self.rename(tensor, f"layers.{_layer_of(path)}.output")
-
-    @contextlib.contextmanager
-    def _unseen(self) -> Iterator[None]:
-        self.off += 1
-        try:
-            yield
-        finally:
-            self.off -= 1
-
-    def _rounded(self, value: Any, every: bool) -> Any:
-        """Arguments with the values among them rounded to bfloat16; with `every` all of them."""
-        if isinstance(value, torch.Tensor):
-            known = every or id(value) in self.names or id(value) in self.parts
-            if known and value.is_floating_point() and not isinstance(value, torch.nn.Parameter):
-                return value.bfloat16().to(value.dtype)
-            return value
-        if isinstance(value, (list, tuple)):
-            return type(value)(self._rounded(x, every) for x in value)
-        if isinstance(value, dict):
-            return {name: self._rounded(x, every) for name, x in value.items()}
-        return value
-
-    def _has_rows(self, tensor: torch.Tensor) -> bool:
-        shape = tensor.shape
-        return (
-            tensor.dim() in (3, 4)
-            and shape[0] == self.batch
-            and self.length in shape[1:-1]
-            and (shape[-1] >= FEWEST_COLUMNS or tuple(shape[2:]) == (self.length,) * 2)
-        )
-
-    # --- the result -----------------------------------------------------------------------------
-
-    def result(self) -> RecordedPass:
-        """All that was recorded."""
-        self._set_parts()
-        within = self._within()
-        kept = [entry for entry in self.entries if entry.inner is None or entry.name in within]
-        names = self._named_by_place()
-        for entry in kept:
-            if entry.name in within:
-                outer = within[entry.name]
-                names[entry.name] = f"{names.get(outer, outer)}.{entry.name.rpartition('.')[2]}"
-        steps, values, isolated = [], {}, {}
-        for entry in kept:
-            name = names.get(entry.name, entry.name)
-            value, alone = entry.tensor, entry.isolated.reshape(entry.tensor.shape)
-            if entry.heads is not None:
-                value, alone = value.unflatten(-1, entry.heads), alone.unflatten(-1, entry.heads)
-            elif self._rows_are_third(entry.tensor, entry.heads_first):
-                value, alone = value.transpose(1, 2), alone.transpose(1, 2)
-            values[name], isolated[name] = value.float(), alone.float()
-            inputs = tuple(names.get(x, x) for x in entry.inputs)
-            outer = within.get(entry.name)
-            steps.append(
-                HfValue(
-                    name,
-                    entry.kind,
-                    inputs,
-                    tuple(value.shape[2:]),
-                    entry.layer,
-                    entry.part,
-                    None if outer is None else names.get(outer, outer),
-                    self._over_keys(entry),
-                )
-            )
-        return RecordedPass(self.ids.long(), tuple(steps), values, isolated)
-
-    def _over_keys(self, entry: _Entry) -> bool:
-        shape = entry.tensor.shape
-        return entry.inner is not None and len(shape) == 4 and shape[2:] == (self.length,) * 2
-
-    def _rows_are_third(self, tensor: torch.Tensor, heads_first: bool | None) -> bool:
-        """Whether a tensor is [B, N, S, D], and not [B, S, N, D] or [B, S, W]."""
-        if tensor.dim() == 3:
-            return False
-        if heads_first is not None:
-            return heads_first
-        second, third = tensor.shape[1:3]
-        if (second == self.length) != (third == self.length):
-            return third == self.length
-        return tensor.stride(1) < tensor.stride(2)  # a transposed view of [B, S, N, D]
-
-    def _heads_of(self, tensor: torch.Tensor, heads_first: bool) -> tuple[int, int]:
-        third = self._rows_are_third(tensor, heads_first or None)
-        return tensor.shape[1 if third else 2], tensor.shape[3]
-
-    def _within(self) -> dict[str, str]:
-        """Name of an inner step -> the value that it contributes to."""
-        result: dict[str, str] = {}
-        for outer in self.entries:
-            if outer.region is None:
-                continue
-            inner = {entry.name: entry for entry in self.entries if entry.inner == outer.region}
-            waiting = list(outer.made_of)
-            while waiting:
-                name = waiting.pop()
-                if name in inner and name not in result:
-                    result[name] = outer.name
-                    waiting += inner[name].inputs
-        return result
-
-    def _named_by_place(self) -> dict[str, str]:
-        """Name while recording -> name: what has a usual name gets it."""
-        names: dict[str, str] = {}
-
-        def give(entry: _Entry, short: str) -> None:
-            before = "" if entry.layer is None else f"layers.{entry.layer}."
-            taken = {other.name for other in self.entries} | set(names.values())
-            name, number = before + short, 2
-            while name in taken:
-                name, number = f"{before}{short}_{number}", number + 1
-            names[entry.name] = name
-
-        for entry in self.entries:
-            if entry.inner is not None:
-                continue
-            if entry.kind == "add" and entry.layer is not None and not entry.name.endswith("output"):
-                give(entry, "residual")
-            elif entry.kind == "multiply" and entry.part == "MLP":
-                give(entry, "product")
-            elif entry.name.endswith("post_attention_layernorm"):
-                give(entry, "post_norm" if entry.part == "MLP" else "attention_norm")
-            elif entry.name.rpartition(".")[2].startswith("gate_up_part"):
-                consumer = next(e for e in self.entries if entry.name in e.inputs)
-                give(entry, "gate" if consumer.kind == "activation" else "up")
-        return names
-
-    def _set_parts(self) -> None:
-        """Say which part of the model each value belongs to."""
-        done = set()  # layers whose attention has been added to the residual stream
-        for entry in self.entries:
-            if entry.layer is None:
-                entry.part = "embedding" if entry.kind == "embedding" else "head"
-                continue
-            place = entry.path.split(f".{entry.layer}", 1)[1].strip(".").split(".")[0]
-            if place in _ATTENTION:
-                entry.part = "attention"
-            elif place in _MLP or entry.layer in done:
-                entry.part = "MLP"
-            else:
-                entry.part = "attention"
-            if entry.kind == "add" and not place:
-                done.add(entry.layer)
+        names[entry.name] = name
+    return names
 
 
-def _flat(value: Any) -> Iterator[torch.Tensor]:
-    """The tensors within nested lists, tuples and dicts, in their order."""
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, dict):
-        yield from _flat(list(value.values()))
-    elif isinstance(value, (list, tuple)):
-        for element in value:
-            yield from _flat(element)
-
-
-def _layer_of(path: str) -> int | None:
-    """The first number in a module's path."""
-    return next((int(part) for part in path.split(".") if part.isdigit()), None)
-
-
-def _is_no_step(module: torch.nn.Module) -> bool:
-    """Whether a module hands on what it is given, or makes the tables of rotary embeddings."""
-    if isinstance(module, (torch.nn.Dropout, torch.nn.Identity)):
-        return True
-    return "rotary" in type(module).__name__.lower()
-
-
-def _kind_of(module: torch.nn.Module) -> str:
-    if isinstance(module, torch.nn.Linear):
+def _usual_name(entry: Entry, entries: list[Entry], parts: dict[str, str]) -> str | None:
+    """What the field calls a value, within its layer; None if it has its module's name."""
+    short = entry.name.rpartition(".")[2]
+    if entry.layer is None:
+        return "scaled_embedding" if short == "multiply" else None
+    if entry.kind == "add" and short != "output":
+        return "residual"
+    if entry.kind == "multiply" and parts[entry.name] == "MLP":
         return "product"
-    if isinstance(module, torch.nn.Embedding):
-        return "embedding"
-    if "norm" in type(module).__name__.lower():
-        return "norm"
-    return "activation"
+    if short == "post_attention_layernorm":
+        return "post_norm" if parts[entry.name] == "MLP" else "attention_norm"
+    if short.startswith("gate_up_part"):
+        consumer = next(other for other in entries if entry.name in other.inputs)
+        return "gate" if consumer.kind == "activation" else "up"
+    return None

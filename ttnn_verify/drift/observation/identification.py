@@ -13,7 +13,7 @@ import torch
 from ttnn_verify.drift.observation import arrangements, columns
 from ttnn_verify.drift.observation.arrangements import Arrangement
 from ttnn_verify.drift.reference import ExpectedRows
-from ttnn_verify.huggingface.recording import HfValue
+from ttnn_verify.huggingface.hf_values import HfValue
 
 # Below this relative L2 error a cell counts as the value's.
 SAME = 0.1

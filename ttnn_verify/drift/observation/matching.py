@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from ttnn_verify.huggingface.recording import HfValue
+from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.ops import table
 
 E = TypeVar("E")

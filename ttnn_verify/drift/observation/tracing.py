@@ -8,7 +8,7 @@ import torch
 
 from ttnn_verify.drift.finding import DriftUndetermined
 from ttnn_verify.drift.observation import matching, taps, walk
-from ttnn_verify.huggingface.recording import HfValue
+from ttnn_verify.huggingface.hf_values import HfValue
 
 
 @dataclasses.dataclass(frozen=True)
