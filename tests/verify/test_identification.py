@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from ttnn_verify.drift.expected_values import ExpectedRows
 from ttnn_verify.drift.observation import arrangements, columns
 from ttnn_verify.drift.observation.identification import Finder
-from ttnn_verify.drift.reference import ExpectedRows
 from ttnn_verify.huggingface.hf_values import HfValue
 
 HEADS, WIDTH, ROWS = 2, 32, 7

@@ -22,9 +22,9 @@ from ttnn_verify.numerics import tolerance
 backend.quiet()  # before ttnn, which the modules below import
 
 from ttnn_verify.drift import attribution, cumulative, isolated, search
+from ttnn_verify.drift.expected_values import ExpectedValues
 from ttnn_verify.drift.finding import DriftUndetermined, OpFinding
 from ttnn_verify.drift.observation import walk
-from ttnn_verify.drift.reference import Reference
 
 __all__ = [
     "DriftResult",
@@ -151,13 +151,13 @@ def _logits_floor(hf_model: Any, ids: torch.Tensor) -> float:
 
 def _prepared(
     hf_model: Any, ids: torch.Tensor, decoded: int
-) -> tuple[list[walk.TokenSequence], Reference]:
+) -> tuple[list[walk.TokenSequence], ExpectedValues]:
     if not 0 <= decoded < ids.shape[1]:
         raise ValueError(
             f"{decoded} tokens of {ids.shape[1]} after the prompt: at least one is the prompt's."
         )
     sequences = walk.sequences(ids, decoded)
-    reference = Reference(hf_model)
+    reference = ExpectedValues(hf_model)
     for sequence in sequences:
         for tokens in sequence.rows:
             reference.prepare(tokens)

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
+from ttnn_verify.drift.expected_values import ExpectedValues
 from ttnn_verify.drift.observation import reading, taps, walk
 from ttnn_verify.drift.observed import rewritten, written_pairs
-from ttnn_verify.drift.reference import Reference
 from ttnn_verify.numerics import metrics
 from ttnn_verify.ops import table
 from ttnn_verify.ops.expected import CallContext, NoGolden
@@ -32,7 +32,7 @@ class Share:
 
 
 def run(
-    model: Callable[..., Any], sequence: walk.TokenSequence, reference: Reference
+    model: Callable[..., Any], sequence: walk.TokenSequence, reference: ExpectedValues
 ) -> list[Share]:
     """A share per family, and one of all together; the error left then is that of the formats."""
 
@@ -51,7 +51,7 @@ def run(
 def _error_with(
     model: Callable[..., Any],
     sequence: walk.TokenSequence,
-    reference: Reference,
+    reference: ExpectedValues,
     exact: Collection[str],
 ) -> float:
     """Relative L2 error of the logits with some operations made exact."""

@@ -6,49 +6,34 @@ is used wrongly; if there is none, the step is missing.
 """
 
 import dataclasses
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 
 from ttnn_verify.drift import finding
+from ttnn_verify.drift.caches import CacheWrites
+from ttnn_verify.drift.call_graph import CallGraph
+from ttnn_verify.drift.expected_values import ExpectedValues
 from ttnn_verify.drift.finding import OpFinding
-from ttnn_verify.drift.observation.walk import ModelCall, TokenSequence
-from ttnn_verify.drift.observed import Observed, Origin, Where, where_of
-from ttnn_verify.drift.reference import Reference
+from ttnn_verify.drift.observation.walk import ModelCall, TokenSequence, model_calls
+from ttnn_verify.drift.observed import Observed, Where, where_of
 from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.numerics import tolerance
 
 CONSTANT = "it computes rightly from what it is given: a constant or an argument is wrong"
 OTHER_PART = "it takes other rows or columns of {} than are expected"
 
-
-@dataclasses.dataclass(frozen=True)
-class Write:
-    """A call that wrote a cache."""
-
-    observed: Observed
-    number: int
-    source: Origin | None
+UNJUDGED = (finding.NO_GOLDEN, finding.TOOL_ERROR)
 
 
 class Blame:
     """Asks which call is to blame, with what is known of the calls so far."""
 
-    def __init__(self, reference: Reference, sequences: Sequence[TokenSequence]) -> None:
+    def __init__(self, reference: ExpectedValues, sequences: Sequence[TokenSequence]) -> None:
         self.reference, self.sequences = reference, sequences
-        self.writes: dict[int, list[Write]] = {}
+        self.writes = CacheWrites()
 
     def step(self, name: str) -> HfValue:
         """The step that computes a value."""
-        return next(step for step in self.reference.steps if step.name == name)
-
-    def note_write(self, observed: Observed) -> None:
-        """Remember a call that writes caches."""
-        for number, (cache, source) in enumerate(
-            zip(observed.results, observed.operands.sources, strict=False)
-        ):
-            self.writes.setdefault(cache.buffer, []).append(Write(observed, number, source.origin))
-
-    def end(self, calls: Sequence[Observed]) -> None:
-        """A call of the model is over."""
+        return self.reference.step(name)
 
     # --- a result that is nearly right ----------------------------------------------------------
 
@@ -60,12 +45,14 @@ class Blame:
         verdict: tolerance.Verdict,
     ) -> OpFinding:
         """The finding on a result that is right for its operands and not quite the step's value."""
+        where, note = where_of(step), self._note(observed, step)
+        return observed.finding(finding.MISUSED, where, own=own, step=verdict, note=note)
+
+    def _note(self, observed: Observed, step: HfValue) -> str:
         given = observed.operands.names
-        note = CONSTANT
-        absent = [name for name in step.inputs if name not in given]
-        if given and absent and all(o.found for o in observed.operands.origins):
-            note = f"it is given {', '.join(given)}; {', '.join(step.inputs)} are expected"
-        return observed.finding(finding.MISUSED, where_of(step), own=own, step=verdict, note=note)
+        if given and any(name not in given for name in step.inputs):
+            return f"it is given {', '.join(given)}; {', '.join(step.inputs)} are expected"
+        return CONSTANT
 
     # --- a value that is missing ----------------------------------------------------------------
 
@@ -73,176 +60,113 @@ class Blame:
         self, calls: Sequence[Observed], model_call: ModelCall, verdict: tolerance.Verdict
     ) -> OpFinding:
         """The finding on the call where a model leaves Hugging Face's way."""
-        graph = _Graph(calls)
+        graph = CallGraph(calls)
         step = self._first_missing(graph)
         if step is None:
-            return OpFinding(
-                finding.UNEQUAL,
-                model_call,
-                len(calls),
-                "ttnn.to_torch",
-                None,
-                "head",
-                "logits",
-                step=verdict,
-                note="all values before them are Hugging Face's",
-            )
-        inner = self._first_inner(step, graph)
-        for one in filter(None, (inner, step)):
-            found = self._consumer(one, graph)
-            if found is not None:
-                where = Where(step.layer, step.short, step.part)
-                if found.status in (finding.NO_GOLDEN, finding.TOOL_ERROR):
-                    return found.finding(found.status, where, step=verdict)
-                return self._on_consumer(found, one, step, graph, verdict)
-        return self._missing(step, graph, calls, model_call, verdict)
+            where, note = Where(None, "logits", "head"), "all values before are Hugging Face's"
+            op_finding = OpFinding(finding.UNEQUAL, model_call, len(calls), "ttnn.to_torch", *where)
+            return dataclasses.replace(op_finding, step=verdict, note=note)
+        for name in step.inputs:
+            multiple = graph.multiple(name)
+            if multiple is not None:
+                where = where_of(self.step(name))
+                factor = multiple.factor_of(name)
+                note = f"its result is {factor:.4g} x {name}, and nothing makes up for that"
+                return multiple.finding(finding.MISUSED, where, step=verdict, note=note)
+        for one in (self._first_inner(step, graph), step):
+            observed = None if one is None else self._consumer(one, graph)
+            if one is not None and observed is not None:
+                return self._on_consumer(observed, (one, step), graph, verdict)
+        return self._missing(step, graph, model_call, verdict)
 
-    def _first_missing(self, graph: "_Graph") -> HfValue | None:
+    def _first_missing(self, graph: CallGraph) -> HfValue | None:
         """The first step whose value is not found, nor anything that follows from it."""
-        followed = self._followed(graph)
-        for step in self.reference.steps:
-            if step.within is None and step.name not in followed:
-                return step
-        return None
+        steps = [step for step in self.reference.steps if step.within is None]
+        return _first_unfollowed(steps, graph.found)
 
-    def _followed(self, graph: "_Graph") -> set[str]:
-        """Names of the values that are found, and of those from which found ones follow."""
-        followed = set(graph.found)
-        for step in reversed(self.reference.steps):
-            if step.name in followed and step.within is None:
-                followed.update(step.inputs)
-        return followed
-
-    def _first_inner(self, step: HfValue, graph: "_Graph") -> HfValue | None:
+    def _first_inner(self, step: HfValue, graph: CallGraph) -> HfValue | None:
         """The first inner step that is not found, of a step of which some are."""
         inner = [one for one in self.reference.steps if one.within == step.name]
         if not any(one.name in graph.found and one.kind != "heads" for one in inner):
             return None
-        followed = {one.name for one in inner if one.name in graph.found}
-        for one in reversed(inner):
-            if one.name in followed:
-                followed.update(one.inputs)
-        return next((one for one in inner if one.name not in followed), None)
+        return _first_unfollowed(inner, graph.found)
 
-    def _consumer(self, step: HfValue, graph: "_Graph") -> Observed | None:
+    def _consumer(self, step: HfValue, graph: CallGraph) -> Observed | None:
         """The unexplained call that is given a step's inputs, None if there is none."""
-        carried = {name: graph.carriers(name) for name in step.inputs}
-        moving = step.kind == "heads"
-        best: tuple[int, bool, int] | None = None
-        chosen = None
         inner = {one.name for one in self.reference.steps if one.within == step.name}
-        for observed in graph.unexplained(inner):
-            if observed.moves and not moving:
-                continue
-            given = sum(bool(graph.given(observed) & buffers) for buffers in carried.values())
-            if not given and step.inputs:
-                continue
-            fits = observed.kind == step.kind
-            if step.inputs and given < len([b for b in carried.values() if b]) and not fits:
-                continue
-            if not step.inputs and not fits:
-                continue
-            rank = (given, fits, -observed.index)
-            if best is None or rank > best:
-                best, chosen = rank, observed
-        return chosen
+        ranks = [(graph.rank(op, step), op) for op in graph.unexplained(inner)]
+        fitting = [(rank, op) for rank, op in ranks if rank is not None]
+        return max(fitting, key=lambda pair: pair[0])[1] if fitting else None
 
     def _on_consumer(
         self,
         observed: Observed,
-        step: HfValue,
-        outer: HfValue,
-        graph: "_Graph",
+        steps: tuple[HfValue, HfValue],
+        graph: CallGraph,
         verdict: tolerance.Verdict,
     ) -> OpFinding:
-        where = Where(outer.layer, outer.short, outer.part)
-        given = observed.operands.names
-        note = CONSTANT
-        if any(name not in given for name in step.inputs) and given:
-            note = f"it is given {', '.join(given)}; {', '.join(step.inputs)} are expected"
+        """The finding on the call that is given a step's inputs.
+
+        Args:
+            steps: the step, perhaps an inner one, and the one that it is within.
+        """
+        step, outer = steps
+        where = where_of(outer)
+        if observed.status in UNJUDGED:
+            note = "its result is not Hugging Face's, and it cannot be judged"
+            return observed.finding(observed.status, where, step=verdict, note=note)
+        if step.kind == "attention":
+            in_cache = self._in_cache(observed, step, verdict)
+            if in_cache is not None:
+                return in_cache
+        pick = graph.pick_before(observed, step)
+        if pick is not None:
+            note = OTHER_PART.format(" or ".join(step.inputs))
+            return pick.finding(finding.MISUSED, where, step=verdict, note=note)
+        note = self._note(observed, step)
         return observed.finding(finding.MISUSED, where, step=verdict, note=note)
+
+    def _in_cache(
+        self, observed: Observed, step: HfValue, verdict: tolerance.Verdict
+    ) -> OpFinding | None:
+        """The finding on what attention reads from its caches, if that is what is wrong."""
+        call = observed.model_call
+        rows = self.sequences[call.sequence].rows
+        steps = [self.step(name) for name in step.inputs[1:]]
+        values = [
+            (one, self.reference.expected(one, rows, call.starts, call.ends)) for one in steps
+        ]
+        before = [
+            one
+            for one in model_calls(self.sequences)
+            if one.sequence == call.sequence and one.number <= call.number
+        ]
+        if len(before) == 1 and call.count > 1:
+            return None  # a prompt's keys and values need not come from a cache
+        return self.writes.to_blame(observed, values, before, verdict)
 
     def _missing(
         self,
         step: HfValue,
-        graph: "_Graph",
-        calls: Sequence[Observed],
+        graph: CallGraph,
         model_call: ModelCall,
         verdict: tolerance.Verdict,
     ) -> OpFinding:
-        buffers = set().union(*(graph.carriers(name) for name in step.inputs))
-        after = next(
-            (op for op in graph.unexplained() if graph.given(op) & buffers),
-            calls[-1] if calls else None,
-        )
-        where = Where(step.layer, step.short, step.part)
-        name = f"a call of kind {step.kind}"
-        note = f"no call makes {step.name}; it is missed here"
-        if after is None:
-            return OpFinding(finding.MISSING, model_call, 0, name, *where, step=verdict, note=note)
-        return after.finding(finding.MISSING, where, operation=name, step=verdict, note=note)
+        """The finding on a step that no call computes, at the first call that misses it."""
+        buffers = set().union(*graph.carriers(step.inputs))
+        unexplained = graph.unexplained()
+        after = next((op for op in unexplained if graph.given(op) & buffers), None)
+        after = after or next(iter([*unexplained, *graph.calls[-1:]]), None)
+        name, note = f"a call of kind {step.kind}", f"no call makes {step.name}; it is missed here"
+        index = 0 if after is None else after.index
+        op_finding = OpFinding(finding.MISSING, model_call, index, name, *where_of(step))
+        return dataclasses.replace(op_finding, step=verdict, note=note)
 
 
-class _Graph:
-    """How the calls of a call of the model hang together.
-
-    Attributes:
-        found: names of the values that some call's result holds as they are.
-    """
-
-    def __init__(self, calls: Sequence[Observed]) -> None:
-        self.calls = calls
-        self.found: set[str] = set()
-        self._carriers: dict[str, set[int]] = {}
-        for observed in calls:
-            for number, all_found in observed.found.items():
-                for one in all_found:
-                    if one.factor == 1.0:
-                        self.found.add(one.name)
-                    self._carriers.setdefault(one.name, set()).add(observed.results[number].buffer)
-        self._through = self._moved_through()
-
-    def carriers(self, name: str) -> set[int]:
-        """Buffers that hold a value."""
-        return self._carriers.get(name, set())
-
-    def unexplained(self, ignored: Collection[str] = ()) -> Iterable[Observed]:
-        """The calls whose results are no values of Hugging Face's, nor lead to any.
-
-        Args:
-            ignored: names of values that explain no call.
-        """
-        explained = self._find_explained(ignored)
-        return (op for op in self.calls if op.index not in explained)
-
-    def given(self, observed: Observed) -> set[int]:
-        """Buffers of a call's operands, and those that they were moved from."""
-        direct = {tensor.buffer for tensor in observed.operands.tensors}
-        return direct.union(*(self._through.get(buffer, set()) for buffer in direct))
-
-    def _find_explained(self, ignored: Collection[str]) -> set[int]:
-        explained: set[int] = set()
-        needed: set[int] = set()
-        for observed in reversed(self.calls):
-            made = {result.buffer for result in observed.results}
-            exact = any(
-                one.factor == 1.0 and one.name not in ignored
-                for found in observed.found.values()
-                for one in found
-            )
-            if exact or made & needed:
-                explained.add(observed.index)
-                needed |= {tensor.buffer for tensor in observed.operands.tensors}
-        return explained
-
-    def _moved_through(self) -> dict[int, set[int]]:
-        """Buffer -> buffers that its contents were moved from, by unexplained calls."""
-        through: dict[int, set[int]] = {}
-        for observed in self.calls:
-            if not observed.moves or observed.found:
-                continue
-            before = {tensor.buffer for tensor in observed.operands.tensors}
-            before = before.union(*(through.get(buffer, set()) for buffer in before))
-            for result in observed.results:
-                through.setdefault(result.buffer, set()).update(before)
-        return through
+def _first_unfollowed(steps: Sequence[HfValue], found: set[str]) -> HfValue | None:
+    """The first step whose value is not found, nor anything that follows from it."""
+    followed = set(found)
+    for step in reversed(steps):
+        if step.name in followed:
+            followed.update(step.inputs)
+    return next((step for step in steps if step.name not in followed), None)

@@ -49,8 +49,8 @@ class OpFinding:
     index: int
     operation: str
     layer: int | None = None
-    part: str | None = None
     value: str | None = None
+    part: str | None = None
     own: tolerance.Verdict | None = None
     step: tolerance.Verdict | None = None
     inputs: float | None = None

@@ -1,10 +1,10 @@
 """Each operation of a model on Hugging Face's own values, in one run.
 
 Every call is compared with what is expected from its own operands. A result that holds one of
-Hugging Face's values, which `identification` decides by the values themselves, is also compared with
-what Hugging Face's step computes, and then replaced on the device by Hugging Face's value, so that
-later calls are not blamed for earlier errors. What no call computes matters only where the logits
-are wrong: then `blame` asks where the model left Hugging Face's way.
+Hugging Face's values, which `identification` decides by the values themselves, is also compared
+with what Hugging Face's step computes, and then replaced on the device by Hugging Face's value, so
+that later calls are not blamed for earlier errors. What no call computes matters only where the
+logits are wrong: then `blame` asks where the model left Hugging Face's way.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ import torch
 
 from ttnn_verify.drift import finding, judging
 from ttnn_verify.drift.blame import Blame
+from ttnn_verify.drift.expected_values import ExpectedRows, ExpectedValues, over_keys
 from ttnn_verify.drift.finding import DriftUndetermined, OpFinding
 from ttnn_verify.drift.observation import reading, taps, walk
 from ttnn_verify.drift.observation.identification import Finder, Found
@@ -30,7 +31,6 @@ from ttnn_verify.drift.observed import (
     where_of,
     written_pairs,
 )
-from ttnn_verify.drift.reference import ExpectedRows, Reference, over_keys
 from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.numerics import metrics, op_floors, tolerance
 from ttnn_verify.ops import table
@@ -46,7 +46,7 @@ class _Enough(Exception):
 def run(
     model: Callable[..., Any],
     sequences: Sequence[walk.TokenSequence],
-    reference: Reference,
+    reference: ExpectedValues,
     accurate: bool = False,
     first: bool = False,
 ) -> "Walked":
@@ -80,7 +80,7 @@ class Walked:
     def __init__(
         self,
         sequences: Sequence[walk.TokenSequence],
-        reference: Reference,
+        reference: ExpectedValues,
         accurate: bool,
         first: bool,
     ) -> None:
@@ -132,7 +132,7 @@ class Walked:
         observed.noise = tuple(own.noise(n) for n in range(len(results)))
         if caches:
             self._add(observed.finding(own.status, self._nearby(), own=own.worst, note=own.note))
-            self.blame.note_write(observed)
+            self.blame.writes.note(observed)
             return result
         known = False
         for number, tensor in enumerate(outputs):
@@ -164,7 +164,6 @@ class Walked:
         op_finding = None if begun else self._on_returned(logits)
         if op_finding is not None:
             self._add(op_finding)
-        self.blame.end(self.calls)
 
     def _add(self, op_finding: OpFinding) -> None:
         self.findings.append(op_finding)
@@ -220,22 +219,7 @@ class Walked:
         result = observed.results[number]
         if not result.values.is_floating_point() or result.values.dim() < 2:
             return None
-        kept = observed.operands.names
-        found = self.finder.find(
-            result.values,
-            self._candidates(observed),
-            lambda value: value.name in kept if observed.moves else value.kind == observed.kind,
-        )
-        if not found and observed.kind == "product":
-            parts = (
-                (step, expected)
-                for step, expected in self._candidates(observed)
-                if step.kind in ("product", "heads") and step.within is None
-            )
-            found = self.finder.find_parts(result.values, parts)
-        if not found and not observed.moves:
-            multiple = self.finder.find_multiple(result.values, self._candidates(observed))
-            found = () if multiple is None else (multiple,)
+        found = self._find(observed, result.values)
         if not found:
             return None
         observed.found[number] = found
@@ -244,10 +228,31 @@ class Walked:
         step = self.blame.step(best.name)
         if step.layer is not None:
             self.layer = step.layer
-        if observed.moves and best.name in kept:
+        if observed.moves and best.name in observed.operands.names:
             return observed.finding(own.status, where_of(step), own=own.worst, note=own.note)
         findings = [self._as_value(observed, number, one, own) for one in observed.held(number)]
         return next((one for one in findings if one.bad), findings[0])
+
+    def _find(self, observed: Observed, values: torch.Tensor) -> tuple[Found, ...]:
+        """What a result holds of Hugging Face's values."""
+        kept = observed.operands.names
+
+        def meant(value: HfValue) -> bool:
+            return value.name in kept if observed.moves else value.kind == observed.kind
+
+        candidates = list(self._candidates(observed))
+        found = self.finder.find(values, candidates, meant)
+        if not found and observed.kind == "product":
+            products = [
+                (step, expected)
+                for step, expected in candidates
+                if step.kind in ("product", "heads") and step.within is None
+            ]
+            found = self.finder.find_parts(values, products)
+        if not found and not observed.moves:
+            multiple = self.finder.find_multiple(values, candidates)
+            found = () if multiple is None else (multiple,)
+        return found
 
     def _as_value(
         self, observed: Observed, number: int, found: Found, own: judging.OwnVerdicts
@@ -279,7 +284,8 @@ class Walked:
         found = observed.held(number)
         result = observed.results[number]
         sources = observed.operands.origins
-        noise = 0.0
+        # a multiple of a value in bfloat16 is rounded once more
+        noise = judging.ROUNDING if any(one.factor != 1.0 for one in found) else 0.0
         if not found:
             noise = math.hypot(observed.operands.noise, observed.noise[number])
         self.origins[result.buffer] = Origin(found, noise, (observed.index, observed.name), sources)

@@ -130,6 +130,16 @@ class Observed:
         )
 
     @property
+    def names(self) -> list[str]:
+        """Of all values that the results hold, or hold a multiple of."""
+        return [one.name for found in self.found.values() for one in found]
+
+    def factor_of(self, name: str) -> float:
+        """By what a result is larger than a value that it holds a multiple of."""
+        found = [one for of_result in self.found.values() for one in of_result]
+        return next(one.factor for one in found if one.name == name)
+
+    @property
     def moves(self) -> bool:
         """Whether it moves data and computes nothing."""
         return table.spec_of(self.name).moves

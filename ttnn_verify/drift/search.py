@@ -12,9 +12,9 @@ from typing import Any
 import torch
 import ttnn
 
+from ttnn_verify.drift.expected_values import ExpectedValues
 from ttnn_verify.drift.observation import arrangements, reading, taps, tracing, walk
 from ttnn_verify.drift.observation.matching import Matched
-from ttnn_verify.drift.reference import Reference
 from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.numerics import metrics, tolerance
 
@@ -53,14 +53,14 @@ class SearchResult:
 def search(
     model: Callable[..., Any],
     sequences: Sequence[walk.TokenSequence],
-    reference: Reference,
+    reference: ExpectedValues,
 ) -> SearchResult:
     """Bisect the layers, then the steps of the first bad one.
 
     At most 1 + log2(layers) + log2(steps of a layer) evaluations. The embedding belongs to the
     first layer, the norm and the logits to the last.
     """
-    steps = [step for step in reference.steps if step.within is None]
+    steps = _outer(reference)
     logits: list[tuple[walk.ModelCall, torch.Tensor]] = []
     traced = tracing.trace(
         model, sequences, steps, lambda call, values: logits.append((call, values[0].float()))
@@ -72,9 +72,13 @@ def search(
     ends = [step for step in steps if step.short == "output"]
     bad = _first(layers, lambda i: state.off(ends[i], None, i + 1))
     before = ends[bad - 1] if bad else None
-    inside = [step for step in steps if _group(step, layers) == bad and step.kind != "heads"]
-    inside = [step for step in inside if state.computed(step)]
+    inside = [step for step in steps if _group(step, layers) == bad and state.computed(step)]
     return state.result(inside[_first(len(inside), lambda i: state.off(inside[i], before, 2))])
+
+
+def _outer(reference: ExpectedValues) -> list[HfValue]:
+    """The steps that are not within another one."""
+    return [step for step in reference.steps if step.within is None]
 
 
 def _group(step: HfValue, layers: int) -> int:
@@ -104,11 +108,11 @@ class _Search:
         model: Callable[..., Any],
         sequences: Sequence[walk.TokenSequence],
         traced: Sequence[tracing.TracedCall],
-        reference: Reference,
+        reference: ExpectedValues,
     ) -> None:
         self.model, self.sequences, self.traced = model, sequences, traced
         self.reference = reference
-        self.steps = steps = [step for step in reference.steps if step.within is None]
+        self.steps = steps = _outer(reference)
         # roundings between the input of a layer and its output
         counts = tolerance.roundings(steps)
         self.layer = tolerance.bf16_relative_l2(counts["layers.0.output"] - counts["embedding"])
@@ -116,7 +120,10 @@ class _Search:
         self.errors: dict[str, tuple[float, float]] = {}  # name -> error, allowed
 
     def computed(self, step: HfValue) -> bool:
-        return any(matched.call_of(step.name) for call in self.traced for matched in call.passes)
+        """Whether a call computes a step's value; splitting into heads computes nothing."""
+        return step.kind != "heads" and any(
+            matched.call_of(step.name) for call in self.traced for matched in call.passes
+        )
 
     def logits_off(self, logits: Sequence[tuple[walk.ModelCall, torch.Tensor]]) -> bool:
         """Whether any logits [S, V] of the traced run are off."""

@@ -31,9 +31,9 @@ FEWEST_COLUMNS = 8
 
 # Torch functions that hand on their first operand in another shape, and those that hand on parts of
 # it.
-_KEEPING = """bfloat16 clone contiguous detach dropout expand expand_as flatten float movedim permute
-    repeat repeat_interleave reshape squeeze swapaxes to transpose type type_as unflatten unsqueeze
-    view view_as"""
+_KEEPING = """bfloat16 clone contiguous detach dropout expand expand_as flatten float movedim
+    permute repeat repeat_interleave reshape squeeze swapaxes to transpose type type_as unflatten
+    unsqueeze view view_as"""
 _PICKING = "__getitem__ chunk narrow select split split_with_sizes tensor_split"
 _KEEPS, _PICKS = frozenset(_KEEPING.split()), frozenset(_PICKING.split())
 

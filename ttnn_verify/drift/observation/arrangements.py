@@ -1,4 +1,4 @@
-"""Where the rows of a value may lie in a tensor on the device, as indices into the flattened tensor.
+"""Where the rows of a value may lie in a tensor on the device, as indices into it, flattened.
 
 An arrangement says which elements of a tensor `[M rows, ...]` make a row of a value `[W]` or
 `[N, D]`: heads split or merged, before or after the rows, padded at their end or at the end of each
@@ -68,24 +68,27 @@ def _places(shape: Shape) -> torch.Tensor:
 def with_whole_heads(shape: Shape, count: int) -> Iterator[tuple[str, torch.Tensor]]:
     """(name, `[M, count, P]`): heads with all the columns that they have in a tensor."""
     places, width = _places(shape), shape[-1]
-    if places.ndim == 3:
-        places = places[None]
-    if places.ndim == 4:
-        first, second, third, _ = places.shape
-        if second == count:
-            yield "heads first", places.transpose(1, 2).reshape(first * third, count, width)
-        elif second > count and second % count == 0:  # each repeated for the queries it serves
-            few = places[:, :: second // count]
-            yield "heads repeated", few.transpose(1, 2).reshape(first * third, count, width)
-        if third >= count:
-            yield "rows first", places[:, :, :count].reshape(first * second, count, width)
-        if first % count == 0 and first > 1 and second == 1:
-            few = places.reshape(first // count, count, third, width)
-            yield "heads as batch", few.transpose(1, 2).reshape(-1, count, width)
-        if second == count and third != width:
-            yield "transposed", places.permute(0, 3, 1, 2).reshape(first * width, count, third)
+    if len(shape) in (3, 4):
+        yield from _with_heads_apart(places.reshape(-1, *shape[-3:]), count)
     if width % count == 0:
         yield "merged", places.reshape(-1, count, width // count)
+
+
+def _with_heads_apart(places: torch.Tensor, count: int) -> Iterator[tuple[str, torch.Tensor]]:
+    """`with_whole_heads` of a tensor of four dimensions, one of which is that of the heads."""
+    first, second, third, width = places.shape
+    if second == count:
+        yield "heads first", places.transpose(1, 2).reshape(first * third, count, width)
+    elif second > count and second % count == 0:  # each repeated for the queries it serves
+        few = places[:, :: second // count]
+        yield "heads repeated", few.transpose(1, 2).reshape(first * third, count, width)
+    if third >= count:
+        yield "rows first", places[:, :, :count].reshape(first * second, count, width)
+    if first % count == 0 and first > 1 and second == 1:
+        few = places.reshape(first // count, count, third, width)
+        yield "heads as batch", few.transpose(1, 2).reshape(-1, count, width)
+    if second == count and third != width:
+        yield "transposed", places.permute(0, 3, 1, 2).reshape(first * width, count, third)
 
 
 def _of_columns(places: torch.Tensor, width: int) -> Iterator[Arrangement]:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 
 import torch
 
+from ttnn_verify.drift.expected_values import ExpectedRows
 from ttnn_verify.drift.observation import arrangements, columns
 from ttnn_verify.drift.observation.arrangements import Arrangement
-from ttnn_verify.drift.reference import ExpectedRows
 from ttnn_verify.huggingface.hf_values import HfValue
 
 # Below this relative L2 error a cell counts as the value's.
@@ -118,28 +118,32 @@ class Finder:
         Args:
             preferred: which of several equal values is meant.
         """
-        views, candidates, liked = _Views(tensor), list(candidates), set()
-        found: list[Found] = []
-        for anywhere in (False, True):  # in the rows that are known, or in others
-            for value, expected in candidates:
-                one = self._one(views, value, expected, anywhere)
-                if one is None and anywhere and len(value.shape) == 2 and not value.keys:
-                    if preferred(value) or not self.orders:
-                        one = self._in_other_order(views, value, expected)
-                if one is None:
-                    continue
-                found.append(one)
-                if preferred(value):
-                    liked.add(one.name)
-                    if one.error < CERTAIN:
-                        break
-            if found:
+        views, candidates = _Views(tensor), list(candidates)
+        # in the rows that are known, or else in others
+        found = self._all(views, candidates, preferred, False)
+        found = found or self._all(views, candidates, preferred, True)
+        least = min((one.error for one, _ in found), default=0.0)
+        equals = [pair for pair in found if pair[0].error <= max(2 * least, CERTAIN)]
+        return tuple(one for one, meant in sorted(equals, key=lambda pair: not pair[1]))
+
+    def _all(
+        self,
+        views: _Views,
+        candidates: Candidates,
+        preferred: Callable[[HfValue], bool],
+        anywhere: bool,
+    ) -> list[tuple[Found, bool]]:
+        """Values that are found, and whether each is meant; no more once one is for certain."""
+        found = []
+        for value, expected in candidates:
+            meant = preferred(value)
+            one = self._one(views, value, expected, anywhere, meant)
+            if one is None:
+                continue
+            found.append((one, meant))
+            if meant and one.error < CERTAIN:
                 break
-        if not found:
-            return ()
-        least = min(one.error for one in found)
-        equals = [one for one in found if one.error <= max(2 * least, CERTAIN)]
-        return tuple(sorted(equals, key=lambda one: one.name not in liked))
+        return found
 
     def find_multiple(self, tensor: torch.Tensor, candidates: Candidates) -> Found | None:
         """The first candidate of which a tensor holds a multiple."""
@@ -177,12 +181,15 @@ class Finder:
         return arrangements.of(views.shape, tuple(value.shape), tuple(self.orders))
 
     def _one(
-        self, views: _Views, value: HfValue, expected: ExpectedRows, anywhere: bool
+        self, views: _Views, value: HfValue, expected: ExpectedRows, anywhere: bool, meant: bool
     ) -> Found | None:
         for where in self._arrangements(views, value):
             found = self._in(views, value, expected, where, anywhere)
             if found is not None:
                 return found
+        of_heads = len(value.shape) == 2 and not value.keys
+        if anywhere and of_heads and (meant or not self.orders):
+            return self._in_other_order(views, value, expected)
         return None
 
     def _in(

@@ -58,7 +58,7 @@ class ModelCall:
 
 
 def sequences(ids: torch.Tensor, decoded: int) -> list[TokenSequence]:
-    """The sequences of a walk along ids `[1, S]`, of which the last `decoded` come one at a time."""
+    """The sequences of a walk along ids `[1, S]`, the last `decoded` of them one at a time."""
     first = (ids.shape[1] - decoded, *[1] * decoded)
     other = ids.flip(1)[0, :SECOND]
     return [

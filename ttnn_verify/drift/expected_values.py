@@ -1,8 +1,9 @@
 """What Hugging Face computes at the positions of a walk: the expected rows of each value.
 
 A *row* is a position of one sequence of a batch. Each sequence is a pass of its own, without
-padding. A model whose rotary embedding depends on the length (LongRoPE, dynamic) has a pass for each
-regime: what is expected of a call is what Hugging Face would compute with the tokens known then.
+padding. A model whose rotary embedding depends on the length (LongRoPE, dynamic) has a pass for
+each regime: what is expected of a call is what Hugging Face would compute with the tokens known
+then.
 """
 
 import dataclasses
@@ -49,7 +50,7 @@ class ExpectedRows:
             first += length
 
 
-class Reference:
+class ExpectedValues:
     """Hugging Face's values along sequences of tokens.
 
     Attributes:
@@ -60,6 +61,11 @@ class Reference:
         self.hf_model = hf_model
         self._passes: dict[tuple[tuple[int, ...], int], RecordedPass] = {}
         self.steps: tuple[HfValue, ...] = ()
+        self._by_name: dict[str, HfValue] = {}
+
+    def step(self, name: str) -> HfValue:
+        """The step that computes a value."""
+        return self._by_name[name]
 
     def prepare(self, tokens: torch.Tensor) -> None:
         """Record the passes of a sequence `[S]`."""
@@ -67,6 +73,7 @@ class Reference:
             found = self._pass(tokens, end)
             if len(found.steps) > len(self.steps):
                 self.steps = found.steps
+                self._by_name = {step.name: step for step in found.steps}
 
     def regimes(self, length: int) -> list[int]:
         """The lengths at which a sequence's passes end; positions of one agree up to its end."""
@@ -77,8 +84,8 @@ class Reference:
             return list(range(1, length + 1))
         if kind in ("longrope", "su"):
             stored = (rope or {}).get("original_max_position_embeddings")
-            boundary = int(stored or getattr(config, "original_max_position_embeddings", length))
-            if boundary < length:
+            boundary = stored or getattr(config, "original_max_position_embeddings", None)
+            if boundary is not None and boundary < length:
                 return [boundary, length]
         return [length]
 
