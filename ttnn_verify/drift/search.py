@@ -6,14 +6,15 @@ Face's. Small errors stay within the bound for a whole layer: this finds what is
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import ttnn
 
-from ttnn_verify.drift.expected_values import ExpectedValues
+from ttnn_verify.drift.expected_values import ExpectedRows, ExpectedValues
 from ttnn_verify.drift.observation import arrangements, reading, taps, tracing, walk
+from ttnn_verify.drift.observation.identification import Finder
 from ttnn_verify.drift.observation.matching import Matched
 from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.numerics import metrics, tolerance
@@ -116,6 +117,7 @@ class _Search:
         # roundings between the input of a layer and its output
         counts = tolerance.roundings(steps)
         self.layer = tolerance.bf16_relative_l2(counts["layers.0.output"] - counts["embedding"])
+        self.finder = Finder()
         self.evaluations = 1  # the traced run
         self.errors: dict[str, tuple[float, float]] = {}  # name -> error, allowed
 
@@ -202,16 +204,16 @@ class _Search:
         step: HfValue,
         tensor: ttnn.Tensor,
     ) -> float:
-        """The relative L2 error of a step's value in a tensor."""
+        """The relative L2 error of a step's value in a tensor, infinite where it is not in it."""
         reader.note_write(tensor)
         golden = self._expected(model_call, step)[matched.rows.start : matched.rows.stop]
-        return min(
-            (
-                metrics.relative_l2(golden, values)
-                for values in _rows_in(reader.read(tensor), step, len(golden))
-            ),
-            default=float("inf"),
-        )
+        expected = ExpectedRows(golden, (len(golden),), (0,))
+        self.finder.rows = _FirstRows(len(golden))
+        values, candidates = reader.read(tensor), [(step, expected)]
+        found = self.finder.find(values, candidates, lambda value: True)
+        if not found and step.kind == "product":
+            found = self.finder.find_parts(values, candidates)
+        return found[0].error if found else float("inf")
 
     def _give(
         self,
@@ -234,11 +236,15 @@ class _Search:
         return [float("inf")]
 
 
-def _rows_in(values: torch.Tensor, step: HfValue, count: int) -> Iterator[torch.Tensor]:
-    """The first rows of a tensor, in each arrangement that a value may have in it."""
-    for where in arrangements.of(tuple(values.shape), step.shape):
-        if len(where.index) >= count:
-            yield values.flatten()[where.index[:count]]
+class _FirstRows(dict[int, tuple[torch.Tensor, torch.Tensor]]):
+    """The rows of any tensor: the first ones are the expected ones, in their order."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self._rows = torch.arange(count)
+
+    def get(self, key: int, default: Any = None) -> Any:
+        return (self._rows, self._rows) if key >= len(self._rows) else default
 
 
 def _output(

@@ -162,7 +162,7 @@ class Finder:
         taken = torch.zeros(width, dtype=torch.bool)
         for value, expected in candidates:
             size = _count(value.shape)
-            if size >= width or width % CELL:
+            if size > width or width % CELL:
                 continue
             order = self._gathered_order(views, value, expected)
             if order is None or bool(taken[order.places].any()):
@@ -321,8 +321,8 @@ def _matched_rows(
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
     """(rows of a tensor [M, W], rows of what is expected) that match; None if too few do.
 
-    The rows that are new in this call of the model decide; known ones before them follow where the
-    tensor has them too. Rows that do not match but lie between others that do belong to them.
+    The rows that are new in this call of the model decide where they lie; all of them that the
+    tensor has room for belong to them, and known ones before where it has them too.
     """
     of_actual, of_golden = views.signatures(where), expected.signatures
     near = 2 * SAME * of_golden.norm(dim=-1)
@@ -336,14 +336,13 @@ def _matched_rows(
             continue
         offsets = nearest[matches] - matches
         offset = int(offsets.mode().values)
-        fitting = matches[offsets == offset] + first + new
-        offset -= first + new
-        start = int(fitting.min())
+        offset -= first + new  # from a row of what is expected to one of the tensor
+        start = max(first + new, -offset)
         while first < start <= first + new and _is_near(
             of_golden, of_actual, near, start - 1, offset
         ):
             start -= 1
-        run = torch.arange(start, int(fitting.max()) + 1)
+        run = torch.arange(start, min(last, len(of_actual) - offset))
         positions.append(run)
         rows.append(run + offset)
     if not rows:
