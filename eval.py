@@ -4,7 +4,8 @@
 
 MODEL_PY is a file with `build_model(hf_model, tt_device, max_seq_len)`, which returns a model that
 is called as Hugging Face models are. The exit status is 0 when the model was scored, 1 when its
-logits are not finite, 2 when something on the command line cannot be used.
+logits are not finite, 2 when something on the command line cannot be used, 125 when the model file
+or its model fails.
 """
 
 import argparse
@@ -85,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         score = evaluation.run(plan, bringup)
     except (inputs.BadInput, backend.BackendError) as error:
         return cli.refuse(error)
+    except inputs.ModelFails as error:
+        return cli.undetermined(error)
     print("\n".join(score_text.lines(plan, bringup, score)))
     return cli.SO if score.nonfinite else cli.FINE
 

@@ -129,6 +129,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         score = evaluation.run(plan, bringup) if bringup else evaluation.run_hf(plan)
     except (inputs.BadInput, backend.BackendError) as error:
         return cli.refuse(error)
+    except inputs.ModelFails as error:
+        return cli.undetermined(error)
     print(metrics(args, score))
     if bringup:
         print(*score_text.evidence(bringup), sep="\n", file=sys.stderr)

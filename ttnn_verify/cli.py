@@ -11,8 +11,9 @@ from typing import Any, NoReturn
 
 from ttnn_verify import backend
 
-# Exit statuses: all is well; the command found what it looks for; the command was used wrongly.
-FINE, SO, WRONG_USE = 0, 1, 2
+# Exit statuses: all is well; what was asked about is so; the command was used wrongly; it cannot
+# tell, which `git bisect run` skips.
+FINE, SO, WRONG_USE, UNDETERMINED = 0, 1, 2, 125
 
 
 class CommandLine(argparse.ArgumentParser):
@@ -29,6 +30,12 @@ def refuse(error: Exception) -> int:
     """Print a refusal as one line on stderr. Returns the exit status."""
     print("error:", " ".join(str(error).split()), file=sys.stderr)
     return WRONG_USE
+
+
+def undetermined(error: Exception) -> int:
+    """Print why nothing can be told, as one line on stderr. Returns the exit status."""
+    print("could not tell:", " ".join(str(error).split()), file=sys.stderr)
+    return UNDETERMINED
 
 
 def positive(text: str) -> int:

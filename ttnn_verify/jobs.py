@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import dataclasses
 import types
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +15,25 @@ from ttnn_verify.huggingface import inputs
 
 if TYPE_CHECKING:  # ttnn is slow to import, and a command that only refuses need not wait
     import ttnn
+
+
+class Undetermined(RuntimeError):
+    """What was asked about cannot be determined; the message says why."""
+
+
+@contextlib.contextmanager
+def model_runs(what: str) -> Iterator[None]:
+    """Within, code of a model's author runs; whatever it raises becomes ModelFails.
+
+    Args:
+        what: is running, in words.
+    """
+    try:
+        yield
+    except (inputs.BadInput, inputs.ModelFails, backend.BackendError, Undetermined):
+        raise
+    except Exception as error:
+        raise inputs.ModelFails(f"{what} fails: {inputs.described(error)}.") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,12 +58,10 @@ class Bringup:
         """The model on the device: of any class, called as Hugging Face models are.
 
         Raises:
-            inputs.BadInput: the model file refuses the checkpoint.
+            inputs.ModelFails: the model file refuses the checkpoint, or fails.
         """
-        try:
+        with model_runs("build_model"):
             return self.model_file.build_model(hf_model, device, self.max_seq_len)
-        except ValueError as error:
-            raise inputs.BadInput(str(error)) from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +85,7 @@ def prepare(args: argparse.Namespace, length: int) -> tuple[Bringup, Prompt]:
 
     Raises:
         inputs.BadInput: an argument is unusable.
+        inputs.ModelFails: the model file fails, or refuses the checkpoint.
         backend.BackendError: the backend is not available.
     """
     bringup = find_bringup(args, args.model_py)

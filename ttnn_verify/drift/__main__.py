@@ -2,8 +2,8 @@
 
     python -m ttnn_verify.drift MODEL_PY --model HF_ID_OR_FOLDER [--prompt TEXT] [--json FILE] ...
 
-The exit status is 0 for no drift, 1 for drift and 2 for undetermined, so that `git bisect run`
-works on it.
+The exit status is 0 for no drift, 1 for drift, 2 for wrong use and 125 for undetermined, so that
+`git bisect run` works on it.
 """
 
 import argparse
@@ -70,9 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(args, *prepare(args))
     except (inputs.BadInput, backend.BackendError) as error:
         return cli.refuse(error)
-    except DriftUndetermined as error:
-        print("could not tell:", error, file=sys.stderr)
-        return cli.WRONG_USE
+    except (inputs.ModelFails, DriftUndetermined) as error:
+        return cli.undetermined(error)
 
 
 def prepare(args: argparse.Namespace) -> tuple[jobs.Bringup, jobs.Prompt]:
@@ -99,7 +98,7 @@ def run(args: argparse.Namespace, bringup: jobs.Bringup, prompt: jobs.Prompt) ->
 
     hf_model = prompt.checkpoint.hf_model(torch.float32)
     hf_model.set_attn_implementation("eager")
-    with bringup.open_device() as device:
+    with bringup.open_device() as device, jobs.model_runs("the model"):
         model = bringup.build(hf_model, device)
         measured = model, hf_model, prompt.ids, args.decoded
         if args.first:

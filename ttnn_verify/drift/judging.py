@@ -17,6 +17,11 @@ from ttnn_verify.ops.expected import CallContext, Expected, NoGolden
 # Below this relative L2 error a tensor counts as the value it is compared with.
 SAME_VALUE = 0.1
 
+# A floor is measured on one example, or computed for independent errors: it is itself uncertain by
+# so much of itself. What misses it by less is no drift. The floor of attention to two keys was 0.9
+# of what the emulated kernel showed in one of 40 tokens. November 2026.
+UNCERTAINTY = 0.25
+
 FloorMaker = Callable[[], op_floors.Floor]  # called late: floors are expensive, and rarely needed
 
 
@@ -73,7 +78,7 @@ def own_verdicts(observed: Observed, accurate: bool) -> OwnVerdicts:
             _own_verdict(golden, result.values, result.dtype)
             for golden, result in zip(expected, observed.results, strict=True)
         )
-        return OwnVerdicts(verdicts, tuple(golden.floor for golden in expected))
+        return OwnVerdicts(verdicts, tuple(map(floor_of, expected, dtypes)))
     except NoGolden as error:
         return OwnVerdicts(unknown=finding.NO_GOLDEN, note=str(error))
     except Exception as error:  # noqa: BLE001 - a golden's failure says nothing about the model
@@ -81,7 +86,15 @@ def own_verdicts(observed: Observed, accurate: bool) -> OwnVerdicts:
 
 
 def _own_verdict(expected: Expected, values: torch.Tensor, dtype: str) -> tolerance.Verdict:
-    return result_verdict(expected.value, values[expected.region], dtype, expected.floor)
+    floor = floor_of(expected, dtype)
+    return result_verdict(expected.value, values[expected.region], dtype, floor)
+
+
+def floor_of(expected: Expected, dtype: str) -> FloorMaker | None:
+    """The floor of a result: data that only moves is rounded again where its blocks change."""
+    if expected.floor is not None or dtype not in metrics.BLOCK_BITS:
+        return expected.floor
+    return lambda: op_floors.typecast(expected.value.double(), dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,7 +200,10 @@ def result_verdict(
         if brief is not None:
             return brief
     allowed = op_floors.EXACT if floor is None else floor()
-    return tolerance.judge(metrics.compare(expected, actual), allowed)
+    verdict = tolerance.judge(metrics.compare(expected, actual), allowed)
+    if verdict.status == "drift" and verdict.used <= 1 + UNCERTAINTY:
+        return dataclasses.replace(verdict, status="ok")
+    return verdict
 
 
 def _brief(

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import pathlib
 import sys
+import traceback
 import types
 import urllib.error
 import urllib.request
@@ -38,6 +39,10 @@ class BadInput(ValueError):
     """An input of a command line is unusable; the message says what would be right."""
 
 
+class ModelFails(RuntimeError):
+    """The model file, or the model that it builds, fails; the message says how and where."""
+
+
 def quiet_transformers() -> None:
     """Let transformers print errors only, and loading bars only on a terminal."""
     transformers.logging.set_verbosity_error()
@@ -49,8 +54,8 @@ def load_model_file(path: str | pathlib.Path) -> types.ModuleType:
     """Run a model file and return it as a module that has `build_model`.
 
     Raises:
-        BadInput: no such file, not Python, or no `build_model` in it. What the file's own code
-            raises comes through as it is.
+        BadInput: no such file.
+        ModelFails: it is not Python, it raises, or it has no `build_model`.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -62,17 +67,56 @@ def load_model_file(path: str | pathlib.Path) -> types.ModuleType:
     try:
         loader.get_code(name)
     except (SyntaxError, ValueError) as error:
-        raise BadInput(f"model file {str(path)!r} is not Python: {error}.") from error
+        raise ModelFails(f"model file {str(path)!r} is not Python: {error}.") from error
     spec = importlib.util.spec_from_loader(name, loader)
     assert spec is not None  # None only for a loader without `is_package`
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up by name
-    loader.exec_module(module)
+    try:
+        loader.exec_module(module)
+    except Exception as error:  # whatever its author's code raises
+        raise ModelFails(f"model file {str(path)!r} fails: {described(error)}.") from error
     if not callable(getattr(module, "build_model", None)):
-        raise BadInput(
+        raise ModelFails(
             f"model file {str(path)!r} has no build_model(hf_model, tt_device, max_seq_len)."
         )
     return module
+
+
+def described(error: Exception) -> str:
+    """An exception in a line: its type, what it says first, and the author's line it came from."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not any(part in frame.filename for part in _NOT_THE_AUTHORS)
+    ]
+    return text if not own else f"{text} ({own[-1].filename}:{own[-1].lineno})"
+
+
+# Parts of the names of files in which an error is not a model's author's.
+_NOT_THE_AUTHORS = (
+    "site-packages",
+    "<frozen",
+    str(pathlib.Path(__file__).parents[1]),
+    str(pathlib.Path(__file__).parents[2] / "ttnn_emulator"),
+)
+
+
+def with_older_names(config: Any) -> Any:
+    """A configuration that has the names of transformers 4 beside those of 5, in place.
+
+    A model file may have been written for either.
+    """
+    rope = getattr(config, "rope_parameters", None) or {}
+    whole = rope.get("full_attention", rope)
+    if not hasattr(config, "rope_theta") and "rope_theta" in whole:
+        config.rope_theta = whole["rope_theta"]
+    local = rope.get("sliding_attention")
+    if local and not hasattr(config, "rope_local_base_freq"):
+        config.rope_local_base_freq = local.get("rope_theta")
+    return config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +183,7 @@ class HubCheckpoint:
             raise BadInput(
                 f"checkpoint {self.name!r} lacks {len(absent)} weights: {absent[0]}, ..."
             )
+        with_older_names(model.config)
         return model.eval()
 
     def tokenizer(self) -> Any:  # transformers has no common base class with __call__ and decode
@@ -205,7 +250,8 @@ def check_config(
     configurations. The rope type of a Phi-3 is checked here: see `PHI3_ROPE_TYPES`.
 
     Raises:
-        BadInput: no configuration, or one that transformers or the model file refuses.
+        BadInput: no configuration, or one that transformers refuses.
+        ModelFails: the model file refuses it.
     """
     stored = checkpoint.config_dict()
     rope = stored.get("rope_parameters") or stored.get("rope_scaling") or {}
@@ -217,11 +263,11 @@ def check_config(
         raise BadInput(
             f"partial_rotary_factor {partial} in {checkpoint.name!r}: heads are rotated whole, 1."
         )
-    config = checkpoint.config()
+    config = with_older_names(checkpoint.config())
     try:
         getattr(model_file, "check_config", lambda config: None)(config)
     except ValueError as error:
-        raise BadInput(str(error)) from error
+        raise ModelFails(str(error)) from error
     return config
 
 

@@ -321,6 +321,7 @@ def _repeated(
     a = torch.nn.functional.pad(a, (0, padding))
     b = torch.nn.functional.pad(b, (0, 0, 0, padding))
     orders = _orders(a.shape[-1], exact.numel())
+    b = b[(None,) * (a.dim() - b.dim())]  # before them comes the order, for both
     return (
         torch.stack([a[..., order] for order in orders]),
         torch.stack([b[..., order, :] for order in orders]),

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 import ttnn
 
+from ttnn_verify.drift.observation import taps
+
 CAPACITY = 512 << 20  # bytes of host copies that are worth keeping
 
 
@@ -55,7 +57,7 @@ class Reader:
                 return self.read(value)
             values = ttnn.to_torch(value)
             return values.float() if values.is_floating_point() else values.long()
-        if isinstance(value, (list, tuple)) and any(isinstance(x, ttnn.Tensor) for x in value):
+        if isinstance(value, (list, tuple)) and taps.device_tensors(value):
             return type(value)(self.in_torch(x) for x in value)
         return value
 

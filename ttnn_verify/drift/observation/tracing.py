@@ -7,13 +7,14 @@ from typing import Any
 import torch
 import ttnn
 
+from ttnn_verify import jobs
 from ttnn_verify.drift.observation import matching, taps, walk
 from ttnn_verify.drift.observation.hf_values import HfValue
 from ttnn_verify.ops import table
 from ttnn_verify.ops.spec import CacheWrite
 
 
-class DriftUndetermined(RuntimeError):
+class DriftUndetermined(jobs.Undetermined):
     """Drift cannot be determined; the message says why."""
 
 

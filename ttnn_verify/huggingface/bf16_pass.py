@@ -1,0 +1,67 @@
+"""Hugging Face's own pass in bfloat16, of any architecture: how far off that alone makes logits.
+
+Every result of a torch function is rounded to bfloat16, except within norms and softmax, which
+Hugging Face computes in float32. That is what `model.to(torch.bfloat16)` computes, but for the
+order of sums, and needs no copy of the weights.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from ttnn_verify.numerics import floors
+
+
+class _Rounding(TorchFunctionMode):
+    """Rounds what torch functions return to bfloat16, where `inside` counts no norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        floating = isinstance(result, torch.Tensor) and result.dtype == torch.float32
+        if self.inside or not floating:
+            return result
+        return result.bfloat16().float()
+
+
+@contextlib.contextmanager
+def rounded(hf_model: torch.nn.Module) -> Iterator[None]:
+    """Within, the model computes as in bfloat16; weights are unchanged."""
+    mode = _Rounding()
+
+    def enter(module: torch.nn.Module, args: Any) -> None:
+        mode.inside += 1
+
+    def leave(module: torch.nn.Module, args: Any, result: Any) -> Any:
+        mode.inside -= 1
+        return result.bfloat16().float() if isinstance(result, torch.Tensor) else result
+
+    with contextlib.ExitStack() as stack:
+        for module in hf_model.modules():
+            name = type(module).__name__.lower()
+            if "norm" in name or "rotary" in name:
+                stack.callback(module.register_forward_pre_hook(enter).remove)
+                stack.callback(module.register_forward_hook(leave).remove)
+        stack.enter_context(mode)
+        yield
+
+
+@torch.no_grad()
+def of_logits(hf_model: Any, ids: torch.Tensor) -> floors.Floor:
+    """The error of the logits of a pass in bfloat16 over ids `[1, S]`.
+
+    Args:
+        hf_model: a causal language model of transformers, in float32.
+    """
+    exact = hf_model(ids, use_cache=False).logits[0]
+    with rounded(hf_model):
+        in_bfloat16 = hf_model(ids, use_cache=False).logits[0]
+    return floors.between(exact.double(), in_bfloat16.double())
