@@ -33,7 +33,8 @@ def run(plan: Plan, bringup: jobs.Bringup) -> accuracy.Score:
     """The score of a bring-up.
 
     Raises:
-        inputs.BadInput: the model file refuses the checkpoint, or its cache is too short.
+        inputs.BadInput: the model's cache is too short.
+        inputs.ModelFails: the model file refuses the checkpoint, or fails, or its model does.
     """
     hf_model = _hf_model(plan)
     with bringup.open_device() as device:
@@ -42,7 +43,8 @@ def run(plan: Plan, bringup: jobs.Bringup) -> accuracy.Score:
         inputs.check_length(plan.prompt.length, plan.new_tokens, cache, "the model's cache")
         reference = _write(plan, hf_model)
         del hf_model  # the host need not hold its weights any longer
-        return _score(plan, model, reference, "TTNN")
+        with jobs.model_runs("the model"):
+            return _score(plan, model, reference, "TTNN")
 
 
 def run_hf(plan: Plan) -> accuracy.Score:

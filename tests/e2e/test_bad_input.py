@@ -1,4 +1,7 @@
-"""Command lines refuse bad input: one line with the value, exit status 2, no device left open."""
+"""Command lines refuse bad input: one line with the value, exit status 2, no device left open.
+
+The status is 125, which `git bisect run` skips, where it is the model file that fails or refuses.
+"""
 
 import contextlib
 import json
@@ -52,15 +55,16 @@ def devices(monkeypatch):
 def refused(capsys, devices):
     """Run a command line that must be refused. Returns its one line."""
 
-    def run(main, *args):
+    def run(main, *args, status=2):
         try:
-            status = main([str(arg) for arg in args])
+            ended = main([str(arg) for arg in args])
         except SystemExit as exit:
-            status = exit.code
+            ended = exit.code
         out, err = capsys.readouterr()
-        assert status == 2
+        assert ended == status
         assert out == ""
-        assert re.fullmatch(r"error: .*\n", err), err
+        first = "error" if status == 2 else "could not tell"
+        assert re.fullmatch(rf"{first}: .*\n", err), err
         assert devices in ([], ["open", "close"])
         return err
 
@@ -69,10 +73,10 @@ def refused(capsys, devices):
 
 @pytest.fixture
 def refused_eval(refused):
-    def run(*args, model_py=MODEL_PY, model=CHECKPOINT):
+    def run(*args, model_py=MODEL_PY, model=CHECKPOINT, status=2):
         if not any(str(arg).startswith("--prompt") for arg in args):
             args = ("--prompt", "In the beginning", *args)
-        return refused(evaluation.main, model_py, "--model", model, *args)
+        return refused(evaluation.main, model_py, "--model", model, *args, status=status)
 
     return run
 
@@ -106,20 +110,45 @@ def test_no_model_file(refused_eval):
 
 @pytest.mark.parametrize("content", [b"Once upon a time", b"\x00\x01\x02", b"def build_model(:"])
 def test_a_model_file_that_is_not_python(refused_eval, tmp_path, content):
-    assert "is not Python" in refused_eval(model_py=written(tmp_path / "model.py", content))
+    path = written(tmp_path / "model.py", content)
+    assert "is not Python" in refused_eval(model_py=path, status=125)
 
 
 def test_a_model_file_without_build_model(refused_eval, tmp_path):
     path = written(tmp_path / "model.py", b"def build(hf_model): return hf_model\n")
-    assert "no build_model(hf_model, tt_device, max_seq_len)" in refused_eval(model_py=path)
+    line = refused_eval(model_py=path, status=125)
+    assert "no build_model(hf_model, tt_device, max_seq_len)" in line
 
 
-def test_a_bug_in_a_model_file_keeps_its_traceback(devices, tmp_path):
-    source = b"def build_model(hf_model, tt_device, max_seq_len): return hf_model.nothing\n"
+def test_a_model_file_that_raises_when_it_is_imported(refused_eval, tmp_path):
+    path = written(tmp_path / "model.py", b"\nimport no_such_module\n")
+    line = refused_eval(model_py=path, status=125)
+    assert "ModuleNotFoundError: No module named 'no_such_module'" in line
+    assert f"({path}:2)" in line
+
+
+def test_a_bug_in_a_model_file_is_named_with_its_line(refused_eval, tmp_path):
+    source = b"def build_model(hf_model, tt_device, max_seq_len):\n    return hf_model.nothing\n"
     path = written(tmp_path / "model.py", source)
-    with pytest.raises(AttributeError, match="nothing"):
-        evaluation.main([str(path), "--model", str(CHECKPOINT), "--prompt", "In the beginning"])
-    assert devices == ["open", "close"]
+    line = refused_eval("--prompt", "In the beginning", model_py=path, status=125)
+    assert "AttributeError" in line
+    assert "'nothing'" in line
+    assert f"({path}:2)" in line
+
+
+def test_a_model_that_fails_when_it_is_called(refused_eval, tmp_path):
+    source = b"""
+class Model:
+    def __call__(self, input_ids, past_key_values=None, use_cache=True):
+        return input_ids / [0]
+
+def build_model(hf_model, tt_device, max_seq_len):
+    return Model()
+"""
+    path = written(tmp_path / "model.py", source)
+    line = refused_eval("--max_new_tokens", 1, model_py=path, status=125)
+    assert "the model fails: TypeError" in line
+    assert f"({path}:4)" in line
 
 
 @pytest.mark.parametrize(
@@ -161,7 +190,7 @@ def test_a_checkpoint_that_is_not_phi3(refused_eval, tmp_path, capsys):
     )
     LlamaForCausalLM(config).save_pretrained(tmp_path / "llama")
     capsys.readouterr()  # it may have shown a bar
-    line = refused_eval("--prompt_ids_file", ids, model=tmp_path / "llama")
+    line = refused_eval("--prompt_ids_file", ids, model=tmp_path / "llama", status=125)
     assert "'llama'" in line
     assert "phi3" in line
 
@@ -178,7 +207,7 @@ def test_partial_rotation(refused_eval, altered):
 
 
 def test_another_activation(refused_eval, altered):
-    line = refused_eval(model=altered(hidden_act="gelu"))
+    line = refused_eval(model=altered(hidden_act="gelu"), status=125)
     assert "'gelu'" in line
     assert "'silu'" in line
 

@@ -11,20 +11,40 @@ from ttnn_emulator.ops.common import padding
 
 
 def product(device, x):
-    weight = on_tiles(device, torch.randn(96, 64, generator=torch.Generator().manual_seed(1)))
+    weight = on_tiles(device, torch.randn(128, 64, generator=torch.Generator().manual_seed(1)))
     return ttnn.to_torch(ttnn.linear(x, weight))
 
 
 def biased(device, x):
     generator = torch.Generator().manual_seed(1)
     weight, bias = (
-        on_tiles(device, torch.randn(*shape, generator=generator)) for shape in ((96, 64), (1, 64))
+        on_tiles(device, torch.randn(*shape, generator=generator)) for shape in ((128, 64), (1, 64))
     )
     return ttnn.to_torch(ttnn.linear(x, weight, bias=bias, activation="silu"))
 
 
 def norm(device, x):
     return ttnn.to_torch(ttnn.rms_norm(x, epsilon=1e-5))
+
+
+def total(device, x):
+    return ttnn.to_torch(ttnn.add(x, x))
+
+
+def gated(device, x):
+    row = on_tiles(device, torch.randn(1, 128, generator=torch.Generator().manual_seed(1)))
+    return ttnn.to_torch(ttnn.multiply(x, row, input_tensor_a_activations=[ttnn.UnaryOpType.SILU]))
+
+
+def rotated(device, x):
+    heads = ttnn.concat([x, ttnn.multiply(x, 2.0)], dim=1)
+    generator = torch.Generator().manual_seed(1)
+    cos, sin = torch.randn(2, 1, 1, 32, 128, generator=generator)
+    tables = [on_tiles(device, table.index_fill(-2, LAST_ROWS, 0.5)) for table in (cos, sin)]
+    return ttnn.to_torch(ttnn.experimental.rotary_embedding(heads, *tables))
+
+
+LAST_ROWS = torch.arange(4, 32)
 
 
 @pytest.fixture(params=["kernel", "rounded"])
@@ -34,12 +54,12 @@ def arithmetic(request, device):
 
 
 @pytest.mark.parametrize("live", [0, 1, 5, 30])
-@pytest.mark.parametrize("operation", [product, biased, norm])
+@pytest.mark.parametrize("operation", [product, biased, norm, total, gated, rotated])
 def test_a_row_is_computed_as_by_itself(operation, live, arithmetic, device, monkeypatch):
-    x = torch.randn(1, 1, 32, 96).bfloat16()
+    x = torch.randn(1, 1, 32, 128).bfloat16()
     x[..., live:, :] = x[..., live : live + 1, :].clone()
     together = operation(device, on_tiles(device, x))
-    monkeypatch.setattr(padding, "distinct_rows", lambda values, marked: (values, None))
+    monkeypatch.setattr(padding, "_unlike_the_last", lambda values: None)
     assert_same_bits(together, operation(device, on_tiles(device, x)))
 
 

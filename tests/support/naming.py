@@ -20,6 +20,7 @@ WITH_ROWS = (
     "tests/properties",
 )
 WITHOUT_ROWS = "tests/emulator/arithmetic"
+OTHERS_MODELS = "tests/bringups"  # stand for other people's code, which calls what it likes
 
 
 def operations_called(root: pathlib.Path, folder: str) -> set[str]:
@@ -43,10 +44,14 @@ def _is_ttnns(node):
 def files_that_name(root: pathlib.Path, operation: str) -> list[str]:
     """Files of source and tests whose code has a word: a name, an attribute, a word of a string.
 
-    Comments and docstrings are no code.
+    Comments and docstrings are no code. Files of `OTHERS_MODELS` are left out.
     """
     files = sources(root, *_those(root, SOURCE), "tests")
-    return [str(file.relative_to(root)) for file in files if operation in _words(tree(file))]
+    return [
+        str(file.relative_to(root))
+        for file in files
+        if root / OTHERS_MODELS not in file.parents and operation in _words(tree(file))
+    ]
 
 
 def files_with_a_row(root: pathlib.Path, operation: str) -> list[str]:

@@ -16,7 +16,7 @@ from ttnn_verify import backend, drift
 from ttnn_verify.drift import __main__ as command
 from ttnn_verify.drift.observation import taps
 from ttnn_verify.ops import table
-from ttnn_verify.ops.expected import NoGolden
+from ttnn_verify.ops.expected import Expected, NoGolden
 from ttnn_verify.pytest_plugins.device import BACKEND
 
 MODEL_PY = model_file("optimized")
@@ -138,6 +138,25 @@ def test_taps_see_every_call_and_leave_nothing_behind(device):
         ttnn.unsqueeze_to_4D(x)  # calls others within
     add(x, x)
     assert names == ["ttnn.add", "ttnn.unsqueeze_to_4D"]
+
+
+def test_tensors_in_lists_reach_goldens_as_torch_tensors(device):
+    x = ttnn.from_torch(torch.ones(32, 32), layout=ttnn.TILE_LAYOUT, device=device)
+    given = reading.Reader().in_torch(([x, x], -1))
+    assert torch.equal(torch.cat(given[0], given[1]), torch.ones(32, 64))
+
+
+def test_what_moves_into_a_block_format_is_not_judged_bit_for_bit():
+    rows = torch.randn(32, 64)
+    near, far = rows + 0.004 * torch.randn(32, 64), 1.1 * rows
+
+    def passes(actual, dtype):
+        floor = judging.floor_of(Expected(rows), dtype)
+        return judging.result_verdict(rows, actual, dtype, floor).passed
+
+    assert passes(near, "bfloat8_b")
+    assert not passes(far, "bfloat8_b")
+    assert not passes(near, "bfloat16")
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def combined(
         )
     else:
         a, b = broadcastable(launch, first, second)
-    values = binary(name, a, b, **options)
+    values = padding.row_by_row(lambda *rows: binary(name, *rows, **options), a, b)
     for operand in (a, b):
         if operand.shape == values.shape:
             marked = padding.undefined_rows(operand)

@@ -3,6 +3,8 @@
 B batch, S sequence, N heads, D head_dim, C length of the cos and sin tables.
 """
 
+import functools
+
 import torch
 import ttnn
 
@@ -10,7 +12,7 @@ from ttnn_emulator.arithmetic.compute import Compute
 from ttnn_emulator.arithmetic.formats import TILE
 from ttnn_emulator.dispatch import Launch, NotEmulated
 from ttnn_emulator.memory import DeviceTensor
-from ttnn_emulator.ops.common import bounds
+from ttnn_emulator.ops.common import bounds, padding
 from ttnn_emulator.ops.common.configs import compute_of
 from ttnn_emulator.ops.common.padding import mark_undefined_rows, undefined_rows
 
@@ -33,10 +35,7 @@ def rotary_embedding(
     if token_index is not None:
         rows = slice(token_index, token_index + 1)
     cos, sin = cos_cache.data[..., rows, :], sin_cache.data[..., rows, :]
-    rotated = launch.math.rotary(
-        input_tensor.data, cos, sin, table=cos_cache.dtype, out=launch.output.dtype
-    )
-    return mark_undefined_rows(rotated, undefined_rows(input_tensor.data), input_tensor.dtype)
+    return _rotated(launch, input_tensor, cos, sin, cos_cache.dtype)
 
 
 def rotary_embedding_hf(
@@ -54,10 +53,7 @@ def rotary_embedding_hf(
     """
     rows = slice(0, 1 if is_decode_mode else input_tensor.padded_shape[-2])
     cos, sin = cos_cache.data[..., rows, :], sin_cache.data[..., rows, :]
-    rotated = launch.math.rotary(
-        input_tensor.data, cos, sin, table=cos_cache.dtype, out=launch.output.dtype
-    )
-    return mark_undefined_rows(rotated, undefined_rows(input_tensor.data), input_tensor.dtype)
+    return _rotated(launch, input_tensor, cos, sin, cos_cache.dtype)
 
 
 def rotary_embedding_llama(
@@ -117,6 +113,15 @@ def rotary_embedding_llama_fused_qk(
             (k_input_tensor, slice(users, 2 * users)),
         )
     )
+
+
+def _rotated(
+    launch: Launch, x: DeviceTensor, cos: torch.Tensor, sin: torch.Tensor, table: str
+) -> torch.Tensor:
+    """Rotation by halves, each row by its own of the tables or all by a single one."""
+    rotary = functools.partial(launch.math.rotary, table=table, out=launch.output.dtype)
+    rotated = padding.row_by_row(rotary, x.data, cos, sin)
+    return mark_undefined_rows(rotated, undefined_rows(x.data), x.dtype)
 
 
 def rotate_half(launch: Launch, input: DeviceTensor) -> torch.Tensor:

@@ -123,6 +123,7 @@ def _operand(generator, shape, spread, tf32=False, scale=0):
     return packer.truncate_to_tf32(values) if tf32 else packer.truncate_to_bfloat16(values)
 
 
+@pytest.mark.parametrize("rows", [2, 9], ids=["few", "many"])
 @pytest.mark.parametrize("fp32_dest_acc", [False, True], ids=["dst16", "dst32"])
 @pytest.mark.parametrize("fidelity", FIDELITY_PHASES)
 @pytest.mark.parametrize(
@@ -130,9 +131,9 @@ def _operand(generator, shape, spread, tf32=False, scale=0):
     [(0, False, 0), (3, False, 0), (20, False, 0), (3, True, 0), (5, False, -62)],
     ids=["equal", "near", "far", "tf32", "underflow"],
 )
-def test_vector_code_is_the_integer_definition(fidelity, fp32_dest_acc, spread, tf32, scale):
+def test_vector_code_is_the_integer_definition(fidelity, fp32_dest_acc, spread, tf32, scale, rows):
     generator = torch.Generator().manual_seed(spread)
-    activation = _operand(generator, (9, 192), spread, tf32, scale)
+    activation = _operand(generator, (rows, 192), spread, tf32, scale)
     weight = _operand(generator, (192, 64), spread, tf32, scale)
     prepared = matrix_unit.prepare_weight(weight)
     assert prepared.tiles.dtype == (np.uint32 if tf32 else np.uint16)
@@ -199,12 +200,12 @@ def test_blocks_of_special_values_are_summed_like_ordinary_ones(
     block, bias, fp32_dest_acc, monkeypatch
 ):
     generator = torch.Generator().manual_seed(block)
-    activation = _operand(generator, (2, 3, 192), 2)
-    weight = _operand(generator, (192, 40), 2)
+    activation = _operand(generator, (2, 3, 180), 2)
+    weight = _operand(generator, (180, 104), 2)
     arguments = {
         "compute": Compute("HiFi2", fp32_dest_acc=fp32_dest_acc, packer_l1_acc=True),
         "k_block_tiles": block,
-        "bias": torch.ones(40) if bias else None,
+        "bias": torch.ones(104) if bias else None,
         "out": "float32" if fp32_dest_acc else "bfloat16",
     }
     fast = matrix_unit.matmul(activation, weight, **arguments)

@@ -21,6 +21,8 @@ UNDEFINED_FLOAT32 = 0x7FA5A5A5
 UNDEFINED_INTEGERS = {"uint8": 0xA5, "uint16": 0xA5A5, "int32": 0x25A5A5A5, "uint32": 0x25A5A5A5}
 UNDEFINED_BLOCK_FLOAT = 1e30
 
+_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
 
 def undefined(shape: Shape, dtype: str) -> torch.Tensor:
     """Contents of a buffer that was allocated and not written: recognisable, never zero."""
@@ -78,23 +80,52 @@ def distinct_rows(
     rows, width = values.shape[-2:]
     if rows < 3 or values.numel() != rows * width:
         return values, None
-    if marked is not None:
-        needed = ~marked.flatten()
-    else:
-        whole = torch.int16 if values.element_size() == 2 else torch.int32
-        bits = values.reshape(rows, width).view(whole)
-        if not bits[-2].equal(bits[-1]):
-            return values, None
-        needed = (bits != bits[-1]).any(-1)
-    chosen = torch.nonzero(needed).flatten()
-    which = torch.zeros(rows, dtype=torch.int64)
-    if marked is None:
-        which += len(chosen)
-        chosen = torch.cat((chosen, torch.tensor([rows - 1])))
-    elif not len(chosen):
+    needed = _unlike_the_last(values) if marked is None else ~marked.flatten()
+    if needed is None or not needed.any():
         return values, None
-    which[needed] = torch.arange(int(needed.sum()))
-    return values[..., chosen, :], which
+    chosen = torch.nonzero(needed).flatten()
+    other = 0 if marked is not None else len(chosen) - 1
+    return values[..., chosen, :], _numbered(needed, other)
+
+
+def _unlike_the_last(values: torch.Tensor) -> torch.Tensor | None:
+    """[M] bool, which rows of `[..., M, K]` to compute where those equal to the last need not be.
+
+    The last one is to be computed. None if the last two differ: then most are likely to.
+    """
+    bits = values.view(_INTEGERS[values.element_size()])
+    if not bits[..., -2, :].equal(bits[..., -1, :]):
+        return None
+    needed = (bits != bits[..., -1:, :]).any(-1).reshape(-1, bits.shape[-2]).any(0)
+    needed[-1] = True
+    return needed
+
+
+def _numbered(needed: torch.Tensor, other: int) -> torch.Tensor:
+    """int64 [M]: the number of each row among those needed, `other` for those that are not."""
+    return torch.where(needed, needed.cumsum(0) - 1, other)
+
+
+def row_by_row(function: Callable[..., torch.Tensor], *operands: torch.Tensor) -> torch.Tensor:
+    """function(*operands), where rows of `[..., M, K]` are independent of each other.
+
+    Operands may have a single row, or be numbers. Rows that equal the last one in all operands, of
+    idle users say, are computed once.
+    """
+    counts = {x.shape[-2] for x in operands if x.dim() > 1} - {1}
+    rows = counts.pop() if len(counts) == 1 else 0
+    if rows < 3:
+        return function(*operands)
+    needed = torch.zeros(rows, dtype=torch.bool)
+    for x in operands:
+        if x.dim() > 1 and x.shape[-2] == rows:
+            unlike = _unlike_the_last(x)
+            if unlike is None:
+                return function(*operands)
+            needed |= unlike
+    chosen = torch.nonzero(needed).flatten()
+    few = (x[..., chosen, :] if x.dim() > 1 and x.shape[-2] == rows else x for x in operands)
+    return function(*few)[..., _numbered(needed, len(chosen) - 1), :]
 
 
 def live_rows(operand: DeviceTensor) -> torch.Tensor:

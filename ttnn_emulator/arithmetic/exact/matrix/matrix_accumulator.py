@@ -156,6 +156,19 @@ def accumulate32(dst: Float, sum0: Int, exponent0: Int, sum1: Int, exponent1: In
 
 
 @njit
+def accumulate32_of_sums(
+    dst: Float, sum0: Float, ruler0: Float, sum1: Float, ruler1: Float
+) -> Float:
+    """`accumulate32` of sums as `accumulate32_near` takes them, of groups that are not empty."""
+    bits0, bits1 = bits_of(ruler0), bits_of(ruler1)
+    units0 = sub32(bits_of(sum0 + ruler0), bits0)
+    units1 = sub32(bits_of(sum1 + ruler1), bits1)
+    exponent0 = shift_right(sub32(bits0, _RULER), 23)
+    exponent1 = shift_right(sub32(bits1, _RULER), 23)
+    return accumulate32(dst, units0, exponent0, units1, exponent1)
+
+
+@njit
 def aligned32(
     bits: Int, sum0: Float, sum1: Float, finest: Float, coarsest: Float
 ) -> tuple[Float, Float, Float]:

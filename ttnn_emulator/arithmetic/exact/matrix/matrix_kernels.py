@@ -9,6 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numba import get_num_threads, njit, prange
 
+from ttnn_emulator.arithmetic.exact.matrix.matrix_few_rows import (
+    accumulate_span,
+    few_rows,
+    places_of,
+)
 from ttnn_emulator.arithmetic.exact.matrix.matrix_operands import (
     PAIR,
     SPAN,
@@ -40,7 +45,7 @@ CACHE_LINE = 64  # bytes
 WORTH_WAKING = 1 << 19
 
 # Most groups of columns in a task, with many rows and with few (a decode step). Both measured.
-WIDEST, WIDEST_OF_FEW, FEW_ROWS = 8, 36, 8
+WIDEST, WIDEST_OF_FEW, FEW_ROWS = 8, 128, 8
 
 # What happens to the destination between blocks of K.
 ONE_ACCUMULATION = 0  # spilled and reloaded without loss
@@ -98,28 +103,31 @@ def _pack_and_add(partial, dst, first, fp32_dest_acc):
 
 
 @njit
-def _prefetch_tile(sources, batch, tile, group):
+def _prefetch_tile(weights, tile, group):
     """Prefetch one tile of K of a group of columns, if there is one, while another is computed.
 
     Its rows are a whole row of the matrix apart, a stride that the hardware does not prefetch.
     """
-    if tile < sources.shape[1]:
+    if tile < weights.shape[0]:
         for k in range(TILE):
-            row = sources[batch, tile, k, group]
+            row = weights[tile, k, group]
             for i in range(0, LANES, CACHE_LINE // row.itemsize):
                 prefetch(row, i)
 
 
 @njit
-def _accumulate(start, vectors, partial, sources, batch, rows, windows, accumulation):
+def _accumulate(start, vectors, partial, weights, rows, few, windows, accumulation):
     """Accumulate all K tiles of one stripe of columns onto `vectors` [columns / 16 + 1, rows, 16].
 
     The last vector is a spare one.
     """
     dst = vectors[:-1]
     phases, fp32_dest_acc, block, mode = accumulation
-    tiles = sources.shape[1]
+    tiles = weights.shape[0]
     blocks = tiles // block
+    rows_are_few = few.highest.size > 0
+    matrix = weights.reshape((tiles * TILE, weights.shape[2] * LANES))
+    places = places_of(matrix.view(np.uint16), start * LANES, vectors, rows, few)
     pieces = np.empty((SPAN, 2, TILE, VECTOR), np.float32)
     in_window = np.empty((TILE, LANES), np.int8)
     below_weights = windows[0]
@@ -127,10 +135,12 @@ def _accumulate(start, vectors, partial, sources, batch, rows, windows, accumula
     groups = np.empty((SPAN, 4, dst.shape[1], VECTOR), np.int32)
     scratch = Scratch(groups, np.empty((SPAN // 2, TILE, PAIR), np.int16))
     for tile in range(tiles):
-        stored = sources[batch, tile].reshape((TILE, sources.shape[3] * LANES))
+        stored = matrix[tile * TILE : (tile + 1) * TILE]
         for vector in range(0, dst.shape[0], SPAN):
+            if rows_are_few and accumulate_span(places, vector, tile, phases, fp32_dest_acc):
+                continue
             group = start + vector // SPAN
-            _prefetch_tile(sources, batch, tile + 1, group)
+            _prefetch_tile(weights, tile + 1, group)
             decode(stored, group * LANES, below_weights, pieces, in_window)
             decoded = Tile(pieces, in_window, below, stored, group * LANES)
             accumulate_tile(vectors, vector, decoded, rows, tile, scratch, phases, fp32_dest_acc)
@@ -196,10 +206,9 @@ def _task(task, operands, accumulation, stripe, out):
     partial = np.empty_like(dst[: 0 if accumulation.mode == ONE_ACCUMULATION else dst.shape[0]])
     _columns_apart(out[batch, top : top + height, columns], dst)
     rows = Rows(operands.pieces[batch], operands.exponents[batch], top)
-    chosen = operands.batches[batch]
-    _accumulate(
-        start, vectors, partial, operands.sources, chosen, rows, operands.windows, accumulation
-    )
+    weights = operands.sources[operands.batches[batch]]
+    few = few_rows(rows, height if height <= FEW_ROWS and weights.itemsize == 2 else 0)
+    _accumulate(start, vectors, partial, weights, rows, few, operands.windows, accumulation)
     _columns_together(dst, out[batch, top : top + height, columns])
 
 

@@ -184,34 +184,6 @@ _steps32_near = _all_steps("_32_near", _sums32_near, accumulate32_near)
 
 
 @njit
-def _accumulate_rows(dst, vector, decoded, operands, place, scratch, phases, fp32_dest_acc):
-    _, _, rows = place
-    pieces, below = decoded.pieces, decoded.below
-    row_pieces, row_exponents, _ = operands
-    largest, exponents = scratch
-    part = dst[vector : vector + SPAN]
-    exact, near, highest = in_bytes(decoded.exponents, row_exponents, place, below, largest)
-    if not exact:
-        below = 0
-        decode_exponents(decoded.stored, decoded.first, exponents)
-        if fp32_dest_acc:
-            low = in_numbers(exponents, row_exponents, place, FLOOR, largest)
-            near, highest = all_near(largest, part)
-            near = near and not low
-        if not fp32_dest_acc or not near:
-            in_numbers(exponents, row_exponents, place, 0, largest)
-    if not fp32_dest_acc:
-        _steps16(part, pieces, row_pieces, place, largest, below, phases)
-    elif not near:
-        _steps32(part, pieces, row_pieces, place, largest, below, phases)
-    elif rows < STAGES:
-        _steps32_near(part, pieces, row_pieces, place, largest, below, phases)
-    else:
-        groups = Groups(largest, below, highest)
-        accumulate_in_pipeline(dst, vector, pieces, row_pieces, place, groups, phases)
-
-
-@njit
 def accumulate_tile(
     dst: np.ndarray,
     vector: int,
@@ -233,14 +205,28 @@ def accumulate_tile(
         scratch: memory to work in.
         phases: how many fidelity phases.
         fp32_dest_acc: whether the destination has 32 bits.
-
-    A product of a single row, as in a decode step, is compiled separately: setting up a loop over
-    rows would take as long as a step. Hence `place` is a plain tuple, in which Numba keeps the
-    literal 1 as a type; a NamedTuple would lose it.
     """
-    if dst.shape[1] == 1:
-        place = (tile, operands.first, 1)
-        _accumulate_rows(dst, vector, decoded, operands, place, scratch, phases, fp32_dest_acc)
+    place = tile, operands.first, dst.shape[1]
+    pieces, below = decoded.pieces, decoded.below
+    row_pieces, row_exponents, _ = operands
+    largest, exponents = scratch
+    part = dst[vector : vector + SPAN]
+    exact, near, highest = in_bytes(decoded.exponents, row_exponents, place, below, largest)
+    if not exact:
+        below = 0
+        decode_exponents(decoded.stored, decoded.first, exponents)
+        if fp32_dest_acc:
+            low = in_numbers(exponents, row_exponents, place, FLOOR, largest)
+            near, highest = all_near(largest, part)
+            near = near and not low
+        if not fp32_dest_acc or not near:
+            in_numbers(exponents, row_exponents, place, 0, largest)
+    if not fp32_dest_acc:
+        _steps16(part, pieces, row_pieces, place, largest, below, phases)
+    elif not near:
+        _steps32(part, pieces, row_pieces, place, largest, below, phases)
+    elif dst.shape[1] < STAGES:
+        _steps32_near(part, pieces, row_pieces, place, largest, below, phases)
     else:
-        several = (tile, operands.first, dst.shape[1])
-        _accumulate_rows(dst, vector, decoded, operands, several, scratch, phases, fp32_dest_acc)
+        groups = Groups(largest, below, highest)
+        accumulate_in_pipeline(dst, vector, pieces, row_pieces, place, groups, phases)

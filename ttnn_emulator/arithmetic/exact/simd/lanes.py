@@ -158,6 +158,7 @@ unsigned_min8 = _operation(types.int8, _INT8, _chosen("icmp_unsigned", "<"))
 below8 = _operation(types.boolean, _INT8, _compare("icmp_unsigned", "<"))
 
 add16 = _operation(types.int16, _INT16, _plain("add"))
+sub16 = _operation(types.int16, _INT16, _plain("sub"))
 and16 = _operation(types.int16, _INT16, _plain("and_"))
 or16 = _operation(types.int16, _INT16, _plain("or_"))
 max16 = _operation(types.int16, _INT16, _chosen("icmp_signed", ">"))

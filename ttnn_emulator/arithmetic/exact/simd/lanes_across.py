@@ -35,6 +35,44 @@ def half32(typingctx: object, vector: Kind, half: Kind) -> Typed:
     return Vector(types.int32, lanes)(vector, half), generate
 
 
+@intrinsic(prefer_literal=True)
+def upper32(typingctx: object, vector: Kind, odd: Kind) -> Typed:
+    """The even (0) or the odd (1) lanes of an int16 vector, as the upper halves of int32."""
+    lanes, of_odd = vector.lanes // 2, odd.literal_value
+
+    def generate(context, builder, signature, args):
+        kind = ir.VectorType(I32, lanes)
+        pairs = builder.bitcast(args[0], kind)
+        if of_odd:
+            return builder.and_(pairs, ir.Constant(kind, [-0x10000] * lanes))
+        return builder.shl(pairs, ir.Constant(kind, [16] * lanes))
+
+    return Vector(types.int32, lanes)(vector, odd), generate
+
+
+@intrinsic(prefer_literal=True)
+def alternate_lanes(typingctx: object, first: Kind, second: Kind, odd: Kind) -> Typed:
+    """The even (0) or the odd (1) lanes of two vectors one after the other."""
+    lanes = range(odd.literal_value, 2 * first.lanes, 2)
+
+    def generate(context, builder, signature, args):
+        return _shuffled(builder, *args[:2], list(lanes))
+
+    return first(first, second, odd), generate
+
+
+@intrinsic(prefer_literal=True)
+def in_turn(typingctx: object, even: Kind, odd: Kind, half: Kind) -> Typed:
+    """The first (0) or the second (1) of the two vectors of which `alternate_lanes` made these."""
+    start = half.literal_value * even.lanes // 2
+    lanes = [start + i // 2 + i % 2 * even.lanes for i in range(even.lanes)]
+
+    def generate(context, builder, signature, args):
+        return _shuffled(builder, *args[:2], lanes)
+
+    return even(even, odd, half), generate
+
+
 @intrinsic
 def joined16(typingctx: object, low: Kind, high: Kind) -> Typed:
     """The low 16 bits of two int32 vectors, one after the other."""

@@ -26,8 +26,25 @@ _STORED: dict[Kind, Kind] = {types.uint16: types.int16, types.uint32: types.int3
 
 def _address(context, builder, signature, args, kind):
     """The address of `array.flat[index]`, as that of an LLVM type `kind`."""
-    array = context.make_array(signature.args[0])(context, builder, args[0])
-    return builder.bitcast(builder.gep(array.data, [args[1]]), kind.as_pointer())
+    start = args[0]
+    if isinstance(signature.args[0], types.Array):
+        start = context.make_array(signature.args[0])(context, builder, start).data
+    return builder.bitcast(builder.gep(start, [args[1]]), kind.as_pointer())
+
+
+@intrinsic
+def pointer(typingctx: object, array: Kind, index: Kind) -> Typed:
+    """Where position `index` of a contiguous array lies; the functions here take it for an array.
+
+    Numba counts the references to arrays that a function is given or holds in a tuple. Pointers
+    cost nothing, and keep nothing alive: they are for arguments of the function they are made in.
+    """
+
+    def generate(context, builder, signature, args):
+        kind = LLVM_TYPES[_STORED.get(array.dtype, array.dtype)]
+        return _address(context, builder, signature, args, kind)
+
+    return types.CPointer(array.dtype)(array, types.intp), generate
 
 
 @intrinsic(prefer_literal=True)

@@ -1,0 +1,25 @@
+"""What model files are given: configurations, and what is said of their errors."""
+
+import pytest
+import transformers
+
+from ttnn_verify import jobs
+from ttnn_verify.huggingface import inputs
+
+
+def test_a_configuration_has_the_older_names_too():
+    llama = inputs.with_older_names(transformers.LlamaConfig(rope_theta=5e5))
+    assert llama.rope_theta == 5e5
+    gemma = inputs.with_older_names(transformers.Gemma3TextConfig())
+    assert (gemma.rope_theta, gemma.rope_local_base_freq) == (1e6, 1e4)
+
+
+def test_an_error_is_told_with_the_line_of_its_author():
+    says = r"a model fails: KeyError: 'x' \(.*test_inputs\.py:\d+\)"
+    with pytest.raises(inputs.ModelFails, match=says), jobs.model_runs("a model"):
+        {}["x"]
+
+
+def test_refusals_of_the_tools_stay_what_they_are():
+    with pytest.raises(inputs.BadInput), jobs.model_runs("a model"):
+        raise inputs.BadInput("no")
