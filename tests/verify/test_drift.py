@@ -14,7 +14,8 @@ from tests.support.checkpoint import CHECKPOINT, model_file
 from ttnn_emulator.ops import BINDINGS
 from ttnn_verify import backend, drift
 from ttnn_verify.drift import __main__ as command
-from ttnn_verify.drift.observation import taps
+from ttnn_verify.drift import judging
+from ttnn_verify.drift.observation import reading, taps
 from ttnn_verify.ops import table
 from ttnn_verify.ops.expected import Expected, NoGolden
 from ttnn_verify.pytest_plugins.device import BACKEND

@@ -143,7 +143,8 @@ class Walked:
                 self._add(op_finding)
             self._set_origin(observed, number)
         if not known:
-            self._add(observed.finding(own.status, self._nearby(), own=own.worst, note=own.note))
+            where = self._proposed(observed) if own.wrong else self._nearby()
+            self._add(observed.finding(own.status, where, own=own.worst, note=own.note))
         return result
 
     def check(self, model_call: walk.ModelCall, index: int, name: str) -> None:
@@ -169,6 +170,16 @@ class Walked:
         self.findings.append(op_finding)
         if self.first and op_finding.bad:
             raise _Enough
+
+    def _proposed(self, observed: Observed) -> Where:
+        """The place of the value that a wrong result should be, by kind and operands."""
+        done = {name for op in self.calls for name in op.names}
+        given = observed.operands.names
+        for step in self.reference.steps:
+            fits = step.kind == observed.kind and step.within is None and step.name not in done
+            if fits and (not step.inputs or any(name in given for name in step.inputs)):
+                return where_of(step)
+        return self._nearby()
 
     def _nearby(self) -> Where:
         """The place of the last value that was found, without its name."""

@@ -85,7 +85,7 @@ def own_verdicts(observed: Observed, accurate: bool) -> OwnVerdicts:
             _own_verdict(golden, result.values, result.dtype)
             for golden, result in zip(expected, observed.results, strict=True)
         )
-        return OwnVerdicts(verdicts, tuple(map(_floor_of, expected, dtypes)))
+        return OwnVerdicts(verdicts, tuple(map(floor_of, expected, dtypes)))
     except NoGolden as error:
         return OwnVerdicts(unknown=finding.NO_GOLDEN, note=str(error))
     except Exception as error:  # noqa: BLE001 - a golden's failure says nothing about the model
@@ -93,11 +93,11 @@ def own_verdicts(observed: Observed, accurate: bool) -> OwnVerdicts:
 
 
 def _own_verdict(expected: Expected, values: torch.Tensor, dtype: str) -> tolerance.Verdict:
-    floor = _floor_of(expected, dtype)
+    floor = floor_of(expected, dtype)
     return result_verdict(expected.value, values[expected.region], dtype, floor)
 
 
-def _floor_of(expected: Expected, dtype: str) -> FloorMaker | None:
+def floor_of(expected: Expected, dtype: str) -> FloorMaker | None:
     """The floor of a result: data that only moves is rounded again where its blocks change."""
     if expected.floor is not None or dtype not in metrics.BLOCK_BITS:
         return expected.floor
