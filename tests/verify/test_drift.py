@@ -147,13 +147,13 @@ def test_tensors_in_lists_reach_goldens_as_torch_tensors(device):
     assert torch.equal(torch.cat(given[0], given[1]), torch.ones(32, 64))
 
 
-def test_what_moves_into_a_block_format_is_not_judged_bit_for_bit():
+def test_a_cache_in_a_block_format_is_not_judged_bit_for_bit():
     rows = torch.randn(32, 64)
     near, far = rows + 0.004 * torch.randn(32, 64), 1.1 * rows
 
     def passes(actual, dtype):
-        floor = judging.floor_of(Expected(rows), dtype)
-        return judging.result_verdict(rows, actual, dtype, floor).passed
+        expected = judging.in_blocks(Expected(rows), dtype)
+        return judging.result_verdict(rows, actual, dtype, expected.floor).passed
 
     assert passes(near, "bfloat8_b")
     assert not passes(far, "bfloat8_b")

@@ -1,8 +1,8 @@
 """Hugging Face's own pass in bfloat16, of any architecture: how far off that alone makes logits.
 
-Every result of a torch function is rounded to bfloat16, except within norms and softmax, which
-Hugging Face computes in float32. That is what `model.to(torch.bfloat16)` computes, but for the
-order of sums, and needs no copy of the weights.
+Every result of a torch function is rounded to bfloat16, except within norms, which Hugging Face
+computes in float32; softmax, a single function, is rounded at its end. That is what
+`model.to(torch.bfloat16)` computes, but for the order of sums, and needs no copy of the weights.
 """
 
 import contextlib
