@@ -6,6 +6,7 @@ import torch
 from ttnn_verify.drift.expected_values import ExpectedRows
 from ttnn_verify.drift.observation import arrangements, columns
 from ttnn_verify.drift.observation.identification import Finder
+from ttnn_verify.drift.observation.pool import Pool
 from ttnn_verify.huggingface.hf_values import HfValue
 
 HEADS, WIDTH, ROWS = 2, 32, 7
@@ -22,7 +23,7 @@ def expected_rows(values, start=0):
 
 def found_in(tensor, values, start=0, finder=None):
     candidate = hf_value("q", *values.shape[1:]), expected_rows(values, start)
-    (found,) = (finder or Finder()).find(tensor, [candidate])
+    (found,) = (finder or Finder()).find(tensor, Pool([candidate]))
     return found
 
 
@@ -99,7 +100,7 @@ def test_rows_of_several_sequences_are_found_each_in_its_place():
     rows = ExpectedRows(torch.cat((first, second)), (5, 3), (0, 0))
     tensor = torch.zeros(2, 1, 32, 64)
     tensor[0, 0, 27:], tensor[1, 0, 29:] = first, second
-    (found,) = Finder().find(tensor, [(hf_value("x", 64), rows)])
+    (found,) = Finder().find(tensor, Pool([(hf_value("x", 64), rows)]))
     assert found.rows.tolist() == [*range(27, 32), *range(61, 64)]
 
 
@@ -108,9 +109,9 @@ def test_a_multiple_is_found_with_its_factor():
     finder = Finder()
     found_in(x[None], x, finder=finder)
     candidates = [(hf_value("x", 64), expected_rows(x))]
-    assert not finder.find(-3 * x[None], candidates)
-    assert finder.find_multiple(-3 * x[None], candidates).factor == pytest.approx(-3)
-    assert finder.find_multiple(torch.randn(1, ROWS, 64), candidates) is None
+    assert not finder.find(-3 * x[None], Pool(candidates))
+    assert finder.find_multiple(-3 * x[None], Pool(candidates)).factor == pytest.approx(-3)
+    assert finder.find_multiple(torch.randn(1, ROWS, 64), Pool(candidates)) is None
 
 
 def test_values_side_by_side_are_found_in_any_order_of_columns():
@@ -134,10 +135,10 @@ def test_values_side_by_side_are_found_in_any_order_of_columns():
 def test_what_is_none_of_the_values_is_none():
     x = torch.randn(ROWS, 64)
     candidates = [(hf_value("x", 64), expected_rows(x))]
-    assert Finder().find(torch.randn(1, 32, 64), candidates) == ()
-    assert Finder().find(torch.full((1, 32, 64), torch.nan), candidates) == ()
-    assert Finder().find(torch.randn(1, 32, 60), candidates) == ()
-    assert Finder().find(torch.zeros(1, 32, 64), candidates) == ()
+    assert Finder().find(torch.randn(1, 32, 64), Pool(candidates)) == ()
+    assert Finder().find(torch.full((1, 32, 64), torch.nan), Pool(candidates)) == ()
+    assert Finder().find(torch.randn(1, 32, 60), Pool(candidates)) == ()
+    assert Finder().find(torch.zeros(1, 32, 64), Pool(candidates)) == ()
 
 
 def test_nan_beside_the_rows_is_no_evidence():

@@ -9,7 +9,7 @@ from ttnn_verify.drift import finding
 from ttnn_verify.drift.expected_values import ExpectedRows
 from ttnn_verify.drift.finding import OpFinding
 from ttnn_verify.drift.observation import arrangements
-from ttnn_verify.drift.observation.identification import SAME
+from ttnn_verify.drift.observation.pool import SAME
 from ttnn_verify.drift.observation.walk import ModelCall
 from ttnn_verify.drift.observed import Observed, ReadTensor, Where
 from ttnn_verify.huggingface.hf_values import HfValue

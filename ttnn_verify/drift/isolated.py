@@ -10,7 +10,7 @@ logits are wrong: then `blame` asks where the model left Hugging Face's way.
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from ttnn_verify.drift.expected_values import ExpectedRows, ExpectedValues, over
 from ttnn_verify.drift.finding import DriftUndetermined, OpFinding
 from ttnn_verify.drift.observation import reading, taps, walk
 from ttnn_verify.drift.observation.identification import Finder, Found
+from ttnn_verify.drift.observation.pool import Pool
 from ttnn_verify.drift.observed import (
     Observed,
     Origin,
@@ -97,6 +98,8 @@ class Walked:
         self.origins: dict[int, Origin] = {}
         self.layer = 0  # the last one of which a value was found
         self.expectations: dict[tuple[int, str, bool], ExpectedRows] = {}
+        self.pools: dict[int, Pool] = {}  # by layer, of this call of the model
+        self.done: set[str] = set()  # values that were found in this call of the model
 
     # --- the walk -------------------------------------------------------------------------------
 
@@ -104,6 +107,8 @@ class Walked:
         self.model_call, self.calls, self.layer = model_call, [], 0
         self.origins.clear()
         self.expectations.clear()
+        self.pools.clear()
+        self.done.clear()
         self.finder.begin()
         self.places.append({})
         self.names.append([])
@@ -204,24 +209,36 @@ class Walked:
             )
         return self.expectations[key]
 
-    def _candidates(self, observed: Observed) -> Iterator[tuple[HfValue, ExpectedRows]]:
-        """Values that a call may compute, the likeliest first."""
-        kept, layer = observed.operands.names, self.layer
-        done = {one.name for op in self.calls for n in op.found for one in op.held(n)}
-        layers = (None, layer - 1, layer, layer + 1)
-        steps = [s for s in self.reference.steps if s.layer in layers]
+    def _pool(self) -> Pool:
+        """The values of the layers about the present one."""
+        layer = self.layer
+        if layer not in self.pools:
+            layers = (None, layer - 1, layer, layer + 1)
+            pairs = []
+            for step in self.reference.steps:
+                if step.layer in layers and not self._is_left_out(step):
+                    expected = self.expected(step)
+                    shape = tuple(expected.rows.shape[1:])
+                    pairs.append((dataclasses.replace(step, shape=shape), expected))
+            self.pools[layer] = Pool(pairs)
+        return self.pools[layer]
 
-        def unlikely(step: HfValue) -> tuple:
+    def _is_left_out(self, step: HfValue) -> bool:
+        """Keys of several sequences with a prompt each lie beside each other in no tensor."""
+        call = self.model_call
+        return over_keys(step) and call.count > 1 and len(call.starts) > 1
+
+    def _order(self, observed: Observed, pool: Pool) -> list[int]:
+        """The values of a pool that a call may compute, the likeliest first."""
+        kept, layer = observed.operands.names, self.layer
+
+        def unlikely(number: int) -> tuple:
+            step = pool.pairs[number][0]
             mismatch = step.name not in kept if observed.moves else step.kind != observed.kind
             distance = 0 if step.layer in (None, layer) else 1
-            return mismatch, step.name in done, distance, step.within is not None
+            return mismatch, step.name in self.done, distance, step.within is not None
 
-        steps.sort(key=unlikely)
-        for step in steps:
-            if over_keys(step) and self.model_call.count > 1 and len(self.model_call.starts) > 1:
-                continue
-            expected = self.expected(step)
-            yield dataclasses.replace(step, shape=tuple(expected.rows.shape[1:])), expected
+        return sorted(range(len(pool.pairs)), key=unlikely)
 
     def _identified(
         self, observed: Observed, number: int, own: judging.OwnVerdicts
@@ -234,6 +251,7 @@ class Walked:
         if not found:
             return None
         observed.found[number] = found
+        self.done.update(one.name for one in observed.held(number))
         best = found[0]
         self.places[-1][observed.index, number] = best
         step = self.blame.step(best.name)
@@ -251,17 +269,18 @@ class Walked:
         def meant(value: HfValue) -> bool:
             return value.name in kept if observed.moves else value.kind == observed.kind
 
-        candidates = list(self._candidates(observed))
-        found = self.finder.find(values, candidates, meant)
+        pool = self._pool()
+        order = self._order(observed, pool)
+        found = self.finder.find(values, pool, order, meant)
         if not found and observed.kind == "product":
             products = [
                 (step, expected)
-                for step, expected in candidates
+                for step, expected in (pool.pairs[number] for number in order)
                 if step.kind in ("product", "heads") and step.within is None
             ]
             found = self.finder.find_parts(values, products)
         if not found and not observed.moves:
-            multiple = self.finder.find_multiple(values, candidates)
+            multiple = self.finder.find_multiple(values, pool, order)
             found = () if multiple is None else (multiple,)
         return found
 

@@ -19,11 +19,6 @@ ROUNDING = 2.0**-8 / 3**0.5
 # of its scores, say. November 2026.
 NOISY = 4.0
 
-# A floor is measured on one example, or computed for independent errors: it is itself uncertain by
-# so much of itself. What misses it by less is no drift. The floor of attention to two keys was 0.9
-# of what the emulated kernel showed in one of 40 tokens. November 2026.
-UNCERTAINTY = 0.25
-
 FloorMaker = Callable[[], op_floors.Floor]  # called late: floors are expensive, and rarely needed
 
 

@@ -16,6 +16,7 @@ from ttnn_verify.drift.expected_values import ExpectedRows, ExpectedValues
 from ttnn_verify.drift.observation import arrangements, reading, taps, tracing, walk
 from ttnn_verify.drift.observation.identification import Finder
 from ttnn_verify.drift.observation.matching import Matched
+from ttnn_verify.drift.observation.pool import Pool
 from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.numerics import metrics, tolerance
 
@@ -210,7 +211,7 @@ class _Search:
         expected = ExpectedRows(golden, (len(golden),), (0,))
         self.finder.rows = _FirstRows(len(golden))
         values, candidates = reader.read(tensor), [(step, expected)]
-        found = self.finder.find(values, candidates, lambda value: True)
+        found = self.finder.find(values, Pool(candidates), preferred=lambda value: True)
         if not found and step.kind == "product":
             found = self.finder.find_parts(values, candidates)
         return found[0].error if found else float("inf")

@@ -5,7 +5,6 @@ row. So a tensor with a wrong row, or wrong heads, is still recognised, and judg
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterable
 
 import torch
@@ -13,19 +12,15 @@ import torch
 from ttnn_verify.drift.expected_values import ExpectedRows
 from ttnn_verify.drift.observation import arrangements, columns
 from ttnn_verify.drift.observation.arrangements import Arrangement
+from ttnn_verify.drift.observation.pool import CELL, FEW, SAME, Pool, shares
 from ttnn_verify.huggingface.hf_values import HfValue
 
-# Below this relative L2 error a cell counts as the value's.
-SAME = 0.1
-CELL = 32  # columns of a cell at most
 # Share of the cells that must be the value's: most, as it is given, nearly all up to a factor.
 MOST, NEARLY_ALL = 0.5, 0.9
 # A factor that is nearer to 1 is an error, no factor.
 LEAST_FACTOR = 0.1
 # A relative L2 error that no other value comes below: roundings alone.
 CERTAIN = 0.02
-
-FEW = 4  # rows that are looked at first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,18 +105,21 @@ class Finder:
     def find(
         self,
         tensor: torch.Tensor,
-        candidates: Candidates,
+        pool: Pool,
+        order: Iterable[int] | None = None,
         preferred: Callable[[HfValue], bool] = lambda value: False,
     ) -> tuple[Found, ...]:
-        """What a tensor holds of the candidates: the value itself first, then its equals.
+        """What a tensor holds of a pool: the value itself first, then its equals.
 
         Args:
+            order: of the pool's values, the likeliest first.
             preferred: which of several equal values is meant.
         """
-        views, candidates = _Views(tensor), list(candidates)
+        views = _Views(tensor)
+        order = range(len(pool.pairs)) if order is None else list(order)
         # in the rows that are known, or else in others
-        found = self._all(views, candidates, preferred, False)
-        found = found or self._all(views, candidates, preferred, True)
+        found = self._all(views, pool, order, preferred, False)
+        found = found or self._all(views, pool, order, preferred, True)
         least = min((one.error for one, _ in found), default=0.0)
         equals = [pair for pair in found if pair[0].error <= max(2 * least, CERTAIN)]
         return tuple(one for one, meant in sorted(equals, key=lambda pair: not pair[1]))
@@ -129,15 +127,18 @@ class Finder:
     def _all(
         self,
         views: _Views,
-        candidates: Candidates,
+        pool: Pool,
+        order: Iterable[int],
         preferred: Callable[[HfValue], bool],
         anywhere: bool,
     ) -> list[tuple[Found, bool]]:
         """Values that are found, and whether each is meant; no more once one is for certain."""
         found = []
-        for value, expected in candidates:
+        promising = self._promising(views, pool, anywhere)
+        for number in order:
+            value, expected = pool.pairs[number]
             meant = preferred(value)
-            one = self._one(views, value, expected, anywhere, meant)
+            one = self._one(views, value, expected, promising[number], anywhere, meant)
             if one is None:
                 continue
             found.append((one, meant))
@@ -145,12 +146,49 @@ class Finder:
                 break
         return found
 
-    def find_multiple(self, tensor: torch.Tensor, candidates: Candidates) -> Found | None:
-        """The first candidate of which a tensor holds a multiple."""
+    def _promising(self, views: _Views, pool: Pool, anywhere: bool) -> list[list[Arrangement]]:
+        """Of each value of a pool, the arrangements in which a few rows agree."""
+        result: list[list[Arrangement]] = [[] for _ in pool.pairs]
+        for shape, numbers in pool.groups.items():
+            for where in arrangements.of(views.shape, shape, tuple(self.orders)):
+                if anywhere:
+                    likely = pool.near(shape, views.signatures(where))
+                else:
+                    few = self._few(views, where)
+                    if few is None:
+                        continue
+                    likely = shares(few[0], pool.at(shape, few[1])) >= MOST / 2
+                for index in torch.nonzero(likely).flatten().tolist():
+                    result[numbers[index]].append(where)
+        return result
+
+    def _few(self, views: _Views, where: Arrangement) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """A few of the rows that are known, `[R, W]`, and their positions; None without."""
+        known = self.rows.get(len(where.index))
+        if known is None:
+            return None
+        few = slice(0, len(known[0]), max(len(known[0]) // FEW, 1))
+        return views.rows(where)[known[0][few]], known[1][few]
+
+    def find_multiple(
+        self, tensor: torch.Tensor, pool: Pool, order: Iterable[int] | None = None
+    ) -> Found | None:
+        """The first value of a pool of which a tensor holds a multiple."""
         views = _Views(tensor)
-        for value, expected in candidates:
-            for where in self._arrangements(views, value):
-                found = self._multiple(views, value, expected, where)
+        promising: list[list[Arrangement]] = [[] for _ in pool.pairs]
+        for shape, numbers in pool.groups.items():
+            for where in arrangements.of(views.shape, shape, tuple(self.orders)):
+                few = self._few(views, where)
+                if few is None:
+                    continue
+                golden = pool.at(shape, few[1])
+                factors = _factors(few[0], golden)
+                likely = shares(few[0] / factors[:, None, None], golden) >= NEARLY_ALL
+                for index in torch.nonzero(likely).flatten().tolist():
+                    promising[numbers[index]].append(where)
+        for number in range(len(pool.pairs)) if order is None else order:
+            for where in promising[number]:
+                found = self._multiple(views, *pool.pairs[number], where)
                 if found is not None:
                     return found
         return None
@@ -177,13 +215,16 @@ class Finder:
 
     # --- one value ------------------------------------------------------------------------------
 
-    def _arrangements(self, views: _Views, value: HfValue) -> tuple[Arrangement, ...]:
-        return arrangements.of(views.shape, tuple(value.shape), tuple(self.orders))
-
     def _one(
-        self, views: _Views, value: HfValue, expected: ExpectedRows, anywhere: bool, meant: bool
+        self,
+        views: _Views,
+        value: HfValue,
+        expected: ExpectedRows,
+        promising: Iterable[Arrangement],
+        anywhere: bool,
+        meant: bool,
     ) -> Found | None:
-        for where in self._arrangements(views, value):
+        for where in promising:
             found = self._in(views, value, expected, where, anywhere)
             if found is not None:
                 return found
@@ -205,11 +246,8 @@ class Finder:
             if known is None:
                 return None
             rows, positions = known
-            few = slice(0, len(rows), max(len(rows) // FEW, 1))
             actual = views.rows(where)
-            if _share(actual[rows[few]], expected.flat[positions[few]]) < MOST / 2:
-                return None
-            if _share(actual[rows], expected.flat[positions]) < MOST:
+            if shares(actual[rows], expected.flat[positions]) < MOST:
                 return None
             return _found(value, where, actual, expected, rows, positions)
         matched = _matched_rows(views, where, expected)
@@ -226,17 +264,11 @@ class Finder:
             return None
         rows, positions = known
         golden = expected.flat[positions]
-        unknown = golden.isnan()
-        part = views.rows(where)[rows].masked_fill(unknown, 0.0)
-        filled = golden.masked_fill(unknown, 0.0)
-        factors = (part * filled).sum(-1) / (filled * filled).sum(-1)
-        factor = float(factors.median())
+        part = views.rows(where)[rows]
+        factor = float(_factors(part, golden))
         if not 1e-6 < abs(factor) < torch.inf or abs(factor - 1) < LEAST_FACTOR:
             return None
-        few = slice(0, len(rows), max(len(rows) // FEW, 1))
-        if _share(part[few] / factor, golden[few]) < NEARLY_ALL:
-            return None
-        if _share(part / factor, golden) < NEARLY_ALL:
+        if shares(part / factor, golden) < NEARLY_ALL:
             return None
         return Found(value.name, where, rows, positions, factor)
 
@@ -296,24 +328,13 @@ def _found(
     return Found(value.name, where, rows, positions, error=error)
 
 
-def _share(actual: torch.Tensor, expected: torch.Tensor) -> float:
-    """The share of cells [R, W] that are the expected ones."""
+def _factors(actual: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
+    """By how much the rows of a tensor are larger: `[R, W]`, `[..., R, W]` -> `[...]`."""
     unknown = expected.isnan()
-    if unknown.any():
-        actual, expected = (x.masked_fill(unknown, 0.0) for x in (actual, expected))
-    cell = _cell(expected.shape[-1])
-    error = (actual - expected).unflatten(-1, (-1, cell)).norm(dim=-1)
-    size = expected.unflatten(-1, (-1, cell)).norm(dim=-1)
-    usual = size.square().mean(-1, keepdim=True).sqrt()
-    same = error <= SAME * torch.maximum(size, SAME * usual)
-    counted = size > 0
-    total = counted.sum()
-    return float((same & counted).sum() / total) if total else 0.0
-
-
-@functools.cache
-def _cell(width: int) -> int:
-    return next(size for size in range(min(CELL, width), 0, -1) if width % size == 0)
+    actual, expected = (
+        x.expand(unknown.shape).masked_fill(unknown, 0.0) for x in (actual, expected)
+    )
+    return ((actual * expected).sum(-1) / expected.square().sum(-1)).median(-1).values
 
 
 def _matched_rows(
@@ -348,7 +369,7 @@ def _matched_rows(
     if not rows:
         return None
     chosen, which = torch.cat(rows), torch.cat(positions)
-    if _share(views.rows(where)[chosen], expected.flat[which]) < MOST:
+    if shares(views.rows(where)[chosen], expected.flat[which]) < MOST:
         return None
     return chosen, which
 

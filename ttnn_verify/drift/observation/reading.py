@@ -21,6 +21,7 @@ class Reader:
         self._versions: collections.Counter[int] = collections.Counter()
         # (buffer's id, version, shape) -> torch tensor
         self._copies: collections.OrderedDict[tuple, torch.Tensor] = collections.OrderedDict()
+        self._bytes = 0  # of the copies
 
     def read(self, tensor: ttnn.Tensor) -> torch.Tensor:
         """The logical values in float32 or int64. The caller must not write to them."""
@@ -30,8 +31,9 @@ class Reader:
             values = tensor.to_torch()
             values = values.float() if values.is_floating_point() else values.long()
             self._copies[key] = values
-            while len(self._copies) > 1 and self._bytes() > CAPACITY:
-                self._copies.popitem(last=False)
+            self._bytes += values.nbytes
+            while len(self._copies) > 1 and self._bytes > CAPACITY:
+                self._bytes -= self._copies.popitem(last=False)[1].nbytes
         self._copies.move_to_end(key)
         return self._copies[key]
 
@@ -60,9 +62,6 @@ class Reader:
         if isinstance(value, (list, tuple)) and taps.device_tensors(value):
             return type(value)(self.in_torch(x) for x in value)
         return value
-
-    def _bytes(self) -> int:
-        return sum(copy.nbytes for copy in self._copies.values())
 
     def _key(self, tensor: ttnn.Tensor) -> tuple:
         buffer = tensor.buffer_unique_id()
