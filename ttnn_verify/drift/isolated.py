@@ -40,6 +40,10 @@ from ttnn_verify.ops import table
 RETURNED = 2.0**-7
 
 
+# Fewer numbers than this are found by chance.
+FEWEST_NUMBERS = 32
+
+
 class _Enough(Exception):
     """The first bad call has been found."""
 
@@ -224,9 +228,17 @@ class Walked:
         return self.pools[layer]
 
     def _is_left_out(self, step: HfValue) -> bool:
-        """Keys of several sequences with a prompt each lie beside each other in no tensor."""
+        """Whether a value is not looked for among what the calls make.
+
+        Columns of keys of several sequences with a prompt each lie beside each other in no tensor.
+        A few of them are no evidence: the softmax over a single key is 1, as much else.
+        """
+        if not over_keys(step):
+            return False
         call = self.model_call
-        return over_keys(step) and call.count > 1 and len(call.starts) > 1
+        if call.count > 1 and len(call.starts) > 1:
+            return True
+        return call.count * math.prod(step.shape[:-1]) * max(call.ends) < FEWEST_NUMBERS
 
     def _order(self, observed: Observed, pool: Pool) -> list[int]:
         """The values of a pool that a call may compute, the likeliest first."""
@@ -290,11 +302,12 @@ class Walked:
         """The finding on a result as the value that was found in it."""
         step = self.blame.step(found.name)
         given = set(observed.operands.names)
-        if step.kind == "heads" and given & {step.name, *step.inputs}:
+        if step.name in given or (step.kind == "heads" and given & set(step.inputs)):
             expected = self.expected(step).rows[found.positions].bfloat16().float()
         else:
             expected = self.expected(step, isolated=True).rows[found.positions]
-        absent = 0 if step.kind == "heads" else sum(name not in given for name in step.inputs)
+        handed_on = step.name in given or step.kind == "heads"
+        absent = 0 if handed_on else sum(name not in given for name in step.inputs)
         verdict = judging.step_verdict(observed, number, found, expected, own, absent)
         if verdict is None or verdict.passed or own.wrong:
             return observed.finding(

@@ -61,6 +61,21 @@ def chain(*floors: Floor) -> Floor:
     )
 
 
+def shifted(floor: Floor, before: torch.Tensor, after: torch.Tensor, dtype: str) -> Floor:
+    """The floor of a result to which something is added, and which is rounded once more.
+
+    Args:
+        floor: of what it is added to.
+        before, after: in float64, of the same shape.
+    """
+    if before is after or not after.any():
+        return floor
+    rows = before.norm(dim=-1) / after.norm(dim=-1)
+    share, worst = float(before.norm() / after.norm()), float(rows.nan_to_num(0.0).max())
+    scaled = Floor(floor.relative_l2 * share, floor.worst_row * worst, floor.erratum)
+    return chain(scaled, output(after, dtype))
+
+
 def between(exact: torch.Tensor, rounded: torch.Tensor, count: int | None = None) -> Floor:
     """The floor measured on an example: the distance between a result with and without roundings.
 

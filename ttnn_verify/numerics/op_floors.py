@@ -14,7 +14,7 @@ import torch
 from ttnn_verify.numerics.attention_floors import attention
 from ttnn_verify.numerics.compute_config import HIFI4, ComputeConfig
 from ttnn_verify.numerics.destination import add_up, as_read, exponentials, packed, stored
-from ttnn_verify.numerics.floors import EXACT, Floor, between, chain, of_errors, output
+from ttnn_verify.numerics.floors import EXACT, Floor, between, chain, of_errors, output, shifted
 from ttnn_verify.numerics.formats import BLOCK_BITS, TILE
 from ttnn_verify.numerics.rounding import (
     BF16_BITS,
@@ -47,6 +47,7 @@ __all__ = [
     "reduce",
     "rms_norm",
     "rotary",
+    "shifted",
     "softmax",
     "typecast",
     "vector",

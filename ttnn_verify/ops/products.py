@@ -42,22 +42,25 @@ def rms_norm(
     *,
     epsilon: float = 1e-12,
     weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
     residual_input_tensor: torch.Tensor | None = None,
 ) -> Expected:
-    """x / sqrt(mean(x^2) + epsilon) * weight, of x + residual if one is given; x [..., W]."""
+    """x / sqrt(mean(x^2) + epsilon) * weight + bias, of x + residual if given; x [..., W]."""
     x = input_tensor if residual_input_tensor is None else input_tensor + residual_input_tensor
     row = None if weight is None else weight.reshape(-1)
     value = x.double() * (x.double().square().mean(-1, keepdim=True) + epsilon).rsqrt()
     if row is not None:
         value = value * row.double()
+    shifted = value if bias is None else value + bias.double().reshape(-1)
 
     def floor() -> op_floors.Floor:
         norm = op_floors.rms_norm(x, row, epsilon, out=context.out, compute=context.compute)
+        norm = op_floors.shifted(norm, value, shifted, context.out)
         if residual_input_tensor is None:
             return norm
         return op_floors.chain(norm, op_floors.output(x.double()))
 
-    return Expected(value, floor)
+    return Expected(shifted, floor)
 
 
 def softmax(context: CallContext, input_tensor: torch.Tensor, dim: int = -1) -> Expected:
@@ -83,7 +86,7 @@ SPECS = (
         rms_norm,
         kind="norm",
         family="norms",
-        neutral={"bias": (), "recip_tensor": ()},
+        neutral={"recip_tensor": ()},
     ),
     OpSpec(("layer_norm",), kind="norm", family="norms"),  # TTNN's own golden
     # the maximum that a stable softmax subtracts changes no exact value

@@ -16,9 +16,11 @@ from ttnn_verify.drift.observation.pool import CELL, FEW, SAME, Pool, shares
 from ttnn_verify.huggingface.hf_values import HfValue
 
 # Share of the cells that must be the value's: most, as it is given, nearly all up to a factor.
-MOST, NEARLY_ALL = 0.5, 0.9
+MOST, NEARLY_ALL = 0.75, 0.9
 # A factor that is nearer to 1 is an error, no factor.
 LEAST_FACTOR = 0.1
+# Of places that are equally likely, this many are looked at.
+MOST_PLACES = 64
 # A relative L2 error that no other value comes below: roundings alone.
 CERTAIN = 0.02
 
@@ -224,10 +226,15 @@ class Finder:
         anywhere: bool,
         meant: bool,
     ) -> Found | None:
+        best = None
         for where in promising:
             found = self._in(views, value, expected, where, anywhere)
-            if found is not None:
-                return found
+            if found is not None and (best is None or found.error < best.error):
+                best = found
+            if best is not None and best.error < CERTAIN:
+                break
+        if best is not None:
+            return best
         of_heads = len(value.shape) == 2 and not value.keys
         if anywhere and of_heads and (meant or not self.orders):
             return self._in_other_order(views, value, expected)
@@ -346,25 +353,14 @@ def _matched_rows(
     tensor has room for belong to them, and known ones before where it has them too.
     """
     of_actual, of_golden = views.signatures(where), expected.signatures
-    near = 2 * SAME * of_golden.norm(dim=-1)
     rows, positions = [], []
     for first, last, new in expected.runs():
-        distance = torch.cdist(of_golden[first + new : last], of_actual)
-        least, nearest = distance.min(1)
-        matches = torch.nonzero((least <= near[first + new : last]) & (least < torch.inf))
-        matches = matches.flatten()
-        if not len(matches):
+        place = _place(of_actual, of_golden[first:last], new)
+        if place is None:
             continue
-        offsets = nearest[matches] - matches
-        offset = int(offsets.mode().values)
-        offset -= first + new  # from a row of what is expected to one of the tensor
-        start = max(first + new, -offset)
-        while first < start <= first + new and _is_near(
-            of_golden, of_actual, near, start - 1, offset
-        ):
-            start -= 1
-        run = torch.arange(start, min(last, len(of_actual) - offset))
-        positions.append(run)
+        start, offset = place
+        run = torch.arange(start, min(last - first, len(of_actual) - offset))
+        positions.append(run + first)
         rows.append(run + offset)
     if not rows:
         return None
@@ -374,10 +370,38 @@ def _matched_rows(
     return chosen, which
 
 
-def _is_near(
-    golden: torch.Tensor, actual: torch.Tensor, near: torch.Tensor, position: int, offset: int
-) -> bool:
-    row = position + offset
-    if not 0 <= row < len(actual):
-        return False
-    return bool((golden[position] - actual[row]).norm() <= near[position])
+def _place(actual: torch.Tensor, golden: torch.Tensor, new: int) -> tuple[int, int] | None:
+    """Where the rows of a sequence lie: (the first that does, how much further down); or None.
+
+    Equal rows, of a token that is repeated say, lie where most of the rows about them do.
+
+    Args:
+        actual, golden: signatures `[M, 16]` and `[n, 16]`.
+        new: how many rows were known before.
+    """
+    near = 2 * SAME * golden.norm(dim=-1)
+    distance = torch.cdist(golden[new:], actual)
+    least = distance.min(1, keepdim=True).values
+    same = (distance <= near[new:, None]) & (distance <= 2 * least) & (distance < torch.inf)
+    pairs = torch.nonzero(same)
+    if not len(pairs):
+        return None
+    offsets, votes = (pairs[:, 1] - pairs[:, 0] - new).unique(return_counts=True)
+    likely = offsets[votes == votes.max()][:MOST_PLACES].tolist()
+    known = {offset: _known_before(actual, golden[:new], near, offset) for offset in likely}
+    offset = max(likely, key=lambda offset: known[offset])
+    start = max(new, -offset)
+    return (start - known[offset] if start == new else start), offset
+
+
+def _known_before(
+    actual: torch.Tensor, golden: torch.Tensor, near: torch.Tensor, offset: int
+) -> int:
+    """How many of the last rows of `golden` `[n, 16]` a tensor has, too, in their places."""
+    first = max(0, -offset)
+    last = min(len(golden), len(actual) - offset)
+    if last < len(golden) or first >= last:
+        return 0
+    distance = (golden[first:] - actual[first + offset : last + offset]).norm(dim=-1)
+    far = torch.nonzero(~(distance <= near[first:last])).flatten()
+    return last - first - (int(far[-1]) + 1 if len(far) else 0)
