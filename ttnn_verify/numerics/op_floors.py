@@ -195,11 +195,11 @@ def rms_norm(
     """
     fp32_dest_acc = _steps(compute)[1]
     width = x.shape[-1]
-    rows = x.numel() // width  # all values of a row share the error of its sum of squares
     x, weight = x.float(), torch.ones(width) if weight is None else weight.float()
     exact = x.double() * (x.double().square().mean(-1, keepdim=True) + epsilon).rsqrt()
     exact = exact * weight.double()
     few, which = distinct_rows(x)
+    rows = few.numel() // width  # all values of a row share the error of its sum of squares
     few, weight, exact = _repeated_rows(few, weight, exact)
     result = rounded_rms_norm(few, weight, epsilon, compute)
     result = result if which is None else result[..., which, :]
