@@ -333,7 +333,7 @@ def _repeated_rows(
     x: torch.Tensor, weight: torch.Tensor, exact: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Rows, weight and exact result, stacked for several orders of the columns if rows are few."""
-    orders = _orders(x.shape[-1], exact.numel() // x.shape[-1])
+    orders = _orders(x.shape[-1], x.numel() // x.shape[-1])
     return (
         torch.stack([x[..., order] for order in orders]),
         torch.stack([weight[order].expand(x.shape) for order in orders]),
