@@ -382,3 +382,11 @@ def test_an_unknown_function_or_reduction_is_refused():
         op_floors.vector(normal(4, 4), "bfloat16", "silly")
     with pytest.raises(ValueError, match="'prod'"):
         op_floors.reduce("prod", normal(4, 4))
+
+
+def test_equal_rows_of_a_norm_are_one_error():
+    """Idle rows of a decode step err alike: they are as likely to be unlucky as one of them."""
+    row = torch.randn(1, 192, generator=torch.Generator().manual_seed(0)).bfloat16().float()
+    alone = op_floors.rms_norm(row, None, 1e-5).relative_l2
+    repeated = op_floors.rms_norm(row.expand(32, -1), None, 1e-5).relative_l2
+    assert repeated == pytest.approx(alone, rel=0.02)

@@ -196,11 +196,11 @@ def rms_norm(
     """
     fp32_dest_acc = _steps(compute)[1]
     width = x.shape[-1]
-    rows = x.numel() // width  # all values of a row share the error of its sum of squares
     x, weight = x.float(), torch.ones(width) if weight is None else weight.float()
     exact = x.double() * (x.double().square().mean(-1, keepdim=True) + epsilon).rsqrt()
     exact = exact * weight.double()
     few, which = distinct_rows(x)
+    rows = few.numel() // width  # all values of a row share the error of its sum of squares
     few, weight, exact = _repeated_rows(few, weight, exact)
     result = rounded_rms_norm(few, weight, epsilon, compute)
     result = result if which is None else result[..., which, :]
@@ -334,7 +334,7 @@ def _repeated_rows(
     x: torch.Tensor, weight: torch.Tensor, exact: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Rows, weight and exact result, stacked for several orders of the columns if rows are few."""
-    orders = _orders(x.shape[-1], exact.numel() // x.shape[-1])
+    orders = _orders(x.shape[-1], x.numel() // x.shape[-1])
     return (
         torch.stack([x[..., order] for order in orders]),
         torch.stack([weight[order].expand(x.shape) for order in orders]),
