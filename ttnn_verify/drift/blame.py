@@ -60,7 +60,7 @@ class Blame:
         self, calls: Sequence[Observed], model_call: ModelCall, verdict: tolerance.Verdict
     ) -> OpFinding:
         """The finding on the call where a model leaves Hugging Face's way."""
-        graph = CallGraph(calls)
+        graph = CallGraph(calls, model_call)
         step = self._first_missing(graph)
         if step is None:
             where, note = Where(None, "logits", "head"), "all values before are Hugging Face's"

@@ -1,7 +1,9 @@
 """How the calls of a call of the model hang together, and which of them values explain."""
 
+import itertools
 from collections.abc import Collection, Iterable, Sequence
 
+from ttnn_verify.drift.observation.walk import ModelCall
 from ttnn_verify.drift.observed import Observed
 from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.ops import table
@@ -14,19 +16,24 @@ class CallGraph:
     """Calls, linked by the buffers that they write and read.
 
     Attributes:
-        found: names of the values that some call's result holds as they are.
+        found: names of the values that results hold as they are, at the last position of every
+            sequence at least.
     """
 
-    def __init__(self, calls: Sequence[Observed]) -> None:
+    def __init__(self, calls: Sequence[Observed], model_call: ModelCall) -> None:
         self.calls = calls
-        self.found: set[str] = set()
+        last = {end - 1 for end in itertools.accumulate(model_call.ends)}
+        missed: dict[str, set[int]] = {}
         self._carriers: dict[str, set[int]] = {}
         for observed in calls:
             for number, all_found in observed.found.items():
                 for one in all_found:
                     if one.factor == 1.0:
-                        self.found.add(one.name)
+                        missed.setdefault(one.name, set(last)).difference_update(
+                            one.positions.tolist()
+                        )
                     self._carriers.setdefault(one.name, set()).add(observed.results[number].buffer)
+        self.found = {name for name, positions in missed.items() if not positions}
         self._through = self._moved_through()
 
     def carriers(self, names: Iterable[str]) -> list[set[int]]:

@@ -32,6 +32,7 @@ from ttnn_verify.drift.observed import (
     where_of,
     written_pairs,
 )
+from ttnn_verify.huggingface import inputs
 from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.numerics import metrics, op_floors, tolerance
 from ttnn_verify.ops import table
@@ -44,7 +45,7 @@ RETURNED = 2.0**-7
 FEWEST_NUMBERS = 32
 
 
-class _Enough(Exception):
+class _Enough(BaseException):
     """The first bad call has been found."""
 
 
@@ -66,7 +67,7 @@ def run(
     """
     walked = Walked(sequences, reference, accurate, first)
     with taps.intercept(walked.observe), contextlib.suppress(_Enough):
-        walk.lead(model, sequences, walked.begin, walked.end)
+        walk.lead(model, sequences, walked.begin, walked.end, walked.refused)
     if not any(walked.names):
         raise DriftUndetermined("the model calls no operation of TTNN.")
     walked.findings.sort(key=lambda op_finding: op_finding.place)
@@ -78,6 +79,7 @@ class Walked:
 
     Attributes:
         findings: one per call, and more where a call makes several values.
+        left_out: label of a sequence that the model refuses -> its reason.
         places: per call of the model, (index, number of the result) -> the value that is found
             there and how it lies.
     """
@@ -92,6 +94,7 @@ class Walked:
         self.sequences, self.reference = sequences, reference
         self.accurate, self.first = accurate, first
         self.findings: list[OpFinding] = []
+        self.left_out: dict[str, str] = {}
         self.places: list[dict[tuple[int, int], Found]] = []
         self.names: list[list[str]] = []
         self.finder = Finder()
@@ -174,6 +177,11 @@ class Walked:
         op_finding = None if begun else self._on_returned(logits)
         if op_finding is not None:
             self._add(op_finding)
+
+    def refused(self, model_call: walk.ModelCall, error: Exception) -> None:
+        """Note that the model does not take a sequence; what it did of it proves nothing."""
+        self.left_out[model_call.label] = inputs.described(error)
+        self.findings = [f for f in self.findings if f.model_call.sequence != model_call.sequence]
 
     def _add(self, op_finding: OpFinding) -> None:
         self.findings.append(op_finding)
@@ -279,7 +287,9 @@ class Walked:
         kept = observed.operands.names
 
         def meant(value: HfValue) -> bool:
-            return value.name in kept if observed.moves else value.kind == observed.kind
+            if observed.moves or observed.kind is None:
+                return value.name in kept
+            return value.kind == observed.kind
 
         pool = self._pool()
         order = self._order(observed, pool)

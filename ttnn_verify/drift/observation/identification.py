@@ -141,8 +141,8 @@ class Finder:
             value, expected = pool.pairs[number]
             meant = preferred(value)
             one = self._one(views, value, expected, promising[number], anywhere, meant)
-            if one is None:
-                continue
+            if one is None or (one.error > CERTAIN and not meant):
+                continue  # another operation than the value's makes it rightly, or it is another
             found.append((one, meant))
             if meant and one.error < CERTAIN:
                 break
@@ -260,7 +260,7 @@ class Finder:
         matched = _matched_rows(views, where, expected)
         if matched is None:
             return None
-        self.rows.setdefault(len(where.index), matched)
+        self.rows[len(where.index)] = matched
         return _found(value, where, views.rows(where), expected, *matched)
 
     def _multiple(
@@ -354,14 +354,16 @@ def _matched_rows(
     """
     of_actual, of_golden = views.signatures(where), expected.signatures
     rows, positions = [], []
+    free = torch.ones(len(of_actual), dtype=torch.bool)  # each row is one sequence's
     for first, last, new in expected.runs():
-        place = _place(of_actual, of_golden[first:last], new)
+        place = _place(of_actual, of_golden[first:last], new, free)
         if place is None:
             continue
         start, offset = place
         run = torch.arange(start, min(last - first, len(of_actual) - offset))
         positions.append(run + first)
         rows.append(run + offset)
+        free[rows[-1]] = False
     if not rows:
         return None
     chosen, which = torch.cat(rows), torch.cat(positions)
@@ -370,7 +372,9 @@ def _matched_rows(
     return chosen, which
 
 
-def _place(actual: torch.Tensor, golden: torch.Tensor, new: int) -> tuple[int, int] | None:
+def _place(
+    actual: torch.Tensor, golden: torch.Tensor, new: int, free: torch.Tensor
+) -> tuple[int, int] | None:
     """Where the rows of a sequence lie: (the first that does, how much further down); or None.
 
     Equal rows, of a token that is repeated say, lie where most of the rows about them do.
@@ -378,12 +382,13 @@ def _place(actual: torch.Tensor, golden: torch.Tensor, new: int) -> tuple[int, i
     Args:
         actual, golden: signatures `[M, 16]` and `[n, 16]`.
         new: how many rows were known before.
+        free: bool `[M]`, rows that may be meant.
     """
     near = 2 * SAME * golden.norm(dim=-1)
     distance = torch.cdist(golden[new:], actual)
     least = distance.min(1, keepdim=True).values
     same = (distance <= near[new:, None]) & (distance <= 2 * least) & (distance < torch.inf)
-    pairs = torch.nonzero(same)
+    pairs = torch.nonzero(same & free)
     if not len(pairs):
         return None
     offsets, votes = (pairs[:, 1] - pairs[:, 0] - new).unique(return_counts=True)

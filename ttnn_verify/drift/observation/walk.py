@@ -1,7 +1,8 @@
 """The tokens that drift runs a model on: sequences, each in several calls of the model.
 
-The first is the prompt and tokens after it, one at a time. A second one starts at position 0: it
-reveals state left over from the first, in the caches and in the model's own count of positions.
+The first is the prompt and tokens after it, one at a time. Others start at position 0 again, token
+by token and as a shorter prompt: they reveal state left over from the first, in the caches and in
+the model's own count of positions. The last has two rows, for models that take a batch.
 """
 
 import dataclasses
@@ -12,6 +13,8 @@ from typing import Any
 import torch
 
 SECOND = 3  # tokens of the second sequence, each a call of its own
+AGAIN = (5, 1)  # tokens of the calls of a prompt on a cache that is filled already
+BATCHED = (6, 1, 1)  # of the calls with two rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +25,13 @@ class TokenSequence:
         rows: tokens `[S]` int64 of each.
         counts: how many tokens of each row a call of the model is given, per call.
         label: in words, "" for the prompt.
+        optional: whether a model may refuse it.
     """
 
     rows: tuple[torch.Tensor, ...]
     counts: tuple[tuple[int, ...], ...]
     label: str = ""
+    optional: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +64,23 @@ class ModelCall:
 
 def sequences(ids: torch.Tensor, decoded: int) -> list[TokenSequence]:
     """The sequences of a walk along ids `[1, S]`, the last `decoded` of them one at a time."""
-    first = (ids.shape[1] - decoded, *[1] * decoded)
-    other = ids.flip(1)[0, :SECOND]
+    tokens = ids[0]
+    backward = tokens.flip(0).repeat(-(-sum(BATCHED) // len(tokens)))
+    forward = tokens.repeat(-(-sum(BATCHED) // len(tokens)))
+    several = forward[: sum(BATCHED)], backward[: sum(BATCHED)]
+    again = backward[-sum(AGAIN) :]
     return [
-        TokenSequence((ids[0],), tuple((count,) for count in first)),
-        TokenSequence((other,), ((1,),) * len(other), "second sequence"),
+        _sequence((tokens,), (len(tokens) - decoded, *[1] * decoded)),
+        _sequence((backward[:SECOND],), (1,) * len(backward[:SECOND]), "second sequence"),
+        _sequence((again,), AGAIN, "on a filled cache"),
+        _sequence(several, BATCHED, "two rows", optional=True),
     ]
+
+
+def _sequence(
+    rows: tuple[torch.Tensor, ...], counts: tuple[int, ...], label: str = "", optional: bool = False
+) -> TokenSequence:
+    return TokenSequence(rows, tuple((count,) * len(rows) for count in counts), label, optional)
 
 
 def model_calls(sequences: Sequence[TokenSequence]) -> list[ModelCall]:
@@ -85,22 +101,33 @@ def lead(
     sequences: Sequence[TokenSequence],
     begin: Callable[[ModelCall], None] = lambda model_call: None,
     end: Callable[[ModelCall, torch.Tensor], None] = lambda model_call, logits: None,
+    refused: Callable[[ModelCall, Exception], None] = lambda model_call, error: None,
 ) -> None:
     """Call the model along the sequences, as transformers' generate would.
 
     Args:
         begin, end: called before each call of the model, and after it with the logits `[B, S, V]`.
+        refused: called where the model fails in an optional sequence, which is left then.
     """
     names = inspect.signature(getattr(model, "forward", model)).parameters
     kwargs = {"use_cache": True} if "use_cache" in names else {}
-    cache = None
+    cache, left = None, -1
     for call in model_calls(sequences):
+        if call.sequence == left:
+            continue
         if not any(call.starts):
             cache = None
         begin(call)
-        rows = sequences[call.sequence].rows
-        parts = zip(rows, call.starts, call.ends, strict=True)
+        sequence = sequences[call.sequence]
+        parts = zip(sequence.rows, call.starts, call.ends, strict=True)
         ids = torch.stack([tokens[start:stop] for tokens, start, stop in parts])
-        out = model(input_ids=ids, past_key_values=cache, **kwargs)
+        try:
+            out = model(input_ids=ids, past_key_values=cache, **kwargs)
+        except Exception as error:
+            if not sequence.optional:
+                raise
+            refused(call, error)
+            left = call.sequence
+            continue
         end(call, out.logits)
         cache = out.past_key_values
