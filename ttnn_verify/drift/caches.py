@@ -1,7 +1,7 @@
 """Which call is to blame for what attention finds in a cache."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -11,22 +11,23 @@ from ttnn_verify.drift.finding import OpFinding
 from ttnn_verify.drift.observation import arrangements
 from ttnn_verify.drift.observation.pool import SAME
 from ttnn_verify.drift.observation.walk import ModelCall
-from ttnn_verify.drift.observed import Observed, ReadTensor, Where
+from ttnn_verify.drift.observed import NO_OPERANDS, Observed, ReadTensor, Where
 from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.numerics import tolerance
 
 
 @dataclasses.dataclass(frozen=True)
 class WriteToCache:
-    """A call that wrote the cache with this number among those that it writes."""
+    """A call that wrote a cache.
 
-    observed: Observed
-    number: int
+    Attributes:
+        finding: makes a finding at the call, as `Observed.finding` does.
+        names: of Hugging Face's values that were written.
+    """
 
-    @property
-    def source(self) -> ReadTensor:
-        """What was written."""
-        return self.observed.operands.sources[self.number]
+    model_call: ModelCall
+    finding: Callable[..., OpFinding]
+    names: tuple[str, ...]
 
 
 class CacheWrites:
@@ -37,8 +38,11 @@ class CacheWrites:
 
     def note(self, observed: Observed) -> None:
         """Remember a call that writes caches."""
-        for number, cache in enumerate(observed.results):
-            self._of.setdefault(cache.buffer, []).append(WriteToCache(observed, number))
+        bare = dataclasses.replace(observed, operands=NO_OPERANDS, results=())
+        for cache, source in zip(observed.results, observed.operands.sources, strict=True):
+            names = tuple(one.name for one in (source.origin.found if source.origin else ()))
+            write = WriteToCache(observed.model_call, bare.finding, names)
+            self._of.setdefault(cache.buffer, []).append(write)
 
     def is_cache(self, tensor: ReadTensor) -> bool:
         """Whether a call has written to the tensor as to a cache."""
@@ -82,13 +86,12 @@ class CacheWrites:
         where = Where(step.layer, f"{step.short[0]} cache", "attention")
         call = next((one for one in calls if one.starts[0] <= wrong < one.ends[0]), calls[-1])
         for write in reversed(self._of.get(cache.buffer, ())):
-            if write.observed.model_call.number != call.number:
+            if write.model_call.number != call.number:
                 continue
-            names = [one.name for one in (write.source.origin.found if write.source.origin else ())]
             note = f"position {wrong} is not {step.name}"
-            if names and step.name not in names:
-                note = f"{', '.join(names)} is written, {step.name} is expected"
-            return write.observed.finding(finding.MISUSED, where, step=verdict, note=note)
+            if write.names and step.name not in write.names:
+                note = f"{', '.join(write.names)} is written, {step.name} is expected"
+            return write.finding(finding.MISUSED, where, step=verdict, note=note)
         return observed.finding(
             finding.MISSING,
             where,

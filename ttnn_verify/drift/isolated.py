@@ -10,7 +10,7 @@ logits are wrong: then `blame` asks where the model left Hugging Face's way.
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -137,7 +137,7 @@ class Walked:
             self.reader.note_write(tensor)
         outputs = caches or outputs
         results = tuple(read(tensor, self.reader, self.origins) for tensor in outputs)
-        observed = Observed(call, self.model_call, index, operands, results)
+        observed = Observed(call.name, call.operation, self.model_call, index, operands, results)
         self.calls.append(observed)
         own = judging.own_verdicts(observed, self.accurate)
         observed.status = own.status
@@ -256,7 +256,7 @@ class Walked:
             step = pool.pairs[number][0]
             mismatch = step.name not in kept if observed.moves else step.kind != observed.kind
             distance = 0 if step.layer in (None, layer) else 1
-            return mismatch, step.name in self.done, distance, step.within is not None
+            return mismatch, step.within is not None, step.name in self.done, distance
 
         return sorted(range(len(pool.pairs)), key=unlikely)
 
@@ -312,11 +312,11 @@ class Walked:
         """The finding on a result as the value that was found in it."""
         step = self.blame.step(found.name)
         given = set(observed.operands.names)
-        if step.name in given or (step.kind == "heads" and given & set(step.inputs)):
+        handed_on = self._handed_on(step, given)
+        if handed_on:
             expected = self.expected(step).rows[found.positions].bfloat16().float()
         else:
             expected = self.expected(step, isolated=True).rows[found.positions]
-        handed_on = step.name in given or step.kind == "heads"
         absent = 0 if handed_on else sum(name not in given for name in step.inputs)
         verdict = judging.step_verdict(observed, number, found, expected, own, absent)
         if verdict is None or verdict.passed or own.wrong:
@@ -324,6 +324,14 @@ class Walked:
                 own.status, where_of(step), own=own.worst, step=verdict, note=own.note
             )
         return self.blame.misused(observed, step, own.worst, verdict)
+
+    def _handed_on(self, step: HfValue, given: Collection[str]) -> bool:
+        """Whether operands hold a value, or what it is a part of."""
+        if step.name in given:
+            return True
+        return step.kind == "heads" and all(
+            self._handed_on(self.blame.step(name), given) for name in step.inputs
+        )
 
     def _replace(self, observed: Observed, number: int, tensor: Any) -> None:
         """Put Hugging Face's values in the place of a result."""

@@ -67,7 +67,7 @@ def own_verdicts(observed: Observed, accurate: bool) -> OwnVerdicts:
     operands = observed.operands
     try:
         expected = table.expected_results(
-            observed.name, observed.call.operation, context, operands.args, operands.kwargs
+            observed.name, observed.operation, context, operands.args, operands.kwargs
         )
         if len(expected) != len(dtypes):
             raise ValueError(f"{len(dtypes)} results, the golden function has {len(expected)}.")

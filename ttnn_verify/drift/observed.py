@@ -96,18 +96,24 @@ class Operands:
         return math.hypot(*(origin.noise for origin in self.origins))
 
 
+NO_OPERANDS = Operands((), {}, (), (), None)
+
+
 @dataclasses.dataclass
 class Observed:
-    """A call that has run.
+    """A call that has run. It keeps copies on the host: the device's tensors are the model's.
 
     Attributes:
+        name: the operation's full name.
+        operation: TTNN's object.
         results: the caches that it writes, or else what it returns.
         found: number of a result -> all of Hugging Face's values that it holds, likeliest first.
         status: of the call's own results, see `finding`.
         noise: relative L2 error of each result that the call itself explains.
     """
 
-    call: taps.TtnnCall
+    name: str
+    operation: Any
     model_call: ModelCall
     index: int
     operands: Operands
@@ -115,11 +121,6 @@ class Observed:
     found: dict[int, tuple[Found, ...]] = dataclasses.field(default_factory=dict)
     status: str = ""
     noise: tuple[float, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The operation's full name."""
-        return self.call.name
 
     def held(self, number: int) -> tuple[Found, ...]:
         """The values that a result stands for: side by side, or else the likeliest one."""

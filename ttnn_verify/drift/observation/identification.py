@@ -5,7 +5,7 @@ row. So a tensor with a wrong row, or wrong heads, is still recognised, and judg
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import torch
 
@@ -100,15 +100,18 @@ class Finder:
         # (value's name within its layer, columns of the tensor) -> where the value's columns lie
         self.gathered: dict[tuple[str, int], columns.ColumnOrder] = {}
 
+        self.not_gathered: set[tuple[str, int]] = set()  # so far in this call of the model
+
     def begin(self) -> None:
         """A new call of the model: its rows lie elsewhere."""
         self.rows.clear()
+        self.not_gathered.clear()
 
     def find(
         self,
         tensor: torch.Tensor,
         pool: Pool,
-        order: Iterable[int] | None = None,
+        order: Sequence[int] | None = None,
         preferred: Callable[[HfValue], bool] = lambda value: False,
     ) -> tuple[Found, ...]:
         """What a tensor holds of a pool: the value itself first, then its equals.
@@ -118,10 +121,14 @@ class Finder:
             preferred: which of several equal values is meant.
         """
         views = _Views(tensor)
-        order = range(len(pool.pairs)) if order is None else list(order)
-        # in the rows that are known, or else in others
-        found = self._all(views, pool, order, preferred, False)
-        found = found or self._all(views, pool, order, preferred, True)
+        order = range(len(pool.pairs)) if order is None else order
+        meant = {number for number in order if preferred(pool.pairs[number][0])}
+        # what is meant, or else anything, in the rows that are known, or else in others
+        found: list[tuple[Found, bool]] = []
+        for numbers in ([number for number in order if number in meant], order):
+            for anywhere in (False, True):
+                if numbers and not any(one.error < CERTAIN for one, _ in found):
+                    found = self._all(views, pool, numbers, meant, anywhere) or found
         least = min((one.error for one, _ in found), default=0.0)
         equals = [pair for pair in found if pair[0].error <= max(2 * least, CERTAIN)]
         return tuple(one for one, meant in sorted(equals, key=lambda pair: not pair[1]))
@@ -130,16 +137,16 @@ class Finder:
         self,
         views: _Views,
         pool: Pool,
-        order: Iterable[int],
-        preferred: Callable[[HfValue], bool],
+        order: Sequence[int],
+        all_meant: Collection[int],
         anywhere: bool,
     ) -> list[tuple[Found, bool]]:
         """Values that are found, and whether each is meant; no more once one is for certain."""
         found = []
-        promising = self._promising(views, pool, anywhere)
+        promising = self._promising(views, pool, order, anywhere)
         for number in order:
             value, expected = pool.pairs[number]
-            meant = preferred(value)
+            meant = number in all_meant
             one = self._one(views, value, expected, promising[number], anywhere, meant)
             if one is None or (one.error > CERTAIN and not meant):
                 continue  # another operation than the value's makes it rightly, or it is another
@@ -148,10 +155,15 @@ class Finder:
                 break
         return found
 
-    def _promising(self, views: _Views, pool: Pool, anywhere: bool) -> list[list[Arrangement]]:
+    def _promising(
+        self, views: _Views, pool: Pool, order: Sequence[int], anywhere: bool
+    ) -> list[list[Arrangement]]:
         """Of each value of a pool, the arrangements in which a few rows agree."""
         result: list[list[Arrangement]] = [[] for _ in pool.pairs]
+        asked = {tuple(pool.pairs[number][0].shape) for number in order}
         for shape, numbers in pool.groups.items():
+            if shape not in asked:
+                continue
             for where in arrangements.of(views.shape, shape, tuple(self.orders)):
                 if anywhere:
                     likely = pool.near(shape, views.signatures(where))
@@ -159,7 +171,7 @@ class Finder:
                     few = self._few(views, where)
                     if few is None:
                         continue
-                    likely = shares(few[0], pool.at(shape, few[1])) >= MOST / 2
+                    likely = pool.cells(shape, few[1]).shares(few[0]) >= MOST / 2
                 for index in torch.nonzero(likely).flatten().tolist():
                     result[numbers[index]].append(where)
         return result
@@ -185,7 +197,8 @@ class Finder:
                     continue
                 golden = pool.at(shape, few[1])
                 factors = _factors(few[0], golden)
-                likely = shares(few[0] / factors[:, None, None], golden) >= NEARLY_ALL
+                scaled = few[0] / factors[:, None, None]
+                likely = pool.cells(shape, few[1]).shares(scaled) >= NEARLY_ALL
                 for index in torch.nonzero(likely).flatten().tolist():
                     promising[numbers[index]].append(where)
         for number in range(len(pool.pairs)) if order is None else order:
@@ -312,8 +325,13 @@ class Finder:
         known = self.rows.get(len(lines))
         if known is None:
             return None
+        if (value.short, width) in self.not_gathered:
+            return None
         rows, positions = known
-        return columns.find(lines[rows], expected.flat[positions])
+        order = columns.find(lines[rows], expected.flat[positions])
+        if order is None:
+            self.not_gathered.add((value.short, width))
+        return order
 
 
 def _count(shape: tuple[int, ...]) -> int:

@@ -21,6 +21,31 @@ PROBED = 16  # rows that are looked for first, where it is not
 Shape = tuple[int, ...]
 
 
+class Cells:
+    """Expected rows in cells, what a tensor's rows are compared with."""
+
+    def __init__(self, expected: torch.Tensor) -> None:
+        """Take the rows apart, `[..., R, W]` with NaN for what is not known."""
+        unknown = expected.isnan()
+        self._unknown = unknown if unknown.any() else None
+        self._rows = expected if self._unknown is None else expected.masked_fill(unknown, 0.0)
+        self._cells = (-1, _cell(expected.shape[-1]))
+        size = torch.linalg.vector_norm(self._rows.unflatten(-1, self._cells), dim=-1)
+        usual = size.square().mean(-1, keepdim=True).sqrt()
+        self._near = SAME * torch.maximum(size, SAME * usual)
+        self._counted = size > 0
+        self._total = self._counted.sum((-1, -2))
+
+    def shares(self, actual: torch.Tensor) -> torch.Tensor:
+        """The share of cells that are the expected ones: `[R, W]` or `[..., R, W]` -> `[...]`."""
+        difference = actual - self._rows
+        if self._unknown is not None:
+            difference = difference.masked_fill(self._unknown, 0.0)
+        error = torch.linalg.vector_norm(difference.unflatten(-1, self._cells), dim=-1)
+        same = ((error <= self._near) & self._counted).sum((-1, -2))
+        return torch.where(self._total > 0, same / self._total.clamp(min=1), 0.0)
+
+
 class Pool:
     """Values that tensors may hold at a call of the model.
 
@@ -35,6 +60,7 @@ class Pool:
         for number, (value, _) in enumerate(self.pairs):
             self.groups.setdefault(tuple(value.shape), []).append(number)
         self._rows: dict[tuple[Shape, tuple[int, ...]], torch.Tensor] = {}
+        self._cells: dict[tuple[Shape, tuple[int, ...]], Cells] = {}
         self._probes: dict[Shape, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def at(self, shape: Shape, positions: torch.Tensor) -> torch.Tensor:
@@ -44,6 +70,13 @@ class Pool:
             rows = [self.pairs[number][1].flat[positions] for number in self.groups[shape]]
             self._rows[key] = torch.stack(rows)
         return self._rows[key]
+
+    def cells(self, shape: Shape, positions: torch.Tensor) -> Cells:
+        """The same rows, to be compared with."""
+        key = shape, tuple(positions.tolist())
+        if key not in self._cells:
+            self._cells[key] = Cells(self.at(shape, positions))
+        return self._cells[key]
 
     def near(self, shape: Shape, signatures: torch.Tensor) -> torch.Tensor:
         """Which values `[C]` of a group have any of a few new rows among a tensor's.
@@ -66,19 +99,7 @@ class Pool:
 
 def shares(actual: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
     """The share of cells that are the expected ones: `[..., R, W]`, NaN for unknown -> `[...]`."""
-    unknown = expected.isnan()
-    if unknown.any():
-        actual, expected = (
-            x.expand(unknown.shape).masked_fill(unknown, 0.0) for x in (actual, expected)
-        )
-    cells = (-1, _cell(expected.shape[-1]))
-    error = (actual - expected).unflatten(-1, cells).norm(dim=-1)
-    size = expected.unflatten(-1, cells).norm(dim=-1)
-    usual = size.square().mean(-1, keepdim=True).sqrt()
-    same = error <= SAME * torch.maximum(size, SAME * usual)
-    counted = size > 0
-    total = counted.sum((-1, -2))
-    return torch.where(total > 0, (same & counted).sum((-1, -2)) / total.clamp(min=1), 0.0)
+    return Cells(expected).shares(actual)
 
 
 @functools.cache
