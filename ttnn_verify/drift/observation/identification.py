@@ -370,6 +370,7 @@ def _matched_rows(
     The rows that are new in this call of the model decide where they lie; all of them that the
     tensor has room for belong to them, and known ones before where it has them too.
     """
+    actual = views.rows(where)
     of_actual, of_golden = views.signatures(where), expected.signatures
     rows, positions = [], []
     free = torch.ones(len(of_actual), dtype=torch.bool)  # each row is one sequence's
@@ -379,15 +380,12 @@ def _matched_rows(
             continue
         start, offset = place
         run = torch.arange(start, min(last - first, len(of_actual) - offset))
+        if shares(actual[run + offset], expected.flat[run + first]) < MOST:
+            continue
         positions.append(run + first)
         rows.append(run + offset)
         free[rows[-1]] = False
-    if not rows:
-        return None
-    chosen, which = torch.cat(rows), torch.cat(positions)
-    if shares(views.rows(where)[chosen], expected.flat[which]) < MOST:
-        return None
-    return chosen, which
+    return (torch.cat(rows), torch.cat(positions)) if rows else None
 
 
 def _place(
