@@ -3,9 +3,10 @@
     python eval.py MODEL_PY --model HF_ID_OR_FOLDER [--prompt TEXT] [--max_new_tokens 100] ...
 
 MODEL_PY is a file with `build_model(hf_model, tt_device, max_seq_len)`, which returns a model that
-is called as Hugging Face models are. The exit status is 0 when the model was scored, 1 when its
-logits are not finite, 2 when something on the command line cannot be used, 125 when the model file
-or its model fails.
+is called as Hugging Face models are. The exit status is 0 when the score is as good as Hugging
+Face's own pass in bfloat16 explains, or as --min_top1, --min_top5, --min_pcc and --max_kl ask for;
+1 when it is not, with a line for each bound that is missed; 2 when something on the command line
+cannot be used; 125 when the model file or its model fails, and nothing can be told.
 """
 
 import argparse
@@ -33,6 +34,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         say="no end of text before so many; default: as --max_new_tokens",
     )
     cli.add_max_seq_len(add)
+    cli.add_count(add, "--batch", 1, "rows with different prompts: others of held-out text")
+    cli.add_bounds(add)
     add(
         *cli.spellings("--prefill_decode"),
         action="store_true",
@@ -64,7 +67,7 @@ def prepare(args: argparse.Namespace) -> tuple[evaluation.Plan, jobs.Bringup]:
 
     Raises BadInput or BackendError.
     """
-    bringup, prompt = jobs.prepare(args, DEFAULT_PROMPT_LENGTH)
+    bringup, prompt = jobs.prepare(args, DEFAULT_PROMPT_LENGTH, args.batch)
     inputs.check_length(prompt.length, args.max_new_tokens, args.max_seq_len, "--max_seq_len")
     plan = evaluation.Plan(
         prompt=prompt,
@@ -72,6 +75,7 @@ def prepare(args: argparse.Namespace) -> tuple[evaluation.Plan, jobs.Bringup]:
         min_new_tokens=args.min_new_tokens,
         prefill_decode=args.prefill_decode,
         reference_dtype=args.reference_dtype,
+        bounds=cli.bounds(args),
     )
     return plan, bringup
 
@@ -83,13 +87,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.manual_seed(args.seed)
     try:
         plan, bringup = prepare(args)
-        score = evaluation.run(plan, bringup)
+        result = evaluation.run(plan, bringup)
     except (inputs.BadInput, backend.BackendError) as error:
         return cli.refuse(error)
-    except inputs.ModelFails as error:
+    except (inputs.ModelFails, jobs.Undetermined) as error:
         return cli.undetermined(error)
-    print("\n".join(score_text.lines(plan, bringup, score)))
-    return cli.SO if score.nonfinite else cli.FINE
+    print("\n".join(score_text.lines(plan, bringup, result)))
+    return cli.judged(result.failures)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 The model file is models/<org>/<model>/<system>/<stage>/model.py by the hub id; a Phi-3 that has no
 folder there runs on the Phi-3 bring-up of that stage. Mode hf scores Hugging Face's model against
 itself, which shows what the measure gives for a perfect one. stdout has one line, YT_METRICS={...};
-all else goes to stderr. The exit status is as eval.py's.
+all else goes to stderr. The exit status is as eval.py's without bounds of one's own.
 """
 
 import argparse
@@ -126,17 +126,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.manual_seed(0)
     try:
         plan, bringup = prepare(args)
-        score = evaluation.run(plan, bringup) if bringup else evaluation.run_hf(plan)
+        result = evaluation.run(plan, bringup) if bringup else evaluation.run_hf(plan)
     except (inputs.BadInput, backend.BackendError) as error:
         return cli.refuse(error)
-    except inputs.ModelFails as error:
+    except (inputs.ModelFails, jobs.Undetermined) as error:
         return cli.undetermined(error)
-    print(metrics(args, score))
+    print(metrics(args, result.worst.score))
     if bringup:
         print(*score_text.evidence(bringup), sep="\n", file=sys.stderr)
-    if score.nonfinite:
-        print(f"logits are not finite: {score.nonfinite}", file=sys.stderr)
-    return cli.SO if score.nonfinite else cli.FINE
+    return cli.judged(result.failures)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ import, so that pytest can offer the same options; `jobs` evaluates them.
 """
 
 import argparse
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from ttnn_verify import backend
@@ -38,11 +39,37 @@ def undetermined(error: Exception) -> int:
     return UNDETERMINED
 
 
+def judged(failures: Sequence[str]) -> int:
+    """Print a line on stderr for each bound that was missed. Returns the exit status."""
+    for sentence in failures:
+        print(f"failed: {sentence}.", file=sys.stderr)
+    return SO if failures else FINE
+
+
 def positive(text: str) -> int:
     """The type of an option that counts something: an integer of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1.")
     return int(text)
+
+
+def within(low: float, high: float, what: str) -> Callable[[str], float]:
+    """The type of an option that is a number from `low` to `high`.
+
+    Args:
+        what: such a number is, in words, for the error.
+    """
+
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (low <= value <= high and math.isfinite(value)):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {what}.")
+        return value
+
+    return number
 
 
 def spellings(name: str) -> tuple[str, ...]:
@@ -65,6 +92,31 @@ def add_count(add: Add, name: str, default: int | None = None, say: str = "") ->
     shown = None if default is None else f"default {default}"
     text = ", ".join(part for part in (say, shown) if part)
     add(*spellings(name), type=positive, default=default, metavar="N", help=text)
+
+
+SHARE = within(0, 1, "a share from 0 to 1, such as 0.9 for 90 %")
+
+
+def add_bounds(add: Add) -> None:
+    """What a score must reach, where it is not what is measured: see `bounds`."""
+    measured = "default: measured, see README"
+    add(*spellings("--min_top1"), type=SHARE, metavar="SHARE", help=f"0 to 1; {measured}")
+    add(*spellings("--min_top5"), type=SHARE, metavar="SHARE", help=f"0 to 1; {measured}")
+    pcc = within(-1, 1, "a PCC, from -1 to 1")
+    add(*spellings("--min_pcc"), type=pcc, metavar="PCC", help=f"-1 to 1; {measured}")
+    nats = within(0, math.inf, "a KL divergence in nats, a number from 0 on")
+    add(*spellings("--max_kl"), type=nats, metavar="NATS", help=f"mean of all steps; {measured}")
+
+
+def bounds(args: argparse.Namespace) -> dict[str, float]:
+    """The bounds that options set, by the fields of `huggingface.verdict.Bounds`."""
+    options = {
+        "top1": args.min_top1,
+        "top5": args.min_top5,
+        "pcc": args.min_pcc,
+        "kl": args.max_kl,
+    }
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def add_model_file(parser: argparse.ArgumentParser) -> None:

@@ -1,25 +1,28 @@
-"""Teacher forcing of a whole model: it is scored along Hugging Face's continuation of a prompt."""
+"""Teacher forcing of a whole model: it is scored along Hugging Face's continuation of prompts."""
 
 import dataclasses
+import math
+import types
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tqdm
 import transformers
 
 from ttnn_verify import jobs
-from ttnn_verify.huggingface import accuracy, inputs, module_floors
-from ttnn_verify.numerics import tolerance
+from ttnn_verify.huggingface import accuracy, inputs, verdict
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A prompt, and how it is continued.
+    """Prompts, and how they are continued and judged.
 
     Attributes:
         new_tokens: how many tokens Hugging Face writes at most.
         min_new_tokens: the least number of tokens before the text may end.
-        prefill_decode: give the model the prompt token by token, by decode.
+        prefill_decode: give the model the prompts token by token, by decode.
         reference_dtype: of `inputs.DTYPES`, what Hugging Face computes in.
+        bounds: fields of `verdict.Bounds` that are set, instead of those that are measured.
     """
 
     prompt: jobs.Prompt
@@ -27,56 +30,128 @@ class Plan:
     min_new_tokens: int
     prefill_decode: bool = False
     reference_dtype: str = "auto"
+    bounds: Mapping[str, float] = types.MappingProxyType({})
 
 
-def run(plan: Plan, bringup: jobs.Bringup) -> accuracy.Score:
-    """The score of a bring-up.
+@dataclasses.dataclass(frozen=True)
+class RowResult:
+    """A row of the batch, judged.
+
+    Attributes:
+        number: from 0.
+        explained: the error of the logits that the device's arithmetic explains.
+        bounds: what the score must reach.
+    """
+
+    number: int
+    score: accuracy.Score
+    explained: verdict.ExplainedError
+    bounds: verdict.Bounds
+
+    @property
+    def failures(self) -> list[str]:
+        """A sentence for each bound that is missed."""
+        return verdict.failures(self.score, self.bounds)
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """All rows of the batch, in their order."""
+
+    rows: tuple[RowResult, ...]
+
+    @property
+    def worst(self) -> RowResult:
+        """The row that misses most bounds; among equals the one with the least PCC."""
+
+        def key(row: RowResult) -> tuple[int, float]:
+            pcc = row.score.pcc
+            return -len(row.failures), -math.inf if math.isnan(pcc) else pcc
+
+        return min(self.rows, key=key)
+
+    @property
+    def failures(self) -> list[str]:
+        """A sentence for each bound that a row misses, with the row's number if there are more."""
+        return [
+            f"row {row.number}: {sentence}" if len(self.rows) > 1 else sentence
+            for row in self.rows
+            for sentence in row.failures
+        ]
+
+
+def run(plan: Plan, bringup: jobs.Bringup) -> Result:
+    """The scores of a bring-up, judged.
 
     Raises:
         inputs.BadInput: the model's cache is too short.
         inputs.ModelFails: the model file refuses the checkpoint, or fails, or its model does.
+        jobs.Undetermined: there is nothing to judge by.
     """
     hf_model = _hf_model(plan)
+    batch = plan.prompt.batch
     with bringup.open_device() as device:
-        model = bringup.build(hf_model, device)
+        model = bringup.build(hf_model, device, batch)
         cache = getattr(model, "max_length", bringup.max_seq_len)
         inputs.check_length(plan.prompt.length, plan.new_tokens, cache, "the model's cache")
-        reference = _write(plan, hf_model)
+        references = _write(plan, hf_model)
+        errors = _explained(hf_model, references, bringup.arithmetic)
         del hf_model  # the host need not hold its weights any longer
-        with jobs.model_runs("the model"):
-            return _score(plan, model, reference, "TTNN")
+        with jobs.model_runs("the model" if batch == 1 else f"the model, given {batch} rows,"):
+            scores = _scores(plan, model, references, "TTNN")
+    return _judged(plan, scores, errors)
 
 
-def run_hf(plan: Plan) -> accuracy.Score:
-    """The score of Hugging Face's model along its own continuation."""
+def run_hf(plan: Plan) -> Result:
+    """The scores of Hugging Face's model along its own continuation. Raises as `run`."""
     hf_model = _hf_model(plan)
-    return _score(plan, hf_model, _write(plan, hf_model), "Again")
+    references = _write(plan, hf_model)
+    errors = _explained(hf_model, references, "rounded")
+    return _judged(plan, _scores(plan, hf_model, references, "Again"), errors)
 
 
-def allowed_error(plan: Plan, reference: accuracy.Reference) -> float | None:
-    """Relative L2 error of the logits that rounding explains; None for an unknown architecture.
+def _explained(
+    hf_model: transformers.PreTrainedModel,
+    references: Sequence[accuracy.Reference],
+    arithmetic: str | None,
+) -> list[verdict.ExplainedError]:
+    try:
+        return [verdict.explained(hf_model, reference, arithmetic) for reference in references]
+    except ValueError as error:
+        raise jobs.Undetermined(str(error)) from error
 
-    It is measured, in two passes of Hugging Face's model over the text (see `module_floors`).
-    """
-    floor = module_floors.of_reference(_hf_model(plan), reference)
-    return None if floor is None else tolerance.K * floor.relative_l2
+
+def _judged(
+    plan: Plan, scores: Sequence[accuracy.Score], errors: Sequence[verdict.ExplainedError]
+) -> Result:
+    rows = []
+    for number, (score, error) in enumerate(zip(scores, errors, strict=True)):
+        bounds = verdict.bounds_by(error, score.reference)
+        own = dataclasses.replace(bounds, **plan.bounds)
+        rows.append(RowResult(number, score, error, own))
+    return Result(tuple(rows))
 
 
 def _hf_model(plan: Plan) -> transformers.PreTrainedModel:
     return plan.prompt.checkpoint.hf_model(inputs.DTYPES[plan.reference_dtype])
 
 
-def _write(plan: Plan, hf_model: transformers.PreTrainedModel) -> accuracy.Reference:
-    """What Hugging Face writes after the prompt."""
-    with _progress("Hugging Face", plan.new_tokens) as bar:
-        return accuracy.reference(
-            hf_model, plan.prompt.ids, plan.new_tokens, plan.min_new_tokens, bar.update
-        )
+def _write(plan: Plan, hf_model: transformers.PreTrainedModel) -> list[accuracy.Reference]:
+    """What Hugging Face writes after each prompt."""
+    prompts = plan.prompt.ids.split(1)
+    with _progress("Hugging Face", plan.new_tokens * len(prompts)) as bar:
+        return [
+            accuracy.reference(hf_model, ids, plan.new_tokens, plan.min_new_tokens, bar.update)
+            for ids in prompts
+        ]
 
 
-def _score(plan: Plan, model: Any, reference: accuracy.Reference, name: str) -> accuracy.Score:
-    with _progress(name, plan.prompt.length + len(reference.tokens) - 1) as bar:
-        return accuracy.score(model, reference, plan.prefill_decode, bar.update)
+def _scores(
+    plan: Plan, model: Any, references: Sequence[accuracy.Reference], name: str
+) -> list[accuracy.Score]:
+    steps = max(len(reference.tokens) for reference in references)
+    with _progress(name, plan.prompt.length + steps - 1) as bar:
+        return accuracy.scores(model, references, plan.prefill_decode, bar.update)
 
 
 def _progress(name: str, tokens: int) -> tqdm.tqdm:

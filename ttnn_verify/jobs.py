@@ -3,15 +3,16 @@
 import argparse
 import contextlib
 import dataclasses
+import inspect
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
 
 from ttnn_verify import backend
-from ttnn_verify.huggingface import inputs
+from ttnn_verify.huggingface import inputs, model_results
 
 if TYPE_CHECKING:  # ttnn is slow to import, and a command that only refuses need not wait
     import ttnn
@@ -19,6 +20,12 @@ if TYPE_CHECKING:  # ttnn is slow to import, and a command that only refuses nee
 
 class Undetermined(RuntimeError):
     """What was asked about cannot be determined; the message says why."""
+
+
+def _takes(function: Callable[..., Any], name: str) -> bool:
+    """Whether a function has an argument of that name, or takes any."""
+    parameters = inspect.signature(function).parameters
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 @contextlib.contextmanager
@@ -54,34 +61,50 @@ class Bringup:
     def open_device(self) -> "contextlib.AbstractContextManager[ttnn.Device]":
         return backend.open_device(self.backend, self.device_id, self.arithmetic)
 
-    def build(self, hf_model: transformers.PreTrainedModel, device: "ttnn.Device") -> Any:
+    def build(
+        self, hf_model: transformers.PreTrainedModel, device: "ttnn.Device", batch: int = 1
+    ) -> Any:
         """The model on the device: of any class, called as Hugging Face models are.
 
+        Args:
+            batch: rows that it is called with. A build_model with an argument of that name, or with
+                any, is told more than 1; each other one decides by itself.
+
         Raises:
-            inputs.ModelFails: the model file refuses the checkpoint, or fails.
+            inputs.ModelFails: the model file refuses the checkpoint, or fails, or makes something
+                that cannot be called.
         """
+        build_model, options = self.model_file.build_model, {}
         with model_runs("build_model"):
-            return self.model_file.build_model(hf_model, device, self.max_seq_len)
+            if batch > 1 and _takes(build_model, "batch"):
+                options["batch"] = batch
+            model = build_model(hf_model, device, self.max_seq_len, **options)
+        return model_results.check_callable(model)
 
 
 @dataclasses.dataclass(frozen=True)
 class Prompt:
-    """A checkpoint and the token ids `[1, S]` that it is given."""
+    """A checkpoint and the token ids `[B, S]` that it is given: a prompt in each row."""
 
     checkpoint: inputs.HubCheckpoint
     ids: torch.Tensor
+
+    @property
+    def batch(self) -> int:
+        return self.ids.shape[0]
 
     @property
     def length(self) -> int:
         return self.ids.shape[1]
 
 
-def prepare(args: argparse.Namespace, length: int) -> tuple[Bringup, Prompt]:
-    """The bring-up and the prompt that the arguments name.
+def prepare(args: argparse.Namespace, length: int, batch: int = 1) -> tuple[Bringup, Prompt]:
+    """The bring-up and the prompts that the arguments name.
 
     Args:
         args: of a parser with all options of `cli`.
         length: how many tokens of held-out text are the prompt where none is given.
+        batch: how many different prompts: see `rows_of`.
 
     Raises:
         inputs.BadInput: an argument is unusable.
@@ -90,7 +113,8 @@ def prepare(args: argparse.Namespace, length: int) -> tuple[Bringup, Prompt]:
     """
     bringup = find_bringup(args, args.model_py)
     checkpoint = inputs.find_checkpoint(args.model, args.cache_dir)
-    return bringup, find_prompt(args, checkpoint, length, bringup.model_file)
+    prompt = find_prompt(args, checkpoint, length, bringup.model_file)
+    return bringup, rows_of(args, prompt, batch)
 
 
 def find_bringup(args: argparse.Namespace, path: str) -> Bringup:
@@ -116,6 +140,27 @@ def find_prompt(
     ids = read_prompt(args, checkpoint, length)
     inputs.check_prompt(ids, config.vocab_size)
     return Prompt(checkpoint, ids)
+
+
+def rows_of(args: argparse.Namespace, prompt: Prompt, batch: int) -> Prompt:
+    """As many different prompts of one length: the first is the prompt `[1, S]` itself.
+
+    The others are stretches of the held-out text; of the prompt itself where it is given as token
+    ids, since such a checkpoint need not have a tokenizer.
+
+    Raises:
+        inputs.BadInput: there is not enough text for different ones.
+    """
+    if batch == 1:
+        return prompt
+    text, checkpoint = prompt.ids, prompt.checkpoint
+    if args.prompt_ids_file is None:
+        text = inputs.encode(inputs.heldout_text(), checkpoint.tokenizer())
+    begin = int(text[0, 0] == getattr(checkpoint.config(), "bos_token_id", None))
+    others = inputs.stretches(text, prompt.length, batch, begin)[1:]
+    rows = torch.cat((prompt.ids, others))
+    inputs.check_different(rows)
+    return Prompt(checkpoint, rows)
 
 
 def read_prompt(

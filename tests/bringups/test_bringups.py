@@ -3,6 +3,7 @@
 The yardstick is the error that Hugging Face's own pass in bfloat16 makes of the same logits.
 """
 
+import copy
 import functools
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 import ttnn_emulator
 from tests.bringups.bringup_table import ROWS, hf_model
-from ttnn_verify.huggingface import bf16_pass
+from ttnn_verify.huggingface import accuracy, bf16_pass, verdict
 from ttnn_verify.numerics import metrics
 
 CAPACITY = 96  # positions that the models are built for
@@ -107,6 +108,36 @@ def test_rows_of_a_batch_agree(row, arithmetic, bringup):
     logits = torch.cat([out.logits for out in (prompt, *steps)], dim=1).double()
     for line, actual in zip(ids, logits, strict=True):
         check(row, arithmetic, line[None], actual)
+
+
+def verdicts(row, arithmetic, model):
+    """For each row of a batch, the sentences about the bounds that eval.py would hold it to."""
+    hf = reference(row)
+    prompts = [random_ids(row, 20, seed) for seed in range(row.rows)]
+    texts = [accuracy.reference(hf, ids, 12) for ids in prompts]
+    return [
+        verdict.failures(score, verdict.bounds_of(hf, text, arithmetic))
+        for text, score in zip(texts, accuracy.scores(model, texts), strict=True)
+    ]
+
+
+two_rows = pytest.mark.parametrize(
+    "row", [row for row in ROWS if row.name in ("llama", "gemma3")], ids=lambda row: row.name
+)
+
+
+@two_rows
+def test_the_verdict_is_that_it_passes(row, arithmetic, bringup):
+    assert not any(verdicts(row, arithmetic, bringup(row)))
+
+
+@two_rows
+def test_the_verdict_on_another_layers_norm_is_that_it_fails(row, arithmetic, device):
+    faulty = copy.deepcopy(reference(row))
+    layers = faulty.model.layers
+    layers[1].input_layernorm.weight = layers[0].input_layernorm.weight
+    model = row.load().build_model(faulty, device, CAPACITY)
+    assert all(verdicts(row, arithmetic, model))
 
 
 def test_padding_on_the_left_and_idle_rows_change_nothing(arithmetic, bringup):

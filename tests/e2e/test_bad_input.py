@@ -259,8 +259,11 @@ def test_more_tokens_than_max_seq_len(refused_eval):
 
 def test_more_tokens_than_the_cache(refused_eval, tmp_path):
     source = b"""
-import types
-def build_model(hf_model, tt_device, max_seq_len): return types.SimpleNamespace(max_length=96)
+class Model:
+    max_length = 96
+    def __call__(self, **inputs): raise AssertionError
+
+def build_model(hf_model, tt_device, max_seq_len): return Model()
 """
     path = written(tmp_path / "model.py", source)
     line = refused_eval("--max_new_tokens", 100, model_py=path)

@@ -1,5 +1,6 @@
 """The printed score: lines that scripts parse by pattern, and explanations."""
 
+import dataclasses
 import re
 import types
 
@@ -10,7 +11,7 @@ from scripts import run_eval
 from tests.support.small_model import IDS, Along, small_model
 from ttnn_emulator.evidence import Evidence
 from ttnn_verify import evaluation, jobs
-from ttnn_verify.huggingface import accuracy
+from ttnn_verify.huggingface import accuracy, verdict
 from ttnn_verify.report import score_text
 
 
@@ -19,14 +20,24 @@ def reference():
     return accuracy.reference(small_model(), IDS, 20)
 
 
-def printed(reference, tokens):
+def printed(reference, tokens, **bounds):
     """The lines for a model that chooses the given tokens."""
-    score = accuracy.score(Along(reference, tokens), reference)
-    checkpoint = types.SimpleNamespace(name="small", hf_model=lambda dtype: small_model())
-    plan = evaluation.Plan(
-        jobs.Prompt(checkpoint, reference.prompt_ids), 20, 20, reference_dtype="float32"
-    )
-    return score_text.lines(plan, bringup("emulated"), score)
+    plan, result = judged([reference], [tokens], **bounds)
+    return score_text.lines(plan, bringup("emulated"), result)
+
+
+def judged(references, choices, **bounds):
+    """A plan of these references and the result of rows that choose the given tokens."""
+    checkpoint = types.SimpleNamespace(name="small")
+    ids = torch.cat([reference.prompt_ids for reference in references])
+    plan = evaluation.Plan(jobs.Prompt(checkpoint, ids), 20, 20, bounds=bounds)
+    rows = []
+    for number, (reference, tokens) in enumerate(zip(references, choices, strict=True)):
+        error = verdict.explained(small_model(), reference, "rounded")
+        own = dataclasses.replace(verdict.bounds_by(error, reference), **bounds)
+        score = accuracy.score(Along(reference, tokens), reference)
+        rows.append(evaluation.RowResult(number, score, error, own))
+    return plan, evaluation.Result(tuple(rows))
 
 
 def bringup(backend, arithmetic=None):
@@ -74,6 +85,30 @@ def test_differences_are_judged_and_the_first_five_shown(reference):
     assert all("(a defect)" in line for line in shown)
     assert any("8 steps in all, 8 of them defects" in line for line in lines)
     assert not any(line.startswith("Differs") for line in printed(reference, reference.tokens))
+
+
+def test_bounds_that_are_set_are_told_from_those_that_are_measured(reference):
+    lines = printed(reference, reference.tokens, pcc=-1.0, kl=99.0)
+    (line,) = (line for line in lines if line.startswith("Bounds:"))
+    form = r"Bounds:         top-1 >= \d+\.\d\d%, top-5 >= \d+\.\d\d%, "
+    assert re.fullmatch(form + r"PCC >= -1\.000000 \(set\), KL <= 99\.000000 \(set\)", line)
+    assert "Verdict:        passed" in lines
+
+
+def test_a_missed_bound_is_counted(reference):
+    lines = printed(reference, choices(reference, 8), pcc=-1.0, kl=99.0, top5=0.0)
+    assert "Verdict:        failed, bounds missed: 1" in lines
+
+
+def test_the_worst_row_of_a_batch_is_shown_with_its_number(reference):
+    tokens = [reference.tokens, choices(reference, 3), choices(reference, 1)]
+    plan, result = judged([reference] * 3, tokens, pcc=-1.0, kl=99.0, top1=0.9)
+    lines = score_text.lines(plan, bringup("emulated"), result)
+    assert "Rows:           3, 1 failed; the worst one, row 1:" in lines
+    assert "Top-1 accuracy: 85.00% (0.8500)" in lines
+    assert [line for line in result.failures if "top-1" in line] == [
+        "row 1: top-1 is 85.00 %, at least 90.00 % is expected"
+    ]
 
 
 def test_evidence_counts_what_is_recorded_and_names_the_rest():

@@ -38,4 +38,4 @@ class Along:
         self.step += 1
         logits = torch.zeros(1, 1, self.width)
         logits[..., self.tokens[self.step]] = 50.0
-        return types.SimpleNamespace(logits=logits, past_key_values=None)
+        return types.SimpleNamespace(logits=logits, past_key_values=self.step)

@@ -1,6 +1,7 @@
 """The options that command lines share: both spellings, counts, refusals in one line."""
 
 import argparse
+import re
 
 import pytest
 
@@ -65,3 +66,40 @@ def test_a_count_is_at_least_one(text):
 def test_a_refusal_is_one_line(capsys):
     assert cli.refuse(ValueError("first\n  second")) == cli.WRONG_USE
     assert capsys.readouterr().err == "error: first second\n"
+
+
+BOUNDS = {"min_top1": "0.9", "min_top5": "1", "min_pcc": "-0.5", "max_kl": "2.5"}
+
+
+def test_bounds_are_set_by_options_of_eval():
+    parse, required = EVAL
+    assert cli.bounds(parse(required)) == {}
+    for dash in ("_", "-"):
+        options = [f"--{name.replace('_', dash)}={value}" for name, value in BOUNDS.items()]
+        args = parse([*required, *options])
+        assert cli.bounds(args) == {"top1": 0.9, "top5": 1, "pcc": -0.5, "kl": 2.5}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *((name, text) for name in BOUNDS for text in ("nan", "inf", "-inf", "much", "", "90%")),
+        *((name, text) for name in ("min_top1", "min_top5") for text in ("95", "1.01", "-0.1")),
+        *(("min_pcc", text) for text in ("1.01", "-1.01", "99")),
+        ("max_kl", "-0.001"),
+    ],
+)
+def test_a_bound_that_nothing_can_be_held_to_is_refused(name, text, capsys):
+    parse, required = EVAL
+    with pytest.raises(SystemExit) as exit:
+        parse([*required, f"--{name}={text}"])
+    assert exit.value.code == cli.WRONG_USE
+    line = capsys.readouterr().err
+    assert re.fullmatch(rf"error: argument --{name}.*: '{re.escape(text)}' is not a .*\.\n", line)
+
+
+def test_a_missed_bound_is_a_line_and_the_status_1(capsys):
+    assert cli.judged([]) == cli.FINE
+    assert capsys.readouterr().err == ""
+    assert cli.judged(["top-1 is low", "PCC is low"]) == cli.SO
+    assert capsys.readouterr().err == "failed: top-1 is low.\nfailed: PCC is low.\n"

@@ -1,6 +1,7 @@
 """What model files are given: configurations, and what is said of their errors."""
 
 import pytest
+import torch
 import transformers
 
 from ttnn_verify import jobs
@@ -23,3 +24,22 @@ def test_an_error_is_told_with_the_line_of_its_author():
 def test_refusals_of_the_tools_stay_what_they_are():
     with pytest.raises(inputs.BadInput), jobs.model_runs("a model"):
         raise inputs.BadInput("no")
+
+
+TEXT = torch.arange(10, 20)[None]
+
+
+def test_stretches_of_a_text_lie_at_equal_distances_and_go_round():
+    rows = inputs.stretches(TEXT, 6, 2)
+    assert rows.tolist() == [[10, 11, 12, 13, 14, 15], [15, 16, 17, 18, 19, 10]]
+
+
+def test_special_tokens_begin_every_stretch():
+    rows = inputs.stretches(TEXT, 4, 3, begin=1)
+    assert rows.tolist() == [[10, 11, 12, 13], [10, 14, 15, 16], [10, 17, 18, 19]]
+
+
+def test_equal_prompts_are_no_batch():
+    inputs.check_different(inputs.stretches(TEXT, 12, 10))
+    with pytest.raises(inputs.BadInput, match="no 11 different stretches of 12 tokens"):
+        inputs.check_different(inputs.stretches(TEXT, 12, 11))

@@ -2,11 +2,10 @@
 
 import pytest
 import torch
-import transformers
 from transformers.models.phi3 import modeling_phi3
 
 from tests.support.small_model import IDS, small_model
-from ttnn_verify.huggingface import accuracy, module_floors, submodules
+from ttnn_verify.huggingface import module_floors, submodules
 from ttnn_verify.numerics import metrics, tolerance
 
 
@@ -81,19 +80,3 @@ def test_an_attention_whose_roundings_cannot_be_replaced_is_refused(hf_model):
     hf_model.set_attn_implementation("sdpa")
     with pytest.raises(ValueError, match=r"'sdpa'.*'eager'"):
         module_floors.of_logits(hf_model, IDS)
-
-
-def test_a_reference_in_bfloat16_has_errors_of_its_own(hf_model):
-    """Any attention will do: the passes are made on a copy in float32."""
-    hf_model.set_attn_implementation("sdpa")
-    reference = accuracy.reference(hf_model, IDS, 4)
-    floor = module_floors.of_reference(hf_model, reference)
-    both = module_floors.of_reference(hf_model.bfloat16(), reference)
-    assert both.relative_l2 == pytest.approx(2**0.5 * floor.relative_l2)
-
-
-def test_another_architecture_has_no_floor():
-    config = transformers.LlamaConfig(
-        vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
-    )
-    assert module_floors.of_reference(transformers.LlamaForCausalLM(config), None) is None

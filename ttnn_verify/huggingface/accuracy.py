@@ -8,15 +8,15 @@ Top-5 has two conventions: `top5` asks whether the reference's token is among th
 """
 
 import dataclasses
-import inspect
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import transformers
 
+from ttnn_verify.huggingface import model_results
 from ttnn_verify.numerics import metrics, tolerance
 
 # Rounding does not explain a choice that the reference ranks behind this many tokens: no healthy
@@ -304,50 +304,64 @@ def reference(
     )
 
 
-@torch.no_grad()
 def score(
     model: Callable[..., Any],
     reference: Reference,
     prefill_decode: bool = False,
     on_tokens: OnTokens = _ignore,
 ) -> Score:
-    """Run a model along a reference's tokens and record its logits.
+    """Run a model along a reference's tokens and record its logits. As of `scores`."""
+    return scores(model, [reference], prefill_decode, on_tokens)[0]
+
+
+@torch.no_grad()
+def scores(
+    model: Callable[..., Any],
+    references: Sequence[Reference],
+    prefill_decode: bool = False,
+    on_tokens: OnTokens = _ignore,
+) -> list[Score]:
+    """Run a model along B references at once, each a row of its batch, and record its logits.
+
+    A row whose reference has ended is given its last token again; what the model says is not
+    looked at.
 
     Args:
         model: called as Hugging Face models are: `model(input_ids, past_key_values=...,
-            use_cache=True)` returns logits `[1, S, V]` or `[1, 1, V]` and past_key_values.
-        prefill_decode: give the prompt token by token too, through the decode path.
-        on_tokens: called after each call of the model, with the number of tokens it was given.
+            use_cache=True)` with ids `[B, S]` returns logits `[B, S, V]` or `[B, 1, V]` and
+            past_key_values.
+        references: their prompts have the same length.
+        prefill_decode: give the prompts token by token too, through the decode path.
+        on_tokens: called after each call of the model, with the tokens that a row was given.
+
+    Raises:
+        ValueError: prompts of several lengths.
+        inputs.ModelFails: the model returns something else.
     """
-    prompt = reference.prompt_ids
-    chunks = prompt.split(1, dim=1) if prefill_decode else [prompt]
-    cache, rows = None, []
-    start = time.perf_counter()
-    for chunk in chunks:
-        cache, row = _step(model, chunk, cache)
-        on_tokens(chunk.shape[1])
-    rows.append(row)
-    prefilled = time.perf_counter()
-    for token in reference.tokens[:-1]:
-        cache, row = _step(model, token.reshape(1, 1), cache)
-        rows.append(row)
-        on_tokens(1)
-    done = time.perf_counter()
-    return Score(reference, torch.stack(rows), prefilled - start, done - prefilled)
-
-
-def _step(
-    model: Callable[..., Any], input_ids: torch.Tensor, cache: Any
-) -> tuple[Any, torch.Tensor]:
-    """One call of the model: its cache, and the logits `[V]` of the last token in float32.
-
-    As in `generate`, only the last token's logits are asked for where the model has that argument.
-    """
-    only: dict[str, int] = {}
-    if "logits_to_keep" in inspect.signature(getattr(model, "forward", model)).parameters:
-        only["logits_to_keep"] = 1
-    out = model(input_ids=input_ids, past_key_values=cache, use_cache=True, **only)
-    return out.past_key_values, out.logits[0, -1].float()
+    lengths = {reference.prompt_ids.shape[1] for reference in references}
+    if len(lengths) != 1:
+        raise ValueError(f"prompts of {sorted(lengths)} tokens: all rows have one length.")
+    prompts = torch.cat([reference.prompt_ids for reference in references])  # [B, S]
+    most = max(len(reference.tokens) for reference in references)
+    tokens = torch.stack(
+        [torch.cat((r.tokens, r.tokens[-1].expand(most - len(r.tokens)))) for r in references]
+    )  # [B, T]
+    prefill = prompts.split(1, dim=1) if prefill_decode else (prompts,)
+    calls = (*prefill, *tokens[:, :-1].split(1, dim=1)) if most > 1 else prefill
+    steps, times = [], [time.perf_counter()]
+    vocab = references[0].logits.shape[-1]
+    for number, logits in enumerate(model_results.lead(model, calls, vocab), 1):
+        times.append(time.perf_counter())
+        on_tokens(calls[number - 1].shape[1])
+        if number >= len(prefill):  # the prompt's last tokens are followed by the first new ones
+            steps.append(logits)
+    prefilled = times[len(prefill)]
+    seconds = prefilled - times[0], times[-1] - prefilled
+    rows = torch.stack(steps, dim=1)  # [B, T, V]
+    return [
+        Score(reference, row[: len(reference.tokens)], *seconds)
+        for reference, row in zip(references, rows, strict=True)
+    ]
 
 
 class _StopWatch:

@@ -334,6 +334,31 @@ def encode_to_length(text: str, tokenizer: Any, length: int) -> torch.Tensor:
     return torch.tensor([ids[:length]], dtype=torch.int64)
 
 
+def stretches(ids: torch.Tensor, length: int, count: int, begin: int = 0) -> torch.Tensor:
+    """`count` stretches of the ids `[1, S]`, `[count, length]`: the rows of a batch.
+
+    They lie at equal distances, the first one where the ids begin; the first id follows the last.
+
+    Args:
+        begin: so many of the first ids, special tokens, begin every stretch.
+    """
+    text = ids[0, begin:]
+    if not len(text):
+        return ids.expand(count, -1)
+    starts = torch.arange(count)[:, None] * len(text) // count
+    rows = text[(starts + torch.arange(length - begin)) % len(text)]
+    return torch.cat((ids[:, :begin].expand(count, -1), rows), dim=1)
+
+
+def check_different(prompts: torch.Tensor) -> None:
+    """Raises BadInput where two of the prompts `[B, S]` are equal."""
+    if len(prompts.unique(dim=0)) < len(prompts):
+        raise BadInput(
+            f"the text has no {len(prompts)} different stretches of {prompts.shape[1]} tokens, one "
+            "for each row of the batch; a longer prompt or a smaller batch is needed."
+        )
+
+
 def heldout_text() -> str:
     """The text that the default prompt is cut from: all of assets/prompts.
 
@@ -347,7 +372,7 @@ def heldout_text() -> str:
 
 
 def check_prompt(prompt_ids: torch.Tensor, vocab_size: int) -> None:
-    """Raises BadInput for a prompt `[1, S]` without tokens or with an id outside the vocabulary."""
+    """Raises BadInput for prompts `[B, S]` without tokens or with an id outside the vocabulary."""
     if prompt_ids.numel() == 0:
         raise BadInput("the prompt is empty; it needs at least one token.")
     outside = prompt_ids[(prompt_ids < 0) | (prompt_ids >= vocab_size)]

@@ -17,7 +17,7 @@ import transformers
 from torch.utils.hooks import RemovableHandle
 from transformers.models.phi3 import modeling_phi3
 
-from ttnn_verify.huggingface import accuracy, submodules
+from ttnn_verify.huggingface import submodules
 from ttnn_verify.numerics import op_floors
 from ttnn_verify.numerics.attention_floors import rounded_attention
 from ttnn_verify.numerics.floors import Floor, between, chain, output
@@ -81,28 +81,6 @@ def of_logits(
     with rounded(hf_model):
         rounded_reference = hf_model(ids, use_cache=False).logits[0, rows].float()
     return measured(exact, rounded_reference)
-
-
-def of_reference(
-    hf_model: transformers.PreTrainedModel, reference: accuracy.Reference
-) -> Floor | None:
-    """The floor of the logits that a model is scored by against a reference of `hf_model`.
-
-    A reference in bfloat16 has rounding errors of its own, of the same size as those of the device;
-    errors of both count. The passes are made in float32 with one layer's weights at a time.
-
-    Args:
-        hf_model: what wrote the reference, in its dtype and with any attention.
-
-    Returns:
-        None if there is no floor of the model's architecture.
-    """
-    if not isinstance(hf_model, modeling_phi3.Phi3ForCausalLM):
-        return None
-    text = torch.cat((reference.prompt_ids, reference.tokens[None]), 1)[:, :-1]
-    in_float32 = submodules.streamed(hf_model.config, hf_model.state_dict())
-    floor = of_logits(in_float32, text, len(reference.tokens))
-    return floor if hf_model.dtype == torch.float32 else chain(floor, floor)
 
 
 def to_bf16(x: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """The tolerance policy: a result may be off by `K` times the noise floor of what computed it.
 
-One rule judges operations, layers, the whole model, `eval.py`, drift and the faults. Data that only
+One rule judges operations, layers, the whole model, drift and the faults. Data that only
 moves keeps its bits (`floors.EXACT`). Everything else may be off by `K` times its noise floor, the
 error that number formats and compute config force on the very inputs, in the whole tensor and in
 its worst row, both in relative L2. The floor of an operation is computed from its documented
@@ -12,12 +12,16 @@ decides.
 Where no such pass of Hugging Face's modules is to be had, as in the quick search of drift, the
 number of roundings in the model's table of steps is the stand-in: `stand_in_relative_l2`.
 
+`eval.py` knows no steps of a model, and has a bfloat16 pass of Hugging Face's whole model for its
+yardstick, with factors of its own: `ttnn_verify.huggingface.verdict`.
+
 Constants that nothing measures stand here with their reasons. Those that belong to one module stand
 there, likewise with reason and date:
 
 - `floors.UNLUCKY`: how much luck a floor of few errors allows for
 - `erratum.OUTLIER`, `erratum.RATE`: which elements the matrix unit's erratum may have hit
 - `huggingface.accuracy.PLAUSIBLE`: the rank that no rounding gives a token
+- `huggingface.verdict.FACTORS`, `huggingface.verdict.CHANCE`: how much a scored model may err
 - `baseline.PCC_SLACK`, `baseline.ERROR_SLACK`: how much a case may lose against its baseline
 - in `drift`: which values count as the same one, and what a host may round once more
 """

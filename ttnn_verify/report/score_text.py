@@ -12,28 +12,60 @@ if TYPE_CHECKING:  # ttnn, which the emulator imports, is slow
 SHOWN_DIFFERENCES = 5  # steps of another choice that are shown one by one
 
 
-def lines(plan: evaluation.Plan, bringup: jobs.Bringup, score: accuracy.Score) -> list[str]:
-    """The score of a bring-up. Scripts parse the figures of this text by pattern."""
-    reference, prompt = score.reference, plan.prompt
+def lines(plan: evaluation.Plan, bringup: jobs.Bringup, result: evaluation.Result) -> list[str]:
+    """The worst row of a bring-up's result. Scripts parse the figures of this text by pattern."""
+    row, prompt = result.worst, plan.prompt
+    score, reference = row.score, row.score.reference
     mode = ", token by token" if plan.prefill_decode else ""
     return [
         f"Checkpoint:     {prompt.checkpoint.name}",
         f"Backend:        {bringup.described}",
         f"Tokens:         {prompt.length} of prompt{mode}, then {len(reference.tokens)}",
+        *_of_rows(result),
         f"Top-1 accuracy: {score.top1:.2%} ({score.top1:.4f})",
         f"Top-5 accuracy: {score.top5:.2%} ({score.top5:.4f})",
         f"95 % intervals: top-1 {interval(score.top1, score)}, top-5 {interval(score.top5, score)}",
         f"In HF's top-5:  {score.reference_top5:.2%}; beyond its first {accuracy.PLAUSIBLE}: "
         + f"{len(score.implausible)} tokens",
-        *_logits(plan, score),
+        *_logits(row),
+        *verdict_lines(plan, result),
         *evidence(bringup),
-        "Tokens/s:           prefill      decode",
+        f"{'Tokens/s:' if prompt.batch == 1 else 'Tokens/s a row:':20}prefill      decode",
         f"  Hugging Face {reference.prefill_rate:12.1f}{reference.decode_rate:12.1f}",
         f"  TTNN         {score.prefill_rate:12.1f}{score.decode_rate:12.1f}",
     ]
 
 
-def _logits(plan: evaluation.Plan, score: accuracy.Score) -> list[str]:
+def _of_rows(result: evaluation.Result) -> list[str]:
+    """Which row of a batch is shown."""
+    if len(result.rows) == 1:
+        return []
+    count, failed = len(result.rows), sum(bool(row.failures) for row in result.rows)
+    return [f"Rows:           {count}, {failed} failed; the worst one, row {result.worst.number}:"]
+
+
+def verdict_lines(plan: evaluation.Plan, result: evaluation.Result) -> list[str]:
+    """What the worst row had to reach, and whether all rows reach their bounds."""
+    bounds = result.worst.bounds
+
+    def told(field: str, text: str) -> str:
+        return f"{text} (set)" if field in plan.bounds else text
+
+    parts = [
+        told("top1", f"top-1 >= {bounds.top1:.2%}"),
+        told("top5", f"top-5 >= {bounds.top5:.2%}"),
+        told("pcc", f"PCC >= {bounds.pcc:.6f}"),
+        told("kl", f"KL <= {bounds.kl:.6f}"),
+    ]
+    missed = len(result.failures)
+    return [
+        f"Bounds:         {', '.join(parts)}",
+        f"Verdict:        {f'failed, bounds missed: {missed}' if missed else 'passed'}",
+    ]
+
+
+def _logits(row: evaluation.RowResult) -> list[str]:
+    score = row.score
     if score.nonfinite:
         return [f"Logits:         not finite, {score.nonfinite}"]
     pcc, kl = score.pcc_steps, score.kl_steps
@@ -42,27 +74,22 @@ def _logits(plan: evaluation.Plan, score: accuracy.Score) -> list[str]:
         f"Logits KL:      {kl.mean():.6f} nats (most {kl.max():.6f}, step {int(kl.argmax())})",
         f"Perplexity:     {score.perplexity:.4f}, "
         + f"Hugging Face's {score.reference.perplexity:.4f}",
-        *differences(plan, score),
+        *differences(row),
     ]
 
 
-def differences(plan: evaluation.Plan, score: accuracy.Score) -> list[str]:
+def differences(row: evaluation.RowResult) -> list[str]:
     """A line for each of the first few steps of another choice: a near-tie, or a defect."""
-    steps = score.disagreements
+    steps = row.score.disagreements
     if not steps:
         return []
-    allowed = evaluation.allowed_error(plan, score.reference)
-    defects = [] if allowed is None else score.defects(allowed)
-
-    def verdict(step: accuracy.Disagreement) -> str:
-        if allowed is None:
-            return "not judged: the noise floor of this architecture is not known"
-        return "a defect" if step in defects else "a near-tie"
-
-    shown = [f"Differs in      {step} ({verdict(step)})" for step in steps[:SHOWN_DIFFERENCES]]
+    defects = row.score.defects(row.explained.relative_l2)
+    shown = [
+        f"Differs in      {step} ({'a defect' if step in defects else 'a near-tie'})"
+        for step in steps[:SHOWN_DIFFERENCES]
+    ]
     if len(steps) > SHOWN_DIFFERENCES:
-        count = "" if allowed is None else f", {len(defects)} of them defects"
-        shown.append(f"                {len(steps)} steps in all{count}")
+        shown.append(f"                {len(steps)} steps in all, {len(defects)} of them defects")
     return shown
 
 
