@@ -1,4 +1,7 @@
-"""The figures of a verdict as pytest's properties, for the summary, baselines, reports, junit."""
+"""The figures of a verdict as pytest's properties, for the summary, baselines, reports, junit.
+
+Of values that are equal, as data that moves must be, no share of a tolerance is stated.
+"""
 
 from collections.abc import Iterable
 
@@ -15,7 +18,7 @@ def judged(
     """The verdict on a result of the model, and the property that has its figures."""
     comparison = metrics.compare(expected, actual)
     verdict = tolerance.judge(comparison, floor)
-    return verdict, comparisons.entry(op, case, comparison, verdict, movement=False)
+    return verdict, comparisons.entry(op, case, comparison, verdict, movement=comparison.equal)
 
 
 def worst(verdicts: Iterable[tolerance.Verdict]) -> tolerance.Verdict | None:
@@ -40,7 +43,6 @@ def brief(
         "allowed": None,
         "worst_row": None,
         "ulp": None,
-        # of data that moves and is equal, as it must be, no tolerance was used
         "used": None if verdict.line == "equal" else verdict.used,
         "histogram": None,
     }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ttnn_verify import backend, cli
+from ttnn_verify import backend, cli, jobs
 from ttnn_verify.huggingface import inputs
 from ttnn_verify.pytest_plugins import device as devices
 from ttnn_verify.pytest_plugins import hang
@@ -76,8 +76,9 @@ def subject_of(config: pytest.Config) -> "Subject":
 
 @pytest.fixture(scope="session")
 def subject(device: Any, request: pytest.FixtureRequest) -> "Iterator[Subject]":
-    """The model under test, on the device of this process."""
+    """The model under test, on the device of this process, after its first run."""
     subject = subject_of(request.config)
+    _ = subject.first_run  # before any test uses the model
     yield subject
     subject.release()
 
@@ -88,6 +89,15 @@ def proceed(phase: "Phase") -> None:
         pytest.skip(phase.skipped)
     if phase.failed:
         pytest.fail(phase.failed, pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[Any]:
+    """A model that fails fails the test, with a sentence and without the suite's own stack."""
+    try:
+        return (yield)
+    except (inputs.ModelFails, jobs.Undetermined) as error:
+        pytest.fail(_line(error), pytrace=False)
 
 
 class TierModule(pytest.Module):
@@ -119,5 +129,4 @@ def pytest_pycollect_makemodule(
 def _tier_module(path: pathlib.Path, parent: pytest.Collector) -> TierModule | None:
     if path.parent != FOLDER or path.stem not in TIERS:
         return None
-    module = TierModule.from_parent(parent, path=path, nodeid=f"{PACKAGE}.{path.stem}")
-    return module
+    return TierModule.from_parent(parent, path=path, nodeid=f"{PACKAGE}.{path.stem}")

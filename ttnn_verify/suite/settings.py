@@ -124,10 +124,11 @@ def _model_file(option: argparse.Namespace) -> str:
 
 
 def _default_text(checkpoint: inputs.HubCheckpoint, hf_config) -> tuple[torch.Tensor, str]:
-    """Held-out text, and what it is; random ids where there is no text or no tokenizer."""
+    """Held-out text, and what it is; random ids where there is no text or no tokenizer for it."""
     try:
-        ids = inputs.encode(inputs.heldout_text(), checkpoint.tokenizer())
-        return ids[:, :LONGEST_TEXT], "held-out text"
+        ids = inputs.encode(inputs.heldout_text(), checkpoint.tokenizer())[:, :LONGEST_TEXT]
+        inputs.check_prompt(ids, hf_config.vocab_size)  # transformers makes up tokenizers
+        return ids, "held-out text"
     except inputs.BadInput:
         names = ("pad_token_id", "bos_token_id", "eos_token_id")
         special = {getattr(hf_config, name, None) for name in names}

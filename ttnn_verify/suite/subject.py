@@ -55,11 +55,12 @@ class Subject:
     ) -> None:
         self.settings = settings
         self._open_device, self._watch = open_device, watch
+        self._model: Any = None
         self._walks: dict[int, tuple[OpFinding, ...] | Exception] = {}
 
     def release(self) -> None:
         """Forget the model, whose tensors lie on the device."""
-        self.__dict__.pop("model", None)
+        self._model = None
 
     # --- the two models -------------------------------------------------------------------------
 
@@ -70,10 +71,17 @@ class Subject:
         hf_model.set_attn_implementation("eager")
         return hf_model
 
-    @functools.cached_property
+    @property
     def model(self) -> Any:
-        """The one on the device. Raises inputs.ModelFails."""
-        return self.settings.bringup.build(self.hf_model, self._open_device())
+        """The one on the device. Raises inputs.ModelFails, again where it failed before."""
+        if self._model is None:
+            try:
+                self._model = self.settings.bringup.build(self.hf_model, self._open_device())
+            except inputs.ModelFails as error:
+                self._model = error
+        if isinstance(self._model, inputs.ModelFails):
+            raise self._model
+        return self._model
 
     @functools.cached_property
     def capacity(self) -> int:
@@ -118,6 +126,12 @@ class Subject:
         sequences = walk.sequences(self.ids(length + decoded), decoded)
         # the sequence that reveals what is left over from the first one belongs to one walk
         return sequences if decoded or len(self.settings.lengths) == 1 else sequences[:1]
+
+    def calls(self) -> list[torch.Tensor]:
+        """The ids `[1, S]` of each call along the prompt of the first walk that was made."""
+        length = next(phase.length for phase in self.first_run.phases if phase.ran)
+        sequence = self.sequences(length)[0]
+        return [part[None] for part in sequence.rows[0].split([n for (n,) in sequence.counts])]
 
     @functools.cached_property
     def first_run(self) -> FirstRun:
