@@ -23,7 +23,8 @@ PLUGINS = (
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
-    if is_requested(pluginmanager.get_plugin("pytestconfig")):
+    config = pluginmanager.get_plugin("pytestconfig")
+    if isinstance(config, pytest.Config) and is_requested(config):
         for name in PLUGINS:
             pluginmanager.import_plugin(name)  # nothing happens where a conftest has it already
 

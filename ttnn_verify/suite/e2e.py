@@ -95,7 +95,7 @@ def test_teacher_forcing(
 
 @every_length
 def test_prompt(length: int, subject: Subject, check: LogitsCheck) -> None:
-    """The logits of a prompt: of all its tokens, or of the last one if the model returns no more."""
+    """The logits of a prompt: of all its tokens, or of the last one alone."""
     room(subject, length)
     ids = subject.ids(length)
     logits, _ = subject.run(ids)
@@ -145,8 +145,8 @@ def test_batch(subject: Subject, check: LogitsCheck) -> None:
 def test_another_sequence_leaves_nothing_behind(subject: Subject) -> None:
     """Bit for bit: a prompt and its tokens on a fresh model, and again after another prompt."""
     first = subject.first_run
-    if not first.fresh:
-        proceed(first.phases[0])
+    for phase in first.phases if not first.fresh else ():
+        proceed(phase)
     past = None
     subject.run(subject.ids(ROW).flip(1) if subject.capacity >= ROW else subject.ids(1))
     for number, (tokens, fresh) in enumerate(zip(subject.calls(), first.fresh, strict=True)):
@@ -207,7 +207,7 @@ def test_long_rope_decode(subject: Subject, check: LogitsCheck) -> None:
 
 
 def _original_length(subject: Subject) -> int:
-    """The length up to which LongRoPE takes its short factors; skips where there is none to reach."""
+    """The length up to which LongRoPE takes its short factors. Skips where none is exceeded."""
     config = subject.hf_model.config
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     if (rope.get("rope_type") or rope.get("type")) not in LONG_ROPE:

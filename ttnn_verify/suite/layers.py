@@ -57,25 +57,25 @@ def test_value(case: ValueCase, subject: Subject, record_property: Any) -> None:
     proceed(case.phase)
     assert case.value is not None  # of a phase that ran
     findings = subject.findings(case.phase)
-    about = [one for one in findings if _is_on(one, case.value)]
+    about = [one for one in findings if is_on(one, case.value)]
     within = [one for one in findings if _is_within(one, case.value)]
     shown = figures.worst(one.step for one in about if one.step is not None)
     if shown is not None:
         op = f"layers.{case.value.part}.{case.value.short}"
         record_property(*figures.brief(op, str(case), shown))
-    _fail(one for one in (*about, *within) if one.bad)
+    fail_for(one for one in (*about, *within) if one.bad)
     if shown is None:
-        _fail(one for one in findings if _is_near(one, case.value))
+        fail_for(one for one in findings if _is_near(one, case.value))
         pytest.skip(_reason(about))
 
 
-def _fail(bad: Iterable[OpFinding]) -> None:
+def fail_for(bad: Iterable[OpFinding]) -> None:
     lines = [one.line for one in bad]
     if lines:
         pytest.fail("\n".join(lines), pytrace=False)
 
 
-def _is_on(one: OpFinding, value: HfValue) -> bool:
+def is_on(one: OpFinding, value: HfValue) -> bool:
     """Whether a finding is on a value."""
     return (one.layer, one.value) == (value.layer, value.short)
 

@@ -57,7 +57,7 @@ def test_operation(case: OperationCase, subject: Subject, record_property: Any) 
     wrong = [_line(one) for one in findings if one.own is not None and not one.own.passed]
     if wrong:
         pytest.fail("\n".join(wrong), pytrace=False)
-    reason = _unknown(findings)
+    reason = unjudged(findings)
     if reason:
         pytest.skip(reason)
 
@@ -65,18 +65,17 @@ def test_operation(case: OperationCase, subject: Subject, record_property: Any) 
 def _line(one: OpFinding) -> str:
     """What is wrong with a call, given its own operands."""
     assert one.own is not None
-    told = dataclasses.replace(one, status=finding.WRONG)  # also of a value that is wrong as such
-    return f"{told.where}, {one.operation}: {described(one.own)} [{one.model_call}]"
+    return f"{one.where}, {one.operation}: {described(one.own)} [{one.model_call}]"
 
 
-def _unknown(findings: Sequence[OpFinding]) -> str:
+def unjudged(findings: Sequence[OpFinding]) -> str:
     """Why not all calls were judged, "" if they were."""
     calls = {one.place: one for one in findings if one.own is None}
     for judged in (one for one in findings if one.own is not None):
         calls.pop(judged.place, None)
     if not calls:
         return "" if findings else "no call of it was seen in the walk."
-    unjudged = next(iter(calls.values()))
-    reason = unjudged.note if unjudged.status in UNKNOWN else "it has no result to compare."
+    first = next(iter(calls.values()))
+    reason = first.note if first.status in UNKNOWN else "it has no result to compare."
     total = len({one.place for one in findings})
-    return f"{len(calls)} of {total} calls not judged: {unjudged.status}: {reason}"
+    return f"{len(calls)} of {total} calls not judged: {first.status}: {reason}"

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import os
+from typing import Any
 
 import pytest
 import torch
@@ -123,7 +124,7 @@ def _model_file(option: argparse.Namespace) -> str:
     return option.model_file
 
 
-def _default_text(checkpoint: inputs.HubCheckpoint, hf_config) -> tuple[torch.Tensor, str]:
+def _default_text(checkpoint: inputs.HubCheckpoint, hf_config: Any) -> tuple[torch.Tensor, str]:
     """Held-out text, and what it is; random ids where there is no text or no tokenizer for it."""
     try:
         ids = inputs.encode(inputs.heldout_text(), checkpoint.tokenizer())[:, :LONGEST_TEXT]

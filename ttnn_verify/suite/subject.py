@@ -20,7 +20,7 @@ from ttnn_verify.drift.finding import OpFinding
 from ttnn_verify.drift.observation import taps, walk
 from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.ops import table
-from ttnn_verify.suite.phases import Phase, phase_of
+from ttnn_verify.suite.phases import DECODE, Phase, phase_of
 from ttnn_verify.suite.settings import SubjectSettings
 
 DECODED = 3  # tokens after the longest prompt, each a call of its own
@@ -140,25 +140,31 @@ class Subject:
         fresh: list[torch.Tensor] = []
         with self._watch():
             for length in self.settings.lengths:
-                name = f"prefill{length}"
-                try:
-                    reason = self.unfit(length)
-                    if reason:
-                        phases[name] = Phase(name, length, skipped=reason)
-                        continue
-                    found, logits = self._sighted(length)
-                except (inputs.ModelFails, jobs.Undetermined) as error:
-                    phases[name] = Phase(name, length, failed=str(error))
-                    continue
-                fresh = fresh or logits
+                found, logits = self._tried(length)
+                if not any(phase.failed for phase in phases.values()):
+                    fresh = fresh or logits
                 for phase in found:
                     phases.setdefault(phase.name, phase)
         return FirstRun(tuple(phases.values()), tuple(fresh))
 
+    def _tried(self, length: int) -> tuple[list[Phase], list[torch.Tensor]]:
+        """The phases of a walk, and the logits of its first sequence; a phase that says why not."""
+        name = f"prefill{length}"
+        try:
+            reason = self.unfit(length)
+            if reason:
+                return [Phase(name, length, skipped=reason)], []
+            found, logits = self._sighted(length)
+        except (inputs.ModelFails, jobs.Undetermined) as error:
+            return [Phase(name, length, failed=str(error))], []
+        reason = self.unfit(min(self.settings.lengths), DECODED)
+        return [*found, *([Phase(DECODE, length, skipped=reason)] if reason else [])], logits
+
     def _sighted(self, length: int) -> tuple[list[Phase], list[torch.Tensor]]:
-        """The phases of a walk, and the logits of its first sequence."""
+        """What `_tried` returns of a walk that the model has room for."""
         sequences, logits = self.sequences(length), []
-        names: dict[str, dict[str, None]] = {}
+        names: dict[str, dict[str, None]] = {}  # phase -> its operations, in order
+        current: dict[str, None] = {}
 
         def observe(call: taps.TtnnCall, run: Callable[[], Any]) -> Any:
             if table.spec_of(call.name).judged:
@@ -173,7 +179,6 @@ class Subject:
             if call.sequence == 0:
                 logits.append(returned.float())
 
-        current: dict[str, None] = {}
         model = self.model
         with jobs.model_runs("the model"), taps.intercept(observe):
             walk.lead(model, sequences, begin, end)
