@@ -121,7 +121,7 @@ def suite(*args):
 
 
 def small(folder, file):
-    """The arguments for a file of tests/bringups/batched.py's model, whose checkpoint is saved here."""
+    """The arguments for a model file of what tests/bringups/batched.py is built from."""
     row = next(row for row in ROWS if row.module == "batched")
     hf_model(row).save_pretrained(folder / "checkpoint")
     ids = torch.randint(3, 256, (70,), generator=torch.Generator().manual_seed(0))

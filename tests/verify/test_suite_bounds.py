@@ -1,4 +1,4 @@
-"""The bounds of a whole model's logits: Hugging Face's pass in bfloat16 is within, faults are not."""
+"""The bounds of a whole model's logits: Hugging Face's pass in bfloat16 is within, faults not."""
 
 import dataclasses
 
