@@ -18,11 +18,11 @@ import torch
 
 from tests.bringups.bringup_table import ROWS, hf_model
 from tests.support.checkpoint import CHECKPOINT, ROOT, model_file
-from ttnn_verify import cli
+from ttnn_verify import backend, cli
 from ttnn_verify.drift.finding import NO_GOLDEN, OK, WRONG, OpFinding
 from ttnn_verify.drift.observation.walk import ModelCall
 from ttnn_verify.pytest_plugins import outcomes
-from ttnn_verify.suite import layers, ops
+from ttnn_verify.suite import layers, ops, settings
 from ttnn_verify.suite.phases import phase_of
 
 pytest_plugins = ["pytester"]
@@ -43,6 +43,21 @@ def build_model(hf_model, tt_device, max_seq_len):
     hf_model = copy.deepcopy(hf_model)
     with torch.no_grad():
         hf_model.model.layers[2].self_attn.o_proj.weight *= 1.05
+    return functional.build_model(hf_model, tt_device, max_seq_len)
+"""
+
+# A right model on a device whose kernel is wrong.
+KERNEL = """
+import contextlib, sys
+sys.path.insert(0, {root!r})
+from model import functional
+from tests.faults.catalogue import FAULTS
+
+(fault,) = (fault for fault in FAULTS if fault.name == "mean subtracted by rms_norm")
+until_the_process_ends = contextlib.ExitStack()
+
+def build_model(hf_model, tt_device, max_seq_len):
+    until_the_process_ends.enter_context(fault.inject())
     return functional.build_model(hf_model, tt_device, max_seq_len)
 """
 
@@ -195,6 +210,17 @@ def test_figures_stand_in_all_reports(healthy):
 # --- models that are not -------------------------------------------------------------------------
 
 
+def test_a_wrong_operation_fails_and_others_do_not(run, tmp_path):
+    (tmp_path / "model.py").write_text(KERNEL.format(root=str(ROOT)))
+    chosen = "ops and (rms_norm or linear)"
+    done = run(*suite("--model-file=model.py", TINY, "-k", chosen, "--junitxml=junit.xml"))
+    assert done.status == pytest.ExitCode.TESTS_FAILED, done.out
+    outcomes = {name: outcome for name, (outcome, _) in done.outcomes().items()}
+    phases = ("prefill64", "prefill33", "prefill1", "decode")
+    wrong, right = ({f"{name}-{phase}" for phase in phases} for name in ("rms_norm", "linear"))
+    assert outcomes == dict.fromkeys(wrong, "failure") | dict.fromkeys(right, "passed")
+
+
 def test_a_fault_fails_where_it_is_and_nowhere_else(run, tmp_path):
     file = tmp_path / "model.py"
     file.write_text(FAULTY.format(root=str(ROOT)))
@@ -258,6 +284,7 @@ def test_a_model_file_that_fails_tells_nothing(refused, pytester):
         ((FUNCTIONAL,), "the suite needs --model"),
         ((FUNCTIONAL, "--model=nobody/has/this"), "no checkpoint 'nobody/has/this'"),
         ((FUNCTIONAL, TINY, "--stage=optimized"), "--model-file names it"),
+        (("--model=a/b", "--stage=best"), "models/a/b/n150/best/model.py"),
         ((FUNCTIONAL, TINY, "--prompt=a", "--prompt-file=b"), "--prompt and --prompt_file"),
         ((FUNCTIONAL, TINY, "--device-id=1"), "an n150 has one, device 0"),
     ],
@@ -327,6 +354,41 @@ def test_a_value_that_is_missing_is_no_skip():
     assert layers.is_on(missing, value)
     with pytest.raises(pytest.fail.Exception, match="layer 2, MLP, a call"):
         layers.fail_for([missing])
+
+
+def session(device_id, workers=0):
+    """A session's configuration, as far as the choice of a card goes."""
+    option = types.SimpleNamespace(device_id=device_id, tx=["popen"] * workers)
+    return types.SimpleNamespace(option=option)
+
+
+@pytest.fixture
+def two_cards(tmp_path, monkeypatch):
+    for name in "01":
+        (tmp_path / name).touch()
+    monkeypatch.setattr(backend, "CARDS", tmp_path)
+    monkeypatch.setenv(backend.VISIBLE, "")  # and so put back afterwards
+
+
+def test_a_session_sees_the_card_that_it_names_alone(two_cards):
+    settings.choose_card(session(1), "silicon")
+    assert backend.visible_cards() == ["1"]
+
+
+def test_a_session_that_names_no_card_sees_all(two_cards):
+    settings.choose_card(session(None), "silicon")
+    assert backend.visible_cards() == ["0", "1"]
+
+
+def test_a_card_that_is_not_there_is_refused(two_cards):
+    with pytest.raises(backend.BackendError, match=r"device 2: there are 2 card\(s\)"):
+        settings.choose_card(session(2), "silicon")
+
+
+def test_workers_do_not_share_a_named_card(two_cards):
+    """One would wait for the other, which waits for it to collect."""
+    with pytest.raises(ValueError, match="each worker opens a card of its own"):
+        settings.choose_card(session(1, workers=2), "silicon")
 
 
 @pytest.mark.parametrize(

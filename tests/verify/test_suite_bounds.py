@@ -1,13 +1,13 @@
 """The bounds of a whole model's logits: Hugging Face's pass in bfloat16 is within, faults not."""
 
-import dataclasses
-
 import pytest
 import torch
 
 from tests.bringups.bringup_table import ROWS, hf_model
 from ttnn_verify.huggingface import accuracy
-from ttnn_verify.suite import bounds
+from ttnn_verify.numerics.compute_config import ComputeConfig
+from ttnn_verify.suite import as_called, bounds
+from ttnn_verify.suite.as_called import CalledProduct
 
 PROMPT, NEW = 33, 24
 
@@ -70,10 +70,32 @@ def test_logits_that_are_not_finite_fail(failures, reference):
     assert line.startswith("the logits are not finite")
 
 
-def test_attention_of_a_phi3_has_a_floor_of_its_own(reference):
-    (row,) = (row for row in ROWS if row.name == "phi3")
-    ids = torch.randint(3, 320, (1, 9), generator=torch.Generator().manual_seed(0))
-    bound = bounds.bounded_logits(hf_model(row), ids)
-    assert bound.kernels is not None
-    without = dataclasses.replace(bound, kernels=None)
-    assert bound.floor(9).worst_row >= without.floor(9).worst_row
+def factor_of(name, *products):
+    (row,) = (row for row in ROWS if row.name == name)
+    model = hf_model(row)
+    ids = torch.randint(3, 256, (1, PROMPT), generator=torch.Generator().manual_seed(0))
+    return as_called.factor(model, ids, products)
+
+
+BY_DEFAULT = CalledProduct(ComputeConfig())
+ACCURATE = CalledProduct(ComputeConfig("HiFi4", fp32_dest_acc=True))
+LOW = CalledProduct(ComputeConfig("LoFi", fp32_dest_acc=True))
+BLOCKS = CalledProduct(ACCURATE.compute, "bfloat8_b")
+
+
+@pytest.mark.parametrize("name", [row.name for row in ROWS])
+def test_products_by_default_add_to_the_noise_of_any_architecture(name):
+    assert 1 < factor_of(name, BY_DEFAULT) < 5
+
+
+@pytest.mark.parametrize("product", [BY_DEFAULT, LOW, BLOCKS], ids=["default", "lofi", "blocks"])
+def test_what_a_model_asks_for_adds_more_than_accurate_products(product):
+    accurate = factor_of("llama", ACCURATE)
+    assert factor_of("llama", product) > 1.2 * accurate
+    assert factor_of("llama", ACCURATE, product) == factor_of("llama", product)
+
+
+def test_products_in_float32_have_the_noise_of_bfloat16_and_of_their_weights():
+    assert factor_of("llama") == 1.0
+    assert factor_of("llama", CalledProduct(None)) == pytest.approx(1, rel=1e-3)
+    assert factor_of("llama", CalledProduct(None, "bfloat8_b")) > 1.2

@@ -87,7 +87,7 @@ def test_teacher_forcing(
     record_property("top-1", f"{score.top1:.4f}")
     record_property("top-5", f"{score.top5:.4f}")
     record_property("KL", f"{float(score.kl_steps.mean()):.3g} nats")
-    limits = bounds.bounds_of(subject.hf_model, reference)
+    limits = bounds.bounds_of(subject.hf_model, reference, subject.noise)
     check.rows(mode, reference.logits, score.logits, limits.floor(len(score.logits)))
     check.wrong += bounds.failures(score, limits)
     check.end()
@@ -101,7 +101,7 @@ def test_prompt(length: int, subject: Subject, check: LogitsCheck) -> None:
     logits, _ = subject.run(ids)
     if logits.shape[:2] not in ((1, 1), (1, length)):
         pytest.fail(f"logits of shape {tuple(logits.shape)} for {length} tokens.", pytrace=False)
-    check.last_rows(f"prefill{length}", bounds.bounded_logits(subject.hf_model, ids), logits[0])
+    check.last_rows(f"prefill{length}", subject.bounds(ids), logits[0])
     check.end()
 
 
@@ -113,7 +113,7 @@ def test_decode_continues_prefill(length: int, subject: Subject, check: LogitsCh
     _, past = subject.run(ids[:, :length])
     step, _ = subject.run(ids[:, length:], past)
     longer, _ = subject.run(ids)
-    bound = bounds.bounded_logits(subject.hf_model, ids)
+    bound = subject.bounds(ids)
     check.last_rows(f"token at {length}", bound, step[0, -1:])
     floor = bound.floor(1)
     both = floors.chain(floor, floor)  # each of the two errs by itself
@@ -134,9 +134,7 @@ def test_batch(subject: Subject, check: LogitsCheck) -> None:
     if len(prompt) != len(ids) or len(step) != len(ids):
         pytest.fail(f"logits of {len(prompt)} and {len(step)} rows for a batch of two.", False)
     for row, tokens in enumerate(ids):
-        before, after = (
-            bounds.bounded_logits(subject.hf_model, part[None]) for part in (tokens[:ROW], tokens)
-        )
+        before, after = (subject.bounds(part[None]) for part in (tokens[:ROW], tokens))
         check.last_rows(f"row {row}, prefill{ROW}", before, prompt[row])
         check.last_rows(f"row {row}, decode", after, step[row, -1:])
     check.end()
@@ -189,7 +187,7 @@ def test_long_rope_prompt(subject: Subject, check: LogitsCheck) -> None:
     length = min(subject.capacity, original + BEYOND)
     ids = subject.ids(length)
     logits, _ = subject.run(ids)
-    check.last_rows(f"prefill{length}", bounds.bounded_logits(subject.hf_model, ids), logits[0])
+    check.last_rows(f"prefill{length}", subject.bounds(ids), logits[0])
     check.end()
 
 
@@ -201,7 +199,7 @@ def test_long_rope_decode(subject: Subject, check: LogitsCheck) -> None:
     _, past = subject.run(ids[:, : original - CROSSED])
     for at in range(original - CROSSED, last):
         step, past = subject.run(ids[:, at : at + 1], past)
-        bound = bounds.bounded_logits(subject.hf_model, ids[:, : at + 1])
+        bound = subject.bounds(ids[:, : at + 1])
         check.last_rows(f"token at {at}", bound, step[0, -1:])
     check.end()
 

@@ -90,7 +90,7 @@ def settings_of(config: pytest.Config, picked: str) -> SubjectSettings:
     given = [name for name in PROMPTS if getattr(option, name) is not None]
     if len(given) > 1:
         raise inputs.BadInput(f"--{given[0]} and --{given[1]} are both the prompt; give one.")
-    _choose_card(config, picked)
+    choose_card(config, picked)
     path = _model_file(option)
     # the options have the names of the other commands' arguments
     bringup = jobs.find_bringup(option, str(config.invocation_params.dir / path))
@@ -138,7 +138,7 @@ def _default_text(checkpoint: inputs.HubCheckpoint, hf_config: Any) -> tuple[tor
         return plain[drawn], "random ids"
 
 
-def _choose_card(config: pytest.Config, picked: str) -> None:
+def choose_card(config: pytest.Config, picked: str) -> None:
     """Let this process see no card but that of --device-id."""
     number = config.option.device_id
     if number is None or hasattr(config, "workerinput"):  # a worker has it from its controller

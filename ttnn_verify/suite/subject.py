@@ -17,9 +17,12 @@ backend.quiet()  # before ttnn, which the modules below import
 from ttnn_verify.drift import isolated
 from ttnn_verify.drift.expected_values import ExpectedValues
 from ttnn_verify.drift.finding import OpFinding
-from ttnn_verify.drift.observation import taps, walk
+from ttnn_verify.drift.observation import reading, taps, walk
 from ttnn_verify.huggingface.hf_values import HfValue
-from ttnn_verify.ops import table
+from ttnn_verify.numerics.compute_config import ComputeConfig
+from ttnn_verify.ops import expected, table
+from ttnn_verify.suite import as_called, bounds
+from ttnn_verify.suite.as_called import CalledProduct
 from ttnn_verify.suite.phases import DECODE, Phase, phase_of
 from ttnn_verify.suite.settings import SubjectSettings
 
@@ -56,6 +59,7 @@ class Subject:
         self.settings = settings
         self._open_device, self._watch = open_device, watch
         self._model: Any = None
+        self._products: set[CalledProduct] = set()
         self._walks: dict[int, tuple[OpFinding, ...] | Exception] = {}
 
     def release(self) -> None:
@@ -105,6 +109,20 @@ class Subject:
         with torch.no_grad(), jobs.model_runs("the model"):
             out = self.model(input_ids=ids, past_key_values=past, **kwargs)
             return out.logits.float(), out.past_key_values
+
+    @functools.cached_property
+    def noise(self) -> float:
+        """The factor on the error of a pass in bfloat16 that the model's own settings make."""
+        _ = self.first_run  # which sees how the model calls its products
+        ids = self.ids(min(self.settings.lengths[0], self.capacity))
+        products = self._products
+        if self.settings.bringup.arithmetic == "rounded":  # which knows no compute config
+            products = {CalledProduct(None, product.weights) for product in products}
+        return as_called.factor(self.hf_model, ids, products)
+
+    def bounds(self, ids: torch.Tensor) -> bounds.BoundedLogits:
+        """Hugging Face's logits of ids `[1, S]`, and how far off the model's may be."""
+        return bounds.bounded_logits(self.hf_model, ids, self.noise)
 
     # --- walks ----------------------------------------------------------------------------------
 
@@ -167,7 +185,10 @@ class Subject:
         current: dict[str, None] = {}
 
         def observe(call: taps.TtnnCall, run: Callable[[], Any]) -> Any:
-            if table.spec_of(call.name).judged:
+            spec = table.spec_of(call.name)
+            if spec.kind == "product":
+                self._products.add(called_product(call))
+            if spec.judged:
                 current.setdefault(table.short_name(call.name))
             return run()
 
@@ -219,3 +240,10 @@ class Subject:
                 return tuple(isolated.run(self.model, sequences, reference).findings)
         except (inputs.ModelFails, jobs.Undetermined) as error:
             return error
+
+
+def called_product(call: taps.TtnnCall) -> CalledProduct:
+    """How a product is called."""
+    config = expected.compute_of(call.kwargs.get("compute_kernel_config"))
+    formats = [reading.dtype_name(tensor) for tensor in call.operands[1:2]]
+    return CalledProduct(config or ComputeConfig(), *formats)
