@@ -187,7 +187,8 @@ class Subject:
         def observe(call: taps.TtnnCall, run: Callable[[], Any]) -> Any:
             spec = table.spec_of(call.name)
             if spec.kind == "product":
-                self._products.add(called_product(call))
+                config = call.kwargs.get("compute_kernel_config")
+                self._products.add(called_product(config, call.operands))
             if spec.judged:
                 current.setdefault(table.short_name(call.name))
             return run()
@@ -242,8 +243,7 @@ class Subject:
             return error
 
 
-def called_product(call: taps.TtnnCall) -> CalledProduct:
-    """How a product is called."""
-    config = expected.compute_of(call.kwargs.get("compute_kernel_config"))
-    formats = [reading.dtype_name(tensor) for tensor in call.operands[1:2]]
-    return CalledProduct(config or ComputeConfig(), *formats)
+def called_product(config: Any, operands: Sequence[Any]) -> CalledProduct:
+    """How a product is called: with TTNN's compute config, None for its own, and ttnn tensors."""
+    formats = [reading.dtype_name(tensor) for tensor in operands[1:2]]
+    return CalledProduct(expected.compute_of(config) or ComputeConfig(), *formats)
