@@ -141,10 +141,14 @@ def add_prompt(parser: argparse.ArgumentParser, default: str) -> None:
     Args:
         default: what is used without any of them, for the help text.
     """
-    group = parser.add_mutually_exclusive_group()
-    group.add_argument("--prompt", metavar="TEXT", help=f"default: {default}")
-    group.add_argument(*spellings("--prompt_file"), metavar="FILE", help="UTF-8 text")
-    group.add_argument(*spellings("--prompt_ids_file"), metavar="FILE", help="token ids")
+    add_prompts(parser.add_mutually_exclusive_group().add_argument, default)
+
+
+def add_prompts(add: Add, default: str) -> None:
+    """The options of `add_prompt`, where the caller sees to it that one at most is given."""
+    add("--prompt", metavar="TEXT", help=f"default: {default}")
+    add(*spellings("--prompt_file"), metavar="FILE", help="UTF-8 text")
+    add(*spellings("--prompt_ids_file"), metavar="FILE", help="token ids")
 
 
 def add_backend(add: Add) -> None:

@@ -26,6 +26,7 @@ LEFT_OUT = {
     "e2e/test_block_weights.py": "a block format is packed as the kernels do, in compiled code",
     "e2e/test_long_rope.py": "prompts of 255 tokens",
     "ops/test_comparison_mode.py": "every operation of the whole model twice",
+    "verify/test_suite.py": "the whole model in processes of its own",
     "verify/test_drift.py": "the whole model four times; tests/locating has it led once",
 }
 OF_EACH_OP = "ops/test_ops.py"

@@ -208,6 +208,7 @@ def test_errors_over_depth_are_the_greatest_of_each_layer(tmp_path):
         ("ops/test_x.py::test", "ops"),
         ("tests/test_architecture.py::test", "other"),
         ("test_x.py::test", "other"),
+        ("ttnn_verify.suite.layers::test_value[layer2-MLP-down-decode]", "layers"),
     ],
 )
 def test_a_tests_folder_is_its_tier(nodeid, tier):

@@ -16,7 +16,7 @@ import pytest
 
 from ttnn_verify import backend, cli
 from ttnn_verify.pytest_plugins import card_lock, hang
-from ttnn_verify.pytest_plugins.keys import ARITHMETIC, BACKEND
+from ttnn_verify.pytest_plugins.keys import ARITHMETIC, BACKEND, DEVICE
 
 if TYPE_CHECKING:
     import ttnn
@@ -89,6 +89,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[TIMEOUT] = timeout(config, picked)
     config.stash[STDERR] = os.dup(2)
     config.add_cleanup(lambda: os.close(config.stash[STDERR]))
+    config.stash[DEVICE] = SessionDevice(config)
+    config.add_cleanup(config.stash[DEVICE].close)
 
 
 def timeout(config: pytest.Config, picked: str) -> float:
@@ -139,21 +141,48 @@ def backend_name(request: pytest.FixtureRequest) -> str:
     return request.config.stash[BACKEND]
 
 
-@pytest.fixture(scope="session")
-def device(backend_name: str, request: pytest.FixtureRequest) -> "Iterator[ttnn.Device]":
-    """A ttnn device, the same for all tests of this process."""
-    config = request.config
+class SessionDevice:
+    """The device of this process: opened when it is first asked for, closed at the latest with the
+    session. A plugin that needs it while tests are collected asks here; tests ask the fixture.
+    """
 
-    def say(sentence: str) -> None:
-        os.write(config.stash[STDERR], f"{worker}: {sentence}\n".encode())
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._stack = contextlib.ExitStack()
+        self._opened: ttnn.Device | None = None
 
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
-    with contextlib.ExitStack() as stack:
-        if backend_name == "silicon":
+    def get(self) -> "ttnn.Device":
+        """The device, a ttnn device. Raises what opening it raises."""
+        if self._opened is None:
+            with contextlib.ExitStack() as stack:
+                self._opened = self._open(stack)
+                self._stack = stack.pop_all()
+        return self._opened
+
+    def close(self) -> None:
+        """Close it, if it is open."""
+        self._opened = None
+        self._stack.close()
+
+    def _open(self, stack: contextlib.ExitStack) -> "ttnn.Device":
+        stash = self._config.stash
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+
+        def say(sentence: str) -> None:
+            os.write(stash[STDERR], f"{worker}: {sentence}\n".encode())
+
+        if stash[BACKEND] == "silicon":
             # a process has an emulated or simulated device for itself, cards are shared out
             stack.enter_context(card_lock.claimed(int(worker.removeprefix("gw")), say))
-        arithmetic = config.stash[ARITHMETIC]
-        opened = stack.enter_context(backend.open_device(backend_name, 0, arithmetic))
-        if config.stash[TIMEOUT]:
+        opened = stack.enter_context(backend.open_device(stash[BACKEND], 0, stash[ARITHMETIC]))
+        if stash[TIMEOUT]:
             stack.enter_context(hang.named_operations())
-        yield opened
+        return opened
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest) -> "Iterator[ttnn.Device]":
+    """A ttnn device, the same for all tests of this process."""
+    opened = request.config.stash[DEVICE]
+    yield opened.get()
+    opened.close()

@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from ttnn_verify.pytest_plugins.device import SessionDevice
     from ttnn_verify.pytest_plugins.outcomes import RunRecord
     from ttnn_verify.pytest_plugins.regression import BaselineCheck
 
-# By `device`: the name of the backend, and how an emulated one computes, None for its default.
+# By `device`: the name of the backend, how an emulated one computes, None for its default, and the
+# device of the process.
 BACKEND = pytest.StashKey[str]()
 ARITHMETIC = pytest.StashKey[str | None]()
+DEVICE: "pytest.StashKey[SessionDevice]" = pytest.StashKey()
 
 # By `outcomes`, in the process that reports.
 RUN: "pytest.StashKey[RunRecord]" = pytest.StashKey()

@@ -63,7 +63,10 @@ class RunRecord:
             return False
         if any(_within(nodeid, self._place(path)) for path in option.ignore or ()):
             return False
-        return any(_within(nodeid, self._place(arg)) for arg in self._config.args)
+        args = self._config.args
+        if option.pyargs and any(_within_module(nodeid, arg) for arg in args):
+            return True
+        return any(_within(nodeid, self._place(arg)) for arg in args)
 
     def _place(self, arg: object) -> str:
         """An argument of the command line, a path with or without `::name`, as node ids begin."""
@@ -127,6 +130,11 @@ def _within(nodeid: str, place: str) -> bool:
     return (
         nodeid == place or not place or nodeid.startswith((f"{place}/", f"{place}::", f"{place}["))
     )
+
+
+def _within_module(nodeid: str, name: str) -> bool:
+    """Whether a node id begins with a module's name, as those of `ttnn_verify.suite` do."""
+    return _within(nodeid, name) or nodeid.startswith(f"{name}.")
 
 
 class _Worker:

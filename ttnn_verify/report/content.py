@@ -71,8 +71,12 @@ class CaseRow:
 
 
 def tier_of(nodeid: str) -> str:
-    """The folder below tests/ that a test is in, or the one of the pyramid, wherever that is."""
-    *folders, _ = nodeid.partition("::")[0].split("/")
+    """The folder below tests/ that a test is in, or the one of the pyramid, wherever that is.
+
+    Of `ttnn_verify.suite` each module is a tier.
+    """
+    file = nodeid.partition("::")[0]
+    *folders, _ = file.split("/") if file.endswith(".py") else (*file.split("."), "")
     below = folders[folders.index("tests") + 1 :] if "tests" in folders else folders
     return next((name for name in below if name in PYRAMID), below[0] if below else OTHER)
 

@@ -1,0 +1,48 @@
+"""The figures of a verdict as pytest's properties, for the summary, baselines, reports, junit.
+
+Of values that are equal, as data that moves must be, no share of a tolerance is stated.
+"""
+
+from collections.abc import Iterable
+
+import torch
+
+from ttnn_verify.numerics import metrics, tolerance
+from ttnn_verify.numerics.floors import Floor
+from ttnn_verify.pytest_plugins import comparisons
+
+
+def judged(
+    op: str, case: str, expected: torch.Tensor, actual: torch.Tensor, floor: Floor
+) -> tuple[tolerance.Verdict, tuple[str, comparisons.ComparisonEntry]]:
+    """The verdict on a result of the model, and the property that has its figures."""
+    comparison = metrics.compare(expected, actual)
+    verdict = tolerance.judge(comparison, floor)
+    return verdict, comparisons.entry(op, case, comparison, verdict, movement=comparison.equal)
+
+
+def worst(verdicts: Iterable[tolerance.Verdict]) -> tolerance.Verdict | None:
+    """The verdict that used most of its tolerance, one that failed first; None of none."""
+    return max(verdicts, key=lambda one: (not one.passed, one.used), default=None)
+
+
+def brief(
+    op: str, case: str, verdict: tolerance.Verdict
+) -> tuple[str, comparisons.ComparisonEntry]:
+    """The property of a verdict of drift's, of which a passed one may have but two figures."""
+    if isinstance(verdict.comparison, metrics.Comparison):
+        return comparisons.entry(op, case, verdict.comparison, verdict, movement=False)
+    return comparisons.PROPERTY, {
+        "op": op,
+        "case": case,
+        "passed": verdict.passed,
+        "status": verdict.status,
+        "pcc": verdict.comparison.pcc,
+        "pcc_floor": verdict.pcc_floor,
+        "relative_l2": verdict.comparison.relative_l2,
+        "allowed": None,
+        "worst_row": None,
+        "ulp": None,
+        "used": None if verdict.line == "equal" else verdict.used,
+        "histogram": None,
+    }
