@@ -13,6 +13,8 @@ from ttnn_verify.drift.caches import CacheWrites
 from ttnn_verify.drift.call_graph import CallGraph
 from ttnn_verify.drift.expected_values import ExpectedValues
 from ttnn_verify.drift.finding import OpFinding
+from ttnn_verify.drift.observation.columns import ColumnOrder
+from ttnn_verify.drift.observation.identification import Found
 from ttnn_verify.drift.observation.walk import ModelCall, TokenSequence, model_calls
 from ttnn_verify.drift.observed import Observed, Where, where_of
 from ttnn_verify.huggingface.hf_values import HfValue
@@ -27,9 +29,18 @@ UNJUDGED = (finding.NO_GOLDEN, finding.TOOL_ERROR)
 class Blame:
     """Asks which call is to blame, with what is known of the calls so far."""
 
-    def __init__(self, reference: ExpectedValues, sequences: Sequence[TokenSequence]) -> None:
+    def __init__(
+        self,
+        reference: ExpectedValues,
+        sequences: Sequence[TokenSequence],
+        orders: Sequence[ColumnOrder],
+    ) -> None:
         self.reference, self.sequences = reference, sequences
-        self.writes = CacheWrites()
+        self.writes = CacheWrites(orders)
+
+    def _graph(self, calls: Sequence[Observed], model_call: ModelCall) -> CallGraph:
+        kinds = {step.name: step.kind for step in self.reference.steps}
+        return CallGraph(calls, model_call, kinds)
 
     def step(self, name: str) -> HfValue:
         """The step that computes a value."""
@@ -39,14 +50,27 @@ class Blame:
 
     def misused(
         self,
+        before: Sequence[Observed],
         observed: Observed,
         step: HfValue,
         own: tolerance.Verdict | None,
         verdict: tolerance.Verdict,
     ) -> OpFinding:
-        """The finding on a result that is right for its operands and not quite the step's value."""
+        """The finding on a result that is right for its operands and not quite the step's value.
+
+        Args:
+            before: the calls before it. One of them is to blame where they do not make its input.
+        """
+        if any(name not in observed.operands.names for name in step.inputs):
+            missing = self._first_missing(self._graph(before, observed.model_call))
+            if missing is not None and self._comes_before(missing, step):
+                return self.first(before, observed.model_call, verdict)
         where, note = where_of(step), self._note(observed, step)
         return observed.finding(finding.MISUSED, where, own=own, step=verdict, note=note)
+
+    def _comes_before(self, first: HfValue, second: HfValue) -> bool:
+        names = [step.name for step in self.reference.steps]
+        return names.index(first.name) < names.index(second.name)
 
     def _note(self, observed: Observed, step: HfValue) -> str:
         given = observed.operands.names
@@ -60,7 +84,7 @@ class Blame:
         self, calls: Sequence[Observed], model_call: ModelCall, verdict: tolerance.Verdict
     ) -> OpFinding:
         """The finding on the call where a model leaves Hugging Face's way."""
-        graph = CallGraph(calls, model_call)
+        graph = self._graph(calls, model_call)
         step = self._first_missing(graph)
         if step is None:
             where, note = Where(None, "logits", "head"), "all values before are Hugging Face's"
@@ -69,15 +93,20 @@ class Blame:
         for name in step.inputs:
             multiple = graph.multiple(name)
             if multiple is not None:
-                where = where_of(self.step(name))
-                factor = multiple.factor_of(name)
-                note = f"its result is {factor:.4g} x {name}, and nothing makes up for that"
-                return multiple.finding(finding.MISUSED, where, step=verdict, note=note)
+                return self._on_multiple(*multiple, verdict)
         for one in (self._first_inner(step, graph), step):
             observed = None if one is None else self._consumer(one, graph)
             if one is not None and observed is not None:
                 return self._on_consumer(observed, (one, step), graph, verdict)
         return self._missing(step, graph, model_call, verdict)
+
+    def _on_multiple(
+        self, observed: Observed, found: Found, verdict: tolerance.Verdict
+    ) -> OpFinding:
+        """The finding on a call that makes a multiple of a value."""
+        note = f"its result is {found.factor:.4g} x {found.name}, and nothing makes up for that"
+        where = where_of(self.step(found.name))
+        return observed.finding(finding.MISUSED, where, step=verdict, note=note)
 
     def _first_missing(self, graph: CallGraph) -> HfValue | None:
         """The first step whose value is not found, nor anything that follows from it."""
@@ -112,6 +141,9 @@ class Blame:
         """
         step, outer = steps
         where = where_of(outer)
+        multiple = graph.multiple_given(observed)
+        if multiple is not None and multiple[0].index != observed.index:
+            return self._on_multiple(*multiple, verdict)
         if observed.status in UNJUDGED:
             note = "its result is not Hugging Face's, and it cannot be judged"
             return observed.finding(observed.status, where, step=verdict, note=note)

@@ -9,6 +9,7 @@ from ttnn_verify.drift import finding
 from ttnn_verify.drift.expected_values import ExpectedRows
 from ttnn_verify.drift.finding import OpFinding
 from ttnn_verify.drift.observation import arrangements
+from ttnn_verify.drift.observation.columns import ColumnOrder
 from ttnn_verify.drift.observation.pool import SAME
 from ttnn_verify.drift.observation.walk import ModelCall
 from ttnn_verify.drift.observed import NO_OPERANDS, Observed, ReadTensor, Where
@@ -33,7 +34,9 @@ class WriteToCache:
 class CacheWrites:
     """The calls that wrote caches, by the cache's buffer."""
 
-    def __init__(self) -> None:
+    def __init__(self, orders: Sequence[ColumnOrder] = ()) -> None:
+        """Args: `orders`, of the columns of heads, grow while a model runs."""
+        self.orders = orders
         self._of: dict[int, list[WriteToCache]] = {}
 
     def note(self, observed: Observed) -> None:
@@ -80,17 +83,23 @@ class CacheWrites:
         calls: Sequence[ModelCall],
         verdict: tolerance.Verdict,
     ) -> OpFinding | None:
-        wrong = _first_wrong(cache, expected, observed.operands.pages)
+        wrong = _first_wrong(cache, expected, observed.operands.pages, tuple(self.orders))
         if wrong is None:
             return None
         where = Where(step.layer, f"{step.short[0]} cache", "attention")
         call = next((one for one in calls if one.starts[0] <= wrong < one.ends[0]), calls[-1])
-        for write in reversed(self._of.get(cache.buffer, ())):
-            if write.model_call.number != call.number:
-                continue
+        writes = [
+            write
+            for write in self._of.get(cache.buffer, ())
+            if write.model_call.number == call.number
+        ]
+        if writes:  # the first that writes something else, or else the last one
+            others = [write for write in writes if write.names and step.name not in write.names]
+            write = next(iter(others), writes[-1])
             note = f"position {wrong} is not {step.name}"
-            if write.names and step.name not in write.names:
+            if others:
                 note = f"{', '.join(write.names)} is written, {step.name} is expected"
+                where = where._replace(layer=layer_of(write.names))
             return write.finding(finding.MISUSED, where, step=verdict, note=note)
         return observed.finding(
             finding.MISSING,
@@ -101,8 +110,17 @@ class CacheWrites:
         )
 
 
+def layer_of(names: Sequence[str]) -> int | None:
+    """The layer of values by their names, such as "layers.2.k"; None outside of the layers."""
+    parts = names[0].split(".")
+    return int(parts[1]) if parts[0] == "layers" else None
+
+
 def _first_wrong(
-    cache: ReadTensor, expected: ExpectedRows, pages: torch.Tensor | None
+    cache: ReadTensor,
+    expected: ExpectedRows,
+    pages: torch.Tensor | None,
+    orders: tuple[ColumnOrder, ...],
 ) -> int | None:
     """The first position of the first sequence that a cache does not hold in its place.
 
@@ -110,7 +128,7 @@ def _first_wrong(
     """
     golden = expected.flat[: expected.lengths[0]]
     firsts = []
-    for rows in _rows_of(cache, tuple(expected.rows.shape[1:]), pages):
+    for rows in _rows_of(cache, tuple(expected.rows.shape[1:]), pages, orders):
         rows = rows[: len(golden)]
         same = (rows - golden[: len(rows)]).norm(dim=-1) <= SAME * golden[: len(rows)].norm(dim=-1)
         wrong = torch.nonzero(~same).flatten()
@@ -121,12 +139,15 @@ def _first_wrong(
 
 
 def _rows_of(
-    cache: ReadTensor, row_shape: tuple[int, ...], pages: torch.Tensor | None
+    cache: ReadTensor,
+    row_shape: tuple[int, ...],
+    pages: torch.Tensor | None,
+    orders: tuple[ColumnOrder, ...],
 ) -> Iterator[torch.Tensor]:
     """A cache's rows `[C, W]` from position 0 on, in each arrangement that they may have."""
     values = cache.values
     if pages is not None and values.dim() == 4:
         table = pages[0][(pages[0] >= 0) & (pages[0] < len(values))].long()
         values = values[table].transpose(0, 1).flatten(1, 2)[None]
-    for where in arrangements.of(tuple(values.shape), row_shape):
+    for where in arrangements.of(tuple(values.shape), row_shape, orders):
         yield values.flatten()[where.flat]

@@ -1,15 +1,32 @@
 """How the calls of a call of the model hang together, and which of them values explain."""
 
 import itertools
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from ttnn_verify.drift.observation.identification import Found
 from ttnn_verify.drift.observation.walk import ModelCall
 from ttnn_verify.drift.observed import Observed
 from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.ops import table
 
-# How well a call fits a step: inputs it is given, whether it is of the step's kind, how early.
-Rank = tuple[int, bool, int]
+# How well a call fits a step: whether it is of the step's kind, inputs it is given, how early.
+Rank = tuple[bool, int, int]
+
+
+# Kinds of operations that compute no part of a step of this kind, however it is written.
+OTHERS = {
+    "embedding": {"norm", "rope", "attention", "product"},
+    "norm": {"embedding", "rope", "attention", "product"},
+    "product": {"embedding", "norm", "rope", "attention"},
+    "rope": {"embedding", "norm", "attention"},
+    "attention": {"embedding", "norm", "rope"},
+    "add": {"embedding", "norm", "rope", "attention"},
+    "multiply": {"embedding", "norm", "rope", "attention", "product"},
+}
+
+
+# Kinds of operations that compute no other kind of step.
+OWN = {"embedding", "norm", "rope", "attention"}
 
 
 class CallGraph:
@@ -20,15 +37,18 @@ class CallGraph:
             sequence at least.
     """
 
-    def __init__(self, calls: Sequence[Observed], model_call: ModelCall) -> None:
-        self.calls = calls
+    def __init__(
+        self, calls: Sequence[Observed], model_call: ModelCall, kinds: Mapping[str, str]
+    ) -> None:
+        """Args are the calls of one call of the model, and the kind of each step."""
+        self.calls, self.kinds = calls, kinds
         last = {end - 1 for end in itertools.accumulate(model_call.ends)}
         missed: dict[str, set[int]] = {}
         self._carriers: dict[str, set[int]] = {}
         for observed in calls:
             for number, all_found in observed.found.items():
                 for one in all_found:
-                    if one.factor == 1.0:
+                    if one.factor == 1.0 and self._makes(observed, number, one):
                         missed.setdefault(one.name, set(last)).difference_update(
                             one.positions.tolist()
                         )
@@ -36,15 +56,38 @@ class CallGraph:
         self.found = {name for name, positions in missed.items() if not positions}
         self._through = self._moved_through()
 
+    def _makes(self, observed: Observed, number: int, found: Found) -> bool:
+        """Whether a result counts as a value, not only as an equal one.
+
+        Attention to a single key, say, equals its v, but to split the heads off is not attention.
+        """
+        if found in observed.held(number) or observed.kind is None:
+            return True
+        return self.kinds.get(found.name) == observed.kind
+
+    def _may_make(self, observed: Observed, found: Found) -> bool:
+        """Whether an operation that serves one kind of step alone is of the value's kind."""
+        return observed.kind not in OWN or self.kinds.get(found.name) == observed.kind
+
     def carriers(self, names: Iterable[str]) -> list[set[int]]:
         """For each of the values that is found at all, the buffers that hold it."""
         return [self._carriers[name] for name in names if name in self._carriers]
 
-    def multiple(self, name: str) -> Observed | None:
+    def multiple(self, name: str) -> tuple[Observed, Found] | None:
         """The call that makes a multiple of a value, where none makes the value itself."""
         if name in self.found:
             return None
-        return next((op for op in self.calls if name in op.names), None)
+        made = ((op, one) for op in self.calls for found in op.found.values() for one in found)
+        return next(((op, one) for op, one in made if one.name == name), None)
+
+    def multiple_given(self, observed: Observed) -> tuple[Observed, Found] | None:
+        """The call that made a multiple of a value for this one, and what it made; or None."""
+        for origin in observed.operands.origins:
+            for one in origin.found:
+                if one.factor != 1.0:
+                    made = (op for op in self.calls if op.index == origin.call[0])
+                    return next(((op, one) for op in made), None)
+        return None
 
     def unexplained(self, ignored: Collection[str] = ()) -> list[Observed]:
         """The calls whose results are no values of Hugging Face's, nor lead to any.
@@ -55,12 +98,17 @@ class CallGraph:
         explained: set[int] = set()
         needed: set[int] = set()
         for observed in reversed(self.calls):
-            made = {result.buffer for result in observed.results}
-            if made & needed or any(
-                one.factor == 1.0 and one.name not in ignored
+            held = {
+                one.name
                 for found in observed.found.values()
                 for one in found
-            ):
+                if one.factor == 1.0 and one.name not in ignored and self._may_make(observed, one)
+            }
+            new = held - set(observed.operands.names)
+            only_hands_on = observed.kind in (None, "heads") and held and not new
+            if only_hands_on:
+                explained.add(observed.index)
+            elif new or {result.buffer for result in observed.results} & needed:
                 explained.add(observed.index)
                 needed |= {tensor.buffer for tensor in observed.operands.tensors}
         return [op for op in self.calls if op.index not in explained]
@@ -72,15 +120,20 @@ class CallGraph:
 
     def rank(self, observed: Observed, step: HfValue) -> Rank | None:
         """How well a call fits a step; None where it does not."""
-        if observed.moves and step.kind != "heads":
+        if (observed.moves and step.kind != "heads") or table.spec_of(observed.name).writes:
+            return None
+        if observed.kind in OTHERS.get(step.kind, ()):
             return None
         carriers = self.carriers(step.inputs)
         given = sum(bool(self.given(observed) & buffers) for buffers in carriers)
         fits = observed.kind == step.kind
-        complete = given == len(carriers) > 0
-        if not complete and not (fits and (given or not step.inputs)):
-            return None
-        return given, fits, -observed.index
+        if fits:  # given all, some, or another value that is known
+            return (fits, given, -observed.index) if given or self._knows(observed, step) else None
+        return (fits, given, -observed.index) if given == len(carriers) > 0 else None
+
+    def _knows(self, observed: Observed, step: HfValue) -> bool:
+        """Whether a call is given values of Hugging Face's, if a step is given any."""
+        return not step.inputs or bool(observed.operands.names)
 
     def pick_before(self, observed: Observed, step: HfValue) -> Observed | None:
         """The unexplained call that takes a part of an input on its way to a call; None if none."""

@@ -99,7 +99,7 @@ class Walked:
         self.names: list[list[str]] = []
         self.finder = Finder()
         self.reader = reading.Reader()
-        self.blame = Blame(reference, sequences)
+        self.blame = Blame(reference, sequences, self.finder.orders)
         self.model_call = walk.model_calls(sequences)[0]
         self.calls: list[Observed] = []
         self.origins: dict[int, Origin] = {}
@@ -323,7 +323,7 @@ class Walked:
             return observed.finding(
                 own.status, where_of(step), own=own.worst, step=verdict, note=own.note
             )
-        return self.blame.misused(observed, step, own.worst, verdict)
+        return self.blame.misused(self.calls[:-1], observed, step, own.worst, verdict)
 
     def _handed_on(self, step: HfValue, given: Collection[str]) -> bool:
         """Whether operands hold a value, or what it is a part of."""

@@ -36,7 +36,7 @@ def _independent(weights: torch.Tensor) -> int:
     Args:
         weights: `[B, N, S, C]`; batch rows that equal the last one, of idle users, count once.
     """
-    few = 1 / weights.square().sum(-1)
+    few = (1 / weights.square().sum(-1)).nan_to_num(0.0)  # of rows that see no key
     repeated = (weights[:-1] == weights[-1:]).flatten(1).all(-1)
     return max(round(float(few[:-1][~repeated].sum() + few[-1].sum())), 1)
 

@@ -142,6 +142,7 @@ class Subject:
         """What a walk goes along."""
         decoded = self._decoded(length)
         sequences = walk.sequences(self.ids(length + decoded), decoded)
+        sequences = [one for one in sequences if not one.optional]  # the e2e tier has its own batch
         # the sequence that reveals what is left over from the first one belongs to one walk
         return sequences if decoded or len(self.settings.lengths) == 1 else sequences[:1]
 
