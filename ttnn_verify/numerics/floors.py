@@ -84,6 +84,7 @@ def between(exact: torch.Tensor, rounded: torch.Tensor, count: int | None = None
         count: how many of the errors are independent; None for the number of values that make up
             the norm, see `_count`.
     """
+    exact, rounded = _known_rows(exact, rounded)
     if not exact.numel() or not exact.any():
         return Floor(0.0, 0.0)
     factor = _luck(_count(exact.flatten()) if count is None else torch.tensor(float(count)))
@@ -98,6 +99,7 @@ def of_errors(exact: torch.Tensor, error: torch.Tensor) -> Floor:
 
     An element that is exactly zero has no error.
     """
+    exact, error = _known_rows(exact, error)
     if not exact.numel() or not exact.any():
         return Floor(0.0, 0.0)
     x, error = metrics.rows(exact), metrics.rows(torch.where(exact == 0, 0.0, error))
@@ -106,6 +108,14 @@ def of_errors(exact: torch.Tensor, error: torch.Tensor) -> Floor:
         float(_luck(_count(x.flatten())) * error.norm() / x.norm()),
         float((_luck(_count(x)) * share).nan_to_num(0).max()),
     )
+
+
+def _known_rows(exact: torch.Tensor, other: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both without the rows that are not finite, of idle users whose memory nothing wrote, say."""
+    if not exact.dim() or exact.isfinite().all():
+        return exact, other
+    known = exact.isfinite().all(-1)
+    return exact[known], other.expand(exact.shape)[known]
 
 
 def _count(x: torch.Tensor) -> torch.Tensor:

@@ -41,6 +41,11 @@ class ColumnOrder:
     places: torch.Tensor
     columns: torch.Tensor
 
+    @property
+    def has_copies(self) -> bool:
+        """Whether a tensor has some columns twice."""
+        return int((self.columns >= 0).sum()) > len(self.places)
+
 
 def find(actual: torch.Tensor, expected: torch.Tensor) -> ColumnOrder | None:
     """The order in which a tensor's columns are those expected, None if they are not.

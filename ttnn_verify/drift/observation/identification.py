@@ -246,9 +246,11 @@ class Finder:
                 best = found
             if best is not None and best.error < CERTAIN:
                 break
-        if best is not None:
-            return best
         of_heads = len(value.shape) == 2 and not value.keys
+        if best is not None:
+            padded = of_heads and not self.orders and "padded" in best.arrangement.name
+            with_copies = self._in_other_order(views, value, expected, True) if padded else None
+            return with_copies or best
         if anywhere and of_heads and (meant or not self.orders):
             return self._in_other_order(views, value, expected)
         return None
@@ -293,9 +295,13 @@ class Finder:
         return Found(value.name, where, rows, positions, factor)
 
     def _in_other_order(
-        self, views: _Views, value: HfValue, expected: ExpectedRows
+        self, views: _Views, value: HfValue, expected: ExpectedRows, copies: bool = False
     ) -> Found | None:
-        """The value with the columns of its heads in another order, which is remembered."""
+        """The value with the columns of its heads in another order, which is remembered.
+
+        Args:
+            copies: only an order in which some columns are kept twice.
+        """
         if len(views.shape) < 2:
             return None
         for _, heads in arrangements.with_whole_heads(views.shape, value.shape[0]):
@@ -306,7 +312,7 @@ class Finder:
             order = columns.find(
                 views.flat[heads[rows]].flatten(0, 1), expected.rows[positions].flatten(0, 1)
             )
-            if order is None:
+            if order is None or (copies and not order.has_copies):
                 continue
             for where in arrangements.of(views.shape, tuple(value.shape), (order,)):
                 found = self._in(views, value, expected, where)
