@@ -275,7 +275,8 @@ class Finder:
         matched = _matched_rows(views, where, expected)
         if matched is None:
             return None
-        self.rows[len(where.index)] = matched
+        if not _is_part(matched, self.rows.get(len(where.index))):
+            self.rows[len(where.index)] = matched
         return _found(value, where, views.rows(where), expected, *matched)
 
     def _multiple(
@@ -357,6 +358,16 @@ def _found(
     difference = (actual[rows] - golden).masked_fill(unknown, 0.0)
     error = float(difference.norm() / golden.masked_fill(unknown, 0.0).norm())
     return Found(value.name, where, rows, positions, error=error)
+
+
+def _is_part(
+    places: tuple[torch.Tensor, torch.Tensor], of: tuple[torch.Tensor, torch.Tensor] | None
+) -> bool:
+    """Whether (rows, positions) are some of others."""
+    if of is None:
+        return False
+    pairs, known = (set(zip(*(x.tolist() for x in one), strict=True)) for one in (places, of))
+    return pairs <= known
 
 
 def _factors(actual: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
