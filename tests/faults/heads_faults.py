@@ -102,7 +102,8 @@ FAULTS = [
         "q and k exchanged after the projection",
         calls(CREATE.removeprefix("ttnn."), q_and_k_exchanged),
         CREATE.rpartition(".")[2],
-        place=("_llama", 0),  # the rotation reads them: what split them was right
+        # the rotation knows no names: attention is the first to which it makes a difference
+        place=("scaled_dot_product_attention", 0),
         stage="optimized",
     ),
 ]

@@ -138,7 +138,7 @@ def goes_on_where_the_last_one_ended(decode):
 
 
 ROTARY = "_fused_qk"  # of q and k in a step
-EMBEDDED, SCALED, TRIMMED = ("embedding", None), ("multiply", 0), ("slice", 0)  # places
+EMBEDDED, SCALED, TRIMMED = ("embedding", None), ("multiply", None), ("slice", 0)  # places
 
 OPTIMIZED = [
     in_model(

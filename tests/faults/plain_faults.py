@@ -307,8 +307,8 @@ LAYER = [
     layer("the layer's norms exchanged", norms_exchanged, ("norm", 0)),
     layer("attention and MLP in parallel", attention_and_mlp_in_parallel, ("norm", 0)),
     call("halves of gate and up exchanged", "ttnn.split", halves_exchanged, GATE),
-    # the rotation reads them: what split them was right
-    call("q and k exchanged after the projection", CREATE, q_and_k_exchanged, TABLES),
+    # the rotation knows no names: attention is the first to which it makes a difference
+    call("q and k exchanged after the projection", CREATE, q_and_k_exchanged, at(SDPA)),
 ]
 ROTATED = [
     call("keys not rotated", ROTARY, every_other_call_missing, ("rope", 0)),
@@ -365,7 +365,8 @@ ENDS = [
     whole("embeddings scaled", "embed", scaled_embedding, SCALED),
     whole("token ids one too large", "embed", next_ids, EMBEDDED),
     whole("logits of the filling tokens", "prefill", rows_of_the_filling, ("to_torch", None)),
-    whole("prompt filled up in front", "prefill", filled_in_front, EMBEDDED),
+    # the tokens' vectors are right wherever they lie; at their new positions they are rotated
+    whole("prompt filled up in front", "prefill", filled_in_front, TABLES),
     whole("last token trimmed wrongly", "prefill", rolled, ("to_torch", None)),
     whole("logits of another row", "decode", rolled, ("to_torch", None)),
     in_model(
