@@ -25,7 +25,39 @@ def attention(
     """
     exact, result = rounded_attention(q, k, v, **options)
     compute = options.get("compute") or ComputeConfig()
-    return packed(exact, result, out, compute.fp32_dest_acc)
+    named = {name: options[name] for name in ("scale", "causal", "mask") if name in options}
+    weights = torch.softmax(_scores(q, k, **named)[0], -1)
+    return packed(exact, result, out, compute.fp32_dest_acc, _independent(weights))
+
+
+def _independent(weights: torch.Tensor) -> int:
+    """How many errors are independent: all columns of a row share those of its few weights.
+
+    Args:
+        weights: `[B, N, S, C]`; batch rows that equal the last one, of idle users, count once.
+    """
+    few = (1 / weights.square().sum(-1)).nan_to_num(0.0)  # of rows that see no key
+    repeated = (weights[:-1] == weights[-1:]).flatten(1).all(-1)
+    return max(round(float(few[:-1][~repeated].sum() + few[-1].sum())), 1)
+
+
+def _scores(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    scale: float | None = None,
+    causal: bool = True,
+    mask: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(exact scores `[B, N, S, C]` float64, what is added to them to hide keys)."""
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    k = k.repeat_interleave(q.shape[1] // k.shape[1], 1)
+    visible = torch.zeros(1, 1, q.shape[-2], k.shape[-2])
+    if causal:
+        hidden = torch.ones(visible.shape, dtype=torch.bool).triu(1 + k.shape[-2] - q.shape[-2])
+        visible = visible.masked_fill(hidden, -math.inf)
+    elif mask is not None:
+        visible = mask.float()
+    return q.double() @ k.double().transpose(-1, -2) * scale + visible.double(), visible
 
 
 def rounded_attention(
@@ -61,17 +93,11 @@ def rounded_attention(
     compute = compute or ComputeConfig()
     fidelity, fp32_dest_acc = compute.fidelity, compute.fp32_dest_acc
     scale = q.shape[-1] ** -0.5 if scale is None else scale
+    scores, visible = _scores(q, k, scale, causal, mask)
     heads = q.shape[1] // k.shape[1]
     k, v = (x.float().repeat_interleave(heads, 1) for x in (k, v))
     q, padding = q.float(), -k.shape[-2] % TILE
-    visible = torch.zeros(1, 1, q.shape[-2], k.shape[-2])
-    if causal:
-        hidden = torch.ones(visible.shape, dtype=torch.bool).triu(1 + k.shape[-2] - q.shape[-2])
-        visible = visible.masked_fill(hidden, -math.inf)
-    elif mask is not None:
-        visible = mask.float()
-    exact = q.double() @ k.double().transpose(-1, -2) * scale + visible.double()
-    exact = torch.softmax(exact, -1) @ v.double()
+    exact = torch.softmax(scores, -1) @ v.double()
     k, v = (torch.nn.functional.pad(x, (0, 0, 0, padding)) for x in (k, v))
     q, k = (torch.nn.functional.pad(x, (0, -x.shape[-1] % TILE)) for x in (q, k))
     visible = torch.nn.functional.pad(visible, (0, padding), value=-math.inf)
