@@ -27,18 +27,29 @@ def attention(
     compute = options.get("compute") or ComputeConfig()
     named = {name: options[name] for name in ("scale", "causal", "mask") if name in options}
     weights = torch.softmax(_scores(q, k, **named)[0], -1)
-    return packed(exact, result, out, compute.fp32_dest_acc, _independent(weights))
+    count = _independent(weights, exact, v.double().repeat_interleave(q.shape[1] // v.shape[1], 1))
+    return packed(exact, result, out, compute.fp32_dest_acc, count)
 
 
-def _independent(weights: torch.Tensor) -> int:
-    """How many errors are independent: all columns of a row share those of its few weights.
+def _independent(weights: torch.Tensor, exact: torch.Tensor, v: torch.Tensor) -> int:
+    """How many errors of weights are independent: all columns of a row share those of few keys.
+
+    An error of a weight moves a row along v - row; that of the greatest score is none, since the
+    exponential of 0 is exact. The participation ratio of what is left.
 
     Args:
         weights: `[B, N, S, C]`; batch rows that equal the last one, of idle users, count once.
+        exact: `[B, N, S, D]`.
+        v: `[B, N, C, D]`.
     """
-    few = (1 / weights.square().sum(-1)).nan_to_num(0.0)  # of rows that see no key
+    squares = v.square().sum(-1)[..., None, :] + exact.square().sum(-1, keepdim=True)
+    share = weights.square() * (squares - 2 * exact @ v.mT).clamp(min=0)
+    share = share.scatter(-1, weights.argmax(-1, keepdim=True), 0.0).nan_to_num(0.0)
     repeated = (weights[:-1] == weights[-1:]).flatten(1).all(-1)
-    return max(round(float(few[:-1][~repeated].sum() + few[-1].sum())), 1)
+    share = torch.cat((share[:-1][~repeated], share[-1:]))
+    if not share.any():  # each row has one key: nothing but its columns' roundings
+        return exact.numel()
+    return max(round(float(share.sum() ** 2 / share.square().sum())), 1)
 
 
 def _scores(
