@@ -16,6 +16,7 @@ from tests.faults.inject import Fault
 from tests.ops.table import OPS
 from tests.support.checkpoint import model_file
 from ttnn_verify import drift
+from ttnn_verify.drift.observation import walk
 from ttnn_verify.huggingface.inputs import load_model_file
 
 PROMPT, DECODED = 33, 3
@@ -29,12 +30,12 @@ class Located:
     Attributes:
         finding: the first bad operation, None if there is none.
         right: whether that is the operation that the fault is at.
-        changed: whether the fault changes any logit of the walk; None where that was not asked.
+        changed: whether the fault changes any logit of the walk; if not, nothing was looked for.
     """
 
     finding: drift.OpFinding | None
     right: bool
-    changed: bool | None
+    changed: bool
 
 
 def build(stage: str, hf_model: Any, device: ttnn.Device) -> Any:
@@ -61,10 +62,11 @@ def located(
     accurate = fault.arithmetic == "rounded" or fault.tier == "layers"
     with ttnn_emulator.arithmetic_settings(fault.arithmetic), fault.inject():
         model = build(stage, hf_model, device)
+        if torch.equal(logits(model, ids), healthy(fault.arithmetic)):
+            return Located(None, False, changed=False)
+        model = build(stage, hf_model, device)
         finding = drift.locate(model, hf_model, ids, DECODED, accurate)
-        changed = None if finding else logits(model, ids)
-    differs = None if changed is None else not torch.equal(changed, healthy(fault.arithmetic))
-    return Located(finding, finding is not None and at_its_place(finding, fault), differs)
+    return Located(finding, finding is not None and at_its_place(finding, fault), changed=True)
 
 
 def at_its_place(finding: drift.OpFinding, fault: Fault) -> bool:
@@ -77,10 +79,11 @@ def at_its_place(finding: drift.OpFinding, fault: Fault) -> bool:
 
 
 def logits(model: Callable[..., Any], ids: torch.Tensor) -> torch.Tensor:
-    """Logits of the prompt and of the tokens after it, `[S, V]`."""
-    out = model(ids[:, :PROMPT])
-    rows = [out.logits[0]]
-    for token in ids[0, PROMPT:]:
-        out = model(token.reshape(1, 1), past_key_values=out.past_key_values)
-        rows.append(out.logits[0])
+    """Logits of all sequences that drift walks along, `[N, V]`."""
+    rows: list[torch.Tensor] = []
+
+    def end(model_call: walk.ModelCall, returned: torch.Tensor) -> None:
+        rows.append(returned.flatten(0, 1))
+
+    walk.lead(model, walk.sequences(ids, DECODED), end=end)
     return torch.cat(rows)

@@ -98,12 +98,7 @@ class CallGraph:
         explained: set[int] = set()
         needed: set[int] = set()
         for observed in reversed(self.calls):
-            held = {
-                one.name
-                for found in observed.found.values()
-                for one in found
-                if one.factor == 1.0 and one.name not in ignored and self._may_make(observed, one)
-            }
+            held = self._held(observed) - set(ignored)
             new = held - set(observed.operands.names)
             only_hands_on = observed.kind in (None, "heads") and held and not new
             if only_hands_on:
@@ -112,6 +107,15 @@ class CallGraph:
                 explained.add(observed.index)
                 needed |= {tensor.buffer for tensor in observed.operands.tensors}
         return [op for op in self.calls if op.index not in explained]
+
+    def _held(self, observed: Observed) -> set[str]:
+        """Names of the values that a call's results hold as they are, if it can have made them."""
+        return {
+            one.name
+            for found in observed.found.values()
+            for one in found
+            if one.factor == 1.0 and self._may_make(observed, one)
+        }
 
     def given(self, observed: Observed) -> set[int]:
         """Buffers of a call's operands, and those that they were moved from."""

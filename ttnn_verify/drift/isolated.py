@@ -124,11 +124,7 @@ class Walked:
         self.names[-1].append(call.name)
         index = len(self.names[-1]) - 1
         if not table.spec_of(call.name).judged:
-            result = run()
-            for tensor in rewritten(call):
-                self.reader.note_write(tensor)
-                self.origins.pop(tensor.buffer_unique_id(), None)
-            return result
+            return self._unjudged(call, run)
         operands = operands_of(call, self.reader, self.origins)
         caches = [cache for cache, _ in written_pairs(call)]
         result = run()
@@ -146,6 +142,23 @@ class Walked:
             self._add(observed.finding(own.status, self._nearby(), own=own.worst, note=own.note))
             self.blame.writes.note(observed)
             return result
+        if not self._hold_values(observed, outputs, own):
+            where = self._proposed(observed) if own.wrong else self._nearby()
+            self._add(observed.finding(own.status, where, own=own.worst, note=own.note))
+        return result
+
+    def _unjudged(self, call: taps.TtnnCall, run: Callable[[], Any]) -> Any:
+        """Run a call that computes nothing on the device."""
+        result = run()
+        for tensor in rewritten(call):
+            self.reader.note_write(tensor)
+            self.origins.pop(tensor.buffer_unique_id(), None)
+        return result
+
+    def _hold_values(
+        self, observed: Observed, outputs: Sequence[Any], own: judging.OwnVerdicts
+    ) -> bool:
+        """Judge and replace what results hold of Hugging Face's values; whether they hold any."""
         known = False
         for number, tensor in enumerate(outputs):
             op_finding = self._identified(observed, number, own)
@@ -154,10 +167,7 @@ class Walked:
                 self._replace(observed, number, tensor)
                 self._add(op_finding)
             self._set_origin(observed, number)
-        if not known:
-            where = self._proposed(observed) if own.wrong else self._nearby()
-            self._add(observed.finding(own.status, where, own=own.worst, note=own.note))
-        return result
+        return known
 
     def check(self, model_call: walk.ModelCall, index: int, name: str) -> None:
         """Compare an operation that is called in another run of the model with the one in this.
@@ -368,7 +378,9 @@ class Walked:
         made = [op for op in self.calls for n, f in op.found.items() if f[0].name == "logits"]
         allowed = RETURNED
         if not made:  # as one tensor: its parts may have been joined on the host
-            allowed = max(RETURNED, 2 * math.hypot(*(n for op in self.calls for n in op.noise[:0])))
+            last = max((op.index for op in self.calls if op.found), default=0)
+            after = [n for op in self.calls if op.index > last for n in op.noise]
+            allowed = max(RETURNED, tolerance.K * math.hypot(*after))
         verdict = tolerance.judge(comparison, op_floors.Floor(allowed, allowed), k=1)
         if verdict.passed:
             return None

@@ -5,22 +5,23 @@ row. So a tensor with a wrong row, or wrong heads, is still recognised, and judg
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 import torch
 
 from ttnn_verify.drift.expected_values import ExpectedRows
 from ttnn_verify.drift.observation import arrangements, columns
+from ttnn_verify.drift.observation import rows as matching_rows
 from ttnn_verify.drift.observation.arrangements import Arrangement
-from ttnn_verify.drift.observation.pool import CELL, FEW, SAME, Pool, shares
+from ttnn_verify.drift.observation.pool import CELL, FEW, Pool, shares
+from ttnn_verify.drift.observation.rows import MOST, Places
 from ttnn_verify.huggingface.hf_values import HfValue
 
-# Share of the cells that must be the value's: most, as it is given, nearly all up to a factor.
-MOST, NEARLY_ALL = 0.75, 0.9
+# Share of the cells that must be the value's up to a factor; `rows.MOST` as it is given.
+NEARLY_ALL = 0.9
 # A factor that is nearer to 1 is an error, no factor.
 LEAST_FACTOR = 0.1
-# Of places that are equally likely, this many are looked at.
-MOST_PLACES = 64
 # A relative L2 error that no other value comes below: roundings alone.
 CERTAIN = 0.02
 
@@ -95,7 +96,7 @@ class Finder:
 
     def __init__(self) -> None:
         # number of rows of a tensor -> (its rows, the expected rows that they are)
-        self.rows: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.rows: dict[int, Places] = {}
         self.orders: list[columns.ColumnOrder] = []  # of the columns of heads
         # (value's name within its layer, columns of the tensor) -> where the value's columns lie
         self.gathered: dict[tuple[str, int], columns.ColumnOrder] = {}
@@ -122,13 +123,12 @@ class Finder:
         """
         views = _Views(tensor)
         order = range(len(pool.pairs)) if order is None else order
-        meant = {number for number in order if preferred(pool.pairs[number][0])}
+        meant = [number for number in order if preferred(pool.pairs[number][0])]
         # what is meant, or else anything, in the rows that are known, or else in others
         found: list[tuple[Found, bool]] = []
-        for numbers in ([number for number in order if number in meant], order):
-            for anywhere in (False, True):
-                if numbers and not any(one.error < CERTAIN for one, _ in found):
-                    found = self._all(views, pool, numbers, meant, anywhere) or found
+        for numbers, anywhere in itertools.product((meant, order), (False, True)):
+            if not any(one.error < CERTAIN for one, _ in found):
+                found = self._all(views, pool, numbers, set(meant), anywhere) or found
         least = min((one.error for one, _ in found), default=0.0)
         equals = [pair for pair in found if pair[0].error <= max(2 * least, CERTAIN)]
         return tuple(one for one, meant in sorted(equals, key=lambda pair: not pair[1]))
@@ -239,6 +239,27 @@ class Finder:
         anywhere: bool,
         meant: bool,
     ) -> Found | None:
+        best = self._best(views, value, expected, promising, anywhere)
+        of_heads = len(value.shape) == 2 and not value.keys
+        if not of_heads:
+            return best
+        if best is None:
+            if anywhere and (meant or not self.orders):
+                return self._in_other_order(views, value, expected)
+            return None
+        if not self.orders and "padded" in best.arrangement.name:
+            return self._in_other_order(views, value, expected, True) or best
+        return best
+
+    def _best(
+        self,
+        views: _Views,
+        value: HfValue,
+        expected: ExpectedRows,
+        promising: Iterable[Arrangement],
+        anywhere: bool,
+    ) -> Found | None:
+        """The value in the arrangement in which it errs least."""
         best = None
         for where in promising:
             found = self._in(views, value, expected, where, anywhere)
@@ -246,14 +267,7 @@ class Finder:
                 best = found
             if best is not None and best.error < CERTAIN:
                 break
-        of_heads = len(value.shape) == 2 and not value.keys
-        if best is not None:
-            padded = of_heads and not self.orders and "padded" in best.arrangement.name
-            with_copies = self._in_other_order(views, value, expected, True) if padded else None
-            return with_copies or best
-        if anywhere and of_heads and (meant or not self.orders):
-            return self._in_other_order(views, value, expected)
-        return None
+        return best
 
     def _in(
         self,
@@ -272,12 +286,12 @@ class Finder:
             if shares(actual[rows], expected.flat[positions]) < MOST:
                 return None
             return _found(value, where, actual, expected, rows, positions)
-        matched = _matched_rows(views, where, expected)
-        if matched is None:
+        places = matching_rows.matched(views.rows(where), views.signatures(where), expected)
+        if places is None:
             return None
-        if not _is_part(matched, self.rows.get(len(where.index))):
-            self.rows[len(where.index)] = matched
-        return _found(value, where, views.rows(where), expected, *matched)
+        if not matching_rows.are_part(places, self.rows.get(len(where.index))):
+            self.rows[len(where.index)] = places
+        return _found(value, where, views.rows(where), expected, *places)
 
     def _multiple(
         self, views: _Views, value: HfValue, expected: ExpectedRows, where: Arrangement
@@ -360,16 +374,6 @@ def _found(
     return Found(value.name, where, rows, positions, error=error)
 
 
-def _is_part(
-    places: tuple[torch.Tensor, torch.Tensor], of: tuple[torch.Tensor, torch.Tensor] | None
-) -> bool:
-    """Whether (rows, positions) are some of others."""
-    if of is None:
-        return False
-    pairs, known = (set(zip(*(x.tolist() for x in one), strict=True)) for one in (places, of))
-    return pairs <= known
-
-
 def _factors(actual: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
     """By how much the rows of a tensor are larger: `[R, W]`, `[..., R, W]` -> `[...]`."""
     unknown = expected.isnan()
@@ -377,69 +381,3 @@ def _factors(actual: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
         x.expand(unknown.shape).masked_fill(unknown, 0.0) for x in (actual, expected)
     )
     return ((actual * expected).sum(-1) / expected.square().sum(-1)).median(-1).values
-
-
-def _matched_rows(
-    views: _Views, where: Arrangement, expected: ExpectedRows
-) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """(rows of a tensor [M, W], rows of what is expected) that match; None if too few do.
-
-    The rows that are new in this call of the model decide where they lie; all of them that the
-    tensor has room for belong to them, and known ones before where it has them too.
-    """
-    actual = views.rows(where)
-    of_actual, of_golden = views.signatures(where), expected.signatures
-    rows, positions = [], []
-    free = torch.ones(len(of_actual), dtype=torch.bool)  # each row is one sequence's
-    for first, last, new in expected.runs():
-        place = _place(of_actual, of_golden[first:last], new, free)
-        if place is None:
-            continue
-        start, offset = place
-        run = torch.arange(start, min(last - first, len(of_actual) - offset))
-        if shares(actual[run + offset], expected.flat[run + first]) < MOST:
-            continue
-        positions.append(run + first)
-        rows.append(run + offset)
-        free[rows[-1]] = False
-    return (torch.cat(rows), torch.cat(positions)) if rows else None
-
-
-def _place(
-    actual: torch.Tensor, golden: torch.Tensor, new: int, free: torch.Tensor
-) -> tuple[int, int] | None:
-    """Where the rows of a sequence lie: (the first that does, how much further down); or None.
-
-    Equal rows, of a token that is repeated say, lie where most of the rows about them do.
-
-    Args:
-        actual, golden: signatures `[M, 16]` and `[n, 16]`.
-        new: how many rows were known before.
-        free: bool `[M]`, rows that may be meant.
-    """
-    near = 2 * SAME * golden.norm(dim=-1)
-    distance = torch.cdist(golden[new:], actual)
-    least = distance.min(1, keepdim=True).values
-    same = (distance <= near[new:, None]) & (distance <= 2 * least) & (distance < torch.inf)
-    pairs = torch.nonzero(same & free)
-    if not len(pairs):
-        return None
-    offsets, votes = (pairs[:, 1] - pairs[:, 0] - new).unique(return_counts=True)
-    likely = offsets[votes == votes.max()][:MOST_PLACES].tolist()
-    known = {offset: _known_before(actual, golden[:new], near, offset) for offset in likely}
-    offset = max(likely, key=lambda offset: known[offset])
-    start = max(new, -offset)
-    return (start - known[offset] if start == new else start), offset
-
-
-def _known_before(
-    actual: torch.Tensor, golden: torch.Tensor, near: torch.Tensor, offset: int
-) -> int:
-    """How many of the last rows of `golden` `[n, 16]` a tensor has, too, in their places."""
-    first = max(0, -offset)
-    last = min(len(golden), len(actual) - offset)
-    if last < len(golden) or first >= last:
-        return 0
-    distance = (golden[first:] - actual[first + offset : last + offset]).norm(dim=-1)
-    far = torch.nonzero(~(distance <= near[first:last])).flatten()
-    return last - first - (int(far[-1]) + 1 if len(far) else 0)
