@@ -180,7 +180,8 @@ OPTIMIZED = [
     in_model(
         "prompt filled up in front",
         part(Phi3, "prefill", filled_in_front),
-        place=EMBEDDED,
+        # the tokens' vectors are right wherever they lie; at their new positions they are rotated
+        place=("rotary_embedding_llama", 0),
     ),
     in_model(
         "last token trimmed wrongly",

@@ -27,7 +27,7 @@ from .model_faults import (
     rows_of_the_filling,
 )
 from .product_faults import PRODUCT
-from .rotary_faults import ROTARY, every_other_call_missing
+from .rotary_faults import DISTANCES, ROTARY, every_other_call_missing
 
 PlainLayer, PlainPhi3 = functional.PlainLayer, functional.PlainPhi3
 
@@ -322,7 +322,12 @@ ROTATED = [
     table("middle tile's halves not exchanged", middle_tile_repeated, function="rotated_columns"),
     layer("wrong end of the padded heads kept", last_columns_kept, TRIMMED, "_unpadded"),
     table("sign of sin on the middle tile", sign_of_the_middle_tile),
-    table("rotary tables one position late", tables_one_late),
+    in_layers(
+        "plain: rotary tables one position late",
+        part(functional, "cos_sin", tables_one_late),
+        place=TABLES,
+        unseen=DISTANCES,
+    ),
     table("attention factor dropped", lambda own: lambda rope: 1.0, function="attention_factor"),
     table("long factors for short", factors_of(1000)),
     table("short factors for long", factors_of(1), None),

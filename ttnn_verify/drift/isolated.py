@@ -329,6 +329,11 @@ class Walked:
             expected = self.expected(step, isolated=True).rows[found.positions]
         absent = 0 if handed_on else sum(name not in given for name in step.inputs)
         verdict = judging.step_verdict(observed, number, found, expected, own, absent)
+        other = "" if own.wrong else judging.other_constant(observed, step, found)
+        if other:
+            return observed.finding(
+                finding.MISUSED, where_of(step), own=own.worst, step=verdict, note=other
+            )
         if verdict is None or verdict.passed or own.wrong:
             return observed.finding(
                 own.status, where_of(step), own=own.worst, step=verdict, note=own.note

@@ -9,6 +9,7 @@ import torch
 from ttnn_verify.drift import finding
 from ttnn_verify.drift.observation.identification import Found
 from ttnn_verify.drift.observed import Observed
+from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.numerics import metrics, op_floors, tolerance
 from ttnn_verify.ops import table
 from ttnn_verify.ops.expected import CallContext, Expected, NoGolden
@@ -18,6 +19,9 @@ ROUNDING = 2.0**-8 / 3**0.5
 # What follows may amplify the error of intermediate values, which nothing replaces: a softmax that
 # of its scores, say. November 2026.
 NOISY = 4.0
+
+# A constant that is rounded to bfloat16 is nearer than this, relatively.
+SAME_CONSTANT = 2.0**-9
 
 FloorMaker = Callable[[], op_floors.Floor]  # called late: floors are expensive, and rarely needed
 
@@ -151,6 +155,26 @@ def _step_floor(own: FloorMaker | None, observed: Observed, noise: float) -> Flo
         return None
     inherited = op_floors.Floor(before, before)
     return lambda: op_floors.chain(own() if own else op_floors.EXACT, inherited)
+
+
+def other_constant(observed: Observed, step: HfValue, found: Found) -> str:
+    """What constant of a call is not that of the step whose value it makes; "" if none.
+
+    Nothing is said where the call is not the whole step: a constant may be spread over several.
+    """
+    spec = table.spec_of(observed.name)
+    expected = step.constants.get(spec.constant or "")
+    known = {one.name for origin in observed.operands.origins for one in origin.found}
+    exactly = {
+        one.name for origin in observed.operands.origins for one in origin.found if one.factor == 1
+    }
+    whole = found.factor == 1.0 and spec.kind == step.kind and exactly >= set(step.inputs)
+    if expected is None or not whole or known - exactly:
+        return ""
+    actual = spec.constant_of(observed.operands.args, observed.operands.kwargs)
+    if actual is None or abs(actual - expected) <= SAME_CONSTANT * abs(expected):
+        return ""
+    return f"its {spec.constant} is {actual:.6g} where Hugging Face's is {expected:.6g}"
 
 
 def result_verdict(

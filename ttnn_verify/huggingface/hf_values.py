@@ -4,6 +4,7 @@ B batch, S sequence, W width, N heads, D head_dim.
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import torch
 
@@ -22,6 +23,7 @@ class HfValue:
         part: "embedding", "attention", "MLP" or "head".
         within: name of the value that an inner step contributes to; None for a step.
         keys: whether a row has a column per position, as attention's scores have.
+        constants: of the step: "epsilon" of a norm, "scale" of attention; as far as it has any.
     """
 
     name: str
@@ -32,6 +34,7 @@ class HfValue:
     part: str
     within: str | None = None
     keys: bool = False
+    constants: Mapping[str, float] = dataclasses.field(default_factory=dict, hash=False)
 
     @property
     def short(self) -> str:

@@ -81,6 +81,7 @@ class Entry:
     region: int | None = None  # the number of its own region
     made_of: tuple[str, ...] = ()  # inputs of the inner step that made it
     heads: tuple[int, int] | None = None  # (N, D) of a row that is taken apart later
+    constants: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
@@ -246,6 +247,7 @@ class Recorder(TorchFunctionMode):
             entry = self._entry(short, kind, of_result, tensor, isolated[number], path)
             entry.heads_first, entry.region = heads_first, region.number
             entry.made_of = self._drop(tensor, region)
+            entry.constants = _constants(kind, function, region.named)
             self._add(entry)
 
     def _step_of(
@@ -448,6 +450,17 @@ def _flat(value: Any) -> Iterator[torch.Tensor]:
     elif isinstance(value, (list, tuple)):
         for element in value:
             yield from _flat(element)
+
+
+def _constants(kind: str, function: Callable, named: dict[str, Any]) -> dict[str, float]:
+    """The constants of a step: a norm's epsilon, attention's scale."""
+    if kind == "attention":
+        return {"scale": float(named["scaling"])} if named.get("scaling") else {}
+    if kind == "norm":
+        module = getattr(function, "__self__", None)
+        epsilon = getattr(module, "variance_epsilon", getattr(module, "eps", None))
+        return {"epsilon": epsilon} if isinstance(epsilon, float) else {}
+    return {}
 
 
 def layer_of(path: str) -> int | None:

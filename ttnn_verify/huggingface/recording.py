@@ -57,6 +57,7 @@ def _finished(entries: list[Entry], ids: torch.Tensor) -> RecordedPass:
                 parts[entry.name],
                 None if step_within is None else names.get(step_within, step_within),
                 entry.inner is not None and entry.tensor.shape[2:] == (ids.shape[1],) * 2,
+                entry.constants,
             )
         )
     return RecordedPass(ids.long(), tuple(steps), values, isolated)

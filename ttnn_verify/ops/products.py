@@ -85,6 +85,7 @@ SPECS = (
         ("rms_norm",),
         rms_norm,
         kind="norm",
+        constant="epsilon",
         family="norms",
         neutral={"recip_tensor": ()},
     ),

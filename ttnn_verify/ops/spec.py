@@ -68,6 +68,7 @@ class OpSpec:
         pairs: whether it rotates columns in pairs, and not the halves of a head.
         writes: the caches it writes.
         page_table_at: where its page table stands among the arguments, unless it is named.
+        constant: name of the argument that is a constant of Hugging Face's step, too.
         family: for attribution, which makes one family exact at a time.
         judged: whether its results are compared. Transfers and allocations compute nothing.
         ignored: further arguments on which no result depends.
@@ -84,6 +85,7 @@ class OpSpec:
     pairs: bool = False
     writes: tuple[CacheWrite, ...] = ()
     page_table_at: int | None = None
+    constant: str | None = None
     family: str | None = None
     judged: bool = True
     ignored: frozenset[str] = frozenset()
@@ -94,6 +96,23 @@ class OpSpec:
     def moves(self) -> bool:
         """Whether it moves data and computes nothing."""
         return self.data != "computes"
+
+    def constant_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> float | None:
+        """The value that a call gives its `constant`, or leaves to TTNN; None if it has none.
+
+        A scale that is left to TTNN is D ** -0.5 of the first operand `[..., D]`.
+        """
+        if self.constant is None or self.golden is None:
+            return None
+        known = {name: value for name, value in kwargs.items() if name not in PRECISION}
+        parameters = inspect.signature(self.golden).parameters
+        named = {name: value for name, value in known.items() if name in parameters}
+        bound = inspect.signature(self.golden).bind_partial(None, *args, **named)
+        value = bound.arguments.get(self.constant, parameters[self.constant].default)
+        if value is None and self.constant == "scale":
+            operand = list(bound.arguments.values())[1]
+            return operand.shape[-1] ** -0.5
+        return None if value is None else float(value)
 
     def computed_arguments(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The named arguments that the golden has to know.
