@@ -45,15 +45,15 @@ def build(stage: str, hf_model: Any, device: ttnn.Device) -> Any:
 
 def located(
     fault: Fault,
-    stage: str,
+    build: Callable[[], Any],
     hf_model: Any,
-    device: ttnn.Device,
     ids: torch.Tensor,
     healthy: Callable[[str], torch.Tensor],
 ) -> Located:
-    """Inject a fault into the full model of a stage and locate it.
+    """Inject a fault into a model and locate it.
 
     Args:
+        build: makes the model.
         ids: `[1, S]` of which S is `PROMPT` + `DECODED`.
         healthy: `healthy(arithmetic)` are the logits of the model without a fault.
     """
@@ -61,11 +61,9 @@ def located(
     # in rounded arithmetic none costs anything
     accurate = fault.arithmetic == "rounded" or fault.tier == "layers"
     with ttnn_emulator.arithmetic_settings(fault.arithmetic), fault.inject():
-        model = build(stage, hf_model, device)
-        if torch.equal(logits(model, ids), healthy(fault.arithmetic)):
+        if torch.equal(logits(build(), ids), healthy(fault.arithmetic)):
             return Located(None, False, changed=False)
-        model = build(stage, hf_model, device)
-        finding = drift.locate(model, hf_model, ids, DECODED, accurate)
+        finding = drift.locate(build(), hf_model, ids, DECODED, accurate)
     return Located(finding, finding is not None and at_its_place(finding, fault), changed=True)
 
 

@@ -38,7 +38,8 @@ def healthy(stage, hf_model, device, ids):
     indirect=["stage"],
 )
 def test_drift_names_the_operation(stage, fault, hf_model, device, ids, healthy, record_property):
-    result = located(fault, stage, hf_model, device, ids, healthy)
+    model = functools.partial(build, stage, hf_model, device)
+    result = located(fault, model, hf_model, ids, healthy)
     line = result.finding.line if result.finding else "nothing"
     record_property("located", line)
     if not result.changed:

@@ -1,0 +1,86 @@
+"""Drift names the kernel that is wrong in models of other architectures, written otherwise."""
+
+import functools
+
+import pytest
+import torch
+
+import ttnn_emulator
+from tests.bringups.bringup_table import ROWS, hf_model
+from tests.faults.catalogue import FAULTS
+from tests.ops.table import OPS
+from ttnn_verify import drift
+from ttnn_verify.drift.observation import taps, walk
+from ttnn_verify.ops import table
+
+from .places import DECODED, located, logits
+
+PROMPT, CAPACITY = 33, 64
+
+# of a kernel: whatever model calls it, calls a wrong one
+KERNELS = [fault for fault in FAULTS if fault.tier == "ops" and fault.stage is None]
+
+reference = functools.cache(hf_model)
+
+
+@functools.cache
+def ids_of(row):
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(3, row.config().vocab_size, (1, PROMPT + DECODED), generator=generator)
+
+
+@pytest.fixture(scope="module")
+def builds(device):
+    """row -> what makes its model."""
+    return lambda row: lambda: row.load().build_model(reference(row), device, CAPACITY)
+
+
+@pytest.fixture(scope="module")
+def called(builds):
+    """row -> short names of the operations that its model calls."""
+
+    @functools.cache
+    def of(row):
+        names = set()
+
+        def note(call, run):
+            names.add(table.short_name(call.name))
+            return run()
+
+        with taps.intercept(note):
+            walk.lead(builds(row)(), walk.sequences(ids_of(row), DECODED))
+        return names
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def healthy(builds):
+    @functools.cache
+    def of(row, arithmetic):
+        with ttnn_emulator.arithmetic_settings(arithmetic):
+            return logits(builds(row)(), ids_of(row))
+
+    return of
+
+
+@pytest.mark.parametrize("fault", KERNELS, ids=lambda fault: fault.id)
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_drift_names_the_kernel(row, fault, builds, called, healthy, record_property):
+    if not called(row) & {OPS[name].operation for name in fault.ops}:
+        pytest.skip("it does not call the operation")
+    of_row = functools.partial(healthy, row)
+    result = located(fault, builds(row), reference(row), ids_of(row), of_row)
+    if not result.changed:
+        pytest.skip("the model's logits are the same bits with this fault: it cannot occur there")
+    line = result.finding.line if result.finding else "nothing"
+    record_property("located", line)
+    assert result.right, f"{fault.name}: {line}"
+
+
+@pytest.mark.parametrize("arithmetic", ["rounded", "kernel"])
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_none_is_named_in_a_healthy_one(row, arithmetic, builds):
+    with ttnn_emulator.arithmetic_settings(arithmetic):
+        result = drift.measure(builds(row)(), reference(row), ids_of(row), DECODED)
+    assert result.status == 0, result.line
