@@ -131,8 +131,12 @@ def add_cache(add: Add) -> None:
     add(*spellings("--cache_dir"), metavar="FOLDER", help="Hugging Face cache")
 
 
-def add_max_seq_len(add: Add) -> None:
-    add_count(add, "--max_seq_len", 256, "positions the model is built for")
+POSITIONS = 256  # that a model is built for
+
+
+def add_max_seq_len(add: Add, default: int | None = POSITIONS, say: str = "") -> None:
+    text = ", ".join(part for part in ("positions the model is built for", say) if part)
+    add_count(add, "--max_seq_len", default, text)
 
 
 def add_prompt(parser: argparse.ArgumentParser, default: str) -> None:

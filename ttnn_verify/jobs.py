@@ -58,6 +58,11 @@ class Bringup:
         """The backend as reports name it."""
         return backend.described(self.backend, self.arithmetic)
 
+    @property
+    def takes_batch(self) -> bool:
+        """Whether its build_model is told the number of rows."""
+        return _takes(self.model_file.build_model, "batch")
+
     def open_device(self) -> "contextlib.AbstractContextManager[ttnn.Device]":
         return backend.open_device(self.backend, self.device_id, self.arithmetic)
 
@@ -76,7 +81,7 @@ class Bringup:
         """
         build_model, options = self.model_file.build_model, {}
         with model_runs("build_model"):
-            if batch > 1 and _takes(build_model, "batch"):
+            if batch > 1 and self.takes_batch:
                 options["batch"] = batch
             model = build_model(hf_model, device, self.max_seq_len, **options)
         return model_results.check_callable(model)

@@ -60,8 +60,9 @@ def located(
     # what only a compute configuration costs is no drift unless the most accurate one is asked for;
     # in rounded arithmetic none costs anything
     accurate = fault.arithmetic == "rounded" or fault.tier == "layers"
+    unchanged = healthy(fault.arithmetic)  # before the fault is there
     with ttnn_emulator.arithmetic_settings(fault.arithmetic), fault.inject():
-        if torch.equal(logits(build(), ids), healthy(fault.arithmetic)):
+        if torch.equal(logits(build(), ids), unchanged):
             return Located(None, False, changed=False)
         finding = drift.locate(build(), hf_model, ids, DECODED, accurate)
     return Located(finding, finding is not None and at_its_place(finding, fault), changed=True)

@@ -9,7 +9,7 @@ way: *cumulative*, on the model's own results; *isolated*, each operation on Hug
 import collections
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from ttnn_verify.numerics import tolerance
 
 backend.quiet()  # before ttnn, which the modules below import
 
-from ttnn_verify.drift import attribution, cumulative, isolated, search
+from ttnn_verify.drift import attribution, cumulative, isolated, search, stretches
 from ttnn_verify.drift.expected_values import ExpectedValues
 from ttnn_verify.drift.finding import DriftUndetermined, OpFinding
 from ttnn_verify.drift.observation import walk
@@ -31,6 +31,7 @@ __all__ = [
     "DriftUndetermined",
     "OpFinding",
     "attribute",
+    "further",
     "halve",
     "locate",
     "measure",
@@ -47,11 +48,13 @@ class DriftResult:
         table: rows of the embedding, each layer, the norm and the logits.
         findings: of each operation, in their order.
         allowed: relative L2 error of the logits that the roundings of all layers explain.
+        left_out: sequence of tokens -> why the model was not run along it.
     """
 
     table: tuple[cumulative.DepthRow, ...]
     findings: tuple[OpFinding, ...]
     allowed: float
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def first(self) -> OpFinding | None:
@@ -115,7 +118,16 @@ def measure(
     table = cumulative.run(model, walked)
     allowed = tolerance.K * _logits_floor(hf_model, ids)
     findings = tuple(walked.findings)
-    return DriftResult(tuple(cumulative.with_isolated(table, alone)), findings, allowed)
+    table = cumulative.with_isolated(table, alone)
+    return DriftResult(tuple(table), findings, allowed, walked.left_out)
+
+
+def with_further(drift: DriftResult, more: stretches.Stretches) -> DriftResult:
+    """A result with what was found farther on."""
+    findings = drift.findings + more.findings
+    left_out = {**drift.left_out, **more.left_out}
+    left_out = {label: reason for label, reason in left_out.items() if label not in more.ran}
+    return dataclasses.replace(drift, findings=findings, left_out=left_out)
 
 
 def locate(
@@ -125,6 +137,31 @@ def locate(
     sequences, reference = _prepared(hf_model, ids, decoded)
     walked = isolated.run(model, sequences, reference, accurate, first=True)
     return next((op_finding for op_finding in walked.findings if op_finding.bad), None)
+
+
+def further(
+    model: Model,
+    hf_model: Any,
+    ids: torch.Tensor,
+    decoded: int = 3,
+    positions: int = stretches.LONGEST,
+    accurate: bool = False,
+    first: bool = False,
+    done: Collection[str] = (),
+) -> stretches.Stretches:
+    """What goes wrong farther on than `ids` reach; see `stretches`.
+
+    Args:
+        positions: that the model is built for.
+        first: stop at the first bad operation.
+        done: labels of stretches that need not be run again.
+    """
+    reference = ExpectedValues(hf_model)
+    usual, *others = walk.sequences(ids, decoded)
+    several = [sequence for sequence in others if len(sequence.rows) > 1]
+    parts = [*several, *stretches.sequences(ids, positions, reference.boundary)]
+    parts = [part for part in parts if part.label not in done]
+    return stretches.run(model, reference, usual, parts, accurate, first)
 
 
 def halve(model: Model, hf_model: Any, ids: torch.Tensor, decoded: int = 3) -> search.SearchResult:

@@ -7,10 +7,11 @@ The exit status is 0 for no drift, 1 for drift, 2 for wrong use and 125 for unde
 """
 
 import argparse
+import dataclasses
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,11 +19,16 @@ from ttnn_verify import backend, cli, jobs
 from ttnn_verify.huggingface import inputs
 
 if TYPE_CHECKING:
-    from ttnn_verify.drift import DriftResult
+    import ttnn
+
+    from ttnn_verify.drift import DriftResult, OpFinding
     from ttnn_verify.drift.attribution import Share
+    from ttnn_verify.drift.stretches import Stretches
 
 DEFAULT_PROMPT_LENGTH = 33  # one row more than a tile
 DEFAULT_DECODED = 3
+LONGEST = 1152  # positions: a chunk of 1024, and more
+ROWS = 2
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -32,7 +38,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     cli.add_prompt(parser, f"{DEFAULT_PROMPT_LENGTH} tokens of held-out text")
     cli.add_count(add, "--prompt_tokens", say="use so many tokens of the prompt at most")
     cli.add_count(add, "--decoded", DEFAULT_DECODED, "the last tokens, given one at a time")
-    cli.add_max_seq_len(add)
+    cli.add_max_seq_len(
+        add, None, f"default {cli.POSITIONS}, and again up to {LONGEST} for long sequences"
+    )
+    add("--thorough", action="store_true", help="long sequences of a large model, too")
     add(
         "--accurate",
         action="store_true",
@@ -75,11 +84,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def prepare(args: argparse.Namespace) -> tuple[jobs.Bringup, jobs.Prompt]:
-    """The bring-up, and its tokens: the prompt and those after it. All arguments are checked."""
+    """The bring-up, and its tokens: the prompt and those after it. All arguments are checked.
+
+    Of `args`, `max_seq_len` becomes a number, and `longest` the one for long sequences.
+    """
     for file in filter(None, (args.json, args.html)):
         if not pathlib.Path(file).absolute().parent.is_dir():
             raise inputs.BadInput(f"{file!r}: there is no such folder to write to.")
     length = args.prompt_tokens or DEFAULT_PROMPT_LENGTH + args.decoded
+    args.longest, asked = args.max_seq_len, args.max_seq_len
+    if asked is None:
+        config = inputs.find_checkpoint(args.model, args.cache_dir).config()
+        most = getattr(config, "max_position_embeddings", cli.POSITIONS)
+        args.max_seq_len, args.longest = min(cli.POSITIONS, most), min(LONGEST, most)
     bringup, prompt = jobs.prepare(args, length)
     prompt = jobs.Prompt(prompt.checkpoint, prompt.ids[:, : args.prompt_tokens])
     if prompt.length <= args.decoded:
@@ -87,31 +104,99 @@ def prepare(args: argparse.Namespace) -> tuple[jobs.Bringup, jobs.Prompt]:
             f"a prompt of {prompt.length} tokens, of which {args.decoded} are given one at a time: "
             "it needs at least one more."
         )
+    if asked is None and args.max_seq_len < prompt.length <= args.longest:
+        args.max_seq_len = prompt.length
     before = prompt.length - args.decoded
     inputs.check_length(before, args.decoded, args.max_seq_len, "--max_seq_len")
-    return bringup, prompt
+    return dataclasses.replace(bringup, max_seq_len=args.max_seq_len), prompt
 
 
 def run(args: argparse.Namespace, bringup: jobs.Bringup, prompt: jobs.Prompt) -> int:
     """Run what the arguments select and print it. Returns the exit status."""
-    from ttnn_verify.drift import attribute, halve, locate, measure
+    from ttnn_verify import drift
 
     hf_model = prompt.checkpoint.hf_model(torch.float32)
     hf_model.set_attn_implementation("eager")
     with bringup.open_device() as device, jobs.model_runs("the model"):
-        model = bringup.build(hf_model, device)
-        measured = model, hf_model, prompt.ids, args.decoded
-        if args.first:
-            finding = locate(*measured, args.accurate)
-            print(f"first bad op: {finding.line}" if finding else "no drift")
-            return cli.SO if finding else cli.FINE
+        job = _Job(args, bringup, hf_model, device, prompt.ids)
         if args.frugal:
-            bad = halve(*measured)
+            bad = drift.halve(job.build(), *job.measured)
             print(bad.line)
             return cli.SO if bad.step else cli.FINE
-        drift = measure(*measured, args.accurate)
-        shares = attribute(*measured) if args.attribution else ()
-    return report(args, bringup, prompt, drift, shares)
+        if args.first:
+            first = job.first()
+            print(f"first bad op: {first.line}" if first else "no drift")
+            return cli.SO if first else cli.FINE
+        result, shares = job.whole()
+    return report(args, bringup, prompt, result, shares)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """What there is to do on an open device. No model outlives the method that builds it."""
+
+    args: argparse.Namespace
+    bringup: jobs.Bringup
+    hf_model: Any
+    device: "ttnn.Device"
+    ids: torch.Tensor
+
+    def build(self) -> Any:
+        return self.bringup.build(self.hf_model, self.device)
+
+    @property
+    def measured(self) -> tuple[Any, torch.Tensor, int]:
+        return self.hf_model, self.ids, self.args.decoded
+
+    def first(self) -> "OpFinding | None":
+        """The first bad operation, None if there is none."""
+        from ttnn_verify import drift
+
+        model = self.build()
+        found = drift.locate(model, *self.measured, self.args.accurate)
+        if found is not None:
+            return found
+        near = self._further(model, self.bringup.max_seq_len)
+        del model
+        return near.first or self._again(near).first
+
+    def whole(self) -> "tuple[DriftResult, Sequence[Share]]":
+        """The result, and the shares if they are asked for."""
+        from ttnn_verify import drift
+
+        model = self.build()
+        result = drift.measure(model, *self.measured, self.args.accurate)
+        shares = drift.attribute(model, *self.measured) if self.args.attribution else ()
+        if result.first:
+            return result, shares
+        near = self._further(model, self.bringup.max_seq_len)
+        del model
+        more = near if near.first else self._again(near)
+        return drift.with_further(result, more), shares
+
+    def _further(self, model: Any, positions: int, done: Sequence[str] = ()) -> "Stretches":
+        from ttnn_verify import drift
+
+        how = {"accurate": self.args.accurate, "first": self.args.first}
+        return drift.further(model, *self.measured, positions=positions, done=done, **how)
+
+    def _again(self, near: "Stretches") -> "Stretches":
+        """What is found by a model built again, for more positions and two rows, beside."""
+        from ttnn_verify.drift.stretches import Stretches, too_large
+
+        positions, what = self.args.longest, f"{self.args.longest} positions"
+        reason = "" if self.args.thorough else too_large(self.hf_model, positions)
+        if reason:
+            near = near.and_then(Stretches(left_out={what: reason}))
+            positions = self.bringup.max_seq_len
+        if positions == self.bringup.max_seq_len and not self.bringup.takes_batch:
+            return near
+        longer = dataclasses.replace(self.bringup, max_seq_len=positions)
+        try:
+            model = longer.build(self.hf_model, self.device, ROWS)
+        except inputs.ModelFails as error:
+            return near.and_then(Stretches(left_out={what: str(error)}))
+        return near.and_then(self._further(model, positions, near.ran))
 
 
 def report(

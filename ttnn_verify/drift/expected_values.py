@@ -60,6 +60,7 @@ class ExpectedValues:
     def __init__(self, hf_model: Any) -> None:
         self.hf_model = hf_model
         self._passes: dict[tuple[tuple[int, ...], int], RecordedPass] = {}
+        self._logits: dict[tuple[tuple[int, ...], int], torch.Tensor] = {}
         self.steps: tuple[HfValue, ...] = ()
         self._by_name: dict[str, HfValue] = {}
 
@@ -77,17 +78,40 @@ class ExpectedValues:
 
     def regimes(self, length: int) -> list[int]:
         """The lengths at which a sequence's passes end; positions of one agree up to its end."""
+        if self._rope_type == "dynamic":
+            return list(range(1, length + 1))
+        if self.boundary is not None and self.boundary < length:
+            return [self.boundary, length]
+        return [length]
+
+    @property
+    def boundary(self) -> int | None:
+        """The length beyond which LongRoPE's factors are the long ones; None without."""
+        if self._rope_type not in ("longrope", "su"):
+            return None
+        config = self.hf_model.config
+        stored = self._rope.get("original_max_position_embeddings")
+        return stored or getattr(config, "original_max_position_embeddings", None)
+
+    @property
+    def _rope(self) -> dict[str, Any]:
         config = self.hf_model.config
         rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None)
-        kind = (rope or {}).get("rope_type") or (rope or {}).get("type") or "default"
-        if kind == "dynamic":
-            return list(range(1, length + 1))
-        if kind in ("longrope", "su"):
-            stored = (rope or {}).get("original_max_position_embeddings")
-            boundary = stored or getattr(config, "original_max_position_embeddings", None)
-            if boundary is not None and boundary < length:
-                return [boundary, length]
-        return [length]
+        return rope or {}
+
+    @property
+    def _rope_type(self) -> str:
+        return self._rope.get("rope_type") or self._rope.get("type") or "default"
+
+    @torch.no_grad()
+    def logits(self, tokens: torch.Tensor, end: int) -> torch.Tensor:
+        """Logits `[n, V]`, n >= `end`, of the pass that is known when `end` tokens are."""
+        regime = next(length for length in self.regimes(len(tokens)) if end <= length)
+        key = tuple(tokens.tolist()), regime
+        if key not in self._logits:
+            ids = tokens[None, :regime]
+            self._logits[key] = self.hf_model(ids, use_cache=False).logits[0]
+        return self._logits[key]
 
     def _pass(self, tokens: torch.Tensor, end: int) -> RecordedPass:
         key = tuple(tokens.tolist()), end

@@ -42,6 +42,8 @@ def lines(drift: DriftResult) -> Iterator[str]:
             {f"{o.operation}: {o.note}" for o in drift.findings if o.status == status}
         ):
             yield f"{status:10}{text}"
+    for sequence, reason in drift.left_out.items():
+        yield f"left out  {sequence}: {reason}"
     counts = drift.counts
     yield "verdicts: " + ", ".join(
         f"{status} {counts.get(status, 0)}"

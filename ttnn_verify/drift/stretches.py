@@ -1,0 +1,212 @@
+"""Stretches of a sequence that the walk does not reach: far positions, beyond a page and a chunk.
+
+To observe each operation there would take long. So the model runs along them unobserved, and only
+a stretch whose logits are farther off than those of the walk's prompt is walked, which decides.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from ttnn_verify.drift import isolated
+from ttnn_verify.drift.expected_values import ExpectedValues
+from ttnn_verify.drift.finding import OpFinding
+from ttnn_verify.drift.observation import walk
+from ttnn_verify.huggingface import inputs
+
+# Positions that a model is built for where nothing else is asked for: a chunk of 1024, and more.
+LONGEST = 1152
+# Positions times parameters; what is larger takes minutes on the emulated device.
+QUICK = 1e11
+
+DECODED = (30, 70)  # single tokens from one position to another, over the ends of tiles and pages
+LAST = 3  # single tokens at the last positions
+AROUND = 2  # single tokens before and after the length at which the rotary factors change
+
+# How much farther off a stretch may be than the prompt before it is walked: as a whole, in the
+# worst row. A suspicion costs time and accuses nobody.
+WHOLE, WORST = 1.3, 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Errors:
+    """Relative L2 errors of the logits of some rows."""
+
+    whole: float
+    worst: float
+
+    def exceed(self, usual: "Errors") -> bool:
+        """Whether they are larger than usual; NaN is."""
+        return not (self.whole <= WHOLE * usual.whole and self.worst <= WORST * usual.worst)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stretches:
+    """What was found along the stretches.
+
+    Attributes:
+        findings: of those that were walked.
+        left_out: what was not run -> the reason.
+        ran: labels of those that were run.
+    """
+
+    findings: tuple[OpFinding, ...] = ()
+    left_out: dict[str, str] = dataclasses.field(default_factory=dict)
+    ran: tuple[str, ...] = ()
+
+    @property
+    def first(self) -> OpFinding | None:
+        """The first bad operation, None if there is none."""
+        return next((op_finding for op_finding in self.findings if op_finding.bad), None)
+
+    def and_then(self, other: "Stretches") -> "Stretches":
+        """Both."""
+        left_out = self.left_out | other.left_out
+        ran = self.ran + other.ran
+        left_out = {label: reason for label, reason in left_out.items() if label not in ran}
+        return Stretches(self.findings + other.findings, left_out, ran)
+
+
+def too_large(hf_model: torch.nn.Module, positions: int) -> str:
+    """Why a model is not run to so many positions unasked; "" if it is."""
+    parameters = sum(parameter.numel() for parameter in hf_model.parameters())
+    if positions * parameters <= QUICK:
+        return ""
+    return f"it would take long with {parameters:.1e} parameters; --thorough runs it"
+
+
+def sequences(
+    ids: torch.Tensor, positions: int, boundary: int | None = None
+) -> list[walk.TokenSequence]:
+    """The stretches of a model that is built for so many positions.
+
+    Args:
+        ids: `[1, S]`, whose tokens they are made of.
+        boundary: length beyond which the rotary factors are others.
+    """
+    plans: list[tuple[str, tuple[int, ...]]] = []
+    first, last = DECODED
+    if positions >= last:
+        plans.append((f"decoding to position {last - 1}", (first, *[1] * (last - first))))
+    if boundary is not None and AROUND < boundary <= positions - AROUND:
+        plans.append((f"across position {boundary}", (boundary - AROUND, *[1] * 2 * AROUND)))
+    if positions > ids.shape[1] + LAST:
+        plans.append((f"to position {positions - 1}", (positions - LAST, *[1] * LAST)))
+    return [
+        walk.TokenSequence(
+            (_tokens(ids[0], sum(counts)),), tuple((n,) for n in counts), label, optional=True
+        )
+        for label, counts in plans
+    ]
+
+
+def _tokens(tokens: torch.Tensor, length: int) -> torch.Tensor:
+    """So many tokens: these in ever other orders, so that no part of the text comes twice."""
+    generator = torch.Generator().manual_seed(0)
+    parts = [tokens]
+    while sum(map(len, parts)) < length:
+        parts.append(tokens[torch.randperm(len(tokens), generator=generator)])
+    return torch.cat(parts)[:length]
+
+
+def run(
+    model: Callable[..., Any],
+    reference: ExpectedValues,
+    usual: walk.TokenSequence,
+    stretches: Sequence[walk.TokenSequence],
+    accurate: bool = False,
+    first: bool = False,
+) -> Stretches:
+    """Run the model along stretches, and walk those that look off.
+
+    Args:
+        usual: the sequence whose errors are the measure.
+        accurate, first: see `isolated.run`.
+    """
+    logits, _ = _logits(model, usual)
+    usual_errors = _errors(logits, _recomputed(reference, usual))
+    found: list[OpFinding] = []
+    left_out: dict[str, str] = {}
+    ran: list[str] = []
+    for stretch in stretches:
+        if len(stretch.rows) > 1:  # short, and no measure for it
+            walked = isolated.run(model, [stretch], reference, accurate, first)
+            found += walked.findings
+            left_out |= walked.left_out
+            ran += [] if walked.left_out else [stretch.label]
+            continue
+        logits, reason = _logits(model, stretch)
+        if reason:
+            left_out[stretch.label] = reason
+            continue
+        ran.append(stretch.label)
+        ways = (_recomputed, _continued)
+        if not all(_off(_errors(logits, way(reference, stretch)), usual_errors) for way in ways):
+            continue
+        for tokens in stretch.rows:
+            reference.prepare(tokens)
+        walked = isolated.run(model, [stretch], reference, accurate, first)
+        found += walked.findings
+        if first and any(one.bad for one in found):
+            break
+    return Stretches(tuple(found), left_out, tuple(ran))
+
+
+# Of each call of the model whether it is a prompt, and its logits `[n, V]`.
+CallLogits = list[tuple[bool, torch.Tensor]]
+
+
+def _logits(model: Callable[..., Any], sequence: walk.TokenSequence) -> tuple[CallLogits, str]:
+    """The model's logits along a sequence, and the reason why it does not take it, if so."""
+    rows: CallLogits = []
+    reason = ""
+
+    def end(call: walk.ModelCall, logits: torch.Tensor) -> None:
+        rows.append((call.count > 1, logits[0]))
+
+    def refused(call: walk.ModelCall, error: Exception) -> None:
+        nonlocal reason
+        reason = inputs.described(error)
+
+    walk.lead(model, [sequence], end=end, refused=refused)
+    return rows, reason
+
+
+def _recomputed(reference: ExpectedValues, sequence: walk.TokenSequence) -> list[torch.Tensor]:
+    """Hugging Face's logits of each call, as a pass over all tokens known then has them."""
+    tokens = sequence.rows[0]
+    calls = walk.model_calls([sequence])
+    return [reference.logits(tokens, call.ends[0])[call.start : call.ends[0]] for call in calls]
+
+
+def _continued(reference: ExpectedValues, sequence: walk.TokenSequence) -> list[torch.Tensor]:
+    """The same as Hugging Face's model continues from its own cache.
+
+    It keeps keys that were rotated by the short factors, where a pass over all has the long ones.
+    """
+    rows: list[torch.Tensor] = []
+    walk.lead(reference.hf_model, [sequence], end=lambda call, logits: rows.append(logits[0]))
+    return rows
+
+
+def _errors(actual: CallLogits, golden: Sequence[torch.Tensor]) -> dict[bool, Errors]:
+    """Errors of a prompt's rows (True) and of single tokens (False)."""
+    pairs: dict[bool, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+    for (prompt, logits), expected in zip(actual, golden, strict=True):
+        pairs.setdefault(prompt, []).append((expected[-len(logits) :].double(), logits.double()))
+    return {prompt: _errors_of(of_kind) for prompt, of_kind in pairs.items()}
+
+
+def _off(errors: dict[bool, Errors], usual: dict[bool, Errors]) -> bool:
+    """Whether any is larger than usual."""
+    return any(errors[prompt].exceed(usual.get(prompt, usual[True])) for prompt in errors)
+
+
+def _errors_of(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> Errors:
+    golden, actual = (torch.cat(tensors) for tensors in zip(*pairs, strict=True))
+    error, size = (actual - golden).norm(dim=-1), golden.norm(dim=-1)
+    worst = float((error / size).max())
+    return Errors(float(error.norm() / size.norm()), worst if math.isfinite(worst) else math.nan)
