@@ -44,7 +44,8 @@ VOCAB_SIZE = 2048
 
 HEAD_DIM = 96
 SHORT_LENGTH = 256  # the longest sequence that uses LongRoPE's short factors
-MAX_LENGTH = 1024
+MAX_LENGTH = 1024  # the longest one that is trained
+POSITIONS = 2 * MAX_LENGTH  # room beyond: a prompt in two chunks
 # How often a batch has rows of each length. Those above SHORT_LENGTH train the long factors.
 LENGTH_SHARES = {256: 0.75, 512: 0.20, 1024: 0.05}
 BATCH_TOKENS = 4096
@@ -170,6 +171,7 @@ def longrope_factors() -> tuple[list[float], list[float]]:
 def build_config() -> Phi3Config:
     """Return the configuration of the model."""
     short, long = longrope_factors()
+    ratio = MAX_LENGTH / SHORT_LENGTH
     # Phi3Config refuses LongRoPE factors whose count is not half of hidden_size over heads, even if
     # a head_dim is given, so with heads of 96 the hidden size fixes the number of heads.
     heads = 4
@@ -181,9 +183,10 @@ def build_config() -> Phi3Config:
         num_attention_heads=heads,
         num_key_value_heads=heads,
         head_dim=HEAD_DIM,  # type: ignore[call-arg]  # read by Phi3's modules, no field of its own
-        max_position_embeddings=MAX_LENGTH,
+        max_position_embeddings=POSITIONS,
         original_max_position_embeddings=SHORT_LENGTH,
         rope_parameters={
+            "attention_factor": math.sqrt(1 + math.log(ratio) / math.log(SHORT_LENGTH)),
             "rope_type": "longrope",
             "rope_theta": 10000.0,
             "partial_rotary_factor": 1.0,

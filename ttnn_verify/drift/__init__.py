@@ -165,9 +165,24 @@ def further(
 
 
 def halve(model: Model, hf_model: Any, ids: torch.Tensor, decoded: int = 3) -> search.SearchResult:
-    """The first bad operation by halving, in few runs that read a value each."""
+    """The first bad operation by halving, in few runs that read a value each.
+
+    Halving takes calls for steps by their order and kind. So what it suspects is walked before it
+    is accused, once, up to the first bad operation.
+    """
     sequences, reference = _prepared(hf_model, ids, decoded)
-    return search.search(model, sequences, reference)
+    sequences = [sequence for sequence in sequences if not sequence.optional]
+    suspected = search.search(model, sequences, reference)
+    if suspected.step is None:
+        return suspected
+    walked = isolated.run(model, sequences, reference, first=True)
+    evaluations = suspected.evaluations + 1
+    found = next((op_finding for op_finding in walked.findings if op_finding.bad), None)
+    if found is None:
+        return dataclasses.replace(suspected, step=None, operation=None, evaluations=evaluations)
+    known = (step for step in reference.steps if (step.layer, step.short) == found.value_place)
+    step, operation = next(known, suspected.step), found.operation
+    return dataclasses.replace(suspected, step=step, operation=operation, evaluations=evaluations)
 
 
 def attribute(

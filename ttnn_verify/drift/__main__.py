@@ -151,26 +151,31 @@ class _Job:
     def first(self) -> "OpFinding | None":
         """The first bad operation, None if there is none."""
         from ttnn_verify import drift
+        from ttnn_verify.drift.observation.walk import SEVERAL
 
         model = self.build()
         found = drift.locate(model, *self.measured, self.args.accurate)
         if found is not None:
             return found
-        near = self._further(model, self.bringup.max_seq_len)
+        near = self._further(model, self.bringup.max_seq_len, [SEVERAL])
         del model
         return near.first or self._again(near).first
 
     def whole(self) -> "tuple[DriftResult, Sequence[Share]]":
         """The result, and the shares if they are asked for."""
         from ttnn_verify import drift
+        from ttnn_verify.drift.observation.walk import SEVERAL
+        from ttnn_verify.drift.stretches import Stretches
 
         model = self.build()
         result = drift.measure(model, *self.measured, self.args.accurate)
         shares = drift.attribute(model, *self.measured) if self.args.attribution else ()
         if result.first:
             return result, shares
-        near = self._further(model, self.bringup.max_seq_len)
+        near = self._further(model, self.bringup.max_seq_len, [SEVERAL])
         del model
+        if SEVERAL not in result.left_out:
+            near = near.and_then(Stretches(ran=(SEVERAL,)))
         more = near if near.first else self._again(near)
         return drift.with_further(result, more), shares
 

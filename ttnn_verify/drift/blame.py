@@ -62,9 +62,14 @@ class Blame:
             before: the calls before it. One of them is to blame where they do not make its input.
         """
         if any(name not in observed.operands.names for name in step.inputs):
-            missing = self._first_missing(self._graph(before, observed.model_call))
-            if missing is not None and self._comes_before(missing, step):
+            missing = self._all_missing(self._graph(before, observed.model_call))
+            if missing and self._comes_before(missing[0], step):
                 return self.first(before, observed.model_call, verdict)
+        in_cache = None
+        attends = step.kind == "attention"
+        in_cache = self._in_cache(observed, step, verdict) if attends else None
+        if in_cache is not None:
+            return in_cache
         where, note = where_of(step), self._note(observed, step)
         return observed.finding(finding.MISUSED, where, own=own, step=verdict, note=note)
 
@@ -85,19 +90,22 @@ class Blame:
     ) -> OpFinding:
         """The finding on the call where a model leaves Hugging Face's way."""
         graph = self._graph(calls, model_call)
-        step = self._first_missing(graph)
-        if step is None:
+        steps = self._all_missing(graph)
+        if not steps:
             where, note = Where(None, "logits", "head"), "all values before are Hugging Face's"
             op_finding = OpFinding(finding.UNEQUAL, model_call, len(calls), "ttnn.to_torch", *where)
             return dataclasses.replace(op_finding, step=verdict, note=note)
-        for name in step.inputs:
-            multiple = graph.multiple(name)
-            if multiple is not None:
-                return self._on_multiple(*multiple, verdict)
-        for one in (self._first_inner(step, graph), step):
-            observed = None if one is None else self._consumer(one, graph)
-            if one is not None and observed is not None:
-                return self._on_consumer(observed, (one, step), graph, verdict)
+        for step in steps:
+            for name in step.inputs:
+                multiple = graph.multiple(name)
+                if multiple is not None:
+                    return self._on_multiple(*multiple, verdict)
+            for one in (self._first_inner(step, graph), step):
+                observed = None if one is None else self._consumer(one, graph)
+                if one is not None and observed is not None:
+                    return self._on_consumer(observed, (one, step), graph, verdict)
+            if step.kind != "heads":  # which need not be split off as Hugging Face does
+                break
         return self._missing(step, graph, model_call, verdict)
 
     def _on_multiple(
@@ -108,17 +116,17 @@ class Blame:
         where = where_of(self.step(found.name))
         return observed.finding(finding.MISUSED, where, step=verdict, note=note)
 
-    def _first_missing(self, graph: CallGraph) -> HfValue | None:
-        """The first step whose value is not found, nor anything that follows from it."""
+    def _all_missing(self, graph: CallGraph) -> list[HfValue]:
+        """The steps whose value is not found, nor anything that follows from it."""
         steps = [step for step in self.reference.steps if step.within is None]
-        return _first_unfollowed(steps, graph.found)
+        return _unfollowed(steps, graph.found)
 
     def _first_inner(self, step: HfValue, graph: CallGraph) -> HfValue | None:
         """The first inner step that is not found, of a step of which some are."""
         inner = [one for one in self.reference.steps if one.within == step.name]
         if not any(one.name in graph.found and one.kind != "heads" for one in inner):
             return None
-        return _first_unfollowed(inner, graph.found)
+        return next(iter(_unfollowed(inner, graph.found)), None)
 
     def _consumer(self, step: HfValue, graph: CallGraph) -> Observed | None:
         """The unexplained call that is given a step's inputs, None if there is none."""
@@ -173,7 +181,8 @@ class Blame:
             for one in model_calls(self.sequences)
             if one.sequence == call.sequence and one.number <= call.number
         ]
-        if len(before) == 1 and call.count > 1:
+        reads_cache = any(self.writes.is_cache(tensor) for tensor in observed.operands.tensors)
+        if len(before) == 1 and call.count > 1 and not reads_cache:
             return None  # a prompt's keys and values need not come from a cache
         return self.writes.to_blame(observed, values, before, verdict)
 
@@ -195,10 +204,10 @@ class Blame:
         return dataclasses.replace(op_finding, step=verdict, note=note)
 
 
-def _first_unfollowed(steps: Sequence[HfValue], found: set[str]) -> HfValue | None:
-    """The first step whose value is not found, nor anything that follows from it."""
+def _unfollowed(steps: Sequence[HfValue], found: set[str]) -> list[HfValue]:
+    """The steps whose value is not found, nor anything that follows from it."""
     followed = set(found)
     for step in reversed(steps):
         if step.name in followed:
             followed.update(step.inputs)
-    return next((step for step in steps if step.name not in followed), None)
+    return [step for step in steps if step.name not in followed]

@@ -136,8 +136,8 @@ class CallGraph:
         return (fits, given, -observed.index) if given == len(carriers) > 0 else None
 
     def _knows(self, observed: Observed, step: HfValue) -> bool:
-        """Whether a call is given values of Hugging Face's, if a step is given any."""
-        return not step.inputs or bool(observed.operands.names)
+        """Whether a call is given what comes of Hugging Face's values, if a step is given any."""
+        return not step.inputs or any(origin.known for origin in observed.operands.origins)
 
     def pick_before(self, observed: Observed, step: HfValue) -> Observed | None:
         """The unexplained call that takes a part of an input on its way to a call; None if none."""

@@ -60,9 +60,13 @@ class ExpectedValues:
     def __init__(self, hf_model: Any) -> None:
         self.hf_model = hf_model
         self._passes: dict[tuple[tuple[int, ...], int], RecordedPass] = {}
-        self._logits: dict[tuple[tuple[int, ...], int], torch.Tensor] = {}
         self.steps: tuple[HfValue, ...] = ()
         self._by_name: dict[str, HfValue] = {}
+
+    @property
+    def vocab(self) -> int:
+        """How many logits a token has."""
+        return self.step("logits").shape[0]
 
     def step(self, name: str) -> HfValue:
         """The step that computes a value."""
@@ -102,16 +106,6 @@ class ExpectedValues:
     @property
     def _rope_type(self) -> str:
         return self._rope.get("rope_type") or self._rope.get("type") or "default"
-
-    @torch.no_grad()
-    def logits(self, tokens: torch.Tensor, end: int) -> torch.Tensor:
-        """Logits `[n, V]`, n >= `end`, of the pass that is known when `end` tokens are."""
-        regime = next(length for length in self.regimes(len(tokens)) if end <= length)
-        key = tuple(tokens.tolist()), regime
-        if key not in self._logits:
-            ids = tokens[None, :regime]
-            self._logits[key] = self.hf_model(ids, use_cache=False).logits[0]
-        return self._logits[key]
 
     def _pass(self, tokens: torch.Tensor, end: int) -> RecordedPass:
         key = tuple(tokens.tolist()), end

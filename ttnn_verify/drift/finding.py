@@ -67,6 +67,11 @@ class OpFinding:
         return self.model_call.number, self.index
 
     @property
+    def value_place(self) -> tuple[int | None, str | None]:
+        """The layer and the value, as far as known."""
+        return self.layer, self.value
+
+    @property
     def verdict(self) -> tolerance.Verdict | None:
         """The verdict that decides: of a wrong operation its own, else the step's."""
         return self.own if self.status == WRONG or self.step is None else self.step

@@ -65,10 +65,14 @@ def run(
     Raises:
         DriftUndetermined: the model calls no operation of TTNN.
     """
+    for sequence in sequences:
+        for tokens in sequence.rows:
+            reference.prepare(tokens)
     walked = Walked(sequences, reference, accurate, first)
     with taps.intercept(walked.observe), contextlib.suppress(_Enough):
-        walk.lead(model, sequences, walked.begin, walked.end, walked.refused)
-    if not any(walked.names):
+        vocab = reference.vocab
+        walk.lead(model, sequences, walked.begin, walked.end, walked.refused, vocab)
+    if not any(walked.names) and not walked.left_out:
         raise DriftUndetermined("the model calls no operation of TTNN.")
     walked.findings.sort(key=lambda op_finding: op_finding.place)
     return walked

@@ -34,6 +34,11 @@ class Origin:
     call: tuple[int, str]
     sources: tuple["Origin", ...] = ()
 
+    @property
+    def known(self) -> bool:
+        """Whether any of Hugging Face's values led to it."""
+        return bool(self.found) or any(source.known for source in self.sources)
+
 
 class Where(NamedTuple):
     """A place in the model; parts of it may be unknown."""

@@ -75,6 +75,8 @@ def search(
     bad = _first(layers, lambda i: state.off(ends[i], None, i + 1))
     before = ends[bad - 1] if bad else None
     inside = [step for step in steps if _group(step, layers) == bad and state.computed(step)]
+    if not inside:
+        return state.result(ends[bad])
     return state.result(inside[_first(len(inside), lambda i: state.off(inside[i], before, 2))])
 
 

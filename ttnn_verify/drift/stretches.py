@@ -15,7 +15,7 @@ from ttnn_verify.drift import isolated
 from ttnn_verify.drift.expected_values import ExpectedValues
 from ttnn_verify.drift.finding import OpFinding
 from ttnn_verify.drift.observation import walk
-from ttnn_verify.huggingface import inputs
+from ttnn_verify.huggingface import bf16_pass, inputs
 
 # Positions that a model is built for where nothing else is asked for: a chunk of 1024, and more.
 LONGEST = 1152
@@ -26,8 +26,9 @@ DECODED = (30, 70)  # single tokens from one position to another, over the ends 
 LAST = 3  # single tokens at the last positions
 AROUND = 2  # single tokens before and after the length at which the rotary factors change
 
-# How much farther off a stretch may be than the prompt before it is walked: as a whole, in the
-# worst row. A suspicion costs time and accuses nobody.
+# How much farther off a stretch may be than the prompt before it is walked, each by the error of
+# Hugging Face's own pass in bfloat16: as a whole, in the worst row. A suspicion costs time and
+# accuses nobody.
 WHOLE, WORST = 1.3, 2.0
 
 
@@ -41,6 +42,10 @@ class Errors:
     def exceed(self, usual: "Errors") -> bool:
         """Whether they are larger than usual; NaN is."""
         return not (self.whole <= WHOLE * usual.whole and self.worst <= WORST * usual.worst)
+
+    def over(self, other: "Errors") -> "Errors":
+        """How many times another's they are."""
+        return Errors(self.whole / other.whole, self.worst / other.worst)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +132,7 @@ def run(
         accurate, first: see `isolated.run`.
     """
     logits, _ = _logits(model, usual)
-    usual_errors = _errors(logits, _recomputed(reference, usual))
+    usual_errors = _errors(reference, usual, logits, _recomputed)
     found: list[OpFinding] = []
     left_out: dict[str, str] = {}
     ran: list[str] = []
@@ -144,10 +149,8 @@ def run(
             continue
         ran.append(stretch.label)
         ways = (_recomputed, _continued)
-        if not all(_off(_errors(logits, way(reference, stretch)), usual_errors) for way in ways):
+        if not all(_off(_errors(reference, stretch, logits, way), usual_errors) for way in ways):
             continue
-        for tokens in stretch.rows:
-            reference.prepare(tokens)
         walked = isolated.run(model, [stretch], reference, accurate, first)
         found += walked.findings
         if first and any(one.bad for one in found):
@@ -175,11 +178,20 @@ def _logits(model: Callable[..., Any], sequence: walk.TokenSequence) -> tuple[Ca
     return rows, reason
 
 
+@torch.no_grad()
 def _recomputed(reference: ExpectedValues, sequence: walk.TokenSequence) -> list[torch.Tensor]:
     """Hugging Face's logits of each call, as a pass over all tokens known then has them."""
     tokens = sequence.rows[0]
-    calls = walk.model_calls([sequence])
-    return [reference.logits(tokens, call.ends[0])[call.start : call.ends[0]] for call in calls]
+    passes: dict[int, torch.Tensor] = {}  # by their lengths
+    rows = []
+    for call in walk.model_calls([sequence]):
+        end = call.ends[0]
+        length = next(one for one in reference.regimes(len(tokens)) if end <= one)
+        if length not in passes:
+            ids = tokens[None, :length]
+            passes[length] = reference.hf_model(ids, use_cache=False).logits[0]
+        rows.append(passes[length][call.start : end])
+    return rows
 
 
 def _continued(reference: ExpectedValues, sequence: walk.TokenSequence) -> list[torch.Tensor]:
@@ -192,21 +204,34 @@ def _continued(reference: ExpectedValues, sequence: walk.TokenSequence) -> list[
     return rows
 
 
-def _errors(actual: CallLogits, golden: Sequence[torch.Tensor]) -> dict[bool, Errors]:
-    """Errors of a prompt's rows (True) and of single tokens (False)."""
-    pairs: dict[bool, list[tuple[torch.Tensor, torch.Tensor]]] = {}
-    for (prompt, logits), expected in zip(actual, golden, strict=True):
-        pairs.setdefault(prompt, []).append((expected[-len(logits) :].double(), logits.double()))
-    return {prompt: _errors_of(of_kind) for prompt, of_kind in pairs.items()}
+Way = Callable[[ExpectedValues, walk.TokenSequence], list[torch.Tensor]]
+
+
+def _errors(
+    reference: ExpectedValues, sequence: walk.TokenSequence, actual: CallLogits, way: Way
+) -> dict[bool, Errors]:
+    """Errors of a prompt's rows (True) and of single tokens (False), by those in bfloat16."""
+    golden = way(reference, sequence)
+    with bf16_pass.rounded(reference.hf_model):
+        in_bfloat16 = way(reference, sequence)
+    rows: dict[bool, list[tuple[torch.Tensor, ...]]] = {}
+    for (prompt, logits), expected, rounded in zip(actual, golden, in_bfloat16, strict=True):
+        count = len(logits)
+        three = expected[-count:].double(), logits.double(), rounded[-count:].double()
+        rows.setdefault(prompt, []).append(three)
+    errors = {}
+    for prompt, of_kind in rows.items():
+        expected, logits, rounded = (torch.cat(tensors) for tensors in zip(*of_kind, strict=True))
+        errors[prompt] = _between(expected, logits).over(_between(expected, rounded))
+    return errors
+
+
+def _between(golden: torch.Tensor, actual: torch.Tensor) -> Errors:
+    error, size = (actual - golden).norm(dim=-1), golden.norm(dim=-1)
+    worst = float((error / size).max())
+    return Errors(float(error.norm() / size.norm()), worst if math.isfinite(worst) else math.nan)
 
 
 def _off(errors: dict[bool, Errors], usual: dict[bool, Errors]) -> bool:
     """Whether any is larger than usual."""
     return any(errors[prompt].exceed(usual.get(prompt, usual[True])) for prompt in errors)
-
-
-def _errors_of(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> Errors:
-    golden, actual = (torch.cat(tensors) for tensors in zip(*pairs, strict=True))
-    error, size = (actual - golden).norm(dim=-1), golden.norm(dim=-1)
-    worst = float((error / size).max())
-    return Errors(float(error.norm() / size.norm()), worst if math.isfinite(worst) else math.nan)

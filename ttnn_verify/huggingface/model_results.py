@@ -27,14 +27,14 @@ def check_callable(model: Any) -> Any:
     return model
 
 
-def logits_of(output: Any, batch: int, tokens: int, vocab: int) -> torch.Tensor:
+def logits_of(output: Any, batch: int, tokens: int, vocab: int | None) -> torch.Tensor:
     """The logits of a call that was given `batch` rows of `tokens` tokens each.
 
     NaN and infinity pass: they are a result, to be judged.
 
     Args:
         output: what the model returned.
-        vocab: how many logits Hugging Face's model has for a token.
+        vocab: how many logits Hugging Face's model has for a token; None for any number.
 
     Returns:
         `[batch, tokens, vocab]`, or `[batch, 1, vocab]` from a model that computes those of the
@@ -43,9 +43,10 @@ def logits_of(output: Any, batch: int, tokens: int, vocab: int) -> torch.Tensor:
     Raises:
         inputs.ModelFails: there are none of this form.
     """
-    needed = f"({batch}, {tokens}, {vocab})"
+    columns = "vocabulary" if vocab is None else vocab
+    needed = f"({batch}, {tokens}, {columns})"
     if tokens > 1:
-        needed += f", or ({batch}, 1, {vocab}) for the last token alone,"
+        needed += f", or ({batch}, 1, {columns}) for the last token alone,"
     logits = _field(output, "logits", f"a torch.Tensor {needed}")
     if not isinstance(logits, torch.Tensor):
         raise inputs.ModelFails(
@@ -64,7 +65,7 @@ def logits_of(output: Any, batch: int, tokens: int, vocab: int) -> torch.Tensor:
         wrong = f"{shape[0]} rows for {batch} of input_ids"
     elif shape[1] not in (1, tokens):
         wrong = f"those of {shape[1]} tokens for {tokens} of input_ids"
-    elif shape[2] != vocab:
+    elif vocab is not None and shape[2] != vocab:
         wrong = f"{shape[2]} for each token where the vocabulary has {vocab}"
     if wrong:
         raise inputs.ModelFails(

@@ -12,9 +12,12 @@ from typing import Any
 
 import torch
 
+from ttnn_verify.huggingface import model_results
+
 SECOND = 3  # tokens of the second sequence, each a call of its own
 AGAIN = (5, 1)  # tokens of the calls of a prompt on a cache that is filled already
 BATCHED = (6, 1, 1)  # of the calls with two rows
+SEVERAL = "two rows"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +76,7 @@ def sequences(ids: torch.Tensor, decoded: int) -> list[TokenSequence]:
         _sequence((tokens,), (len(tokens) - decoded, *[1] * decoded)),
         _sequence((backward[:SECOND],), (1,) * len(backward[:SECOND]), "second sequence"),
         _sequence((again,), AGAIN, "on a filled cache"),
-        _sequence(several, BATCHED, "two rows", optional=True),
+        _sequence(several, BATCHED, SEVERAL, optional=True),
     ]
 
 
@@ -102,12 +105,17 @@ def lead(
     begin: Callable[[ModelCall], None] = lambda model_call: None,
     end: Callable[[ModelCall, torch.Tensor], None] = lambda model_call, logits: None,
     refused: Callable[[ModelCall, Exception], None] = lambda model_call, error: None,
+    vocab: int | None = None,
 ) -> None:
     """Call the model along the sequences, as transformers' generate would.
 
     Args:
         begin, end: called before each call of the model, and after it with the logits `[B, S, V]`.
         refused: called where the model fails in an optional sequence, which is left then.
+        vocab: how many logits there must be for a token, where that is known.
+
+    Raises:
+        inputs.ModelFails: what the model returns is not what `model_results` asks for.
     """
     names = inspect.signature(getattr(model, "forward", model)).parameters
     kwargs = {"use_cache": True} if "use_cache" in names else {}
@@ -123,11 +131,13 @@ def lead(
         ids = torch.stack([tokens[start:stop] for tokens, start, stop in parts])
         try:
             out = model(input_ids=ids, past_key_values=cache, **kwargs)
+            logits = model_results.logits_of(out, ids.shape[0], ids.shape[1], vocab)
+            last = call.ends == tuple(len(tokens) for tokens in sequence.rows)
+            cache = None if last else model_results.past_key_values_of(out)
         except Exception as error:
             if not sequence.optional:
                 raise
             refused(call, error)
             left = call.sequence
             continue
-        end(call, out.logits)
-        cache = out.past_key_values
+        end(call, logits)
