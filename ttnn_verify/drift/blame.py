@@ -39,8 +39,7 @@ class Blame:
         self.writes = CacheWrites(orders)
 
     def _graph(self, calls: Sequence[Observed], model_call: ModelCall) -> CallGraph:
-        kinds = {step.name: step.kind for step in self.reference.steps}
-        return CallGraph(calls, model_call, kinds)
+        return CallGraph(calls, model_call, self.reference.steps)
 
     def step(self, name: str) -> HfValue:
         """The step that computes a value."""
@@ -63,6 +62,7 @@ class Blame:
         """
         if any(name not in observed.operands.names for name in step.inputs):
             missing = self._all_missing(self._graph(before, observed.model_call))
+            missing = [one for one in missing if one.kind != "heads"]  # split otherwise, perhaps
             if missing and self._comes_before(missing[0], step):
                 return self.first(before, observed.model_call, verdict)
         in_cache = None

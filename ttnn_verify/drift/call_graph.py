@@ -1,7 +1,7 @@
 """How the calls of a call of the model hang together, and which of them values explain."""
 
 import itertools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from ttnn_verify.drift.observation.identification import Found
 from ttnn_verify.drift.observation.walk import ModelCall
@@ -38,10 +38,13 @@ class CallGraph:
     """
 
     def __init__(
-        self, calls: Sequence[Observed], model_call: ModelCall, kinds: Mapping[str, str]
+        self, calls: Sequence[Observed], model_call: ModelCall, steps: Iterable[HfValue]
     ) -> None:
-        """Args are the calls of one call of the model, and the kind of each step."""
-        self.calls, self.kinds = calls, kinds
+        """Args are the calls of one call of the model, and Hugging Face's steps."""
+        steps = tuple(steps)
+        self.calls = calls
+        self.kinds = {step.name: step.kind for step in steps}
+        self.inputs = {step.name: step.inputs for step in steps}
         last = {end - 1 for end in itertools.accumulate(model_call.ends)}
         missed: dict[str, set[int]] = {}
         self._carriers: dict[str, set[int]] = {}
@@ -136,8 +139,15 @@ class CallGraph:
         return (fits, given, -observed.index) if given == len(carriers) > 0 else None
 
     def _knows(self, observed: Observed, step: HfValue) -> bool:
-        """Whether a call is given what comes of Hugging Face's values, if a step is given any."""
-        return not step.inputs or any(origin.known for origin in observed.operands.origins)
+        """Whether a call is given values of Hugging Face's, if a step is given any.
+
+        Or what comes of those that the step's inputs come of, where no call makes the inputs.
+        """
+        if not step.inputs or observed.operands.names:
+            return True
+        missing = set(step.inputs) - set(self._carriers)
+        roots = {root for name in missing for root in self.inputs.get(name, ())}
+        return any(roots & origin.nearest for origin in observed.operands.origins)
 
     def pick_before(self, observed: Observed, step: HfValue) -> Observed | None:
         """The unexplained call that takes a part of an input on its way to a call; None if none."""

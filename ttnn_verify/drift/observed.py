@@ -35,9 +35,10 @@ class Origin:
     sources: tuple["Origin", ...] = ()
 
     @property
-    def known(self) -> bool:
-        """Whether any of Hugging Face's values led to it."""
-        return bool(self.found) or any(source.known for source in self.sources)
+    def nearest(self) -> set[str]:
+        """The last of Hugging Face's values that led to it."""
+        found = {one.name for one in self.found}
+        return found or set().union(*(source.nearest for source in self.sources))
 
 
 class Where(NamedTuple):
