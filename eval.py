@@ -13,9 +13,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from ttnn_verify import backend
+
+backend.spare_cores()  # before torch
+
 import torch
 
-from ttnn_verify import backend, cli, evaluation, jobs
+from ttnn_verify import cli, evaluation, jobs
 from ttnn_verify.huggingface import inputs
 from ttnn_verify.report import score_text
 

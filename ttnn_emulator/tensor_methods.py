@@ -13,7 +13,10 @@ from ttnn_emulator.memory import Memory, on_device
 Method = Callable[..., Any]  # arguments and result are those of the method of its name
 
 # Methods that read a device's buffer on the way to the host.
-READING = ("to_torch", "to_list", "to_numpy", "item", "__repr__")
+READING = ("to_list", "to_numpy", "item", "__repr__")
+
+# Formats of which to_torch returns what a buffer holds, as it holds it.
+AS_KEPT = (ttnn.bfloat16, ttnn.float32)
 
 # Methods that work on host storage alone, where a mock device's zeros would pass for contents.
 HOST_ONLY = ("host_buffer", "extract_shard", "unpad", "pad_to_tile", "unpad_from_tile", "pad")
@@ -30,6 +33,7 @@ class TensorMethods:
         makers = dict.fromkeys(READING, self._reading)
         makers |= dict.fromkeys(HOST_ONLY, _host_only)
         makers |= {
+            "to_torch": self._to_torch,
             "to_torch_with_padded_shape": self._to_torch_with_padded_shape,
             "cpu": self._cpu,
             "to": self._to,
@@ -45,6 +49,17 @@ class TensorMethods:
             return genuine(tensor, *args, **kwargs)
 
         return read
+
+    def _to_torch(self, genuine: Method) -> Method:
+        by_way_of_the_host = self._reading(genuine)
+
+        def to_torch(tensor: ttnn.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+            if args or kwargs or not on_device(tensor) or tensor.dtype not in AS_KEPT:
+                return by_way_of_the_host(tensor, *args, **kwargs)
+            self._memory.refuse_in_capture("Reads are not supported")
+            return self._memory.read(tensor).logical.clone(memory_format=torch.contiguous_format)
+
+        return to_torch
 
     def _to_torch_with_padded_shape(self, genuine: Method) -> Method:
         def to_torch_with_padded_shape(tensor: ttnn.Tensor) -> torch.Tensor:

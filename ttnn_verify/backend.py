@@ -129,3 +129,16 @@ def quiet() -> None:
     """Keep TTNN's logs to errors, unless the environment says otherwise. Before `import ttnn`."""
     os.environ.setdefault("TT_METAL_LOGGER_LEVEL", "error")
     os.environ.setdefault("LOGURU_LEVEL", "ERROR")
+
+
+def spare_cores() -> None:
+    """Keep threads from idling on cores, unless the environment says otherwise. Before torch.
+
+    OpenMP's threads, which are torch's and numba's, wait for work in a loop; where other processes
+    want the cores, too, everything then takes several times as long. And numba, which knows no
+    OMP_NUM_THREADS, gives torch as many threads as itself.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # of the outermost level
+    if threads.isdecimal():
+        os.environ.setdefault("NUMBA_NUM_THREADS", threads)

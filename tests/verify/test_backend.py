@@ -1,11 +1,30 @@
 """Which backend is picked, what is refused, and that a device never stays open."""
 
 import contextlib
+import os
+import subprocess
+import sys
 
 import pytest
 
 import ttnn_emulator
+from tests.support.checkpoint import ROOT
 from ttnn_verify import backend
+
+# Prints what torch would find when it is imported, and imports nothing.
+WATCH_TORCH = """
+import os, sys
+
+class Watch:
+    @staticmethod
+    def find_spec(name, *_):
+        if name == "torch":
+            print(os.environ["OMP_WAIT_POLICY"])
+            sys.exit()
+
+sys.meta_path.insert(0, Watch)
+import {module}
+"""
 
 
 @pytest.fixture
@@ -88,3 +107,34 @@ def test_a_card_that_does_not_open_is_ttnns_error(card, monkeypatch):
 def test_the_arithmetics_are_the_emulators_the_default_first():
     assert set(backend.ARITHMETICS) == set(ttnn_emulator.ARITHMETICS)
     assert backend.ARITHMETICS[0] == ttnn_emulator.DEFAULT_ARITHMETIC
+
+
+@pytest.mark.parametrize(("threads", "numba"), [(None, None), ("1", "1"), ("3,1", "3")])
+def test_waiting_threads_sleep_and_numba_has_no_more_than_torch(monkeypatch, threads, numba):
+    environment = {"OMP_NUM_THREADS": threads} if threads else {}
+    monkeypatch.setattr(os, "environ", environment)
+    backend.spare_cores()
+    assert environment["OMP_WAIT_POLICY"] == "passive"
+    assert environment.get("NUMBA_NUM_THREADS") == numba
+
+
+def test_what_the_environment_says_of_threads_holds(monkeypatch):
+    given = {"OMP_WAIT_POLICY": "active", "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2"}
+    monkeypatch.setattr(os, "environ", dict(given))
+    backend.spare_cores()
+    assert os.environ == given
+
+
+@pytest.mark.parametrize("module", ["ttnn_verify.drift", "eval"])
+def test_threads_are_limited_before_torch_is_imported(module):
+    script, environment = WATCH_TORCH.format(module=module), dict(os.environ)
+    environment.pop("OMP_WAIT_POLICY", None)
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.stdout == "passive\n", run.stderr

@@ -12,19 +12,21 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from ttnn_verify import backend
+
+backend.spare_cores()  # before torch
+backend.quiet()  # before ttnn
+
 import torch
 import transformers
 
-from ttnn_verify import backend, cli
-from ttnn_verify.huggingface import bf16_pass, module_floors
-from ttnn_verify.numerics import tolerance
-
-backend.quiet()  # before ttnn, which the modules below import
-
+from ttnn_verify import cli
 from ttnn_verify.drift import attribution, cumulative, isolated, search, stretches
 from ttnn_verify.drift.expected_values import ExpectedValues
 from ttnn_verify.drift.finding import DriftUndetermined, OpFinding
 from ttnn_verify.drift.observation import walk
+from ttnn_verify.huggingface import bf16_pass, module_floors
+from ttnn_verify.numerics import tolerance
 
 __all__ = [
     "DriftResult",

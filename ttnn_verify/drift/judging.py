@@ -1,6 +1,7 @@
 """Verdicts on a result: given its own operands, and as one of Hugging Face's values."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 
@@ -77,6 +78,7 @@ def own_verdicts(observed: Observed, accurate: bool) -> OwnVerdicts:
             raise ValueError(f"{len(dtypes)} results, the golden function has {len(expected)}.")
         if operands.sources:  # blocks of a cache are rounded again when a part of them is written
             expected = [in_blocks(*pair) for pair in zip(expected, dtypes, strict=True)]
+        expected = [_with_one_floor(golden) for golden in expected]
         verdicts = tuple(
             _own_verdict(golden, result.values, result.dtype)
             for golden, result in zip(expected, observed.results, strict=True)
@@ -90,6 +92,13 @@ def own_verdicts(observed: Observed, accurate: bool) -> OwnVerdicts:
 
 def _own_verdict(expected: Expected, values: torch.Tensor, dtype: str) -> tolerance.Verdict:
     return result_verdict(expected.value, values[expected.region], dtype, expected.floor)
+
+
+def _with_one_floor(expected: Expected) -> Expected:
+    """The same with a floor that is made once, however many verdicts want it."""
+    if expected.floor is None:
+        return expected
+    return dataclasses.replace(expected, floor=functools.cache(expected.floor))
 
 
 def in_blocks(expected: Expected, dtype: str) -> Expected:

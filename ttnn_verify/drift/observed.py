@@ -1,6 +1,7 @@
 """A call as a walk observes it, where its operands come from, and the state kept between calls."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -146,12 +147,12 @@ class Observed:
         found = [one for of_result in self.found.values() for one in of_result]
         return next(one.factor for one in found if one.name == name)
 
-    @property
+    @functools.cached_property
     def moves(self) -> bool:
         """Whether it moves data and computes nothing."""
         return table.spec_of(self.name).moves
 
-    @property
+    @functools.cached_property
     def kind(self) -> str | None:
         """The kind of Hugging Face's step that the operation computes."""
         return table.spec_of(self.name).kind

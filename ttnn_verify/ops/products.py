@@ -6,6 +6,17 @@ from ttnn_verify.numerics import op_floors
 from ttnn_verify.ops.expected import CallContext, Expected, applied, functions_of
 from ttnn_verify.ops.spec import OpSpec
 
+# Columns that are converted to float64 at a time, while they stay in the processor's caches.
+COLUMNS = 256
+
+
+def in_float64(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """a [..., M, K] @ b [..., K, N]; a whole matrix of weights in float64 would be slow to make."""
+    a = a.double()
+    if b.dim() < 2:
+        return a @ b.double()
+    return torch.cat([a @ columns.double() for columns in b.split(COLUMNS, -1)], -1)
+
 
 def linear(
     context: CallContext,
@@ -22,7 +33,7 @@ def linear(
     b = input_tensor_b.mT if transpose_b else input_tensor_b
     fused = getattr(context.program_config, "fused_activation", None)
     names = functions_of([one for one in (fused, activation) if one])
-    product = a.double() @ b.double()
+    product = in_float64(a, b)
     if bias is not None:
         product = product + bias.double()
     value = applied(product, names)
