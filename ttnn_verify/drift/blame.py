@@ -6,7 +6,7 @@ is used wrongly; if there is none, the step is missing.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ttnn_verify.drift import finding
 from ttnn_verify.drift.caches import CacheWrites
@@ -40,6 +40,12 @@ class Blame:
 
     def _graph(self, calls: Sequence[Observed], model_call: ModelCall) -> CallGraph:
         return CallGraph(calls, model_call, self.reference.steps)
+
+    def are_found(
+        self, names: Collection[str], calls: Sequence[Observed], model_call: ModelCall
+    ) -> bool:
+        """Whether calls make values, at the last position of every sequence at least."""
+        return self._graph(calls, model_call).found >= set(names)
 
     def step(self, name: str) -> HfValue:
         """The step that computes a value."""

@@ -6,9 +6,10 @@ each regime: what is expected of a call is what Hugging Face would compute with 
 then.
 """
 
+import copy
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -71,6 +72,17 @@ class ExpectedValues:
     def step(self, name: str) -> HfValue:
         """The step that computes a value."""
         return self._by_name[name]
+
+    def along(self, sequences: Iterable[torch.Tensor]) -> "ExpectedValues":
+        """The same along these sequences `[S]`: with the steps that all of their passes have."""
+        passes = [
+            self._pass(tokens, end) for tokens in sequences for end in self.regimes(len(tokens))
+        ]
+        common = set.intersection(*({step.name for step in one.steps} for one in passes))
+        same = copy.copy(self)
+        same.steps = tuple(step for step in passes[0].steps if step.name in common)
+        same._by_name = {step.name: step for step in same.steps}
+        return same
 
     def prepare(self, tokens: torch.Tensor) -> None:
         """Record the passes of a sequence `[S]`."""

@@ -49,6 +49,10 @@ class _Enough(BaseException):
     """The first bad call has been found."""
 
 
+class _ToolFails(BaseException):
+    """Observing fails, which is no failure of the model; its cause is the error."""
+
+
 def run(
     model: Callable[..., Any],
     sequences: Sequence[walk.TokenSequence],
@@ -65,13 +69,14 @@ def run(
     Raises:
         DriftUndetermined: the model calls no operation of TTNN.
     """
-    for sequence in sequences:
-        for tokens in sequence.rows:
-            reference.prepare(tokens)
+    reference = reference.along(tokens for sequence in sequences for tokens in sequence.rows)
     walked = Walked(sequences, reference, accurate, first)
-    with taps.intercept(walked.observe), contextlib.suppress(_Enough):
-        vocab = reference.vocab
-        walk.lead(model, sequences, walked.begin, walked.end, walked.refused, vocab)
+    try:
+        with taps.intercept(walked.observe), contextlib.suppress(_Enough):
+            vocab = reference.vocab
+            walk.lead(model, sequences, walked.begin, walked.end, walked.refused, vocab)
+    except _ToolFails as failed:
+        raise RuntimeError("drift itself fails") from failed.__cause__
     if not any(walked.names) and not walked.left_out:
         raise DriftUndetermined("the model calls no operation of TTNN.")
     walked.findings.sort(key=lambda op_finding: op_finding.place)
@@ -125,6 +130,28 @@ class Walked:
         self.names.append([])
 
     def observe(self, call: taps.TtnnCall, run: Callable[[], Any]) -> Any:
+        """Run a call of the model, judge it and replace what it makes.
+
+        Raises:
+            Exception: what the call itself raises.
+        """
+        own: list[Exception] = []
+
+        def run_noted() -> Any:
+            try:
+                return run()
+            except Exception as error:
+                own.append(error)
+                raise
+
+        try:
+            return self._observed(call, run_noted)
+        except Exception as error:
+            if error in own:
+                raise
+            raise _ToolFails from error
+
+    def _observed(self, call: taps.TtnnCall, run: Callable[[], Any]) -> Any:
         self.names[-1].append(call.name)
         index = len(self.names[-1]) - 1
         if not table.spec_of(call.name).judged:
@@ -291,6 +318,9 @@ class Walked:
         step = self.blame.step(best.name)
         if step.layer is not None:
             self.layer = step.layer
+        elif step.part == "embedding":  # the model begins with other tokens: the next chunk, say
+            self.layer = 0
+            self.done.clear()
         if observed.moves and best.name in observed.operands.names:
             return observed.finding(own.status, where_of(step), own=own.worst, note=own.note)
         findings = [self._as_value(observed, number, one, own) for one in observed.held(number)]
@@ -384,7 +414,7 @@ class Walked:
             golden.append(new[-len(part) :].bfloat16().float())
         actual, wanted = torch.cat(shown), torch.cat(golden)
         comparison = metrics.compare(wanted, actual)
-        made = [op for op in self.calls for n, f in op.found.items() if f[0].name == "logits"]
+        made = self.blame.are_found(["logits"], self.calls, self.model_call)
         allowed = RETURNED
         if not made:  # as one tensor: its parts may have been joined on the host
             last = max((op.index for op in self.calls if op.found), default=0)

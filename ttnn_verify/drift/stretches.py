@@ -142,6 +142,8 @@ def run(
             found += walked.findings
             left_out |= walked.left_out
             ran += [] if walked.left_out else [stretch.label]
+            if first and any(one.bad for one in found):
+                break
             continue
         logits, reason = _logits(model, stretch)
         if reason:
