@@ -16,6 +16,7 @@ from ttnn_verify import backend, drift
 from ttnn_verify.drift import __main__ as command
 from ttnn_verify.drift import judging
 from ttnn_verify.drift.observation import reading, taps
+from ttnn_verify.numerics import metrics, op_floors
 from ttnn_verify.ops import table
 from ttnn_verify.ops.expected import Expected, NoGolden
 from ttnn_verify.pytest_plugins.device import BACKEND
@@ -158,6 +159,15 @@ def test_a_cache_in_a_block_format_is_not_judged_bit_for_bit():
     assert passes(near, "bfloat8_b")
     assert not passes(far, "bfloat8_b")
     assert not passes(near, "bfloat16")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat8_b", "bfloat4_b"])
+def test_operands_in_a_block_format_have_been_rounded(dtype):
+    """The device has them as they are since; Hugging Face's step takes them as they were before."""
+    before = torch.randn(64, 256)
+    since = op_floors.blocks(before, dtype)
+    error = metrics.relative_l2(before, since)
+    assert op_floors.block_float(since, dtype).relative_l2 == pytest.approx(error, rel=0.1)
 
 
 @pytest.mark.parametrize(
