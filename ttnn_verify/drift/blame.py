@@ -98,6 +98,10 @@ class Blame:
             observed = None if one is None else self._consumer(one, graph)
             if one is not None and observed is not None:
                 return self._on_consumer(observed, (one, step), graph, verdict)
+        pick = graph.pick_of_others(step)
+        if pick is not None:
+            note = OTHER_PART.format(" or ".join(step.inputs))
+            return pick.finding(finding.MISUSED, where_of(step), step=verdict, note=note)
         return self._missing(step, graph, model_call, verdict)
 
     def _on_multiple(
