@@ -1,8 +1,9 @@
 """The variants: what each is built from, what it is run on, and where its twins go wrong."""
 
+import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 import transformers
@@ -21,30 +22,41 @@ CAPACITY = 96  # positions that the models are built for
 SWITCH = 40  # the longest sequence with LongRoPE's short factors
 
 
-class Twin(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Twin:
     """A faulty one.
 
     Attributes:
         build: as that of the variant.
         layer, part: where drift must find it.
-        operations: ends of names; one of them must be named.
+        operations: short names; one of them must be named.
+        missed: why drift does not find it there yet; "" if it does.
     """
 
     build: Callable[..., Any]
     layer: int | None
     part: str
     operations: tuple[str, ...]
+    missed: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.build.__name__
 
 
-class Variant(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Variant:
     """A way of writing the model.
 
     Attributes:
         build: called as `build_model` is.
         config: makes Hugging Face's configuration.
-        prompt: tokens of the prompt; those that are decoded follow.
+        prompt: tokens of the prompt; `DECODED` follow.
         block_formats: what these add to the error of Hugging Face's pass in bfloat16.
         twins: with a fault that is natural in this way of writing.
+        also: what is particular about the row beside `build`.
+        accused: arithmetic -> what drift accuses wrongly, with its figures.
+        unmeasured: why `drift.measure` says drift though it accuses no operation.
     """
 
     build: Callable[..., Any]
@@ -52,7 +64,18 @@ class Variant(NamedTuple):
     prompt: int = PROMPT
     block_formats: float = 0.0
     twins: tuple[Twin, ...] = ()
-    name: str = ""
+    also: str = ""
+    accused: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    unmeasured: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.build.__name__ + (f"-{self.also}" if self.also else "")
+
+    def ids(self) -> torch.Tensor:
+        """[1, S]: the prompt and the tokens after it, none of which means something special."""
+        generator = torch.Generator().manual_seed(self.prompt)
+        return torch.randint(3, 128, (1, self.prompt + DECODED), generator=generator)
 
 
 def llama(**other: Any) -> transformers.PretrainedConfig:
@@ -154,7 +177,7 @@ ROWS = [
             attends(caches.ChunksApart, *KERNEL),
         ),
     ),
-    Variant(caches.InChunks, llama, prompt=70, name="InChunks of 70"),
+    Variant(caches.InChunks, llama, prompt=70, also="70"),
     Variant(caches.ForEight, llama, twins=(attends(caches.OthersPast, "slice", "concat", *KERNEL),)),
     Variant(caches.ForTwo, llama, twins=(in_head(caches.LastRowReturned, "to_torch"),)),
     Variant(caches.IdleRowsAreNan, llama),
@@ -177,11 +200,11 @@ ROWS = [
         caches.ByLength,
         longrope,
         prompt=SWITCH - 2,
-        name="ByLength across the switch",
+        also="across",
         twins=(attends(caches.LongTooLate, "rotary_embedding_hf"),),
     ),
-    Variant(optimized.build_model, longrope, prompt=70, name="optimized of 70"),
-    Variant(optimized.build_model, longrope, prompt=SWITCH - 2, name="optimized across the switch"),
+    Variant(optimized.build_model, longrope, prompt=70, also="70"),
+    Variant(optimized.build_model, longrope, prompt=SWITCH - 2, also="across"),
     Variant(performance, phi3, block_formats=0.05),
     # heads and attention
     Variant(
@@ -292,18 +315,11 @@ ROWS = [
     Variant(norms.Tied, tied, twins=(in_head(norms.TiedToAnother, "linear"),)),
     Variant(norms.LogitsInParts, llama),
     # weights
-    Variant(Decoder, large, name="Decoder of large weights"),
-    Variant(attention.AttentionByHand, large, name="AttentionByHand of large weights"),
-    Variant(caches.FilledCache, large, name="FilledCache of large weights"),
+    Variant(Decoder, large, also="large"),
+    Variant(attention.AttentionByHand, large, also="large"),
+    Variant(caches.FilledCache, large, also="large"),
 ]
 
 
-def label(row: Variant | Twin) -> str:
-    """The name of a row."""
-    return getattr(row, "name", "") or row.build.__name__
-
-
-def random_ids(row: Variant) -> torch.Tensor:
-    """[1, S]: the prompt and the tokens after it, without those that mean something special."""
-    generator = torch.Generator().manual_seed(row.prompt)
-    return torch.randint(3, 128, (1, row.prompt + DECODED), generator=generator)
+# (variant, its twin)
+TWINS = [(row, twin) for row in ROWS for twin in row.twins]
