@@ -10,24 +10,12 @@ import pytest
 import torch
 
 import ttnn_emulator
-from tests.bringups.bringup_table import ROWS, hf_model
+from tests.bringups.bringup_table import FACTORS, ROWS, hf_model
 from ttnn_verify.huggingface import accuracy, bf16_pass, verdict
 from ttnn_verify.numerics import metrics
 
 CAPACITY = 96  # positions that the models are built for
 NEW = 4  # tokens that are decoded after each prompt
-
-# How many times the yardstick an error may be.
-FACTORS = {
-    # Every result is rounded to bfloat16 once, as in Hugging Face's pass: the same error again,
-    # and as much for chance.
-    "rounded": 2.0,
-    # Hugging Face multiplies all bits of both factors and adds in float32; by TTNN's defaults a
-    # product is HiFi2 and its sums have 16 bits (ttnn_verify/numerics/compute_config.py). Measured
-    # one at a time, the attention's kernel makes 2 to 3.4 times the yardstick, the products 1.8 to
-    # 2.6 times, all together 2 to 4.2.
-    "kernel": 5.0,
-}
 
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 

@@ -295,3 +295,10 @@ def test_pcc_floor_is_reached_by_the_worst_error_and_by_none_smaller():
         assert abs(metrics.relative_l2(x, turned) - r) < 1e-9
         assert abs(metrics.pcc(x, turned) - tolerance.pcc_floor(r)) < 1e-9
         assert metrics.pcc(x, x + e / e.norm() * x.norm() * r) >= tolerance.pcc_floor(r)
+
+
+def test_rows_that_overflow_leave_the_floor_of_the_others():
+    """Of idle rows that hold anything: what rounds to infinity there explains nothing elsewhere."""
+    exact = torch.tensor([[1.0, 2.0], [3e38, 1.0]], dtype=torch.float64)
+    rounded = torch.tensor([[1.0, 2.1], [math.inf, math.nan]], dtype=torch.float64)
+    assert op_floors.between(exact, rounded) == op_floors.between(exact[:1], rounded[:1])

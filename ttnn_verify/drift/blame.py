@@ -6,7 +6,7 @@ is used wrongly; if there is none, the step is missing.
 """
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from ttnn_verify.drift import finding
 from ttnn_verify.drift.caches import CacheWrites
@@ -40,12 +40,6 @@ class Blame:
 
     def _graph(self, calls: Sequence[Observed], model_call: ModelCall) -> CallGraph:
         return CallGraph(calls, model_call, self.reference.steps)
-
-    def are_found(
-        self, names: Collection[str], calls: Sequence[Observed], model_call: ModelCall
-    ) -> bool:
-        """Whether calls make values, at the last position of every sequence at least."""
-        return self._graph(calls, model_call).found >= set(names)
 
     def step(self, name: str) -> HfValue:
         """The step that computes a value."""
@@ -112,6 +106,10 @@ class Blame:
                     return self._on_consumer(observed, (one, step), graph, verdict)
             if step.kind != "heads":  # which need not be split off as Hugging Face does
                 break
+        pick = graph.pick_of_others(step)
+        if pick is not None:
+            note = OTHER_PART.format(" or ".join(step.inputs))
+            return pick.finding(finding.MISUSED, where_of(step), step=verdict, note=note)
         return self._missing(step, graph, model_call, verdict)
 
     def _on_multiple(

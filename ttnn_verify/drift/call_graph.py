@@ -45,7 +45,7 @@ class CallGraph:
         self.calls = calls
         self.kinds = {step.name: step.kind for step in steps}
         self.inputs = {step.name: step.inputs for step in steps}
-        last = {end - 1 for end in itertools.accumulate(model_call.ends)}
+        self._last = last = {end - 1 for end in itertools.accumulate(model_call.ends)}
         missed: dict[str, set[int]] = {}
         self._carriers: dict[str, set[int]] = {}
         for observed in calls:
@@ -161,6 +161,23 @@ class CallGraph:
             if reaches and self.given(pick) & inputs:
                 return pick
         return None
+
+    def pick_of_others(self, step: HfValue) -> Observed | None:
+        """The call that takes rows of an input of a step, and not the last ones; None if none."""
+        for pick in self.calls:
+            if table.spec_of(pick.name).data != "picks":
+                continue
+            given = [one for origin in pick.operands.origins for one in origin.found]
+            taken = [one for found in pick.found.values() for one in found]
+            for name in step.inputs:
+                taken_wrongly = name in pick.names and not self._have_last(taken, name)
+                if taken_wrongly and self._have_last(given, name):
+                    return pick
+        return None
+
+    def _have_last(self, found: Iterable[Found], name: str) -> bool:
+        """Whether a value is among what is found, at the last position of every sequence."""
+        return any(one.name == name and self._last <= set(one.positions.tolist()) for one in found)
 
     def _moved_through(self) -> dict[int, set[int]]:
         """Buffer -> buffers that its contents were moved from, by calls that make no value."""

@@ -406,15 +406,22 @@ class Walked:
         """The finding on the logits `[B, S, V]` that a call of the model returns."""
         step = self.blame.step("logits")
         expected = self.expected(step)
-        shown, golden = [], []
+        shown, golden, positions = [], [], set()
         for row, (first, end, start) in enumerate(expected.runs()):
             new = expected.rows[first + start : end]
             part = logits[row].float()[-len(new) :]
             shown.append(part)
             golden.append(new[-len(part) :].bfloat16().float())
+            positions |= set(range(end - len(part), end))
         actual, wanted = torch.cat(shown), torch.cat(golden)
         comparison = metrics.compare(wanted, actual)
-        made = self.blame.are_found(["logits"], self.calls, self.model_call)
+        made = {
+            position
+            for op in self.calls
+            for found in op.found.values()
+            if found[0].name == "logits"
+            for position in found[0].positions.tolist()
+        }
         allowed = RETURNED
         if not made:  # as one tensor: its parts may have been joined on the host
             last = max((op.index for op in self.calls if op.found), default=0)
@@ -423,7 +430,7 @@ class Walked:
         verdict = tolerance.judge(comparison, op_floors.Floor(allowed, allowed), k=1)
         if verdict.passed:
             return None
-        if made:
+        if positions <= made:
             return OpFinding(
                 finding.UNEQUAL,
                 self.model_call,

@@ -92,6 +92,7 @@ class _Region:
     arguments: tuple
     named: dict[str, Any]
     first: int  # number of entries before it
+    tables: bool  # whether it takes tables, which a device keeps as bfloat16, too
 
 
 class Recorder(TorchFunctionMode):
@@ -170,7 +171,7 @@ class Recorder(TorchFunctionMode):
         def before(path: str, module: torch.nn.Module) -> Callable:
             def begin(module: Any, args: Any, kwargs: Any) -> None:
                 self.path.append(path)
-                self._begin(args, kwargs, ())
+                self._begin(args, kwargs, (), _kind_of(module))
 
             return begin
 
@@ -203,7 +204,7 @@ class Recorder(TorchFunctionMode):
         def call(*args: Any, **kwargs: Any) -> Any:
             if self.off:
                 return function(*args, **kwargs)
-            self._begin(args, kwargs, operands)
+            self._begin(args, kwargs, operands, kind)
             result = function(*args, **kwargs)
             self._end(kind, function, results, operands, self.path[-1], result)
             return result
@@ -212,12 +213,15 @@ class Recorder(TorchFunctionMode):
 
     # --- recording ------------------------------------------------------------------------------
 
-    def _begin(self, args: tuple, kwargs: dict[str, Any], operands: Sequence[str]) -> None:
+    def _begin(
+        self, args: tuple, kwargs: dict[str, Any], operands: Sequence[str], kind: str
+    ) -> None:
         if not self.regions:  # parts of values become values of that name
             arguments = [t for t in _flat((args, kwargs)) if t.is_floating_point()]
             self._inputs(arguments, operands, self.path[-1] if self.path else "")
         self.region_count += 1
-        self.regions.append(_Region(self.region_count, args, kwargs, len(self.entries)))
+        region = _Region(self.region_count, args, kwargs, len(self.entries), kind == "rope")
+        self.regions.append(region)
 
     def _end(
         self,
@@ -237,8 +241,7 @@ class Recorder(TorchFunctionMode):
         if not inputs and kind != "embedding":
             return
         with self._unseen():
-            every = kind == "rope"  # whose tables are kept as bfloat16 on a device, too
-            rounded = self._rounded((region.arguments, region.named), every)
+            rounded = self._rounded((region.arguments, region.named), region.tables)
             again = function(*rounded[0], **rounded[1])
         isolated = [t for t in _flat(again) if t.is_floating_point()]
         heads_first = kind == "rope" or None
@@ -266,7 +269,7 @@ class Recorder(TorchFunctionMode):
         path = self.path[-1] if self.path else ""
         inputs = self._inputs(arguments, (), path)
         with self._unseen():
-            rounded = self._rounded((args, kwargs), False)
+            rounded = self._rounded((args, kwargs), bool(self.regions) and self.regions[-1].tables)
             isolated = func(*rounded[0], **rounded[1])
         kind = _KINDS.get(name, name.strip("_"))
         self._add(self._entry(kind, kind, inputs, result, isolated, path))

@@ -111,11 +111,12 @@ def of_errors(exact: torch.Tensor, error: torch.Tensor) -> Floor:
 
 
 def _known_rows(exact: torch.Tensor, other: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both without the rows that are not finite, of idle users whose memory nothing wrote, say."""
-    if not exact.dim() or exact.isfinite().all():
+    """Both without the rows in which either is not finite, of idle users say."""
+    if not exact.dim() or bool(exact.isfinite().all() and other.isfinite().all()):
         return exact, other
-    known = exact.isfinite().all(-1)
-    return exact[known], other.expand(exact.shape)[known]
+    other = other.expand(exact.shape)
+    known = (exact.isfinite() & other.isfinite()).all(-1)
+    return exact[known], other[known]
 
 
 def _count(x: torch.Tensor) -> torch.Tensor:

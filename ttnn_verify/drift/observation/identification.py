@@ -115,7 +115,7 @@ class Finder:
         order: Sequence[int] | None = None,
         preferred: Callable[[HfValue], bool] = lambda value: False,
     ) -> tuple[Found, ...]:
-        """What a tensor holds of a pool: the value itself first, then its equals.
+        """What a tensor holds of a pool: the value itself first, then its equals, the widest first.
 
         Args:
             order: of the pool's values, the likeliest first.
@@ -131,7 +131,8 @@ class Finder:
                 found = self._all(views, pool, numbers, set(meant), anywhere) or found
         least = min((one.error for one, _ in found), default=0.0)
         equals = [pair for pair in found if pair[0].error <= max(2 * least, CERTAIN)]
-        return tuple(one for one, meant in sorted(equals, key=lambda pair: not pair[1]))
+        equals.sort(key=lambda pair: (not pair[1], -pair[0].arrangement.flat.shape[1]))
+        return tuple(one for one, _ in equals)
 
     def _all(
         self,

@@ -16,7 +16,9 @@ from ttnn_verify.huggingface.hf_values import HfValue
 SAME = 0.1
 CELL = 32  # columns of a cell at most
 FEW = 4  # rows that are looked at first, where it is known which they are
-PROBED = 16  # rows that are looked for first, where it is not
+# Rows that are looked for first, where it is not known: of fewer new rows all, so that none of the
+# parts that a prompt is computed in is without one.
+PROBED = 128
 
 Shape = tuple[int, ...]
 
@@ -89,7 +91,7 @@ class Pool:
             new = torch.cat(
                 [torch.arange(first + start, last) for first, last, start in expected[0].runs()]
             )
-            few = new[:: -(-len(new) // PROBED)]
+            few = torch.cat((new[:: -(-len(new) // PROBED)], new[-1:]))
             probes = torch.stack([rows.signatures[few] for rows in expected])
             self._probes[shape] = probes, 2 * SAME * probes.norm(dim=-1)
         probes, near = self._probes[shape]
