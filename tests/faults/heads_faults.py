@@ -102,8 +102,8 @@ FAULTS = [
         "q and k exchanged after the projection",
         calls(CREATE.removeprefix("ttnn."), q_and_k_exchanged),
         CREATE.rpartition(".")[2],
-        # the rotation knows no names: attention is the first to which it makes a difference
-        place=("scaled_dot_product_attention", 0),
+        # the rotation knows no names: the cache is the first to which it makes a difference
+        place=("paged_fill_cache", 0),
         stage="optimized",
     ),
 ]

@@ -71,8 +71,10 @@ def test_drift_names_the_kernel(row, fault, builds, called, healthy, record_prop
         pytest.skip("it does not call the operation")
     of_row = functools.partial(healthy, row)
     result = located(fault, builds(row), reference(row), ids_of(row), of_row)
-    if not result.changed:
-        pytest.skip("the model's logits are the same bits with this fault: it cannot occur there")
+    if result.idle:
+        pytest.skip(result.idle)
+    if result.finding is None and result.harmless:
+        pytest.skip("the logits are as near to Hugging Face's as without it")
     line = result.finding.line if result.finding else "nothing"
     record_property("located", line)
     assert result.right, f"{fault.name}: {line}"

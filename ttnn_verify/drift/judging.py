@@ -35,12 +35,14 @@ class OwnVerdicts:
         verdicts, floors: per result; empty if nothing is known.
         unknown: `finding.NO_GOLDEN` or `finding.TOOL_ERROR`, None if everything is known.
         note: the reason, if something is unknown.
+        accurate: see `ops.expected.CallContext`.
     """
 
     verdicts: tuple[tolerance.Verdict, ...] = ()
     floors: tuple[FloorMaker | None, ...] = ()
     unknown: str | None = None
     note: str = ""
+    accurate: bool = False
 
     @property
     def worst(self) -> tolerance.Verdict | None:
@@ -83,7 +85,8 @@ def own_verdicts(observed: Observed, accurate: bool) -> OwnVerdicts:
             _own_verdict(golden, result.values, result.dtype)
             for golden, result in zip(expected, observed.results, strict=True)
         )
-        return OwnVerdicts(verdicts, tuple(golden.floor for golden in expected))
+        floors = tuple(golden.floor for golden in expected)
+        return OwnVerdicts(verdicts, floors, accurate=accurate)
     except NoGolden as error:
         return OwnVerdicts(unknown=finding.NO_GOLDEN, note=str(error))
     except Exception as error:  # noqa: BLE001 - a golden's failure says nothing about the model
@@ -131,7 +134,7 @@ def step_verdict(
     if own.unknown or math.isinf(observed.operands.noise) or found.factor != 1.0:
         return None
     noise = math.hypot(NOISY * observed.operands.noise, ROUNDING * inputs**0.5)
-    floor = _step_floor(own.floors[output], observed, noise)
+    floor = _step_floor(own.floors[output], observed, noise, own.accurate)
     if floor is not None and expected.numel() < result.values.numel():
         floor = _of_some_rows(floor)
     return result_verdict(expected, found.read(result.values), result.dtype, floor)
@@ -147,17 +150,20 @@ def _of_some_rows(floor: FloorMaker) -> FloorMaker:
     return of_rows
 
 
-def _step_floor(own: FloorMaker | None, observed: Observed, noise: float) -> FloorMaker | None:
+def _step_floor(
+    own: FloorMaker | None, observed: Observed, noise: float, accurate: bool
+) -> FloorMaker | None:
     """The noise floor of a step: that of its call and of the calls before it; None for no noise.
 
     Args:
         own: makes the call's floor, None for data that only moves.
         noise: of what it is given.
+        accurate: whether operands in block formats are judged as if they had not been rounded.
     """
     blocks = [
         op_floors.block_float(tensor.values, tensor.dtype).relative_l2
         for tensor in observed.operands.tensors
-        if tensor.dtype in metrics.BLOCK_BITS
+        if tensor.dtype in metrics.BLOCK_BITS and not accurate
     ]
     before = math.hypot(noise, *blocks)
     if own is None and not before:
