@@ -53,6 +53,7 @@ def located(
     hf_model: Any,
     ids: torch.Tensor,
     healthy: Callable[[str], torch.Tensor],
+    accurate: bool | None = None,
 ) -> Located:
     """Inject a fault into a model and locate it.
 
@@ -60,10 +61,12 @@ def located(
         build: makes the model.
         ids: `[1, S]` of which S is `PROMPT` + `DECODED`.
         healthy: `healthy(arithmetic)` are the logits of the model without a fault.
+        accurate: as `drift.locate` has it; by default for faults that it takes to be seen.
     """
     # what only a compute configuration costs is no drift unless the most accurate one is asked for;
     # in rounded arithmetic none costs anything
-    accurate = fault.arithmetic == "rounded" or fault.tier == "layers"
+    if accurate is None:
+        accurate = fault.arithmetic == "rounded" or fault.tier == "layers"
     unchanged = healthy(fault.arithmetic)  # before the fault is there
     with ttnn_emulator.arithmetic_settings(fault.arithmetic), fault.inject():
         try:

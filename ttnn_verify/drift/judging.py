@@ -20,6 +20,11 @@ ROUNDING = 2.0**-8 / 3**0.5
 # What follows may amplify the error of intermediate values, which nothing replaces: a softmax that
 # of its scores, say. November 2026.
 NOISY = 4.0
+# And where a step is made by several calls, its inputs' one rounding more or less. November 2026.
+ABSENT = 2.0
+# How much larger the error of a row may be then, whose terms nearly cancel each other; that of the
+# scores of a query with few keys is not bounded.
+CANCELLED = 8.0
 
 # A constant that is rounded to bfloat16 is nearer than this, relatively.
 SAME_CONSTANT = 2.0**-9
@@ -119,6 +124,7 @@ def step_verdict(
     expected: torch.Tensor,
     own: OwnVerdicts,
     inputs: int,
+    over_keys: bool = False,
 ) -> tolerance.Verdict | None:
     """Compare the rows of a result with what Hugging Face's step makes of Hugging Face's values.
 
@@ -126,6 +132,7 @@ def step_verdict(
         expected: `[R, ...]`, of the rows that were found.
         inputs: of the step that the operands do not hold: each may have been rounded once more or
             once less.
+        over_keys: whether the value has a column per key.
 
     Returns:
         None if too little is known to judge.
@@ -133,11 +140,23 @@ def step_verdict(
     result = observed.results[output]
     if own.unknown or math.isinf(observed.operands.noise) or found.factor != 1.0:
         return None
-    noise = math.hypot(NOISY * observed.operands.noise, ROUNDING * inputs**0.5)
+    noise = math.hypot(NOISY * observed.operands.noise, ABSENT * ROUNDING * inputs**0.5)
     floor = _step_floor(own.floors[output], observed, noise, own.accurate)
     if floor is not None and expected.numel() < result.values.numel():
         floor = _of_some_rows(floor)
+    if inputs and floor is not None:
+        floor = _of_cancelled_rows(floor, math.inf if over_keys else CANCELLED)
     return result_verdict(expected, found.read(result.values), result.dtype, floor)
+
+
+def _of_cancelled_rows(floor: FloorMaker, times: float) -> FloorMaker:
+    """The floor with so much more for the worst row."""
+
+    def of_rows() -> op_floors.Floor:
+        whole = floor()
+        return dataclasses.replace(whole, worst_row=times * whole.worst_row)
+
+    return of_rows
 
 
 def _of_some_rows(floor: FloorMaker) -> FloorMaker:
