@@ -5,6 +5,7 @@ B batch, S sequence, N heads, K kv heads, D head_dim.
 
 import torch
 
+from .cache_faults import PAGED_FILL
 from .inject import Fault, calls, first_operand, holding, in_layers, kernels
 
 # --- of the device's kernels ---------------------------------------------------------------------
@@ -103,7 +104,7 @@ FAULTS = [
         calls(CREATE.removeprefix("ttnn."), q_and_k_exchanged),
         CREATE.rpartition(".")[2],
         # the rotation knows no names: the cache is the first to which it makes a difference
-        place=("paged_fill_cache", 0),
+        place=(PAGED_FILL, 0),
         stage="optimized",
     ),
 ]

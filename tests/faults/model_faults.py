@@ -13,6 +13,7 @@ from model.optimized import phi3
 from tests.support.tensors import TILE
 
 from .inject import host, in_model, of_stage, part
+from .rotary_faults import PAIRS
 
 DecoderLayer, Phi3 = phi3.DecoderLayer, phi3.Phi3
 
@@ -181,7 +182,7 @@ OPTIMIZED = [
         "prompt filled up in front",
         part(Phi3, "prefill", filled_in_front),
         # the tokens' vectors are right wherever they lie; at their new positions they are rotated
-        place=("rotary_embedding_llama", 0),
+        place=(PAIRS, 0),
     ),
     in_model(
         "last token trimmed wrongly",

@@ -20,7 +20,8 @@ WITH_ROWS = (
     "tests/properties",
 )
 WITHOUT_ROWS = "tests/emulator/arithmetic"
-OTHERS_MODELS = "tests/bringups"  # stand for other people's code, which calls what it likes
+# They stand for other people's code, which calls what it likes.
+OTHERS_MODELS = ("tests/bringups",)
 
 
 def operations_called(root: pathlib.Path, folder: str) -> set[str]:
@@ -50,7 +51,8 @@ def files_that_name(root: pathlib.Path, operation: str) -> list[str]:
     return [
         str(file.relative_to(root))
         for file in files
-        if root / OTHERS_MODELS not in file.parents and operation in _words(tree(file))
+        if not any(root / folder in file.parents for folder in OTHERS_MODELS)
+        and operation in _words(tree(file))
     ]
 
 

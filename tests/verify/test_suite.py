@@ -204,7 +204,7 @@ def test_figures_stand_in_all_reports(healthy):
     assert f'classname="{SUITE}.layers"' in junit
     page = (healthy.folder / "report.html").read_text()
     assert "layer2-attention-o_proj-decode" in page
-    assert re.search(r"layers\.attention\.o_proj +4 ", healthy.out)
+    assert re.search(r"layers\.attention\.o_proj +5 ", healthy.out)
 
 
 # --- models that are not -------------------------------------------------------------------------
@@ -216,7 +216,7 @@ def test_a_wrong_operation_fails_and_others_do_not(run, tmp_path):
     done = run(*suite("--model-file=model.py", TINY, "-k", chosen, "--junitxml=junit.xml"))
     assert done.status == pytest.ExitCode.TESTS_FAILED, done.out
     outcomes = {name: outcome for name, (outcome, _) in done.outcomes().items()}
-    phases = ("prefill64", "prefill33", "prefill1", "decode")
+    phases = ("prefill64", "prefill33", "prefill5", "prefill1", "decode")
     wrong, right = ({f"{name}-{phase}" for phase in phases} for name in ("rms_norm", "linear"))
     assert outcomes == dict.fromkeys(wrong, "failure") | dict.fromkeys(right, "passed")
 
@@ -228,7 +228,7 @@ def test_a_fault_fails_where_it_is_and_nowhere_else(run, tmp_path):
     done = run(*suite(f"--model-file={file}", TINY, "-k", chosen, "--junitxml=junit.xml"))
     assert done.status == pytest.ExitCode.TESTS_FAILED, done.out
     failed = {name for name, (outcome, _) in done.outcomes().items() if outcome == "failure"}
-    phases = ("prefill64", "prefill33", "prefill1", "decode")
+    phases = ("prefill64", "prefill33", "prefill5", "prefill1", "decode")
     assert failed == {f"layer2-attention-o_proj-{phase}" for phase in phases}
 
 
@@ -304,7 +304,7 @@ def test_ids_need_no_tokenizer_and_workers_collect_the_same(run, tmp_path):
     ours = small(tmp_path, pathlib.Path(ROOT, "tests/bringups/batched.py"))
     done = run(*suite(*ours, "--junitxml=junit.xml", *chosen))
     assert done.status == pytest.ExitCode.OK, done.out
-    assert len(done.outcomes()) == 6
+    assert len(done.outcomes()) == 7
     assert {outcome for outcome, _ in done.outcomes().values()} == {"passed"}
 
 

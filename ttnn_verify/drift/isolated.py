@@ -414,20 +414,11 @@ class Walked:
             shown.append(part)
             golden.append(new[-len(part) :].bfloat16().float())
             positions |= set(range(end - len(part), end))
-        actual, wanted = torch.cat(shown), torch.cat(golden)
-        comparison = metrics.compare(wanted, actual)
-        made = {
-            position
-            for op in self.calls
-            for found in op.found.values()
-            if found[0].name == "logits"
-            for position in found[0].positions.tolist()
-        }
+        comparison = metrics.compare(torch.cat(golden), torch.cat(shown))
+        made = self._positions_of("logits")
         allowed = RETURNED
         if not made:  # as one tensor: its parts may have been joined on the host
-            last = max((op.index for op in self.calls if op.found), default=0)
-            after = [n for op in self.calls if op.index > last for n in op.noise]
-            allowed = max(RETURNED, tolerance.K * math.hypot(*after))
+            allowed = max(RETURNED, tolerance.K * self._noise_at_the_end())
         verdict = tolerance.judge(comparison, op_floors.Floor(allowed, allowed), k=1)
         if verdict.passed:
             return None
@@ -443,3 +434,13 @@ class Walked:
                 note="the model returns other rows or values than its last operation made",
             )
         return self.blame.first(self.calls, self.model_call, verdict)
+
+    def _positions_of(self, name: str) -> set[int]:
+        """The positions at which results hold a value above all."""
+        held = (found[0] for op in self.calls for found in op.found.values())
+        return {position for one in held if one.name == name for position in one.positions.tolist()}
+
+    def _noise_at_the_end(self) -> float:
+        """Relative L2 error that the calls after the last value that was found explain."""
+        last = max((op.index for op in self.calls if op.found), default=0)
+        return math.hypot(*(n for op in self.calls if op.index > last for n in op.noise))

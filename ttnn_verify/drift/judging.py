@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -198,17 +198,19 @@ def other_constant(observed: Observed, step: HfValue, found: Found) -> str:
     """
     spec = table.spec_of(observed.name)
     expected = step.constants.get(spec.constant or "")
-    known = {one.name for origin in observed.operands.origins for one in origin.found}
-    exactly = {
-        one.name for origin in observed.operands.origins for one in origin.found if one.factor == 1
-    }
-    whole = found.factor == 1.0 and spec.kind == step.kind and exactly >= set(step.inputs)
-    if expected is None or not whole or known - exactly:
+    whole = found.factor == 1.0 and spec.kind == step.kind and _exactly(observed, step.inputs)
+    if expected is None or not whole:
         return ""
     actual = spec.constant_of(observed.operands.args, observed.operands.kwargs)
     if actual is None or abs(actual - expected) <= SAME_CONSTANT * abs(expected):
         return ""
     return f"its {spec.constant} is {actual:.6g} where Hugging Face's is {expected:.6g}"
+
+
+def _exactly(observed: Observed, names: Sequence[str]) -> bool:
+    """Whether operands hold these values, and no multiple of any."""
+    given = [one for origin in observed.operands.origins for one in origin.found]
+    return all(one.factor == 1.0 for one in given) and {one.name for one in given} >= set(names)
 
 
 def result_verdict(

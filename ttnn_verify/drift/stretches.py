@@ -137,27 +137,32 @@ def run(
     left_out: dict[str, str] = {}
     ran: list[str] = []
     for stretch in stretches:
-        if len(stretch.rows) > 1:  # short, and no measure for it
-            walked = isolated.run(model, [stretch], reference, accurate, first)
-            found += walked.findings
-            left_out |= walked.left_out
-            ran += [] if walked.left_out else [stretch.label]
-            if first and any(one.bad for one in found):
-                break
-            continue
-        logits, reason = _logits(model, stretch)
-        if reason:
-            left_out[stretch.label] = reason
-            continue
-        ran.append(stretch.label)
-        ways = (_recomputed, _continued)
-        if not all(_off(_errors(reference, stretch, logits, way), usual_errors) for way in ways):
-            continue
+        if len(stretch.rows) == 1:  # several are short, and there is no measure for them
+            logits, reason = _logits(model, stretch)
+            if reason:
+                left_out[stretch.label] = reason
+                continue
+            if not _is_suspicious(reference, stretch, logits, usual_errors):
+                ran.append(stretch.label)
+                continue
         walked = isolated.run(model, [stretch], reference, accurate, first)
         found += walked.findings
+        left_out |= walked.left_out
+        ran += [] if stretch.label in left_out else [stretch.label]
         if first and any(one.bad for one in found):
             break
     return Stretches(tuple(found), left_out, tuple(ran))
+
+
+def _is_suspicious(
+    reference: ExpectedValues,
+    stretch: walk.TokenSequence,
+    logits: "CallLogits",
+    usual: dict[bool, Errors],
+) -> bool:
+    """Whether logits are off, in whatever way Hugging Face's model may be called."""
+    ways = (_recomputed, _continued)
+    return all(_off(_errors(reference, stretch, logits, way), usual) for way in ways)
 
 
 # Of each call of the model whether it is a prompt, and its logits `[n, V]`.
