@@ -16,7 +16,7 @@ from ttnn_verify.drift.finding import OpFinding
 from ttnn_verify.drift.observation.columns import ColumnOrder
 from ttnn_verify.drift.observation.identification import Found
 from ttnn_verify.drift.observation.walk import ModelCall, TokenSequence, model_calls
-from ttnn_verify.drift.observed import Observed, Where, where_of
+from ttnn_verify.drift.observed import Observed, where_of
 from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.numerics import tolerance
 
@@ -92,9 +92,7 @@ class Blame:
         graph = self._graph(calls, model_call)
         steps = self._all_missing(graph)
         if not steps:
-            where, note = Where(None, "logits", "head"), "all values before are Hugging Face's"
-            op_finding = OpFinding(finding.UNEQUAL, model_call, len(calls), "ttnn.to_torch", *where)
-            return dataclasses.replace(op_finding, step=verdict, note=note)
+            return self._returned_wrongly(graph, len(calls), model_call, verdict)
         for step in steps:
             for name in step.inputs:
                 multiple = graph.multiple(name)
@@ -111,6 +109,19 @@ class Blame:
             note = OTHER_PART.format(" or ".join(step.inputs))
             return pick.finding(finding.MISUSED, where_of(step), step=verdict, note=note)
         return self._missing(step, graph, model_call, verdict)
+
+    def _returned_wrongly(
+        self, graph: CallGraph, index: int, model_call: ModelCall, verdict: tolerance.Verdict
+    ) -> OpFinding:
+        """The finding on what a model returns, all of whose values are Hugging Face's."""
+        where, pick = where_of(self.step("logits")), graph.pick_of_fewer()
+        if pick is not None:  # of rows that are returned, too
+            note = OTHER_PART.format(" or ".join(pick.names))
+            return pick.finding(finding.MISUSED, where, step=verdict, note=note)
+        op_finding = OpFinding(finding.UNEQUAL, model_call, index, "ttnn.to_torch", *where)
+        return dataclasses.replace(
+            op_finding, step=verdict, note="all values before are Hugging Face's"
+        )
 
     def _on_multiple(
         self, observed: Observed, found: Found, verdict: tolerance.Verdict

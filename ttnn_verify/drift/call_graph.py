@@ -175,6 +175,19 @@ class CallGraph:
                     return pick
         return None
 
+    def pick_of_fewer(self) -> Observed | None:
+        """The last call that takes some rows of a value and leaves others; None if none."""
+        for pick in reversed(self.calls):
+            if table.spec_of(pick.name).data != "picks":
+                continue
+            taken = [one for found in pick.found.values() for one in found]
+            given = [one for origin in pick.operands.origins for one in origin.found]
+            for one in taken:
+                before = (len(other.rows) for other in given if other.name == one.name)
+                if len(one.rows) < max(before, default=0):
+                    return pick
+        return None
+
     def _have_last(self, found: Iterable[Found], name: str) -> bool:
         """Whether a value is among what is found, at the last position of every sequence."""
         return any(one.name == name and self._last <= set(one.positions.tolist()) for one in found)

@@ -362,8 +362,7 @@ class Walked:
         else:
             expected = self.expected(step, isolated=True).rows[found.positions]
         absent = 0 if handed_on else sum(name not in given for name in step.inputs)
-        scores = over_keys(step)
-        verdict = judging.step_verdict(observed, number, found, expected, own, absent, scores)
+        verdict = judging.step_verdict(observed, number, found, expected, own, absent, step)
         other = "" if own.wrong else judging.other_constant(observed, step, found)
         if other:
             return observed.finding(

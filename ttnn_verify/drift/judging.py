@@ -124,7 +124,7 @@ def step_verdict(
     expected: torch.Tensor,
     own: OwnVerdicts,
     inputs: int,
-    over_keys: bool = False,
+    step: HfValue,
 ) -> tolerance.Verdict | None:
     """Compare the rows of a result with what Hugging Face's step makes of Hugging Face's values.
 
@@ -132,7 +132,7 @@ def step_verdict(
         expected: `[R, ...]`, of the rows that were found.
         inputs: of the step that the operands do not hold: each may have been rounded once more or
             once less.
-        over_keys: whether the value has a column per key.
+        step: that computes the value.
 
     Returns:
         None if too little is known to judge.
@@ -140,12 +140,15 @@ def step_verdict(
     result = observed.results[output]
     if own.unknown or math.isinf(observed.operands.noise) or found.factor != 1.0:
         return None
-    noise = math.hypot(NOISY * observed.operands.noise, ABSENT * ROUNDING * inputs**0.5)
+    composed = inputs > 0 and observed.kind != step.kind  # of several calls, this is the last one
+    noise = math.hypot(
+        NOISY * observed.operands.noise, (ABSENT if composed else 1.0) * ROUNDING * inputs**0.5
+    )
     floor = _step_floor(own.floors[output], observed, noise, own.accurate)
     if floor is not None and expected.numel() < result.values.numel():
         floor = _of_some_rows(floor)
-    if inputs and floor is not None:
-        floor = _of_cancelled_rows(floor, math.inf if over_keys else CANCELLED)
+    if composed and floor is not None:
+        floor = _of_cancelled_rows(floor, math.inf if step.keys else CANCELLED)
     return result_verdict(expected, found.read(result.values), result.dtype, floor)
 
 
