@@ -61,7 +61,7 @@ def located(
         build: makes the model.
         ids: `[1, S]` of which S is `PROMPT` + `DECODED`.
         healthy: `healthy(arithmetic)` are the logits of the model without a fault.
-        accurate: as `drift.locate` has it; by default for faults that it takes to be seen.
+        accurate: as `drift.Session` has it; by default for faults that it takes to be seen.
     """
     # what only a compute configuration costs is no drift unless the most accurate one is asked for;
     # in rounded arithmetic none costs anything
@@ -75,7 +75,7 @@ def located(
             return Located(None, False, f"the fault is not written for this call: {error}")
         if torch.equal(faulty, unchanged):
             return Located(None, False, "the logits are the same bits with it: it cannot occur")
-        finding = drift.locate(build(), hf_model, ids, DECODED, accurate)
+        finding = drift.locate(build(), hf_model, ids, DECODED, drift.Session(accurate))
     expected = logits(hf_model, ids)[: len(faulty)]
     error, usual = (metrics.relative_l2(expected, one) for one in (faulty, unchanged))
     right = finding is not None and at_its_place(finding, fault)

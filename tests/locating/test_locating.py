@@ -58,4 +58,4 @@ def test_the_model_without_a_fault_has_no_first_bad_operation(stage, hf_model, d
 def test_nor_has_it_one_by_the_tolerance_of_the_faults(stage, hf_model, device, ids):
     model = build(stage, hf_model, device)
     with ttnn_emulator.arithmetic_settings("rounded"):
-        assert drift.locate(model, hf_model, ids, DECODED, accurate=True) is None
+        assert drift.locate(model, hf_model, ids, DECODED, drift.Session(accurate=True)) is None

@@ -14,8 +14,9 @@ from tests.support.checkpoint import CHECKPOINT, model_file
 from ttnn_emulator.ops import BINDINGS
 from ttnn_verify import backend, drift
 from ttnn_verify.drift import __main__ as command
-from ttnn_verify.drift import judging
+from ttnn_verify.drift import judging, reuse
 from ttnn_verify.drift.observation import reading, taps
+from ttnn_verify.huggingface import golden
 from ttnn_verify.numerics import metrics, op_floors
 from ttnn_verify.ops import table
 from ttnn_verify.ops.expected import Expected, NoGolden
@@ -31,7 +32,7 @@ def ids(prompt_ids):
 
 
 @pytest.fixture
-def main(device, request, monkeypatch, capsys):
+def main(device, request, monkeypatch, capsys, tmp_path):
     """The command on the session's device, as quick as it can be: (exit status, its output)."""
 
     def run(*args):
@@ -43,6 +44,7 @@ def main(device, request, monkeypatch, capsys):
         return status, capsys.readouterr().out
 
     monkeypatch.setattr(backend, "open_device", lambda *args: contextlib.nullcontext(device))
+    monkeypatch.setenv(golden.FOLDER_VARIABLE, str(tmp_path))
     return run
 
 
@@ -77,12 +79,14 @@ def test_the_healthy_model_has_no_drift(main, tmp_path):
     assert "<svg" in page
     assert "no drift" in page
     assert "http" not in page
+    assert (tmp_path / reuse.FILE).exists()
 
 
-def test_a_rope_fault_is_named(main):
+def test_a_rope_fault_is_named(main, tmp_path):
     with ttnn_emulator.binding_replaced(ROTATES, turned_back):
-        status, out = main("--first")
+        status, out = main("--first", "--no_reuse")
     assert status == 1
+    assert not (tmp_path / reuse.FILE).exists()
     assert f"layer 0, attention, {ROTATES} (q): PCC" in out, out
 
 
@@ -102,14 +106,34 @@ def test_what_has_no_golden_accuses_nobody(hf_model, device, ids, monkeypatch):
     assert finding is None, finding.line
 
 
+class Phases:
+    """A progress that notes phases alone."""
+
+    def __init__(self):
+        self.names = []
+
+    def begin(self, phase, calls):
+        self.names.append(phase)
+
+    def call(self, number):
+        pass
+
+    def ttnn_call(self):
+        pass
+
+
 def test_halving_finds_it_in_few_evaluations(hf_model, device, ids):
+    phases = Phases()
     with (
         ttnn_emulator.arithmetic_settings("rounded"),
         ttnn_emulator.binding_replaced(ROTATES, turned_back),
     ):
-        result = drift.halve(build_model(hf_model, device, 96), hf_model, ids, 2)
+        model = build_model(hf_model, device, 96)
+        result = drift.halve(model, hf_model, ids, 2, drift.Session(progress=phases))
     assert (result.step.layer, result.step.short) == (0, "q"), result.line
     assert result.evaluations <= 2 + 2 + 4, result.line  # 4 layers, 15 steps in each
+    runs = [f"run {1 + number}" for number in range(result.evaluations - 1)]
+    assert phases.names[1:] == [*runs, "isolated walk"]
 
 
 def test_a_faulty_family_has_the_share_of_the_error(hf_model, device, ids):

@@ -25,6 +25,7 @@ from ttnn_verify.drift import attribution, cumulative, isolated, search, stretch
 from ttnn_verify.drift.expected_values import ExpectedValues
 from ttnn_verify.drift.finding import DriftUndetermined, OpFinding
 from ttnn_verify.drift.observation import walk
+from ttnn_verify.drift.session import Session
 from ttnn_verify.huggingface import bf16_pass, module_floors, verdict
 from ttnn_verify.numerics import tolerance
 
@@ -32,6 +33,7 @@ __all__ = [
     "DriftResult",
     "DriftUndetermined",
     "OpFinding",
+    "Session",
     "attribute",
     "further",
     "halve",
@@ -44,6 +46,7 @@ __all__ = [
 LOGITS = tolerance.K * verdict.FACTORS["kernel"]
 
 Model = Callable[..., Any]  # called as Hugging Face models are
+ALONE = Session()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +107,11 @@ class DriftResult:
 
 
 def measure(
-    model: Model, hf_model: Any, ids: torch.Tensor, decoded: int = 3, accurate: bool = False
+    model: Model,
+    hf_model: Any,
+    ids: torch.Tensor,
+    decoded: int = 3,
+    session: Session = ALONE,
 ) -> DriftResult:
     """How far a model drifts, in three runs of it.
 
@@ -112,17 +119,16 @@ def measure(
         model: called as Hugging Face models are, its calls are TTNN's.
         hf_model: a causal language model of transformers in float32, attn_implementation="eager".
         ids: `[1, S]`; the last `decoded` tokens are given one at a time, the rest as a prompt.
-        accurate: judge products and norms as if they had been called with the most accurate compute
-            configuration, not by the one that they were called with.
+        session: how calls are judged, results of earlier runs, and who is told how far this one is.
 
     Raises:
         DriftUndetermined: the model makes no TTNN calls, or not the same ones in each run.
     """
-    sequences, reference = _prepared(hf_model, ids, decoded)
-    walked = isolated.run(model, sequences, reference, accurate)
+    sequences, reference = _prepared(hf_model, ids, decoded, session)
+    walked = isolated.run(model, sequences, reference, session=session)
     alone = cumulative.run(model, walked, isolate=True)
     table = cumulative.run(model, walked)
-    allowed = LOGITS * _logits_floor(hf_model, ids)
+    allowed = LOGITS * _logits_floor(hf_model, ids, session)
     findings = tuple(walked.findings)
     table = cumulative.with_isolated(table, alone)
     return DriftResult(tuple(table), findings, allowed, walked.left_out)
@@ -137,11 +143,15 @@ def with_further(drift: DriftResult, more: stretches.Stretches) -> DriftResult:
 
 
 def locate(
-    model: Model, hf_model: Any, ids: torch.Tensor, decoded: int = 3, accurate: bool = False
+    model: Model,
+    hf_model: Any,
+    ids: torch.Tensor,
+    decoded: int = 3,
+    session: Session = ALONE,
 ) -> OpFinding | None:
     """The first bad operation, None if there is none; in one run, which it cuts short."""
-    sequences, reference = _prepared(hf_model, ids, decoded)
-    walked = isolated.run(model, sequences, reference, accurate, first=True)
+    sequences, reference = _prepared(hf_model, ids, decoded, session)
+    walked = isolated.run(model, sequences, reference, first=True, session=session)
     return next((op_finding for op_finding in walked.findings if op_finding.bad), None)
 
 
@@ -151,9 +161,9 @@ def further(
     ids: torch.Tensor,
     decoded: int = 3,
     positions: int = stretches.LONGEST,
-    accurate: bool = False,
     first: bool = False,
     done: Collection[str] = (),
+    session: Session = ALONE,
 ) -> stretches.Stretches:
     """What goes wrong farther on than `ids` reach; see `stretches`.
 
@@ -162,26 +172,32 @@ def further(
         first: stop at the first bad operation.
         done: labels of stretches that need not be run again.
     """
-    reference = ExpectedValues(hf_model)
+    reference = ExpectedValues(hf_model, session.record)
     usual, *others = walk.sequences(ids, decoded)
     several = [sequence for sequence in others if len(sequence.rows) > 1]
     parts = [*several, *stretches.sequences(ids, positions, reference.boundary)]
     parts = [part for part in parts if part.label not in done]
-    return stretches.run(model, reference, usual, parts, accurate, first)
+    return stretches.run(model, reference, usual, parts, first, session)
 
 
-def halve(model: Model, hf_model: Any, ids: torch.Tensor, decoded: int = 3) -> search.SearchResult:
+def halve(
+    model: Model,
+    hf_model: Any,
+    ids: torch.Tensor,
+    decoded: int = 3,
+    session: Session = ALONE,
+) -> search.SearchResult:
     """The first bad operation by halving, in few runs that read a value each.
 
     Halving takes calls for steps by their order and kind. So what it suspects is walked before it
     is accused, once, up to the first bad operation.
     """
-    sequences, reference = _prepared(hf_model, ids, decoded)
+    sequences, reference = _prepared(hf_model, ids, decoded, session)
     sequences = [sequence for sequence in sequences if not sequence.optional]
-    suspected = search.search(model, sequences, reference)
+    suspected = search.search(model, sequences, reference, session.progress)
     if suspected.step is None:
         return suspected
-    walked = isolated.run(model, sequences, reference, first=True)
+    walked = isolated.run(model, sequences, reference, first=True, session=session)
     evaluations = suspected.evaluations + 1
     found = next((op_finding for op_finding in walked.findings if op_finding.bad), None)
     if found is None:
@@ -192,31 +208,38 @@ def halve(model: Model, hf_model: Any, ids: torch.Tensor, decoded: int = 3) -> s
 
 
 def attribute(
-    model: Model, hf_model: Any, ids: torch.Tensor, decoded: int = 3
+    model: Model,
+    hf_model: Any,
+    ids: torch.Tensor,
+    decoded: int = 3,
+    session: Session = ALONE,
 ) -> list[attribution.Share]:
     """The share of the logits' error for each family of operations."""
-    sequences, reference = _prepared(hf_model, ids, decoded)
-    return attribution.run(model, sequences[0], reference)
+    sequences, reference = _prepared(hf_model, ids, decoded, session)
+    return attribution.run(model, sequences[0], reference, session.progress)
 
 
-def _logits_floor(hf_model: Any, ids: torch.Tensor) -> float:
+def _logits_floor(hf_model: Any, ids: torch.Tensor, session: Session) -> float:
     """Relative L2 error of the logits that a pass in bfloat16 explains."""
-    floor = bf16_pass.of_logits(hf_model, ids)
+    measures = [bf16_pass.of_logits]
     if isinstance(hf_model, transformers.Phi3ForCausalLM):  # attention as the kernels compute it
-        floor = module_floors.larger(floor, module_floors.of_logits(hf_model, ids))
-    return floor.relative_l2
+        measures.append(module_floors.of_logits)
+    floors = [session.floor(measure, hf_model, ids) for measure in measures]
+    return module_floors.larger(*floors).relative_l2
 
 
 def _prepared(
-    hf_model: Any, ids: torch.Tensor, decoded: int
+    hf_model: Any, ids: torch.Tensor, decoded: int, session: Session
 ) -> tuple[list[walk.TokenSequence], ExpectedValues]:
     if not 0 <= decoded < ids.shape[1]:
         raise ValueError(
             f"{decoded} tokens of {ids.shape[1]} after the prompt: at least one is the prompt's."
         )
     sequences = walk.sequences(ids, decoded)
-    reference = ExpectedValues(hf_model)
-    for sequence in sequences:
-        for tokens in sequence.rows:
-            reference.prepare(tokens)
+    reference = ExpectedValues(hf_model, session.record)
+    rows = [tokens for sequence in sequences for tokens in sequence.rows]
+    session.begin("Hugging Face's passes", [f"{len(tokens)} tokens" for tokens in rows])
+    for number, tokens in enumerate(rows):
+        session.call(number)
+        reference.prepare(tokens)
     return sequences, reference

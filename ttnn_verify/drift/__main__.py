@@ -7,6 +7,7 @@ The exit status is 0 for no drift, 1 for drift, 2 for wrong use and 125 for unde
 """
 
 import argparse
+import contextlib
 import dataclasses
 import pathlib
 import sys
@@ -21,7 +22,7 @@ from ttnn_verify.huggingface import inputs
 if TYPE_CHECKING:
     import ttnn
 
-    from ttnn_verify.drift import DriftResult, OpFinding
+    from ttnn_verify.drift import DriftResult, OpFinding, Session
     from ttnn_verify.drift.attribution import Share
     from ttnn_verify.drift.stretches import Stretches
 
@@ -66,6 +67,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     cli.add_backend(add)
     cli.add_device_id(add)
     cli.add_cache(add)
+    add(
+        *cli.spellings("--no_reuse"),
+        action="store_true",
+        help="compute anew what earlier runs have computed, and keep nothing",
+    )
     return parser.parse_args(argv)
 
 
@@ -114,17 +120,28 @@ def prepare(args: argparse.Namespace) -> tuple[jobs.Bringup, jobs.Prompt]:
 def run(args: argparse.Namespace, bringup: jobs.Bringup, prompt: jobs.Prompt) -> int:
     """Run what the arguments select and print it. Returns the exit status."""
     from ttnn_verify import drift
+    from ttnn_verify.drift import progress, reuse
 
+    earlier = contextlib.nullcontext() if args.no_reuse else reuse.opened()
     hf_model = prompt.checkpoint.hf_model(torch.float32)
     hf_model.set_attn_implementation("eager")
-    with bringup.open_device() as device, jobs.model_runs("the model"):
-        job = _Job(args, bringup, hf_model, device, prompt.ids)
+    with (
+        bringup.open_device() as device,
+        jobs.model_runs("the model"),
+        earlier as kept,
+        contextlib.closing(progress.Bar()) as bar,
+    ):
+        job = _Job(
+            args, bringup, hf_model, device, prompt.ids, drift.Session(args.accurate, kept, bar)
+        )
         if args.frugal:
-            bad = drift.halve(job.build(), *job.measured)
+            bad = drift.halve(job.build(), *job.measured, job.session)
+            bar.close()
             print(bad.line)
             return cli.SO if bad.step else cli.FINE
         if args.first:
             first = job.first()
+            bar.close()
             print(f"first bad op: {first.line}" if first else "no drift")
             return cli.SO if first else cli.FINE
         result, shares = job.whole()
@@ -140,6 +157,7 @@ class _Job:
     hf_model: Any
     device: "ttnn.Device"
     ids: torch.Tensor
+    session: "Session"
 
     def build(self) -> Any:
         return self.bringup.build(self.hf_model, self.device)
@@ -154,7 +172,7 @@ class _Job:
         from ttnn_verify.drift.observation.walk import SEVERAL
 
         model = self.build()
-        found = drift.locate(model, *self.measured, self.args.accurate)
+        found = drift.locate(model, *self.measured, self.session)
         if found is not None:
             return found
         near = self._further(model, self.bringup.max_seq_len, [SEVERAL])
@@ -168,8 +186,10 @@ class _Job:
         from ttnn_verify.drift.stretches import Stretches
 
         model = self.build()
-        result = drift.measure(model, *self.measured, self.args.accurate)
-        shares = drift.attribute(model, *self.measured) if self.args.attribution else ()
+        result = drift.measure(model, *self.measured, self.session)
+        shares: Sequence[Share] = ()
+        if self.args.attribution:
+            shares = drift.attribute(model, *self.measured, self.session)
         if result.first:
             return result, shares
         near = self._further(model, self.bringup.max_seq_len, [SEVERAL])
@@ -182,8 +202,8 @@ class _Job:
     def _further(self, model: Any, positions: int, done: Sequence[str] = ()) -> "Stretches":
         from ttnn_verify import drift
 
-        how = {"accurate": self.args.accurate, "first": self.args.first}
-        return drift.further(model, *self.measured, positions=positions, done=done, **how)
+        first = self.args.first
+        return drift.further(model, *self.measured, positions, first, done, self.session)
 
     def _again(self, near: "Stretches") -> "Stretches":
         """What is found by a model built again, for more positions and two rows, beside."""

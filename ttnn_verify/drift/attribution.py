@@ -13,6 +13,7 @@ import torch
 from ttnn_verify.drift.expected_values import ExpectedValues
 from ttnn_verify.drift.observation import reading, taps, walk
 from ttnn_verify.drift.observed import rewritten, written_pairs
+from ttnn_verify.drift.progress import Progress, Run
 from ttnn_verify.numerics import metrics
 from ttnn_verify.ops import table
 from ttnn_verify.ops.expected import CallContext, NoGolden
@@ -32,18 +33,22 @@ class Share:
 
 
 def run(
-    model: Callable[..., Any], sequence: walk.TokenSequence, reference: ExpectedValues
+    model: Callable[..., Any],
+    sequence: walk.TokenSequence,
+    reference: ExpectedValues,
+    progress: Progress | None = None,
 ) -> list[Share]:
     """A share per family, and one of all together; the error left then is that of the formats."""
 
-    def _error(names: Collection[str]) -> float:
-        return _error_with(model, sequence, reference, names)
+    def _error(family: str, names: Collection[str]) -> float:
+        told = Run(progress, f"{family} exact", [sequence])
+        return _error_with(model, sequence, reference, names, told)
 
-    full_error = _error(frozenset())
+    full_error = _error("none", frozenset())
     families = table.FAMILIES | {"all of them": frozenset().union(*table.FAMILIES.values())}
     shares = []
     for family, names in families.items():
-        error = _error(names)
+        error = _error(family, names)
         shares.append(Share(family, error, 1 - (error / full_error) ** 2 if full_error else 0.0))
     return [Share("none", full_error, 0.0), *shares]
 
@@ -53,6 +58,7 @@ def _error_with(
     sequence: walk.TokenSequence,
     reference: ExpectedValues,
     exact: Collection[str],
+    told: Run,
 ) -> float:
     """Relative L2 error of the logits with some operations made exact."""
     reader = reading.Reader()
@@ -74,8 +80,8 @@ def _error_with(
         new = expected.rows[model_call.start :][-logits.shape[1] :]
         errors.append((new, logits[0].float()[-len(new) :]))
 
-    with taps.intercept(observe):
-        walk.lead(model, [sequence], end=end)
+    with taps.intercept(told.observing(observe)):
+        walk.lead(model, [sequence], told.beginning(lambda model_call: None), end)
     golden, actual = (torch.cat(part) for part in zip(*errors, strict=True))
     return metrics.relative_l2(golden, actual)
 

@@ -15,8 +15,12 @@ import torch
 from ttnn_verify.drift.isolated import Walked
 from ttnn_verify.drift.observation import reading, taps, walk
 from ttnn_verify.drift.observed import rewritten
+from ttnn_verify.drift.progress import Run
 from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.numerics import metrics
+
+# Phases of a run of drift.
+CUMULATIVE, LAYERS_ALONE = "cumulative run", "layer by layer"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +81,10 @@ def on_the_way(step: HfValue) -> bool:
 
 
 def outputs(
-    model: Callable[..., Any], walked: Walked, names: Collection[str], isolate: bool = False
+    model: Callable[..., Any],
+    walked: Walked,
+    names: Collection[str],
+    isolate: bool = False,
 ) -> dict[str, list[ReadRows]]:
     """The model's values of these names, from one run.
 
@@ -119,8 +126,10 @@ def outputs(
                 reader.write(tensor, found.write(actual, expected.bfloat16().float()))
         return result
 
-    with taps.intercept(observe):
-        walk.lead(model, walked.sequences[:1], begin)
+    phase = LAYERS_ALONE if isolate else CUMULATIVE
+    told = Run(walked.session.progress, phase, walked.sequences[:1])
+    with taps.intercept(told.observing(observe)):
+        walk.lead(model, walked.sequences[:1], told.beginning(begin))
     return read
 
 

@@ -9,7 +9,7 @@ then.
 import copy
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -17,6 +17,8 @@ import torch
 from ttnn_verify.drift.observation import columns
 from ttnn_verify.huggingface import recording
 from ttnn_verify.huggingface.hf_values import HfValue, RecordedPass
+
+Record = Callable[[Any, torch.Tensor], RecordedPass]  # as `recording.record`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +60,9 @@ class ExpectedValues:
         steps: of a pass, in the order in which they were computed.
     """
 
-    def __init__(self, hf_model: Any) -> None:
-        self.hf_model = hf_model
+    def __init__(self, hf_model: Any, record: Record = recording.record) -> None:
+        """Args: `record` runs the model on ids `[1, S]`, or knows what it computes."""
+        self.hf_model, self._record = hf_model, record
         self._passes: dict[tuple[tuple[int, ...], int], RecordedPass] = {}
         self.steps: tuple[HfValue, ...] = ()
         self._by_name: dict[str, HfValue] = {}
@@ -122,7 +125,7 @@ class ExpectedValues:
     def _pass(self, tokens: torch.Tensor, end: int) -> RecordedPass:
         key = tuple(tokens.tolist()), end
         if key not in self._passes:
-            self._passes[key] = recording.record(self.hf_model, tokens[None, :end])
+            self._passes[key] = self._record(self.hf_model, tokens[None, :end])
         return self._passes[key]
 
     def expected(

@@ -32,10 +32,14 @@ from ttnn_verify.drift.observed import (
     where_of,
     written_pairs,
 )
+from ttnn_verify.drift.progress import Run
+from ttnn_verify.drift.session import Session
 from ttnn_verify.huggingface import inputs
 from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.numerics import metrics, op_floors, tolerance
 from ttnn_verify.ops import table
+
+ALONE = Session()
 
 # What the model returns are the device's logits; on the host they may be rounded once more.
 RETURNED = 2.0**-7
@@ -57,24 +61,26 @@ def run(
     model: Callable[..., Any],
     sequences: Sequence[walk.TokenSequence],
     reference: ExpectedValues,
-    accurate: bool = False,
     first: bool = False,
+    session: Session = ALONE,
 ) -> "Walked":
     """Run the model once, on Hugging Face's values wherever they are found.
 
     Args:
-        accurate: see `ops.expected.CallContext`.
         first: stop at the first bad call.
+        session: judges calls by their own operands, and is told of them.
 
     Raises:
         DriftUndetermined: the model calls no operation of TTNN.
     """
     reference = reference.along(tokens for sequence in sequences for tokens in sequence.rows)
-    walked = Walked(sequences, reference, accurate, first)
+    walked = Walked(sequences, reference, first, session)
+    told = Run(session.progress, "isolated walk", sequences)
+    begin, observe = told.beginning(walked.begin), told.observing(walked.observe)
     try:
-        with taps.intercept(walked.observe), contextlib.suppress(_Enough):
+        with taps.intercept(observe), contextlib.suppress(_Enough):
             vocab = reference.vocab
-            walk.lead(model, sequences, walked.begin, walked.end, walked.refused, vocab)
+            walk.lead(model, sequences, begin, walked.end, walked.refused, vocab)
     except _ToolFails as failed:
         raise RuntimeError("drift itself fails") from failed.__cause__
     if not any(walked.names) and not walked.left_out:
@@ -97,11 +103,11 @@ class Walked:
         self,
         sequences: Sequence[walk.TokenSequence],
         reference: ExpectedValues,
-        accurate: bool,
         first: bool,
+        session: Session,
     ) -> None:
         self.sequences, self.reference = sequences, reference
-        self.accurate, self.first = accurate, first
+        self.first, self.session = first, session
         self.findings: list[OpFinding] = []
         self.left_out: dict[str, str] = {}
         self.places: list[dict[tuple[int, int], Found]] = []
@@ -166,7 +172,7 @@ class Walked:
         results = tuple(read(tensor, self.reader, self.origins) for tensor in outputs)
         observed = Observed(call.name, call.operation, self.model_call, index, operands, results)
         self.calls.append(observed)
-        own = judging.own_verdicts(observed, self.accurate)
+        own = self.session.own_verdicts(observed)
         observed.status = own.status
         observed.noise = tuple(own.noise(n) for n in range(len(results)))
         if caches:

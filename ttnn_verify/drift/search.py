@@ -17,6 +17,7 @@ from ttnn_verify.drift.observation import arrangements, reading, taps, tracing, 
 from ttnn_verify.drift.observation.identification import Finder
 from ttnn_verify.drift.observation.matching import Matched
 from ttnn_verify.drift.observation.pool import Pool
+from ttnn_verify.drift.progress import Progress, Run
 from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.numerics import metrics, tolerance
 
@@ -56,6 +57,7 @@ def search(
     model: Callable[..., Any],
     sequences: Sequence[walk.TokenSequence],
     reference: ExpectedValues,
+    progress: Progress | None = None,
 ) -> SearchResult:
     """Bisect the layers, then the steps of the first bad one.
 
@@ -65,9 +67,11 @@ def search(
     steps = _outer(reference)
     logits: list[tuple[walk.ModelCall, torch.Tensor]] = []
     traced = tracing.trace(
-        model, sequences, steps, lambda call, values: logits.append((call, values[0].float()))
+        *(model, sequences, steps),
+        lambda call, values: logits.append((call, values[0].float())),
+        progress,
     )
-    state = _Search(model, sequences, traced, reference)
+    state = _Search(model, _taken(sequences, len(traced)), traced, reference, progress)
     layers = max((step.layer for step in steps if step.layer is not None), default=0) + 1
     if not state.logits_off(logits):
         return SearchResult(None, None, 0.0, 0.0, state.evaluations)
@@ -78,6 +82,14 @@ def search(
     if not inside:
         return state.result(ends[bad])
     return state.result(inside[_first(len(inside), lambda i: state.off(inside[i], before, 2))])
+
+
+def _taken(sequences: Sequence[walk.TokenSequence], traced: int) -> list[walk.TokenSequence]:
+    """The sequences whose calls were traced; a model may refuse the last one."""
+    count = len(sequences)
+    while len(walk.model_calls(sequences[:count])) > traced:
+        count -= 1
+    return list(sequences[:count])
 
 
 def _outer(reference: ExpectedValues) -> list[HfValue]:
@@ -113,9 +125,10 @@ class _Search:
         sequences: Sequence[walk.TokenSequence],
         traced: Sequence[tracing.TracedCall],
         reference: ExpectedValues,
+        progress: Progress | None,
     ) -> None:
         self.model, self.sequences, self.traced = model, sequences, traced
-        self.reference = reference
+        self.reference, self.progress = reference, progress
         self.steps = steps = _outer(reference)
         # roundings between the input of a layer and its output
         counts = tolerance.roundings(steps)
@@ -190,8 +203,9 @@ class _Search:
                     errors.extend(self._give(reader, model_call, matched, replaced, tensor))
             return result
 
-        with taps.intercept(observe):
-            walk.lead(self.model, self.sequences, begin)
+        told = Run(self.progress, f"run {self.evaluations}", self.sequences)
+        with taps.intercept(told.observing(observe)):
+            walk.lead(self.model, self.sequences, told.beginning(begin))
         return max(errors, default=float("inf"))
 
     def _expected(self, call: walk.ModelCall, step: HfValue) -> torch.Tensor:

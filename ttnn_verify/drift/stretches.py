@@ -14,7 +14,9 @@ import torch
 from ttnn_verify.drift import isolated
 from ttnn_verify.drift.expected_values import ExpectedValues
 from ttnn_verify.drift.finding import OpFinding
-from ttnn_verify.drift.observation import walk
+from ttnn_verify.drift.observation import taps, walk
+from ttnn_verify.drift.progress import Run
+from ttnn_verify.drift.session import Session
 from ttnn_verify.huggingface import bf16_pass, inputs
 
 # Positions that a model is built for where nothing else is asked for: a chunk of 1024, and more.
@@ -122,30 +124,30 @@ def run(
     reference: ExpectedValues,
     usual: walk.TokenSequence,
     stretches: Sequence[walk.TokenSequence],
-    accurate: bool = False,
     first: bool = False,
+    session: Session = isolated.ALONE,
 ) -> Stretches:
     """Run the model along stretches, and walk those that look off.
 
     Args:
         usual: the sequence whose errors are the measure.
-        accurate, first: see `isolated.run`.
+        first, session: see `isolated.run`.
     """
-    logits, _ = _logits(model, usual)
+    logits, _ = _logits(model, usual, session)
     usual_errors = _errors(reference, usual, logits, _recomputed)
     found: list[OpFinding] = []
     left_out: dict[str, str] = {}
     ran: list[str] = []
     for stretch in stretches:
         if len(stretch.rows) == 1:  # several are short, and there is no measure for them
-            logits, reason = _logits(model, stretch)
+            logits, reason = _logits(model, stretch, session)
             if reason:
                 left_out[stretch.label] = reason
                 continue
             if not _is_suspicious(reference, stretch, logits, usual_errors):
                 ran.append(stretch.label)
                 continue
-        walked = isolated.run(model, [stretch], reference, accurate, first)
+        walked = isolated.run(model, [stretch], reference, first, session)
         found += walked.findings
         left_out |= walked.left_out
         ran += [] if stretch.label in left_out else [stretch.label]
@@ -169,7 +171,9 @@ def _is_suspicious(
 CallLogits = list[tuple[bool, torch.Tensor]]
 
 
-def _logits(model: Callable[..., Any], sequence: walk.TokenSequence) -> tuple[CallLogits, str]:
+def _logits(
+    model: Callable[..., Any], sequence: walk.TokenSequence, session: Session
+) -> tuple[CallLogits, str]:
     """The model's logits along a sequence, and the reason why it does not take it, if so."""
     rows: CallLogits = []
     reason = ""
@@ -181,7 +185,10 @@ def _logits(model: Callable[..., Any], sequence: walk.TokenSequence) -> tuple[Ca
         nonlocal reason
         reason = inputs.described(error)
 
-    walk.lead(model, [sequence], end=end, refused=refused)
+    told = Run(session.progress, sequence.label, [sequence])
+    begin = told.beginning(lambda call: None)
+    with taps.intercept(told.observing(lambda call, run: run())):
+        walk.lead(model, [sequence], begin, end, refused)
     return rows, reason
 
 

@@ -44,8 +44,8 @@ def _finished(entries: list[Entry], ids: torch.Tensor) -> RecordedPass:
     steps, values, isolated = [], {}, {}
     for entry in kept:
         name = names.get(entry.name, entry.name)
-        values[name] = _by_rows(entry, entry.tensor, ids.shape[1])
-        isolated[name] = _by_rows(entry, entry.isolated, ids.shape[1])
+        values[name] = _by_rows(entry, entry.tensor, ids.shape[1]).contiguous()
+        isolated[name] = _by_rows(entry, entry.isolated, ids.shape[1]).contiguous()
         step_within = within.get(entry.name)
         steps.append(
             HfValue(

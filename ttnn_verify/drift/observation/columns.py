@@ -55,6 +55,8 @@ def find(actual: torch.Tensor, expected: torch.Tensor) -> ColumnOrder | None:
     """
     if len(actual) < FEWEST_ROWS or actual.shape[1] < expected.shape[1]:
         return None
+    if not _may_be(actual.float().T, expected.float().T):
+        return None
     distances = torch.cdist(expected.float().T, actual.float().T)  # [D, W]
     distances = distances.nan_to_num(nan=torch.inf)
     same = distances <= SAME_COLUMN * expected.float().norm(dim=0)[:, None]
@@ -63,3 +65,10 @@ def find(actual: torch.Tensor, expected: torch.Tensor) -> ColumnOrder | None:
         return None
     columns = torch.where(same.any(0), distances.argmin(0), -1)
     return ColumnOrder(places, columns)
+
+
+def _may_be(actual: torch.Tensor, expected: torch.Tensor) -> bool:
+    """Whether some of the columns [D, rows] are nearly among [W, rows]: hardly ever, if not all."""
+    few = expected[:: max(len(expected) // _PROBES, 1)]
+    least = torch.cdist(few, actual).nan_to_num(nan=torch.inf).amin(1)
+    return bool((least <= 2 * SAME_COLUMN * few.norm(dim=1)).all())

@@ -1,6 +1,7 @@
 """Host copies of device tensors, which are read again only after a write."""
 
 import collections
+import os
 from typing import Any
 
 import torch
@@ -8,7 +9,14 @@ import ttnn
 
 from ttnn_verify.drift.observation import taps
 
-CAPACITY = 512 << 20  # bytes of host copies that are worth keeping
+
+def _capacity() -> int:
+    """Bytes of host copies: an eighth of the memory, within limits."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(max(memory // 8, 512 << 20), 4 << 30)
+
+
+CAPACITY = _capacity()
 
 
 class Reader:

@@ -8,6 +8,7 @@ import torch
 
 from ttnn_verify.drift.finding import DriftUndetermined
 from ttnn_verify.drift.observation import matching, taps, walk
+from ttnn_verify.drift.progress import Progress, Run
 from ttnn_verify.huggingface.hf_values import HfValue
 
 
@@ -24,6 +25,7 @@ def trace(
     sequences: Sequence[walk.TokenSequence],
     steps: Sequence[HfValue],
     returned: Callable[[walk.ModelCall, torch.Tensor], None] = lambda model_call, logits: None,
+    progress: Progress | None = None,
 ) -> list[TracedCall]:
     """Run the model once and note its calls without reading values: a `TracedCall` per model call.
 
@@ -51,8 +53,9 @@ def trace(
         passes = matching.passes(calls, steps, model_call.start, model_call.count)
         traced.append(TracedCall(tuple(calls), tuple(passes)))
 
-    with taps.intercept(observe):
-        walk.lead(model, sequences, begin, end)
+    told = Run(progress, "run 1", sequences)
+    with taps.intercept(told.observing(observe)):
+        walk.lead(model, sequences, told.beginning(begin), end)
     if not any(traced_call.passes for traced_call in traced):
         raise DriftUndetermined("the model calls no operation of TTNN.")
     return traced
