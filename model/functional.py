@@ -40,8 +40,7 @@ def build(
     """Phi-3 on `tt_device` from a configuration and Hugging Face's tensors by their names.
 
     Args:
-        max_seq_len: tokens of a sequence. The cache has 256 positions at most, whatever is asked
-            for; but more than `original_max_position_embeddings` choose the long rope factors.
+        max_seq_len: tokens of a sequence. The cache has 256 positions at most, whatever is asked.
 
     Raises ValueError for a configuration this bring-up does not compute, and for a missing tensor.
     """
@@ -63,9 +62,16 @@ class PlainPhi3:
         head = embedding if config.tie_word_embeddings else weights["lm_head.weight"]
         length = min(-(-max_seq_len // TILE) * TILE, MAX_CACHE_SEQ_LEN)
         self.embedding = weights.place(embedding, layout=ttnn.ROW_MAJOR_LAYOUT)  # [V, H]
-        self.tables = [  # cos and sin, [C, P]
-            weights.place(table, layout=ttnn.ROW_MAJOR_LAYOUT)
-            for table in cos_sin(config.rope, config.head_dim, max_seq_len, length)
+        self.length = length
+        # positions up to which LongRoPE's factors are the short ones
+        rope = config.rope
+        self.short = length if rope.long_factor is None else rope.original_max_position
+        # cos and sin, [C, P], and behind them those of the long factors where they are needed
+        factors = [False, True] if self.short < length else [False]
+        tables = [cos_sin(rope, config.head_dim, long, length) for long in factors]
+        self.tables = [
+            weights.place(torch.cat(table), layout=ttnn.ROW_MAJOR_LAYOUT)
+            for table in zip(*tables, strict=True)
         ]
         self.layers = [PlainLayer(config, weights, i, length) for i in range(config.n_layers)]
         self.final_norm = norm_weight(weights, "model.norm.weight")
@@ -79,7 +85,8 @@ class PlainPhi3:
         mask hides them; what they leave in the cache is overwritten before a decode step reads it.
         """
         padded = tokens + [0] * (-len(tokens) % TILE)
-        x, cos, sin = self.embed(padded, list(range(len(padded))))  # [1, 1, S, H]
+        rows = [self.table_row(position, len(tokens)) for position in range(len(padded))]
+        x, cos, sin = self.embed(padded, rows)  # [1, 1, S, H]
         for layer in self.layers:
             x = layer.prefill(x, cos, sin, row)
         return ttnn.to_torch(self.head(x))[0, 0, len(tokens) - keep : len(tokens)]
@@ -89,25 +96,30 @@ class PlainPhi3:
 
         A row at position SKIP is left alone, and its logits mean nothing.
         """
-        x, cos, sin = self.embed(tokens, [max(p, 0) for p in positions])  # [1, 1, B, H]
+        rows = [self.table_row(max(position, 0), position + 1) for position in positions]
+        x, cos, sin = self.embed(tokens, rows)  # [1, 1, B, H]
         where = ttnn.from_torch(torch.tensor(positions, dtype=torch.int32), device=self.device)
         for layer in self.layers:
             x = layer.decode(x, cos, sin, where)
         return ttnn.to_torch(self.head(x))[0, 0]
 
     def turns_long(self, before: int, after: int) -> bool:
-        """Never: `max_seq_len` has chosen the rope factors."""
-        return False
+        """Whether a sequence that grows takes the long rope factors from there on."""
+        return before <= self.short < after
 
-    def embed(self, tokens: list[int], positions: list[int]) -> list[ttnn.Tensor]:
-        """Embeddings [1, 1, S, H] of tokens; cos and sin [1, 1, S, P] of their positions."""
+    def table_row(self, position: int, known: int) -> int:
+        """The row of `tables` for a position of a sequence of which so many tokens are known."""
+        return position + (self.length if known > self.short else 0)
+
+    def embed(self, tokens: list[int], table_rows: list[int]) -> list[ttnn.Tensor]:
+        """Embeddings [1, 1, S, H] of tokens; cos and sin [1, 1, S, P] of their `table_row`s."""
 
         def rows(numbers: list[int], table: ttnn.Tensor) -> ttnn.Tensor:
             ids = torch.tensor([numbers], dtype=torch.int32)
             ids = ttnn.from_torch(ids, dtype=ttnn.uint32, device=self.device)
             return ttnn.unsqueeze_to_4D(ttnn.embedding(ids, table, layout=ttnn.TILE_LAYOUT))
 
-        return [rows(tokens, self.embedding), *(rows(positions, table) for table in self.tables)]
+        return [rows(tokens, self.embedding), *(rows(table_rows, table) for table in self.tables)]
 
     def head(self, x: ttnn.Tensor) -> ttnn.Tensor:  # [1, 1, S, H]
         x = ttnn.rms_norm(x, weight=self.final_norm, epsilon=self.eps)
@@ -268,12 +280,16 @@ def padded_heads(wqkv: torch.Tensor, config: ModelConfig) -> torch.Tensor:
 
 
 def cos_sin(
-    rope: RopeConfig, head_dim: int, max_seq_len: int, length: int
+    rope: RopeConfig, head_dim: int, long: bool, length: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """cos and sin of positions 0 to length - 1, float32 [C, P], with LongRoPE's factors."""
+    """cos and sin of positions 0 to length - 1, float32 [C, P], with LongRoPE's factors.
+
+    Args:
+        long: whether with its long factors, those of a sequence beyond
+            `original_max_position_embeddings`.
+    """
     factors, scaling = torch.ones(head_dim // 2), 1.0
     if rope.short_factor is not None and rope.long_factor is not None:
-        long = max_seq_len > rope.original_max_position
         factors = torch.tensor(rope.long_factor if long else rope.short_factor)
         scaling = attention_factor(rope)
     wavelengths = factors * rope.theta ** (torch.arange(0, head_dim, 2) / head_dim)

@@ -12,7 +12,11 @@ from ttnn_verify.numerics import tolerance
 def build(stage, hf_model, device):
     """max_seq_len and options -> a model of its own, by the stage's file that `eval.py` runs."""
     build_model = load_model_file(model_file(stage)).build_model
-    return lambda length, **options: build_model(hf_model, device, length, **options)
+
+    def built(length, hf_model=hf_model, **options):
+        return build_model(hf_model, device, length, **options)
+
+    return built
 
 
 @pytest.fixture(scope="session")

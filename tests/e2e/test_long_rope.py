@@ -4,6 +4,8 @@ Hugging Face chooses for each call by its length: the long factors, for all posi
 sequence is longer than `original_max_position_embeddings`.
 """
 
+import copy
+
 import pytest
 import torch
 
@@ -13,8 +15,9 @@ from tests.support.hf_reference import HfReference
 from ttnn_verify.huggingface import accuracy, golden
 from ttnn_verify.numerics import metrics, tolerance
 
-# The functional stage's cache ends where the long factors begin; tests/layers has its tables.
-pytestmark = pytest.mark.parametrize("stage", ["optimized"], indirect=True)
+# The functional stage's cache ends where the checkpoint's long factors begin.
+optimized = pytest.mark.parametrize("stage", ["optimized"], indirect=True)
+EARLY = 40  # a switch that it reaches
 
 BEYOND = 44  # tokens of the longest prompt beyond the switch
 BEFORE, WRITTEN = 6, 14  # a text that crosses: tokens before the switch, tokens written
@@ -39,6 +42,7 @@ def text(long_ids):
     return torch.cat((long_ids, long_ids[:, : BEYOND + 1]), 1)
 
 
+@optimized
 @pytest.mark.parametrize("beyond", [-1, 0, 1, BEYOND])
 def test_a_prompt_takes_its_lengths_factors(
     beyond, switch, long_model, hf_model, text, record_property
@@ -57,11 +61,25 @@ def test_a_prompt_takes_its_lengths_factors(
     )
 
 
+@optimized
 def test_a_text_that_crosses_the_switch_is_hugging_faces(
     long_model, hf_model, text, switch, logits_limit
 ):
     """Hugging Face drops its cache there, computes all again with the long factors and goes on."""
-    prompt = text[:, : switch - BEFORE]
+    crosses(long_model, hf_model, text[:, : switch - BEFORE], logits_limit)
+
+
+def test_so_does_a_text_that_crosses_an_early_one(build, hf_model, text, logits_limit):
+    config = copy.deepcopy(hf_model.config)
+    config.original_max_position_embeddings = EARLY
+    config.rope_parameters["original_max_position_embeddings"] = EARLY
+    early = type(hf_model)(config).eval()
+    early.load_state_dict(hf_model.state_dict())
+    crosses(build(CACHE_LENGTH, early), early, text[:, : EARLY - BEFORE], logits_limit)
+
+
+def crosses(long_model, hf_model, prompt, logits_limit):
+    """Whether a model goes on behind a prompt as Hugging Face's does, across the switch."""
     reference = accuracy.reference(hf_model, prompt, WRITTEN)
     score = accuracy.score(long_model, reference)
     for expected, actual in zip(reference.logits, score.logits, strict=True):

@@ -77,7 +77,8 @@ class FunctionalParts(StageParts):
     def rope_tables(self, length):
         """cos and sin of positions 0 to length - 1, [S, D] each, in Hugging Face's order."""
         head_dim = self.config.head_dim
-        cos, sin = functional.cos_sin(self.config.rope, head_dim, length, length)
+        rope = self.config.rope
+        cos, sin = functional.cos_sin(rope, head_dim, length > rope.original_max_position, length)
         places = functional.rotated_columns(head_dim)[:head_dim].argsort()
         # where the operation adds on a left half what is to be subtracted, the sign is the table's
         cos, sin = cos[:, places], sin[:, places]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from ttnn_verify.drift import DriftResult, OpFinding, Session
     from ttnn_verify.drift.attribution import Share
+    from ttnn_verify.drift.reproducer import Capture
     from ttnn_verify.drift.stretches import Stretches
 
 DEFAULT_PROMPT_LENGTH = 33  # one row more than a tile
@@ -62,6 +63,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add(
         "--attribution", action="store_true", help="add each op family's share of the logits' error"
     )
+    add(
+        "--reproduce",
+        metavar="DIR",
+        help="write the first bad call there as a program of its own, with its operands; DIR is "
+        "made, or is empty",
+    )
     add("--json", metavar="FILE", help="write the result there, too")
     add("--html", metavar="FILE", help="write a page with the table and a picture there")
     cli.add_backend(add)
@@ -97,6 +104,8 @@ def prepare(args: argparse.Namespace) -> tuple[jobs.Bringup, jobs.Prompt]:
     for file in filter(None, (args.json, args.html)):
         if not pathlib.Path(file).absolute().parent.is_dir():
             raise inputs.BadInput(f"{file!r}: there is no such folder to write to.")
+    if args.reproduce:
+        check_reproduce(args)
     length = args.prompt_tokens or DEFAULT_PROMPT_LENGTH + args.decoded
     args.longest, asked = args.max_seq_len, args.max_seq_len
     if asked is None:
@@ -117,11 +126,23 @@ def prepare(args: argparse.Namespace) -> tuple[jobs.Bringup, jobs.Prompt]:
     return dataclasses.replace(bringup, max_seq_len=args.max_seq_len), prompt
 
 
+def check_reproduce(args: argparse.Namespace) -> None:
+    """Raises BadInput where --reproduce cannot write, or would have nothing to write."""
+    folder = pathlib.Path(args.reproduce).absolute()
+    if args.frugal:
+        raise inputs.BadInput("--reproduce needs all values of a call, and --frugal reads one.")
+    if not folder.parent.is_dir():
+        raise inputs.BadInput(f"{args.reproduce!r}: there is no folder to make it in.")
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise inputs.BadInput(f"{args.reproduce!r} is there already, and is no empty folder.")
+
+
 def run(args: argparse.Namespace, bringup: jobs.Bringup, prompt: jobs.Prompt) -> int:
     """Run what the arguments select and print it. Returns the exit status."""
     from ttnn_verify import drift
-    from ttnn_verify.drift import progress, reuse
+    from ttnn_verify.drift import progress, reproducer, reuse
 
+    captured = reproducer.Capture() if args.reproduce else None
     earlier = contextlib.nullcontext() if args.no_reuse else reuse.opened()
     hf_model = prompt.checkpoint.hf_model(torch.float32)
     hf_model.set_attn_implementation("eager")
@@ -131,21 +152,26 @@ def run(args: argparse.Namespace, bringup: jobs.Bringup, prompt: jobs.Prompt) ->
         earlier as kept,
         contextlib.closing(progress.Bar()) as bar,
     ):
-        job = _Job(
-            args, bringup, hf_model, device, prompt.ids, drift.Session(args.accurate, kept, bar)
-        )
+        chip = f"{device.arch().name}, {device.compute_with_storage_grid_size()} cores"
+        session = drift.Session(args.accurate, kept, bar, captured)
+        job = _Job(args, bringup, hf_model, device, prompt.ids, session)
         if args.frugal:
-            bad = drift.halve(job.build(), *job.measured, job.session)
+            halved = drift.halve(job.build(), *job.measured, session)
             bar.close()
-            print(bad.line)
-            return cli.SO if bad.step else cli.FINE
+            print(halved.line)
+            return cli.SO if halved.step else cli.FINE
         if args.first:
-            first = job.first()
-            bar.close()
-            print(f"first bad op: {first.line}" if first else "no drift")
-            return cli.SO if first else cli.FINE
-        result, shares = job.whole()
-    return report(args, bringup, prompt, result, shares)
+            bad = job.first()
+        else:
+            result, shares = job.whole()
+    if args.first:
+        print(f"first bad op: {bad.line}" if bad else "no drift")
+        status = cli.SO if bad else cli.FINE
+    else:
+        status, bad = report(args, bringup, prompt, result, shares), result.first
+    if captured is not None:
+        print(reproduced(args, bringup, prompt, captured if bad else None, chip))
+    return status
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,6 +274,40 @@ def report(
     if args.html:
         pathlib.Path(args.html).write_text(drift_page.render(record))
     return drift.status
+
+
+def reproduced(
+    args: argparse.Namespace,
+    bringup: jobs.Bringup,
+    prompt: jobs.Prompt,
+    captured: "Capture | None",
+    chip: str,
+) -> str:
+    """Write what --reproduce asks for. Returns what became of it, in a line.
+
+    Args:
+        captured: has the first bad call; None without one.
+        chip: what the device is, in words.
+    """
+    from ttnn_verify.drift import reproducer
+    from ttnn_verify.report import machine
+
+    if captured is None:
+        return "nothing to reproduce: no call is to blame."
+    names = machine.versions()
+    arithmetic = f" --arithmetic {bringup.arithmetic}" if bringup.arithmetic else ""
+    setting = reproducer.Setting(
+        command=f"python -m ttnn_verify.drift {pathlib.Path(args.model_py).name} --model "
+        f"{pathlib.Path(prompt.checkpoint.name).name}{' --accurate' if args.accurate else ''}",
+        versions=", ".join(f"{name} {names[name]}" for name in ("ttnn", "torch", "transformers")),
+        device=f"{chip} ({bringup.described})",
+        emulated=f"python -m ttnn_emulator{arithmetic}",
+    )
+    try:
+        written = reproducer.write(captured, pathlib.Path(args.reproduce), setting)
+    except (reproducer.NotReproducible, OSError) as error:
+        return f"no reproducer: {error}"
+    return f"reproducer: {written}"
 
 
 if __name__ == "__main__":

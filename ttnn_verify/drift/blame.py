@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 from ttnn_verify.drift import finding
 from ttnn_verify.drift.caches import CacheWrites
-from ttnn_verify.drift.call_graph import CallGraph
+from ttnn_verify.drift.call_graph import CallGraph, Rank
 from ttnn_verify.drift.expected_values import ExpectedValues
 from ttnn_verify.drift.finding import OpFinding
+from ttnn_verify.drift.observation import arrangements
 from ttnn_verify.drift.observation.columns import ColumnOrder
 from ttnn_verify.drift.observation.identification import Found
 from ttnn_verify.drift.observation.walk import ModelCall, TokenSequence, model_calls
@@ -107,7 +108,8 @@ class Blame:
         pick = graph.pick_of_others(step)
         if pick is not None:
             note = OTHER_PART.format(" or ".join(step.inputs))
-            return pick.finding(finding.MISUSED, where_of(step), step=verdict, note=note)
+            where, intended = where_of(step), finding.Intended(step.inputs)
+            return pick.finding(finding.MISUSED, where, step=verdict, note=note, intended=intended)
         return self._missing(step, graph, model_call, verdict)
 
     def _returned_wrongly(
@@ -128,8 +130,19 @@ class Blame:
     ) -> OpFinding:
         """The finding on a call that makes a multiple of a value."""
         note = f"its result is {found.factor:.4g} x {found.name}, and nothing makes up for that"
-        where = where_of(self.step(found.name))
-        return observed.finding(finding.MISUSED, where, step=verdict, note=note)
+        step, call = self.step(found.name), observed.model_call
+        sequences = self.sequences[call.sequence].rows
+        expected = self.reference.expected(step, sequences, call.starts, call.ends, isolated=True)
+        number = next(n for n, one in observed.found.items() if found in one)
+        intended = finding.Intended(
+            (step.name,),
+            number,
+            expected.rows[found.positions],
+            found.arrangement.index[found.rows],
+        )
+        return observed.finding(
+            finding.MISUSED, where_of(step), step=verdict, note=note, intended=intended
+        )
 
     def _all_missing(self, graph: CallGraph) -> list[HfValue]:
         """The steps whose value is not found, nor anything that follows from it."""
@@ -148,7 +161,13 @@ class Blame:
         inner = {one.name for one in self.reference.steps if one.within == step.name}
         ranks = [(graph.rank(op, step), op) for op in graph.unexplained(inner)]
         fitting = [(rank, op) for rank, op in ranks if rank is not None]
-        return max(fitting, key=lambda pair: pair[0])[1] if fitting else None
+
+        def likelihood(pair: tuple[Rank, Observed]) -> tuple:
+            (fits, given, early), op = pair
+            holds = any(arrangements.of(result.shape, step.shape) for result in op.results)
+            return fits, given, holds, early
+
+        return max(fitting, key=likelihood)[1] if fitting else None
 
     def _on_consumer(
         self,
@@ -174,12 +193,12 @@ class Blame:
             in_cache = self._in_cache(observed, step, verdict)
             if in_cache is not None:
                 return in_cache
+        intended, note = finding.Intended((step.name,)), self._note(observed, step)
         pick = graph.pick_before(observed, step)
         if pick is not None:
+            observed, intended = pick, finding.Intended(step.inputs)
             note = OTHER_PART.format(" or ".join(step.inputs))
-            return pick.finding(finding.MISUSED, where, step=verdict, note=note)
-        note = self._note(observed, step)
-        return observed.finding(finding.MISUSED, where, step=verdict, note=note)
+        return observed.finding(finding.MISUSED, where, step=verdict, note=note, intended=intended)
 
     def _in_cache(
         self, observed: Observed, step: HfValue, verdict: tolerance.Verdict

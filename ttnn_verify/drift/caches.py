@@ -1,7 +1,7 @@
 """Which call is to blame for what attention finds in a cache."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -12,7 +12,7 @@ from ttnn_verify.drift.observation import arrangements
 from ttnn_verify.drift.observation.columns import ColumnOrder
 from ttnn_verify.drift.observation.pool import SAME
 from ttnn_verify.drift.observation.walk import ModelCall
-from ttnn_verify.drift.observed import NO_OPERANDS, Observed, ReadTensor, Where
+from ttnn_verify.drift.observed import Observed, ReadTensor, Where
 from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.numerics import tolerance
 
@@ -22,12 +22,11 @@ class WriteToCache:
     """A call that wrote a cache.
 
     Attributes:
-        finding: makes a finding at the call, as `Observed.finding` does.
+        observed: the call, without the contents of caches.
         names: of Hugging Face's values that were written.
     """
 
-    model_call: ModelCall
-    finding: Callable[..., OpFinding]
+    observed: Observed
     names: tuple[str, ...]
 
 
@@ -41,11 +40,15 @@ class CacheWrites:
 
     def note(self, observed: Observed) -> None:
         """Remember a call that writes caches."""
-        bare = dataclasses.replace(observed, operands=NO_OPERANDS, results=())
+        bare = observed.without_contents
         for cache, source in zip(observed.results, observed.operands.sources, strict=True):
             names = tuple(one.name for one in (source.origin.found if source.origin else ()))
-            write = WriteToCache(observed.model_call, bare.finding, names)
-            self._of.setdefault(cache.buffer, []).append(write)
+            self._of.setdefault(cache.buffer, []).append(WriteToCache(bare, names))
+
+    @property
+    def calls(self) -> Iterator[Observed]:
+        """The calls that wrote, one that writes several caches as often."""
+        return (write.observed for writes in self._of.values() for write in writes)
 
     def is_cache(self, tensor: ReadTensor) -> bool:
         """Whether a call has written to the tensor as to a cache."""
@@ -83,7 +86,7 @@ class CacheWrites:
         calls: Sequence[ModelCall],
         verdict: tolerance.Verdict,
     ) -> OpFinding | None:
-        wrong = _first_wrong(cache, expected, observed.operands.pages, tuple(self.orders))
+        rows, wrong = _held(cache, expected, observed.operands.pages, tuple(self.orders))
         if wrong is None:
             return None
         where = Where(step.layer, f"{step.short[0]} cache", "attention")
@@ -91,7 +94,7 @@ class CacheWrites:
         writes = [
             write
             for write in self._of.get(cache.buffer, ())
-            if write.model_call.number == call.number
+            if write.observed.model_call.number == call.number
         ]
         if writes:  # the first that writes something else, or else the last one
             others = [write for write in writes if write.names and step.name not in write.names]
@@ -100,7 +103,13 @@ class CacheWrites:
             if others:
                 note = f"{', '.join(write.names)} is written, {step.name} is expected"
                 where = where._replace(layer=layer_of(write.names))
-            return write.finding(finding.MISUSED, where, step=verdict, note=note)
+            index = rows[call.starts[0] : call.ends[0]]
+            new = expected.flat[call.starts[0] :][: len(index)]
+            caches = [one.buffer for one in write.observed.results]
+            intended = finding.Intended((step.name,), caches.index(cache.buffer), new, index)
+            return write.observed.finding(
+                finding.MISUSED, where, step=verdict, note=note, intended=intended
+            )
         return observed.finding(
             finding.MISSING,
             where,
@@ -116,26 +125,30 @@ def layer_of(names: Sequence[str]) -> int | None:
     return int(parts[1]) if parts[0] == "layers" else None
 
 
-def _first_wrong(
+def _held(
     cache: ReadTensor,
     expected: ExpectedRows,
     pages: torch.Tensor | None,
     orders: tuple[ColumnOrder, ...],
-) -> int | None:
-    """The first position of the first sequence that a cache does not hold in its place.
+) -> tuple[torch.Tensor, int | None]:
+    """How a cache holds the first sequence's rows, and the first that is not in its place.
 
-    None where it holds all, or where it is not known how it holds any.
+    Returns:
+        (int64 `[C, W]` into the flattened cache, position). The position is None where all are in
+        their places, or where it is not known how the cache holds any.
     """
     golden = expected.flat[: expected.lengths[0]]
-    firsts = []
-    for rows in _rows_of(cache, tuple(expected.rows.shape[1:]), pages, orders):
-        rows = rows[: len(golden)]
-        same = (rows - golden[: len(rows)]).norm(dim=-1) <= SAME * golden[: len(rows)].norm(dim=-1)
+    most, best = -1, torch.empty(0, dtype=torch.int64)
+    for index in _rows_of(cache, tuple(expected.rows.shape[1:]), pages, orders):
+        index = index[: len(golden)]
+        known = golden[: len(index)]
+        rows = cache.values.flatten()[index]
+        same = (rows - known).norm(dim=-1) <= SAME * known.norm(dim=-1)
         wrong = torch.nonzero(~same).flatten()
-        firsts.append(int(wrong[0]) if len(wrong) else len(rows))
-    if not firsts or max(firsts) >= len(golden):
-        return None
-    return max(firsts)
+        first = int(wrong[0]) if len(wrong) else len(rows)
+        if first > most:
+            most, best = first, index
+    return best, None if most < 0 or most >= len(golden) else most
 
 
 def _rows_of(
@@ -144,10 +157,10 @@ def _rows_of(
     pages: torch.Tensor | None,
     orders: tuple[ColumnOrder, ...],
 ) -> Iterator[torch.Tensor]:
-    """A cache's rows `[C, W]` from position 0 on, in each arrangement that they may have."""
-    values = cache.values
-    if pages is not None and values.dim() == 4:
-        table = pages[0][(pages[0] >= 0) & (pages[0] < len(values))].long()
-        values = values[table].transpose(0, 1).flatten(1, 2)[None]
-    for where in arrangements.of(tuple(values.shape), row_shape, orders):
-        yield values.flatten()[where.flat]
+    """A cache's rows from position 0 on, int64 `[C, W]`, in each arrangement they may have."""
+    places = torch.arange(cache.values.numel()).reshape(cache.shape)
+    if pages is not None and places.dim() == 4:
+        table = pages[0][(pages[0] >= 0) & (pages[0] < len(places))].long()
+        places = places[table].transpose(0, 1).flatten(1, 2)[None]
+    for where in arrangements.of(tuple(places.shape), row_shape, orders):
+        yield places.flatten()[where.flat]

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import torch
+
 from ttnn_verify import jobs
 from ttnn_verify.drift.observation.walk import ModelCall
 from ttnn_verify.numerics import tolerance
@@ -29,6 +31,26 @@ class Brief:
     pcc: float
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Intended:
+    """What a call should have made, by Hugging Face, where that is not what its operands make.
+
+    Attributes:
+        names: of Hugging Face's value; of several, any may be meant.
+        result: which of the call's results it should be.
+        expected: the value's rows `[R, ...]`; None where it is not known which ones.
+        index: int64 `[R, ...]`, their places in the flattened result.
+        allowed: as `tolerance.Verdict` has it, of exactly these rows; None where they were not
+            judged.
+    """
+
+    names: tuple[str, ...]
+    result: int = 0
+    expected: torch.Tensor | None = None
+    index: torch.Tensor | None = None
+    allowed: tuple[float, float] | None = None
+
+
 @dataclasses.dataclass(frozen=True)
 class OpFinding:
     """The verdict on a call of an operation.
@@ -42,6 +64,7 @@ class OpFinding:
         step: the verdict on its result as the value of Hugging Face's step.
         inputs: the worst PCC of its inputs with Hugging Face's; None if none was compared.
         note: in words.
+        intended: of a misused operation, as long as the model runs.
     """
 
     status: str
@@ -55,6 +78,7 @@ class OpFinding:
     step: tolerance.Verdict | None = None
     inputs: float | None = None
     note: str = ""
+    intended: Intended | None = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
     def bad(self) -> bool:

@@ -162,7 +162,7 @@ class Walked:
         index = len(self.names[-1]) - 1
         if not table.spec_of(call.name).judged:
             return self._unjudged(call, run)
-        operands = operands_of(call, self.reader, self.origins)
+        operands = operands_of(call, self.reader, self.origins, self.session.on_bad is not None)
         caches = [cache for cache, _ in written_pairs(call)]
         result = run()
         outputs = taps.device_tensors([result])
@@ -179,6 +179,7 @@ class Walked:
             self._add(observed.finding(own.status, self._nearby(), own=own.worst, note=own.note))
             self.blame.writes.note(observed)
             return result
+        observed.paths = tuple(taps.paths(result))
         if not self._hold_values(observed, outputs, own):
             where = self._proposed(observed) if own.wrong else self._nearby()
             self._add(observed.finding(own.status, where, own=own.worst, note=own.note))
@@ -230,8 +231,16 @@ class Walked:
         self.left_out[model_call.label] = inputs.described(error)
         self.findings = [f for f in self.findings if f.model_call.sequence != model_call.sequence]
 
+    def observed_at(self, place: tuple[int, int]) -> Observed | None:
+        """A call of this call of the model, or one that wrote to a cache; None of others."""
+        return next(
+            (op for op in (*self.calls, *self.blame.writes.calls) if op.place == place), None
+        )
+
     def _add(self, op_finding: OpFinding) -> None:
-        self.findings.append(op_finding)
+        if op_finding.bad and self.session.on_bad is not None:
+            self.session.on_bad(op_finding, self)
+        self.findings.append(dataclasses.replace(op_finding, intended=None))
         if self.first and op_finding.bad:
             raise _Enough
 
@@ -370,15 +379,20 @@ class Walked:
         absent = 0 if handed_on else sum(name not in given for name in step.inputs)
         verdict = judging.step_verdict(observed, number, found, expected, own, absent, step)
         other = "" if own.wrong else judging.other_constant(observed, step, found)
+        where = where_of(step)
         if other:
-            return observed.finding(
-                finding.MISUSED, where_of(step), own=own.worst, step=verdict, note=other
+            misused = observed.finding(
+                finding.MISUSED, where, own=own.worst, step=verdict, note=other
             )
-        if verdict is None or verdict.passed or own.wrong:
-            return observed.finding(
-                own.status, where_of(step), own=own.worst, step=verdict, note=own.note
-            )
-        return self.blame.misused(self.calls[:-1], observed, step, own.worst, verdict)
+        elif verdict is None or verdict.passed or own.wrong:
+            return observed.finding(own.status, where, own=own.worst, step=verdict, note=own.note)
+        else:
+            misused = self.blame.misused(self.calls[:-1], observed, step, own.worst, verdict)
+        if verdict is None or misused.place != observed.place:
+            return misused
+        index = found.arrangement.index[found.rows]
+        intended = finding.Intended((step.name,), number, expected, index, verdict.allowed)
+        return dataclasses.replace(misused, intended=intended)
 
     def _handed_on(self, step: HfValue, given: Collection[str]) -> bool:
         """Whether operands hold a value, or what it is a part of."""

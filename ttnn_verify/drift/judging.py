@@ -74,20 +74,10 @@ class OwnVerdicts:
 
 def own_verdicts(observed: Observed, accurate: bool) -> OwnVerdicts:
     """Compare a call's results with what is expected from its own operands."""
-    dtypes = tuple(result.dtype for result in observed.results)
-    context = CallContext(dtypes, tuple(result.shape for result in observed.results), accurate)
-    operands = observed.operands
     try:
-        expected = table.expected_results(
-            observed.name, observed.operation, context, operands.args, operands.kwargs
-        )
-        if len(expected) != len(dtypes):
-            raise ValueError(f"{len(dtypes)} results, the golden function has {len(expected)}.")
-        if operands.sources:  # blocks of a cache are rounded again when a part of them is written
-            expected = [in_blocks(*pair) for pair in zip(expected, dtypes, strict=True)]
-        expected = [_with_one_floor(golden) for golden in expected]
+        expected = expected_results(observed, accurate)
         verdicts = tuple(
-            _own_verdict(golden, result.values, result.dtype)
+            own_verdict(golden, result.values, result.dtype)
             for golden, result in zip(expected, observed.results, strict=True)
         )
         floors = tuple(golden.floor for golden in expected)
@@ -98,7 +88,28 @@ def own_verdicts(observed: Observed, accurate: bool) -> OwnVerdicts:
         return OwnVerdicts(unknown=finding.TOOL_ERROR, note=f"{type(error).__name__}: {error}")
 
 
-def _own_verdict(expected: Expected, values: torch.Tensor, dtype: str) -> tolerance.Verdict:
+def expected_results(observed: Observed, accurate: bool) -> list[Expected]:
+    """What is expected of each of a call's results, from its own operands.
+
+    Raises:
+        NoGolden: nothing is known of the operation or of an argument.
+        Exception: whatever a golden function raises.
+    """
+    dtypes = tuple(result.dtype for result in observed.results)
+    context = CallContext(dtypes, tuple(result.shape for result in observed.results), accurate)
+    operands = observed.operands
+    expected = table.expected_results(
+        observed.name, observed.operation, context, operands.args, operands.kwargs
+    )
+    if len(expected) != len(dtypes):
+        raise ValueError(f"{len(dtypes)} results, the golden function has {len(expected)}.")
+    if operands.sources:  # blocks of a cache are rounded again when a part of them is written
+        expected = [in_blocks(*pair) for pair in zip(expected, dtypes, strict=True)]
+    return [_with_one_floor(golden) for golden in expected]
+
+
+def own_verdict(expected: Expected, values: torch.Tensor, dtype: str) -> tolerance.Verdict:
+    """The verdict on a result, where it is compared with what its operands make."""
     return result_verdict(expected.value, values[expected.region], dtype, expected.floor)
 
 

@@ -11,6 +11,7 @@ import ttnn
 
 from ttnn_verify.drift.finding import OpFinding
 from ttnn_verify.drift.observation import arrangements, reading, taps
+from ttnn_verify.drift.observation.given import GivenCall, given
 from ttnn_verify.drift.observation.identification import Found
 from ttnn_verify.drift.observation.walk import ModelCall
 from ttnn_verify.huggingface.hf_values import HfValue
@@ -79,6 +80,7 @@ class Operands:
         tensors: those on the device, in their order.
         sources: what is written into each cache.
         pages: the page table `[users, pages]`, None without one.
+        given: the arguments as they were given, where that is kept.
     """
 
     args: tuple
@@ -86,6 +88,7 @@ class Operands:
     tensors: tuple[ReadTensor, ...]
     sources: tuple[ReadTensor, ...]
     pages: torch.Tensor | None
+    given: GivenCall | None = None
 
     @property
     def origins(self) -> tuple[Origin, ...]:
@@ -114,6 +117,7 @@ class Observed:
         name: the operation's full name.
         operation: TTNN's object.
         results: the caches that it writes, or else what it returns.
+        paths: where each result is in what it returns, as `taps.paths` has it; none of caches.
         found: number of a result -> all of Hugging Face's values that it holds, likeliest first.
         status: of the call's own results, see `finding`.
         noise: relative L2 error of each result that the call itself explains.
@@ -128,6 +132,24 @@ class Observed:
     found: dict[int, tuple[Found, ...]] = dataclasses.field(default_factory=dict)
     status: str = ""
     noise: tuple[float, ...] = ()
+    paths: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The call of the model, and the call in it."""
+        return self.model_call.number, self.index
+
+    @property
+    def without_contents(self) -> "Observed":
+        """What is remembered of a write to caches: how it was made, not what the caches held."""
+        caches = {cache.buffer for cache in self.results}
+        made = self.operands.given and self.operands.given.with_empty(caches)
+        operands = dataclasses.replace(NO_OPERANDS, pages=self.operands.pages, given=made)
+        results = tuple(
+            dataclasses.replace(cache, values=cache.values.new_zeros(()).expand(cache.shape))
+            for cache in self.results
+        )
+        return dataclasses.replace(self, operands=operands, results=results)
 
     def held(self, number: int) -> tuple[Found, ...]:
         """The values that a result stands for: side by side, or else the likeliest one."""
@@ -176,9 +198,16 @@ def read(tensor: ttnn.Tensor, reader: reading.Reader, origins: Mapping[int, Orig
 
 
 def operands_of(
-    call: taps.TtnnCall, reader: reading.Reader, origins: Mapping[int, Origin]
+    call: taps.TtnnCall,
+    reader: reading.Reader,
+    origins: Mapping[int, Origin],
+    as_given: bool = False,
 ) -> Operands:
-    """The operands of a call that is about to run."""
+    """The operands of a call that is about to run.
+
+    Args:
+        as_given: keep the arguments as they are given, too.
+    """
     pages = page_table(call)
     return Operands(
         args=reader.in_torch(call.args),
@@ -186,6 +215,7 @@ def operands_of(
         tensors=tuple(read(tensor, reader, origins) for tensor in call.operands),
         sources=tuple(read(source, reader, origins) for _, source in written_pairs(call)),
         pages=None if pages is None else reader.read(pages).reshape(-1, pages.shape[-1]),
+        given=given(call, reader) if as_given else None,
     )
 
 

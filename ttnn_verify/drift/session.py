@@ -2,17 +2,21 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ttnn_verify.drift import judging
+from ttnn_verify.drift.finding import OpFinding
 from ttnn_verify.drift.observed import Observed
 from ttnn_verify.drift.progress import Call, Progress
 from ttnn_verify.drift.reuse import Kept
 from ttnn_verify.huggingface import recording
 from ttnn_verify.huggingface.hf_values import RecordedPass
 from ttnn_verify.numerics.floors import Floor
+
+if TYPE_CHECKING:
+    from ttnn_verify.drift.isolated import Walked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,11 +28,14 @@ class Session:
             configuration, not by the one that they were called with.
         kept: results of earlier runs, which are used again; None computes all.
         progress: is told how far the runs are.
+        on_bad: called with each bad call when it is found, and with the walk, which still has the
+            calls that it is about; calls are then kept as they were given.
     """
 
     accurate: bool = False
     kept: Kept | None = None
     progress: Progress | None = None
+    on_bad: "Callable[[OpFinding, Walked], None] | None" = None
 
     def record(self, hf_model: Any, ids: torch.Tensor) -> RecordedPass:
         """As `recording.record`."""

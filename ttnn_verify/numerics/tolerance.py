@@ -80,6 +80,7 @@ class Verdict:
         pcc_floor: a PCC below it means drift for certain; None if the tolerance allows every PCC.
         line: the verdict in a line, without the operation's name.
         comparison: what was judged.
+        allowed: relative L2 that the whole and the worst row may have; 0 for data that only moves.
     """
 
     status: str
@@ -88,6 +89,7 @@ class Verdict:
     pcc_floor: float | None
     line: str
     comparison: metrics.Comparison
+    allowed: tuple[float, float] = (0.0, 0.0)
 
     @property
     def passed(self) -> bool:
@@ -105,27 +107,28 @@ def judge(comparison: metrics.Comparison, floor: floors.Floor, k: float = K) -> 
         floor: of the same operation on the same inputs; `floors.EXACT` for data that only moves.
     """
     refused = _refusal(comparison, floor)
+    allowed = k * floor.relative_l2, k * floor.worst_row
     if refused:
         status, line = refused
-        return Verdict(status, math.inf, math.inf, None, line, comparison)
+        return Verdict(status, math.inf, math.inf, None, line, comparison, allowed)
     if comparison.equal:
-        return Verdict("ok", 0.0, 0.0, None, "equal", comparison)
+        return Verdict("ok", 0.0, 0.0, None, "equal", comparison, allowed)
     worst_row = comparison.worst_row
     assert worst_row is not None  # tensors without elements are equal
-    whole = _share(comparison.relative_l2, k * floor.relative_l2)
-    row = _share(worst_row.value, k * floor.worst_row)
+    whole = _share(comparison.relative_l2, allowed[0])
+    row = _share(worst_row.value, allowed[1])
     used = max(whole, row)
-    least = _least_pcc(comparison, k * floor.relative_l2)
+    least = _least_pcc(comparison, allowed[0])
     pcc = "undefined" if comparison.pcc is None else f"{comparison.pcc:.6f}"
     line = (
-        f"relative L2 {comparison.relative_l2:.3g} of {k * floor.relative_l2:.3g} ({whole:.0%}), "
+        f"relative L2 {comparison.relative_l2:.3g} of {allowed[0]:.3g} ({whole:.0%}), "
         f"worst row {worst_row.index} {worst_row.value:.3g} of "
-        f"{k * floor.worst_row:.3g} ({row:.0%}), PCC {pcc}"
+        f"{allowed[1]:.3g} ({row:.0%}), PCC {pcc}"
         + ("" if least is None else f" of {least:.6f}")
         + f"; passes from k = {used * k:.3g}"
     )
     status = "ok" if used <= 1 else "drift"
-    return Verdict(status, used, used * k, least, line, comparison)
+    return Verdict(status, used, used * k, least, line, comparison, allowed)
 
 
 def _refusal(comparison: metrics.Comparison, floor: floors.Floor) -> tuple[str, str] | None:

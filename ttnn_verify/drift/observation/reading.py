@@ -2,6 +2,7 @@
 
 import collections
 import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,19 +28,34 @@ class Reader:
 
     def __init__(self) -> None:
         self._versions: collections.Counter[int] = collections.Counter()
-        # (buffer's id, version, shape) -> torch tensor
+        # (buffer's id, version, shape), with padding (..., padded shape) -> torch tensor
         self._copies: collections.OrderedDict[tuple, torch.Tensor] = collections.OrderedDict()
         self._bytes = 0  # of the copies
 
     def read(self, tensor: ttnn.Tensor) -> torch.Tensor:
         """The logical values in float32 or int64. The caller must not write to them."""
-        key = self._key(tensor)
+        # the method, not ttnn.to_torch: a mock device hangs at the 8192nd of its own reads
+        return self._kept(self._key(tensor), lambda: _plain(tensor.to_torch()))
+
+    def padded(self, tensor: ttnn.Tensor) -> torch.Tensor | None:
+        """The contents with padding, as `read` has them; None where all padding is zero."""
+        if tuple(tensor.shape) == tuple(tensor.padded_shape):
+            return None
+
+        def read() -> torch.Tensor:
+            contents = _plain(tensor.to_torch_with_padded_shape())
+            padding = contents.clone()
+            padding[tuple(slice(0, size) for size in tensor.shape)] = 0
+            return contents if padding.any() else contents.new_empty(0)
+
+        contents = self._kept((*self._key(tensor), tuple(tensor.padded_shape)), read)
+        return contents if contents.numel() else None
+
+    def _kept(self, key: tuple, read: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """The copy of that key, which is read if there is none."""
         if key not in self._copies:
-            # the method, not ttnn.to_torch: a mock device hangs at the 8192nd of its own reads
-            values = tensor.to_torch()
-            values = values.float() if values.is_floating_point() else values.long()
-            self._copies[key] = values
-            self._bytes += values.nbytes
+            self._copies[key] = read()
+            self._bytes += self._copies[key].nbytes
             while len(self._copies) > 1 and self._bytes > CAPACITY:
                 self._bytes -= self._copies.popitem(last=False)[1].nbytes
         self._copies.move_to_end(key)
@@ -65,8 +81,7 @@ class Reader:
         if isinstance(value, ttnn.Tensor):
             if value.storage_type() == ttnn.StorageType.DEVICE:
                 return self.read(value)
-            values = ttnn.to_torch(value)
-            return values.float() if values.is_floating_point() else values.long()
+            return _plain(ttnn.to_torch(value))
         if isinstance(value, (list, tuple)) and taps.device_tensors(value):
             return type(value)(self.in_torch(x) for x in value)
         return value
@@ -74,6 +89,11 @@ class Reader:
     def _key(self, tensor: ttnn.Tensor) -> tuple:
         buffer = tensor.buffer_unique_id()
         return buffer, self._versions[buffer], tuple(tensor.shape)
+
+
+def _plain(values: torch.Tensor) -> torch.Tensor:
+    """In float32 or int64."""
+    return values.float() if values.is_floating_point() else values.long()
 
 
 def dtype_name(tensor: ttnn.Tensor) -> str:

@@ -79,3 +79,14 @@ def device_tensors(value: Any) -> list[ttnn.Tensor]:
     elif not isinstance(value, (list, tuple)):
         return []
     return [tensor for element in value for tensor in device_tensors(element)]
+
+
+def paths(value: Any) -> list[str]:
+    """The place of each of `device_tensors(value)` in it as Python indexes it, such as "[0]"."""
+    if isinstance(value, dict):
+        pairs = [(f"[{key!r}]", one) for key, one in value.items()]
+    elif isinstance(value, (list, tuple)):
+        pairs = [(f"[{number}]", one) for number, one in enumerate(value)]
+    else:
+        return [""] * len(device_tensors(value))
+    return [before + after for before, one in pairs for after in paths(one)]
