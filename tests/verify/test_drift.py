@@ -14,7 +14,8 @@ from tests.support.checkpoint import CHECKPOINT, model_file
 from ttnn_emulator.ops import BINDINGS
 from ttnn_verify import backend, drift
 from ttnn_verify.drift import __main__ as command
-from ttnn_verify.drift import judging, reuse
+from ttnn_verify.drift import reuse
+from ttnn_verify.drift.judgement import judging
 from ttnn_verify.drift.observation import reading, taps
 from ttnn_verify.huggingface import golden
 from ttnn_verify.numerics import metrics, op_floors

@@ -10,7 +10,8 @@ import ttnn
 import ttnn_emulator
 from tests.support import shallow_model
 from ttnn_verify import drift, stored
-from ttnn_verify.drift import judging, reuse
+from ttnn_verify.drift import reuse
+from ttnn_verify.drift.judgement import judging
 from ttnn_verify.drift.observation.walk import ModelCall
 from ttnn_verify.drift.observed import Observed, Operands, ReadTensor
 from ttnn_verify.drift.reuse import call_keys, passes

@@ -119,7 +119,7 @@ def outputs(
             if rows <= seen:
                 continue  # a part of a value that was read before
             seen.update(rows)
-            expected = walked.expected(step, call=model_call).rows[found.positions]
+            expected = walked.candidates.expected(step, call=model_call).rows[found.positions]
             actual = reader.read(tensor)
             read[step.name].append(ReadRows(model_call.count > 1, expected, found.read(actual)))
             if isolate:

@@ -15,13 +15,14 @@ from typing import Any
 
 import torch
 
-from ttnn_verify.drift import finding, judging
-from ttnn_verify.drift.blame import Blame
-from ttnn_verify.drift.expected_values import ExpectedRows, ExpectedValues, over_keys
+from ttnn_verify.drift import finding
+from ttnn_verify.drift.candidates import Candidates
+from ttnn_verify.drift.expected_values import ExpectedValues
 from ttnn_verify.drift.finding import DriftUndetermined, OpFinding
+from ttnn_verify.drift.judgement import judging
+from ttnn_verify.drift.judgement.blame import Blame
 from ttnn_verify.drift.observation import reading, taps, walk
-from ttnn_verify.drift.observation.identification import Finder, Found
-from ttnn_verify.drift.observation.pool import Pool
+from ttnn_verify.drift.observation.identification import Found
 from ttnn_verify.drift.observed import (
     Observed,
     Origin,
@@ -43,10 +44,6 @@ ALONE = Session()
 
 # What the model returns are the device's logits; on the host they may be rounded once more.
 RETURNED = 2.0**-7
-
-
-# Fewer numbers than this are found by chance.
-FEWEST_NUMBERS = 32
 
 
 class _Enough(BaseException):
@@ -112,26 +109,19 @@ class Walked:
         self.left_out: dict[str, str] = {}
         self.places: list[dict[tuple[int, int], Found]] = []
         self.names: list[list[str]] = []
-        self.finder = Finder()
+        self.candidates = Candidates(sequences, reference)
         self.reader = reading.Reader()
-        self.blame = Blame(reference, sequences, self.finder.orders)
+        self.blame = Blame(reference, sequences, self.candidates.finder.orders)
         self.model_call = walk.model_calls(sequences)[0]
         self.calls: list[Observed] = []
         self.origins: dict[int, Origin] = {}
-        self.layer = 0  # the last one of which a value was found
-        self.expectations: dict[tuple[int, str, bool], ExpectedRows] = {}
-        self.pools: dict[int, Pool] = {}  # by layer, of this call of the model
-        self.done: set[str] = set()  # values that were found in this call of the model
 
     # --- the walk -------------------------------------------------------------------------------
 
     def begin(self, model_call: walk.ModelCall) -> None:
-        self.model_call, self.calls, self.layer = model_call, [], 0
+        self.model_call, self.calls = model_call, []
         self.origins.clear()
-        self.expectations.clear()
-        self.pools.clear()
-        self.done.clear()
-        self.finder.begin()
+        self.candidates.begin(model_call)
         self.places.append({})
         self.names.append([])
 
@@ -264,58 +254,6 @@ class Walked:
 
     # --- a result -------------------------------------------------------------------------------
 
-    def expected(
-        self, step: HfValue, isolated: bool = False, call: walk.ModelCall | None = None
-    ) -> ExpectedRows:
-        """The rows of a value that are known at a call of the model, by default this one."""
-        call = call or self.model_call
-        key = call.number, step.name, isolated
-        if key not in self.expectations:
-            rows = self.sequences[call.sequence].rows
-            self.expectations[key] = self.reference.expected(
-                step, rows, call.starts, call.ends, isolated
-            )
-        return self.expectations[key]
-
-    def _pool(self) -> Pool:
-        """The values of the layers about the present one."""
-        layer = self.layer
-        if layer not in self.pools:
-            layers = (None, layer - 1, layer, layer + 1)
-            pairs = []
-            for step in self.reference.steps:
-                if step.layer in layers and not self._is_left_out(step):
-                    expected = self.expected(step)
-                    shape = tuple(expected.rows.shape[1:])
-                    pairs.append((dataclasses.replace(step, shape=shape), expected))
-            self.pools[layer] = Pool(pairs)
-        return self.pools[layer]
-
-    def _is_left_out(self, step: HfValue) -> bool:
-        """Whether a value is not looked for among what the calls make.
-
-        Columns of keys of several sequences with a prompt each lie beside each other in no tensor.
-        A few of them are no evidence: the softmax over a single key is 1, as much else.
-        """
-        if not over_keys(step):
-            return False
-        call = self.model_call
-        if call.count > 1 and len(call.starts) > 1:
-            return True
-        return call.count * math.prod(step.shape[:-1]) * max(call.ends) < FEWEST_NUMBERS
-
-    def _order(self, observed: Observed, pool: Pool) -> list[int]:
-        """The values of a pool that a call may compute, the likeliest first."""
-        kept, layer = observed.operands.names, self.layer
-
-        def unlikely(number: int) -> tuple:
-            step = pool.pairs[number][0]
-            mismatch = step.name not in kept if observed.moves else step.kind != observed.kind
-            distance = 0 if step.layer in (None, layer) else 1
-            return mismatch, step.within is not None, step.name in self.done, distance
-
-        return sorted(range(len(pool.pairs)), key=unlikely)
-
     def _identified(
         self, observed: Observed, number: int, own: judging.OwnVerdicts
     ) -> OpFinding | None:
@@ -323,47 +261,18 @@ class Walked:
         result = observed.results[number]
         if not result.values.is_floating_point() or result.values.dim() < 2:
             return None
-        found = self._find(observed, result.values)
+        found = self.candidates.find(observed, result.values)
         if not found:
             return None
         observed.found[number] = found
-        self.done.update(one.name for one in observed.held(number))
+        self.candidates.note(observed, number)
         best = found[0]
         self.places[-1][observed.index, number] = best
-        step = self.blame.step(best.name)
-        if step.layer is not None:
-            self.layer = step.layer
-        elif step.part == "embedding":  # the model begins with other tokens: the next chunk, say
-            self.layer = 0
-            self.done.clear()
         if observed.moves and best.name in observed.operands.names:
-            return observed.finding(own.status, where_of(step), own=own.worst, note=own.note)
+            where = where_of(self.blame.step(best.name))
+            return observed.finding(own.status, where, own=own.worst, note=own.note)
         findings = [self._as_value(observed, number, one, own) for one in observed.held(number)]
         return next((one for one in findings if one.bad), findings[0])
-
-    def _find(self, observed: Observed, values: torch.Tensor) -> tuple[Found, ...]:
-        """What a result holds of Hugging Face's values."""
-        kept = observed.operands.names
-
-        def meant(value: HfValue) -> bool:
-            if observed.moves or observed.kind is None:
-                return value.name in kept
-            return value.kind == observed.kind
-
-        pool = self._pool()
-        order = self._order(observed, pool)
-        found = self.finder.find(values, pool, order, meant)
-        if not found and observed.kind == "product":
-            products = [
-                (step, expected)
-                for step, expected in (pool.pairs[number] for number in order)
-                if step.kind in ("product", "heads") and step.within is None
-            ]
-            found = self.finder.find_parts(values, products)
-        if not found and not observed.moves:
-            multiple = self.finder.find_multiple(values, pool, order)
-            found = () if multiple is None else (multiple,)
-        return found
 
     def _as_value(
         self, observed: Observed, number: int, found: Found, own: judging.OwnVerdicts
@@ -373,9 +282,9 @@ class Walked:
         given = set(observed.operands.names)
         handed_on = self._handed_on(step, given)
         if handed_on:
-            expected = self.expected(step).rows[found.positions].bfloat16().float()
+            expected = self.candidates.expected(step).rows[found.positions].bfloat16().float()
         else:
-            expected = self.expected(step, isolated=True).rows[found.positions]
+            expected = self.candidates.expected(step, isolated=True).rows[found.positions]
         absent = 0 if handed_on else sum(name not in given for name in step.inputs)
         verdict = judging.step_verdict(observed, number, found, expected, own, absent, step)
         other = "" if own.wrong else judging.other_constant(observed, step, found)
@@ -406,7 +315,7 @@ class Walked:
         """Put Hugging Face's values in the place of a result."""
         values = observed.results[number].values
         for one in observed.held(number):
-            rows = self.expected(self.blame.step(one.name)).rows[one.positions]
+            rows = self.candidates.expected(self.blame.step(one.name)).rows[one.positions]
             values = one.write(values, rows.bfloat16().float())
         self.reader.write(tensor, values)
 
@@ -425,7 +334,7 @@ class Walked:
     def _on_returned(self, logits: torch.Tensor) -> OpFinding | None:
         """The finding on the logits `[B, S, V]` that a call of the model returns."""
         step = self.blame.step("logits")
-        expected = self.expected(step)
+        expected = self.candidates.expected(step)
         shown, golden, positions = [], [], set()
         for row, (first, end, start) in enumerate(expected.runs()):
             new = expected.rows[first + start : end]

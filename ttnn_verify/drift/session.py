@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ttnn_verify.drift import judging
 from ttnn_verify.drift.finding import OpFinding
+from ttnn_verify.drift.judgement import judging
 from ttnn_verify.drift.observed import Observed
 from ttnn_verify.drift.progress import Call, Progress
 from ttnn_verify.drift.reuse import Kept

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import torch
 
-from ttnn_verify.drift import finding, judging
+from ttnn_verify.drift import finding
 from ttnn_verify.drift.finding import Intended, OpFinding
 from ttnn_verify.drift.isolated import Walked
+from ttnn_verify.drift.judgement import judging
 from ttnn_verify.drift.observation import arrangements
 from ttnn_verify.drift.observation.identification import Found
 from ttnn_verify.drift.observed import Observed
@@ -133,16 +134,16 @@ def _likeliest(observed: Observed, intended: Intended, walked: Walked) -> Intend
 
 def _places(observed: Observed, names: tuple[str, ...], walked: Walked) -> Iterator[Intended]:
     """The ways in which a call's results may have these values."""
-    orders = tuple(walked.finder.orders)
+    orders = tuple(walked.candidates.finder.orders)
     for name in names:
         step = walked.blame.step(name)
         computed = all(given in observed.operands.names for given in step.inputs)
-        expected = walked.expected(step, isolated=computed and not observed.moves)
+        expected = walked.candidates.expected(step, isolated=computed and not observed.moves)
         new = torch.cat([torch.arange(first + start, end) for first, end, start in expected.runs()])
         for number, result in enumerate(observed.results):
             for where in arrangements.of(result.shape, tuple(expected.rows.shape[1:]), orders):
                 count = min(len(new), len(where.index))  # fewer rows are those of the last tokens
-                rows, positions = walked.finder.rows.get(
+                rows, positions = walked.candidates.finder.rows.get(
                     len(where.index), (torch.arange(count), new[-count:])
                 )
                 yield Intended((name,), number, expected.rows[positions], where.index[rows])

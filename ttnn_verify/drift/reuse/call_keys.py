@@ -18,7 +18,7 @@ from ttnn_verify.ops import table
 from ttnn_verify.ops.spec import PLACEMENT
 
 PACKAGE = pathlib.Path(__file__).parents[2]
-CODE = ("ops", "numerics", "drift/judging.py", "drift/finding.py", "drift/reuse")
+CODE = ("ops", "numerics", "drift/judgement/judging.py", "drift/finding.py", "drift/reuse")
 
 DEEPEST = 6  # of arguments within arguments
 

@@ -10,8 +10,9 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-from ttnn_verify.drift import finding, judging
-from ttnn_verify.drift.judging import OwnVerdicts
+from ttnn_verify.drift import finding
+from ttnn_verify.drift.judgement import judging
+from ttnn_verify.drift.judgement.judging import OwnVerdicts
 from ttnn_verify.drift.observed import Observed
 from ttnn_verify.drift.reuse.call_keys import CallKeys, NoKey
 from ttnn_verify.numerics import floors, measurements, tolerance

@@ -9,10 +9,10 @@ import dataclasses
 from collections.abc import Sequence
 
 from ttnn_verify.drift import finding
-from ttnn_verify.drift.caches import CacheWrites
-from ttnn_verify.drift.call_graph import CallGraph, Rank
 from ttnn_verify.drift.expected_values import ExpectedValues
 from ttnn_verify.drift.finding import OpFinding
+from ttnn_verify.drift.judgement.caches import CacheWrites
+from ttnn_verify.drift.judgement.call_graph import CallGraph, Rank
 from ttnn_verify.drift.observation import arrangements
 from ttnn_verify.drift.observation.columns import ColumnOrder
 from ttnn_verify.drift.observation.identification import Found
