@@ -20,18 +20,20 @@ quick: $(READY)
 	@.venv/bin/python -m pytest --quick --arithmetic rounded $(PYTEST_ARGS)
 
 # With the figures of every comparison held against the last accepted ones; see ttnn_verify/baseline.
+APART := --ignore=tests/faults --ignore=tests/locating --ignore=tests/variants
 test: $(READY)
-	@.venv/bin/python -m pytest --ignore=tests/faults --ignore=tests/locating --pcc-check baselines $(PYTEST_ARGS)
+	@.venv/bin/python -m pytest $(APART) --pcc-check baselines $(PYTEST_ARGS)
 
-# The tests of the tests: each fault of the catalogue must be caught, and located in the whole model.
+# The tests of the tests: each fault of the catalogue must be caught, and located in the whole model;
+# no variant of a model without a fault may be accused.
 faults: $(READY)
-	@.venv/bin/python -m pytest $(PYTEST_ARGS) tests/faults tests/locating
+	@.venv/bin/python -m pytest $(PYTEST_ARGS) tests/faults tests/locating tests/variants
 
 # Lines of the packages that a run reaches; PART= takes the whole of make test instead of make quick.
 # What numba compiles counts as not reached.
 PART ?= --quick
 coverage: $(READY)
-	@.venv/bin/python -m pytest $(PART) --ignore=tests/faults --ignore=tests/locating $(PYTEST_ARGS) \
+	@.venv/bin/python -m pytest $(PART) $(APART) $(PYTEST_ARGS) \
 	    --cov --cov-report=term:skip-covered
 
 lint: $(READY) types

@@ -116,7 +116,8 @@ def _explained(
     arithmetic: str | None,
 ) -> list[verdict.ExplainedError]:
     try:
-        return [verdict.explained(hf_model, reference, arithmetic) for reference in references]
+        factor = verdict.FACTORS[arithmetic or "kernel"]
+        return [verdict.explained(hf_model, reference, factor) for reference in references]
     except ValueError as error:
         raise jobs.Undetermined(str(error)) from error
 

@@ -33,7 +33,7 @@ def judged(references, choices, **bounds):
     plan = evaluation.Plan(jobs.Prompt(checkpoint, ids), 20, 20, bounds=bounds)
     rows = []
     for number, (reference, tokens) in enumerate(zip(references, choices, strict=True)):
-        error = verdict.explained(small_model(), reference, "rounded")
+        error = verdict.explained(small_model(), reference, verdict.FACTORS["rounded"])
         own = dataclasses.replace(verdict.bounds_by(error, reference), **bounds)
         score = accuracy.score(Along(reference, tokens), reference)
         rows.append(evaluation.RowResult(number, score, error, own))

@@ -93,3 +93,13 @@ def test_none_is_named_in_a_healthy_one(row, arithmetic, builds):
     with ttnn_emulator.arithmetic_settings(arithmetic):
         result = drift.measure(builds(row)(), reference(row), ids_of(row), DECODED)
     assert result.status == 0, result.line
+
+
+def test_declared_low_precision_is_named_and_not_accused(builds):
+    """The MLP of this Llama multiplies in LoFi."""
+    (row,) = (row for row in ROWS if row.name == "llama")
+    with ttnn_emulator.arithmetic_settings("kernel"):
+        result = drift.measure(builds(row)(), reference(row), ids_of(row), DECODED)
+    assert result.status == 0, result.line
+    assert {low.part for low in result.low_precision} == {"MLP"}
+    assert all(low.declared == "LoFi, 16-bit sums" for low in result.low_precision)

@@ -21,7 +21,7 @@ WITH_ROWS = (
 )
 WITHOUT_ROWS = "tests/emulator/arithmetic"
 # They stand for other people's code, which calls what it likes.
-OTHERS_MODELS = ("tests/bringups",)
+OTHERS_MODELS = ("tests/bringups", "tests/variants")
 
 
 def operations_called(root: pathlib.Path, folder: str) -> set[str]:

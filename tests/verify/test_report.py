@@ -51,6 +51,7 @@ DRIFT = DriftRecord(
         ),
         DepthRecord("logits", prompt=0.2, pcc=0.8),
     ),
+    low_precision=("layer 2, MLP, ttnn.linear (gate): LoFi, 12 x the error of the others",),
     attribution=(ShareRecord("norm", 0.1, 0.75),),
     findings=(
         FindingRecord("ok", "prompt", 3, "ttnn.add", 0, "attention", "x", 0.01, 0.99, 0.4),

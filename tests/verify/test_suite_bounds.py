@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from tests.bringups.bringup_table import ROWS, hf_model
-from ttnn_verify.huggingface import accuracy
+from ttnn_verify.huggingface import accuracy, verdict
+from ttnn_verify.numerics import tolerance
 from ttnn_verify.numerics.compute_config import ComputeConfig
 from ttnn_verify.suite import as_called, bounds
 from ttnn_verify.suite.as_called import CalledProduct
@@ -22,13 +23,27 @@ def reference():
 
 @pytest.fixture(scope="module")
 def limits(reference):
-    return bounds.bounds_of(*reference)
+    model, written = reference
+    text = torch.cat((written.prompt_ids, written.tokens[None]), 1)[:, :-1]
+    return bounds.bounded_logits(model, text)
+
+
+@pytest.fixture(scope="module")
+def error(reference):
+    return verdict.explained(*reference, tolerance.K)
 
 
 @pytest.fixture
-def failures(reference, limits):
-    """Of a score with these logits `[T, V]`."""
-    return lambda logits: bounds.failures(accuracy.Score(reference[1], logits, 0, 0), limits)
+def failures(reference, error):
+    """Of a score with these logits `[T, V]`, as the suite has them."""
+    limits = verdict.bounds_by(error, reference[1])
+
+    def of(logits):
+        score = accuracy.Score(reference[1], logits, 0, 0)
+        found = verdict.failures(score, limits)
+        return found if score.nonfinite else found + verdict.surprises(score, error)
+
+    return of
 
 
 def test_a_pass_in_bfloat16_is_within(failures, limits):
@@ -66,7 +81,7 @@ def test_a_divergence_that_no_rounding_explains_fails(failures, reference):
 def test_logits_that_are_not_finite_fail(failures, reference):
     logits = reference[1].logits.clone()
     logits[3, 7] = torch.nan
-    (line,) = failures(logits)
+    line, *_ = failures(logits)
     assert line.startswith("the logits are not finite")
 
 

@@ -64,8 +64,8 @@ def test_a_reference_in_bfloat16_is_judged_by_its_own_error_too(references, name
     own = accuracy.reference(rounded, reference.prompt_ids, STEPS)
     bounds = verdict.bounds_of(rounded, own, "rounded")
     assert verdict.failures(accuracy.score(hf, own), bounds) == []
-    of_the_pass = verdict.explained(hf, own, "rounded").relative_l2
-    with_its_own = verdict.explained(rounded, own, "rounded").relative_l2
+    of_the_pass = verdict.explained(hf, own, verdict.FACTORS["rounded"]).relative_l2
+    with_its_own = verdict.explained(rounded, own, verdict.FACTORS["rounded"]).relative_l2
     assert with_its_own == pytest.approx(of_the_pass * (1 + 1 / 4) ** 0.5, rel=1e-3)
 
 

@@ -21,7 +21,7 @@ import torch
 import transformers
 
 from ttnn_verify import cli
-from ttnn_verify.drift import attribution, cumulative, isolated, search, stretches
+from ttnn_verify.drift import attribution, cumulative, isolated, low_precision, search, stretches
 from ttnn_verify.drift.expected_values import ExpectedValues
 from ttnn_verify.drift.finding import DriftUndetermined, OpFinding
 from ttnn_verify.drift.observation import walk
@@ -74,6 +74,11 @@ class DriftResult:
     def counts(self) -> dict[str, int]:
         """status -> how many calls."""
         return dict(collections.Counter(op_finding.status for op_finding in self.findings))
+
+    @property
+    def low_precision(self) -> list[low_precision.LowPrecision]:
+        """The places whose declared precision costs much, which is no drift."""
+        return low_precision.of(self.findings)
 
     @property
     def logits_off(self) -> bool:

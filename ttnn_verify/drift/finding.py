@@ -64,6 +64,7 @@ class OpFinding:
         step: the verdict on its result as the value of Hugging Face's step.
         inputs: the worst PCC of its inputs with Hugging Face's; None if none was compared.
         note: in words.
+        declared: of a product, attention or norm, the precision that it asks for, in words.
         intended: of a misused operation, as long as the model runs.
     """
 
@@ -78,6 +79,7 @@ class OpFinding:
     step: tolerance.Verdict | None = None
     inputs: float | None = None
     note: str = ""
+    declared: str = ""
     intended: Intended | None = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
@@ -103,8 +105,7 @@ class OpFinding:
     @property
     def where(self) -> str:
         """The layer and the part of it in words."""
-        layer = None if self.layer is None else f"layer {self.layer}"
-        return ", ".join(part for part in (layer, self.part) if part) or "between the layers"
+        return place_in_words(self.layer, self.part)
 
     @property
     def line(self) -> str:
@@ -118,6 +119,12 @@ class OpFinding:
         if self.note:
             text += f"; {self.note}"
         return f"{text} [{self.model_call}]"
+
+
+def place_in_words(layer: int | None, part: str | None) -> str:
+    """`layer 2, attention`"""
+    numbered = None if layer is None else f"layer {layer}"
+    return ", ".join(one for one in (numbered, part) if one) or "between the layers"
 
 
 def described(verdict: tolerance.Verdict) -> str:

@@ -15,7 +15,9 @@ from ttnn_verify.drift.observation.given import GivenCall, given
 from ttnn_verify.drift.observation.identification import Found
 from ttnn_verify.drift.observation.walk import ModelCall
 from ttnn_verify.huggingface.hf_values import HfValue
+from ttnn_verify.numerics import metrics
 from ttnn_verify.ops import table
+from ttnn_verify.ops.expected import compute_of
 from ttnn_verify.ops.spec import CacheWrite
 
 
@@ -41,6 +43,10 @@ class Origin:
         """The last of Hugging Face's values that led to it."""
         found = {one.name for one in self.found}
         return found or set().union(*(source.nearest for source in self.sources))
+
+
+# Kinds of operations that are told how precisely to compute.
+ASKING = ("product", "attention", "norm")
 
 
 class Where(NamedTuple):
@@ -179,6 +185,18 @@ class Observed:
         """The kind of Hugging Face's step that the operation computes."""
         return table.spec_of(self.name).kind
 
+    @functools.cached_property
+    def declared(self) -> str:
+        """The precision that a product, attention or norm asks for, in words."""
+        if self.kind not in ASKING:
+            return ""
+        config = compute_of(self.operands.kwargs.get("compute_kernel_config"))
+        asked = ["TTNN's defaults"] if config is None else [config.fidelity]
+        if config is not None and not config.fp32_dest_acc:
+            asked.append("16-bit sums")
+        dtypes = {tensor.dtype for tensor in (*self.operands.tensors, *self.results)}
+        return ", ".join([*asked, *sorted(dtypes & set(metrics.BLOCK_BITS))])
+
     def finding(self, status: str, where: Where, **more: Any) -> OpFinding:
         """A finding at this call; `more` sets or overrides its attributes."""
         about = {
@@ -186,6 +204,7 @@ class Observed:
             "model_call": self.model_call,
             "index": self.index,
             "operation": self.name,
+            "declared": self.declared,
             **where._asdict(),
         }
         return OpFinding(**(about | more))

@@ -85,18 +85,23 @@ def bounds_of(
     Raises:
         ValueError: the reference's logits are not finite.
     """
-    return bounds_by(explained(hf_model, reference, arithmetic), reference)
+    factor = FACTORS[arithmetic or "kernel"]
+    return bounds_by(explained(hf_model, reference, factor), reference)
 
 
 def explained(
-    hf_model: transformers.PreTrainedModel,
-    reference: accuracy.Reference,
-    arithmetic: str | None = None,
+    hf_model: transformers.PreTrainedModel, reference: accuracy.Reference, factor: float
 ) -> ExplainedError:
-    """The error that is explained along a reference. As of `bounds_of`.
+    """The error that is explained along a reference, in two passes of `hf_model`.
 
     A reference that is not in float32 has an error of its own, as large as that of the pass; errors
     of both add as squares.
+
+    Args:
+        factor: how many times the error of its pass in bfloat16 a correct model may show.
+
+    Raises:
+        ValueError: the reference's logits are not finite.
     """
     if metrics.nonfinite(reference.logits):
         raise ValueError(
@@ -104,12 +109,21 @@ def explained(
             "nothing can be compared with them; another dtype of the reference may help."
         )
     text = torch.cat((reference.prompt_ids, reference.tokens[None]), 1)[:, :-1]
-    steps = len(reference.tokens)
-    exact, rounded = bf16_pass.last_logits(hf_model, text, steps)
+    exact, rounded = bf16_pass.last_logits(hf_model, text, len(reference.tokens))
     own = 0.0 if hf_model.dtype == torch.float32 else 1.0
-    factor = math.sqrt(FACTORS[arithmetic or "kernel"] ** 2 + own)
+    return explained_by(exact, rounded, math.hypot(factor, own), reference)
+
+
+def explained_by(
+    exact: torch.Tensor, rounded: torch.Tensor, factor: float, reference: accuracy.Reference
+) -> ExplainedError:
+    """The error that is explained by so many times that of another pass.
+
+    Args:
+        exact, rounded: `[T, V]`, a reference's logits and those of the other pass.
+    """
     # the errors of a step's logits depend on each other: they count as one
-    floor = floors.between(exact, rounded, count=steps).relative_l2
+    floor = floors.between(exact, rounded, count=len(exact)).relative_l2
     luck = floor / metrics.relative_l2(exact, rounded) if floor else 1.0
     relative_l2 = factor * floor
     measured = (factor * luck) ** 2 * float(metrics.kl(exact, rounded).mean())
@@ -149,6 +163,25 @@ def failures(score: accuracy.Score, bounds: Bounds) -> list[str]:
     if kl > bounds.kl:
         sentences.append(_missed("KL", kl, "at most", bounds.kl, DIGITS, " nats"))
     return sentences
+
+
+def surprises(score: accuracy.Score, error: ExplainedError) -> list[str]:
+    """A sentence for each single choice that an explained error does not turn.
+
+    - another token than the reference's where the reference was sure
+    - the reference's token not among the model's five, or the model's not among the reference's
+      five, where the reference was sure of its five
+    """
+    reference = score.reference
+    found = [f"the reference was sure: {one}" for one in score.defects(error.relative_l2)]
+    for step in torch.nonzero((score.ranks >= 5) | (score.choice_ranks >= 5)).flatten().tolist():
+        best = reference.choosable[step].topk(6).values
+        if best[0] - best[5] > tolerance.near_tie(reference.logits[step], error.relative_l2):
+            found.append(
+                f"step {step}: the reference's token is number {int(score.ranks[step]) + 1} of the "
+                f"model's, the model's number {int(score.choice_ranks[step]) + 1} of its"
+            )
+    return found
 
 
 def _missed(name: str, value: float, most: str, bound: float, digits: int, unit: str = "") -> str:

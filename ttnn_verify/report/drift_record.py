@@ -89,6 +89,7 @@ class DriftRecord:
         counts: status of a call -> how many calls.
         allowed_logits: relative L2 error of the logits that the model's roundings explain.
         depth: the table over depth.
+        low_precision: where the model asks for less precision than elsewhere, and what it costs.
         attribution: the op families' shares, where they were asked for.
         findings: of the calls that are bad or that a step of Hugging Face's was compared with.
     """
@@ -102,6 +103,7 @@ class DriftRecord:
     counts: Mapping[str, int]
     allowed_logits: float | None
     depth: tuple[DepthRecord, ...]
+    low_precision: tuple[str, ...]
     attribution: tuple[ShareRecord, ...]
     findings: tuple[FindingRecord, ...]
 
@@ -119,6 +121,7 @@ def load(path: pathlib.Path) -> DriftRecord:
         data = json.loads(path.read_text(encoding="utf-8"))
         return DriftRecord(
             depth=tuple(DepthRecord(**row) for row in data.pop("depth")),
+            low_precision=tuple(data.pop("low_precision")),
             attribution=tuple(ShareRecord(**row) for row in data.pop("attribution")),
             findings=tuple(FindingRecord(**row) for row in data.pop("findings")),
             **data,

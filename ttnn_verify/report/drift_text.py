@@ -42,6 +42,8 @@ def lines(drift: DriftResult) -> Iterator[str]:
             {f"{o.operation}: {o.note}" for o in drift.findings if o.status == status}
         ):
             yield f"{status:10}{text}"
+    for low in drift.low_precision:
+        yield f"declared  {low.line}"
     for sequence, reason in drift.left_out.items():
         yield f"left out  {sequence}: {reason}"
     counts = drift.counts
@@ -116,6 +118,7 @@ def record(
         counts=drift.counts,
         allowed_logits=drift.allowed,
         depth=tuple(DepthRecord(**finite(dataclasses.asdict(row))) for row in drift.table),
+        low_precision=tuple(low.line for low in drift.low_precision),
         attribution=tuple(ShareRecord(**finite(dataclasses.asdict(entry))) for entry in families),
         findings=tuple(
             _finding(entry) for entry in drift.findings if entry.bad or entry.step is not None

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ttnn_verify import jobs
-from ttnn_verify.huggingface import accuracy, inputs
-from ttnn_verify.numerics import floors
+from ttnn_verify.huggingface import accuracy, inputs, verdict
+from ttnn_verify.numerics import floors, tolerance
 from ttnn_verify.suite import bounds, figures
 from ttnn_verify.suite.plugin import proceed
 from ttnn_verify.suite.subject import Subject
@@ -87,9 +87,12 @@ def test_teacher_forcing(
     record_property("top-1", f"{score.top1:.4f}")
     record_property("top-5", f"{score.top5:.4f}")
     record_property("KL", f"{float(score.kl_steps.mean()):.3g} nats")
-    limits = bounds.bounds_of(subject.hf_model, reference, subject.noise)
-    check.rows(mode, reference.logits, score.logits, limits.floor(len(score.logits)))
-    check.wrong += bounds.failures(score, limits)
+    text = torch.cat((reference.prompt_ids, reference.tokens[None]), 1)[:, :-1]
+    check.last_rows(mode, subject.bounds(text), score.logits)
+    error = verdict.explained(subject.hf_model, reference, tolerance.K * subject.noise)
+    check.wrong += verdict.failures(score, verdict.bounds_by(error, reference))
+    if not score.nonfinite:
+        check.wrong += verdict.surprises(score, error)
     check.end()
 
 
