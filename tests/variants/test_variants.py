@@ -11,24 +11,24 @@ from ttnn_verify import drift
 from ttnn_verify.huggingface import bf16_pass
 from ttnn_verify.numerics import metrics
 
-from .known import ACCUSED, MISSED, UNEXPLAINED
+from .known import MISSED
 from .variant_table import CAPACITY, DECODED, ROWS, TWINS, reference
 
 
-def in_each(arithmetics, reason=lambda row, arithmetic: ""):
-    """A test of each variant in each arithmetic; `reason` says why it fails, "" where it passes."""
+def in_each(arithmetics):
+    """A test of each variant in each arithmetic."""
     return pytest.mark.parametrize(
         ("row", "arithmetic"),
-        [case(row, one, reason=reason(row, one)) for row in ROWS for one in arithmetics],
+        [pytest.param(row, one, id=f"{row.name}-{one}") for row in ROWS for one in arithmetics],
         indirect=["arithmetic"],
     )
 
 
-def case(row, *more, reason):
+def case(row, twin):
+    """A twin, whose test fails where drift is known to be wrong about it."""
+    reason = MISSED.get(twin.name, "")
     marks = pytest.mark.xfail(strict=True, reason=reason) if reason else ()
-    return pytest.param(
-        row, *more, id="-".join((row.name, *(getattr(x, "name", x) for x in more))), marks=marks
-    )
+    return pytest.param(row, twin, id=f"{twin.name}-{row.name}", marks=marks)
 
 
 @pytest.fixture
@@ -72,18 +72,14 @@ def test_a_variant_agrees(row, arithmetic, model):
     assert error <= factor * yardstick.relative_l2 + row.block_formats
 
 
-@in_each(FACTORS, lambda row, one: ACCUSED.get((row.name, one), ""))
+@in_each(FACTORS)
 def test_no_operation_of_a_variant_is_accused(row, arithmetic, model):
     variant = model(row.build, row.config)
     finding = drift.locate(variant, reference(row.config), row.ids(), DECODED)
     assert finding is None, finding.line
 
 
-def unexplained(row, arithmetic):
-    return ACCUSED.get((row.name, arithmetic)) or UNEXPLAINED.get(row.name, "")
-
-
-@in_each(["rounded"], unexplained)
+@in_each(["rounded"])
 def test_the_verdict_on_a_variant_is_no_drift(row, arithmetic, model):
     variant = model(row.build, row.config)
     result = drift.measure(variant, reference(row.config), row.ids(), DECODED)
@@ -99,9 +95,7 @@ def test_the_verdict_in_kernel_arithmetic_is_no_drift(arithmetic, model):
 
 
 @pytest.mark.parametrize("arithmetic", ["rounded"], indirect=True)
-@pytest.mark.parametrize(
-    ("twin", "row"), [case(twin, row, reason=MISSED.get(twin.name, "")) for row, twin in TWINS]
-)
+@pytest.mark.parametrize(("row", "twin"), [case(row, twin) for row, twin in TWINS])
 def test_the_fault_of_a_twin_is_located(row, twin, arithmetic, model):
     faulty = model(twin.build, row.config)
     finding = drift.locate(faulty, reference(row.config), row.ids(), DECODED)

@@ -335,7 +335,7 @@ ROWS = [
         norms.FourBitMlp,
         llama,
         block_formats=0.3,
-        twins=(in_layer(norms.GateForUp, "MLP", "linear", layer=1),),
+        twins=(in_layer(norms.GateForUp, "MLP", "a call of kind product", layer=1),),
     ),
     Variant(
         norms.Sharded,

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from tests.bringups.bringup_table import ROWS, hf_model
-from ttnn_verify.huggingface import accuracy, verdict
+from ttnn_verify.huggingface import accuracy, as_called, verdict
+from ttnn_verify.huggingface.as_called import CalledProduct
 from ttnn_verify.numerics import tolerance
 from ttnn_verify.numerics.compute_config import ComputeConfig
-from ttnn_verify.suite import as_called, bounds
-from ttnn_verify.suite.as_called import CalledProduct
+from ttnn_verify.suite import bounds
 
 PROMPT, NEW = 33, 24
 

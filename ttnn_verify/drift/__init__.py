@@ -26,7 +26,8 @@ from ttnn_verify.drift.expected_values import ExpectedValues
 from ttnn_verify.drift.finding import DriftUndetermined, OpFinding
 from ttnn_verify.drift.observation import walk
 from ttnn_verify.drift.session import Session
-from ttnn_verify.huggingface import bf16_pass, module_floors, verdict
+from ttnn_verify.huggingface import as_called, bf16_pass, module_floors, verdict
+from ttnn_verify.huggingface.as_called import CalledProduct
 from ttnn_verify.numerics import tolerance
 
 __all__ = [
@@ -134,6 +135,9 @@ def measure(
     alone = cumulative.run(model, walked, isolate=True)
     table = cumulative.run(model, walked)
     allowed = LOGITS * _logits_floor(hf_model, ids, session)
+    if walked.block_formats:  # which no pass in bfloat16 explains
+        products = [CalledProduct(None, dtype) for dtype in walked.block_formats]
+        allowed *= as_called.factor(hf_model, ids, products)
     findings = tuple(walked.findings)
     table = cumulative.with_isolated(table, alone)
     return DriftResult(tuple(table), findings, allowed, walked.left_out)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 
@@ -83,10 +83,20 @@ class Candidates:
                 if step.kind in ("product", "heads") and step.within is None
             ]
             found = self.finder.find_parts(values, products)
+        if not found and observed.kind == "product" and observed.block_formats:
+            found = self.finder.find_nearest(values, self._computed_from(kept))
         if not found and not observed.moves:
             multiple = self.finder.find_multiple(values, pool, order)
             found = () if multiple is None else (multiple,)
         return found
+
+    def _computed_from(self, given: Collection[str]) -> list[tuple[HfValue, ExpectedRows]]:
+        """The products of a pool whose inputs are all given."""
+        return [
+            (step, expected)
+            for step, expected in self._pool().pairs
+            if step.kind == "product" and step.inputs and set(step.inputs) <= set(given)
+        ]
 
     def _pool(self) -> Pool:
         """The values of the layers about the present one."""

@@ -19,6 +19,8 @@ from ttnn_verify.drift.progress import Run
 from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.numerics import metrics
 
+LOGITS = "logits"  # the value's name
+
 # Phases of a run of drift.
 CUMULATIVE, LAYERS_ALONE = "cumulative run", "layer by layer"
 
@@ -126,10 +128,17 @@ def outputs(
                 reader.write(tensor, found.write(actual, expected.bfloat16().float()))
         return result
 
+    def end(call: walk.ModelCall, logits: torch.Tensor) -> None:
+        """Logits that are no call's result, as those that are joined on the host, are returned."""
+        known = any((number, name) == (call.number, LOGITS) for number, name, _ in seen)
+        if LOGITS in read and not known:
+            expected = walked.candidates.expected(walked.blame.step(LOGITS), call=call)
+            read[LOGITS] += [ReadRows(call.count > 1, *rows) for rows in expected.beside(logits)]
+
     phase = LAYERS_ALONE if isolate else CUMULATIVE
     told = Run(walked.session.progress, phase, walked.sequences[:1])
     with taps.intercept(told.observing(observe)):
-        walk.lead(model, walked.sequences[:1], told.beginning(begin))
+        walk.lead(model, walked.sequences[:1], told.beginning(begin), end)
     return read
 
 

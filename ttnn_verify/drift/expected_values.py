@@ -45,6 +45,15 @@ class ExpectedRows:
         """Of the rows, as `columns.signatures` has them; NaN counts as 0."""
         return columns.signatures(self.flat.nan_to_num(0.0))
 
+    def beside(self, logits: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """(expected, actual) last new rows of each sequence, as `logits` `[B, S, V]` shows them."""
+        rows = []
+        for row, (first, end, start) in enumerate(self.runs()):
+            new = self.rows[first + start : end]
+            part = logits[row].float()[-len(new) :]
+            rows.append((new[-len(part) :], part))
+        return rows
+
     def runs(self) -> Iterator[tuple[int, int, int]]:
         """(first row, end, number of known ones before the new) of each sequence."""
         first = 0

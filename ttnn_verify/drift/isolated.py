@@ -94,6 +94,7 @@ class Walked:
         left_out: label of a sequence that the model refuses -> its reason.
         places: per call of the model, (index, number of the result) -> the value that is found
             there and how it lies.
+        block_formats: those of operands of products.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class Walked:
         self.left_out: dict[str, str] = {}
         self.places: list[dict[tuple[int, int], Found]] = []
         self.names: list[list[str]] = []
+        self.block_formats: set[str] = set()
         self.candidates = Candidates(sequences, reference)
         self.reader = reading.Reader()
         self.blame = Blame(reference, sequences, self.candidates.finder.orders)
@@ -162,6 +164,7 @@ class Walked:
         results = tuple(read(tensor, self.reader, self.origins) for tensor in outputs)
         observed = Observed(call.name, call.operation, self.model_call, index, operands, results)
         self.calls.append(observed)
+        self.block_formats |= observed.block_formats if observed.kind == "product" else set()
         own = self.session.own_verdicts(observed)
         observed.status = own.status
         observed.noise = tuple(own.noise(n) for n in range(len(results)))
@@ -281,10 +284,13 @@ class Walked:
         step = self.blame.step(found.name)
         given = set(observed.operands.names)
         handed_on = self._handed_on(step, given)
+        # what is within it may have been replaced by Hugging Face's, which rounds nothing
+        on_the_way = any(self.blame.step(name).within == step.name for name in given)
         if handed_on:
             expected = self.candidates.expected(step).rows[found.positions].bfloat16().float()
         else:
-            expected = self.candidates.expected(step, isolated=True).rows[found.positions]
+            isolated = not on_the_way
+            expected = self.candidates.expected(step, isolated).rows[found.positions]
         absent = 0 if handed_on else sum(name not in given for name in step.inputs)
         verdict = judging.step_verdict(observed, number, found, expected, own, absent, step)
         other = "" if own.wrong else judging.other_constant(observed, step, found)
@@ -335,14 +341,11 @@ class Walked:
         """The finding on the logits `[B, S, V]` that a call of the model returns."""
         step = self.blame.step("logits")
         expected = self.candidates.expected(step)
-        shown, golden, positions = [], [], set()
-        for row, (first, end, start) in enumerate(expected.runs()):
-            new = expected.rows[first + start : end]
-            part = logits[row].float()[-len(new) :]
-            shown.append(part)
-            golden.append(new[-len(part) :].bfloat16().float())
+        golden, shown = zip(*expected.beside(logits), strict=True)
+        positions: set[int] = set()
+        for part, (_, end, _) in zip(shown, expected.runs(), strict=True):
             positions |= set(range(end - len(part), end))
-        comparison = metrics.compare(torch.cat(golden), torch.cat(shown))
+        comparison = metrics.compare(torch.cat(golden).bfloat16().float(), torch.cat(shown))
         made = self._positions_of("logits")
         allowed = RETURNED
         if not made:  # as one tensor: its parts may have been joined on the host

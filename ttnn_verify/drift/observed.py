@@ -194,8 +194,12 @@ class Observed:
         asked = ["TTNN's defaults"] if config is None else [config.fidelity]
         if config is not None and not config.fp32_dest_acc:
             asked.append("16-bit sums")
-        dtypes = {tensor.dtype for tensor in (*self.operands.tensors, *self.results)}
-        return ", ".join([*asked, *sorted(dtypes & set(metrics.BLOCK_BITS))])
+        return ", ".join([*asked, *sorted(self.block_formats)])
+
+    @functools.cached_property
+    def block_formats(self) -> set[str]:
+        """Block formats of operands."""
+        return {tensor.dtype for tensor in self.operands.tensors} & set(metrics.BLOCK_BITS)
 
     def finding(self, status: str, where: Where, **more: Any) -> OpFinding:
         """A finding at this call; `more` sets or overrides its attributes."""

@@ -24,11 +24,17 @@ def binary(function: Callable[..., torch.Tensor]) -> Golden:
         lists = (input_tensor_a_activations, input_tensor_b_activations, activations)
         first, second, after = map(functions_of, lists)
         a, b = map(_wide, (input_tensor_a, input_tensor_b))
-        value = applied(function(applied(a, first), applied(b, second)), after)
         names = [*first, *second, *after]
+
+        def computed(b: torch.Tensor) -> torch.Tensor:
+            return applied(function(applied(a, first), applied(b, second)), after)
+
+        value = computed(b)
 
         def floor() -> op_floors.Floor:
             parts = [op_floors.vector(value, context.out, name) for name in names]
+            if b.dim() == 0:  # a number is rounded as the first operand is
+                parts.append(op_floors.between(value, computed(b.bfloat16().double())))
             return op_floors.chain(op_floors.output(value, context.out), *parts)
 
         return Expected(value, floor)

@@ -1,7 +1,8 @@
 """How far a whole model's logits may be from Hugging Face's.
 
 The floor is the error that Hugging Face's own pass in bfloat16 makes of the same logits, times what
-the model's own settings add to that (see `as_called`); the tolerance is `tolerance.K` times that.
+the model's own settings add to that (see `huggingface.as_called`); the tolerance is `tolerance.K`
+times that.
 """
 
 import dataclasses

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from ttnn_verify import backend, jobs
-from ttnn_verify.huggingface import inputs
+from ttnn_verify.huggingface import as_called, inputs
+from ttnn_verify.huggingface.as_called import CalledProduct
 
 backend.quiet()  # before ttnn, which the modules below import
 
@@ -21,8 +22,7 @@ from ttnn_verify.drift.observation import reading, taps, walk
 from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.numerics.compute_config import ComputeConfig
 from ttnn_verify.ops import expected, table
-from ttnn_verify.suite import as_called, bounds
-from ttnn_verify.suite.as_called import CalledProduct
+from ttnn_verify.suite import bounds
 from ttnn_verify.suite.phases import DECODE, Phase, phase_of
 from ttnn_verify.suite.settings import SubjectSettings
 

@@ -22,6 +22,9 @@ from ttnn_verify.huggingface.hf_values import HfValue
 NEARLY_ALL = 0.9
 # A factor that is nearer to 1 is an error, no factor.
 LEAST_FACTOR = 0.1
+# Relative L2 error of a product with a coarse format, whose kind and operands are the value's: of
+# weights in bfloat4_b 0.12. November 2026.
+COARSE = 0.35
 # A relative L2 error that no other value comes below: roundings alone.
 CERTAIN = 0.02
 
@@ -228,6 +231,22 @@ class Finder:
                 taken[order.places] = True
                 found.append(one)
         return tuple(found)
+
+    def find_nearest(self, tensor: torch.Tensor, candidates: Candidates) -> tuple[Found, ...]:
+        """The value that a tensor is nearest to, in rows that are known, if it is within `COARSE`.
+
+        For what a coarse format makes, which few cells of are the value's by themselves.
+        """
+        views, best = _Views(tensor), None
+        for value, expected in candidates:
+            for where in arrangements.of(views.shape, tuple(value.shape), tuple(self.orders)):
+                known = self.rows.get(len(where.index))
+                if known is None:
+                    continue
+                one = _found(value, where, views.rows(where), expected, *known)
+                if one.error <= COARSE and (best is None or one.error < best.error):
+                    best = one
+        return () if best is None else (best,)
 
     # --- one value ------------------------------------------------------------------------------
 
