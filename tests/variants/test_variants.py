@@ -11,7 +11,6 @@ from ttnn_verify import drift
 from ttnn_verify.huggingface import bf16_pass
 from ttnn_verify.numerics import metrics
 
-from .known import MISSED
 from .variant_table import CAPACITY, DECODED, ROWS, TWINS, reference
 
 
@@ -22,13 +21,6 @@ def in_each(arithmetics):
         [pytest.param(row, one, id=f"{row.name}-{one}") for row in ROWS for one in arithmetics],
         indirect=["arithmetic"],
     )
-
-
-def case(row, twin):
-    """A twin, whose test fails where drift is known to be wrong about it."""
-    reason = MISSED.get(twin.name, "")
-    marks = pytest.mark.xfail(strict=True, reason=reason) if reason else ()
-    return pytest.param(row, twin, id=f"{twin.name}-{row.name}", marks=marks)
 
 
 @pytest.fixture
@@ -95,7 +87,9 @@ def test_the_verdict_in_kernel_arithmetic_is_no_drift(arithmetic, model):
 
 
 @pytest.mark.parametrize("arithmetic", ["rounded"], indirect=True)
-@pytest.mark.parametrize(("row", "twin"), [case(row, twin) for row, twin in TWINS])
+@pytest.mark.parametrize(
+    ("row", "twin"), [pytest.param(*pair, id=f"{pair[1].name}-{pair[0].name}") for pair in TWINS]
+)
 def test_the_fault_of_a_twin_is_located(row, twin, arithmetic, model):
     faulty = model(twin.build, row.config)
     finding = drift.locate(faulty, reference(row.config), row.ids(), DECODED)

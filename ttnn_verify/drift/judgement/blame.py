@@ -6,7 +6,7 @@ is used wrongly; if there is none, the step is missing.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ttnn_verify.drift import finding
 from ttnn_verify.drift.expected_values import ExpectedValues
@@ -66,6 +66,11 @@ class Blame:
             missing = [one for one in missing if one.kind != "heads"]  # split otherwise, perhaps
             if missing and self._comes_before(missing[0], step):
                 return self.first(before, observed.model_call, verdict)
+            made = self._maker_of_input(before, observed, step)
+            if made is not None:
+                source, call = made
+                note = self._note(call, source)
+                return call.finding(finding.MISUSED, where_of(source), step=verdict, note=note)
         in_cache = None
         attends = step.kind == "attention"
         in_cache = self._in_cache(observed, step, verdict) if attends else None
@@ -73,6 +78,20 @@ class Blame:
             return in_cache
         where, note = where_of(step), self._note(observed, step)
         return observed.finding(finding.MISUSED, where, own=own, step=verdict, note=note)
+
+    def _maker_of_input(
+        self, before: Sequence[Observed], observed: Observed, step: HfValue
+    ) -> tuple[HfValue, Observed] | None:
+        """An input of a step that a call is not given, and the call that made another one for it.
+
+        It is of the input's kind, and what it makes is no value of Hugging Face's.
+        """
+        absent = [self.step(name) for name in step.inputs if name not in observed.operands.names]
+        for op in _makers(before, observed):
+            source = next((one for one in absent if one.kind == op.kind), None)
+            if source is not None and not op.found:
+                return source, op
+        return None
 
     def _comes_before(self, first: HfValue, second: HfValue) -> bool:
         names = [step.name for step in self.reference.steps]
@@ -99,7 +118,7 @@ class Blame:
                 multiple = graph.multiple(name)
                 if multiple is not None:
                     return self._on_multiple(*multiple, verdict)
-            for one in (self._first_inner(step, graph), step):
+            for one in (self._first_inner(step, graph, model_call), step):
                 observed = None if one is None else self._consumer(one, graph)
                 if one is not None and observed is not None:
                     return self._on_consumer(observed, (one, step), graph, verdict)
@@ -149,18 +168,42 @@ class Blame:
         steps = [step for step in self.reference.steps if step.within is None]
         return _unfollowed(steps, graph.found)
 
-    def _first_inner(self, step: HfValue, graph: CallGraph) -> HfValue | None:
+    def _first_inner(
+        self, step: HfValue, graph: CallGraph, model_call: ModelCall
+    ) -> HfValue | None:
         """The first inner step that is not found, of a step of which some are."""
         inner = [one for one in self.reference.steps if one.within == step.name]
         if not any(one.name in graph.found and one.kind != "heads" for one in inner):
             return None
-        return next(iter(_unfollowed(inner, graph.found)), None)
+        found, same = set(graph.found), dict[str, str]()
+        for one in inner:
+            for name in one.inputs if one.name not in found else ():
+                if name in found and self._are_equal(name, one, model_call):
+                    found.add(one.name)  # as what a mask hides is not looked at
+                    same[one.name] = same.get(name, name)
+        first = next(iter(_unfollowed(inner, found)), None)
+        if first is None:
+            return None
+        return dataclasses.replace(first, inputs=tuple(same.get(x, x) for x in first.inputs))
+
+    def _are_equal(self, name: str, step: HfValue, call: ModelCall) -> bool:
+        """Whether a value is another one wherever it is known."""
+        rows = self.sequences[call.sequence].rows
+        first, second = (
+            self.reference.expected(one, rows, call.starts, call.ends).rows
+            for one in (self.step(name), step)
+        )
+        if first.shape != second.shape:
+            return False
+        return bool(((first == second) | first.isnan() | second.isnan()).all())
 
     def _consumer(self, step: HfValue, graph: CallGraph) -> Observed | None:
         """The unexplained call that is given a step's inputs, None if there is none."""
         inner = {one.name for one in self.reference.steps if one.within == step.name}
         ranks = [(graph.rank(op, step), op) for op in graph.unexplained(inner)]
         fitting = [(rank, op) for rank, op in ranks if rank is not None]
+        if step.within is not None and any(rank[1] for rank, _ in fitting):
+            fitting = [(rank, op) for rank, op in fitting if rank[1]]  # given an input of it
 
         def likelihood(pair: tuple[Rank, Observed]) -> tuple:
             (fits, given, early), op = pair
@@ -194,11 +237,22 @@ class Blame:
             if in_cache is not None:
                 return in_cache
         intended, note = finding.Intended((step.name,)), self._note(observed, step)
-        pick = graph.pick_before(observed, step)
+        made = self._maker_of_input(graph.calls, observed, step)
+        if made is not None:
+            source, call = made
+            note = self._note(call, source)
+            return call.finding(finding.MISUSED, where_of(source), step=verdict, note=note)
+        pick = graph.pick_before(observed, step) or self._loser(graph, observed, step)
         if pick is not None:
             observed, intended = pick, finding.Intended(step.inputs)
             note = OTHER_PART.format(" or ".join(step.inputs))
         return observed.finding(finding.MISUSED, where, step=verdict, note=note, intended=intended)
+
+    def _loser(self, graph: CallGraph, observed: Observed, step: HfValue) -> Observed | None:
+        """The call that moves a step's input so that nothing of it is left; None if none."""
+        if any(name in observed.operands.names for name in step.inputs):
+            return None
+        return graph.loses(observed, step.inputs)
 
     def _in_cache(
         self, observed: Observed, step: HfValue, verdict: tolerance.Verdict
@@ -245,3 +299,12 @@ def _unfollowed(steps: Sequence[HfValue], found: set[str]) -> list[HfValue]:
         if step.name in followed:
             followed.update(step.inputs)
     return [step for step in steps if step.name not in followed]
+
+
+def _makers(calls: Sequence[Observed], observed: Observed) -> Iterator[Observed]:
+    """The calls that made a call's operands, behind those that only moved them."""
+    made = {op.index: op for op in calls if op.model_call == observed.model_call}
+    for origin in observed.operands.origins:
+        op = made.get(origin.call[0])
+        if op is not None and op.index < observed.index:
+            yield from _makers(calls, op) if op.moves else (op,)

@@ -90,7 +90,9 @@ class CacheWrites:
         if wrong is None:
             return None
         where = Where(step.layer, f"{step.short[0]} cache", "attention")
-        call = next((one for one in calls if one.starts[0] <= wrong < one.ends[0]), calls[-1])
+        written = _held_at(cache, rows, wrong, expected)  # over it, perhaps
+        new = wrong if written is None else written
+        call = next((one for one in calls if one.starts[0] <= new < one.ends[0]), calls[-1])
         writes = [
             write
             for write in self._of.get(cache.buffer, ())
@@ -100,15 +102,23 @@ class CacheWrites:
             others = [write for write in writes if write.names and step.name not in write.names]
             write = next(iter(others), writes[-1])
             note = f"position {wrong} is not {step.name}"
+            if written is not None:
+                note = f"position {wrong} has {step.name} of position {written}"
             if others:
                 note = f"{', '.join(write.names)} is written, {step.name} is expected"
                 where = where._replace(layer=layer_of(write.names))
             index = rows[call.starts[0] : call.ends[0]]
-            new = expected.flat[call.starts[0] :][: len(index)]
+            values = expected.flat[call.starts[0] :][: len(index)]
             caches = [one.buffer for one in write.observed.results]
-            intended = finding.Intended((step.name,), caches.index(cache.buffer), new, index)
+            intended = finding.Intended((step.name,), caches.index(cache.buffer), values, index)
             return write.observed.finding(
                 finding.MISUSED, where, step=verdict, note=note, intended=intended
+            )
+        if cache.origin is not None and not self.is_cache(cache):  # joined from parts
+            at, operation = cache.origin.call
+            note = f"position {wrong} is not {step.name}"
+            return observed.finding(
+                *(finding.MISUSED, where), index=at, operation=operation, step=verdict, note=note
             )
         return observed.finding(
             finding.MISSING,
@@ -149,6 +159,18 @@ def _held(
         if first > most:
             most, best = first, index
     return best, None if most < 0 or most >= len(golden) else most
+
+
+def _held_at(
+    cache: ReadTensor, rows: torch.Tensor, wrong: int, expected: ExpectedRows
+) -> int | None:
+    """The position whose row a cache has at another one; None if it has none."""
+    if wrong >= len(rows):
+        return None
+    golden = expected.flat[: expected.lengths[0]]
+    error = (golden - cache.values.flatten()[rows[wrong]]).norm(dim=-1) / golden.norm(dim=-1)
+    nearest = int(error.argmin())
+    return nearest if error[nearest] <= SAME else None
 
 
 def _rows_of(

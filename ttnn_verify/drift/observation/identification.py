@@ -20,6 +20,8 @@ from ttnn_verify.huggingface.hf_values import HfValue
 
 # Share of the cells that must be the value's up to a factor; `rows.MOST` as it is given.
 NEARLY_ALL = 0.9
+# Relative L2 error of a multiple: that of roundings. What is farther off is no multiple.
+MULTIPLE = 0.05
 # A factor that is nearer to 1 is an error, no factor.
 LEAST_FACTOR = 0.1
 # Relative L2 error of a product with a coarse format, whose kind and operands are the value's: of
@@ -327,7 +329,10 @@ class Finder:
             return None
         if shares(part / factor, golden) < NEARLY_ALL:
             return None
-        return Found(value.name, where, rows, positions, factor)
+        found = _found(value, where, views.rows(where) / factor, expected, rows, positions)
+        if found.error > MULTIPLE:
+            return None
+        return dataclasses.replace(found, factor=factor)
 
     def _in_other_order(
         self, views: _Views, value: HfValue, expected: ExpectedRows, copies: bool = False
