@@ -12,6 +12,23 @@ from ttnn_verify.huggingface import golden
 
 def pytest_addoption(parser):
     parser.addoption("--quick", action="store_true", help="a small part of every tier, in a minute")
+    parser.addoption(
+        "--draws",
+        type=int,
+        default=1,
+        help="how many weights and prompts the models without a fault have that drift must not "
+        "accuse, those of `-m healthy`; default 1",
+    )
+
+
+def pytest_generate_tests(metafunc):
+    if "draw" in metafunc.fixturenames:
+        draws = range(metafunc.config.getoption("--draws"))
+        metafunc.parametrize("draw", draws, ids=lambda number: f"draw{number}")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "healthy: a right model, which drift must not accuse")
 
 
 def pytest_ignore_collect(collection_path, config):

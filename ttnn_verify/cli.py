@@ -39,6 +39,11 @@ def undetermined(error: Exception) -> int:
     return UNDETERMINED
 
 
+def note(text: str) -> None:
+    """Print what was done instead of what may have been expected, as one line on stderr."""
+    print(f"note: {text}.", file=sys.stderr)
+
+
 def judged(failures: Sequence[str]) -> int:
     """Print a line on stderr for each bound that was missed. Returns the exit status."""
     for sentence in failures:

@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 
-from ttnn_verify import backend
+from ttnn_verify import backend, cli
 from ttnn_verify.huggingface import inputs, model_results
 
 if TYPE_CHECKING:  # ttnn is slow to import, and a command that only refuses need not wait
     import ttnn
+
+
+LONGEST_TEXT = 4096  # tokens of held-out text
+RANDOM_TEXT = 512  # ids, where there is no tokenizer for it
+HELD_OUT = "held-out text"
 
 
 class Undetermined(RuntimeError):
@@ -142,7 +147,12 @@ def find_prompt(
     """
     config = inputs.check_config(checkpoint, model_file)
     inputs.check_positions(args.max_seq_len, config)
-    ids = read_prompt(args, checkpoint, length)
+    ids = read_prompt(args, checkpoint)
+    if ids is None:
+        text, described = default_text(checkpoint, config)
+        if described != HELD_OUT:
+            cli.note(f"no tokenizer in {checkpoint.name!r}: the prompt is {described}")
+        ids = text.repeat(1, -(-length // text.shape[1]))[:, :length]
     inputs.check_prompt(ids, config.vocab_size)
     return Prompt(checkpoint, ids)
 
@@ -160,7 +170,7 @@ def rows_of(args: argparse.Namespace, prompt: Prompt, batch: int) -> Prompt:
         return prompt
     text, checkpoint = prompt.ids, prompt.checkpoint
     if args.prompt_ids_file is None:
-        text = inputs.encode(inputs.heldout_text(), checkpoint.tokenizer())
+        text, _ = default_text(checkpoint, checkpoint.config())
     begin = int(text[0, 0] == getattr(checkpoint.config(), "bos_token_id", None))
     others = inputs.stretches(text, prompt.length, batch, begin)[1:]
     rows = torch.cat((prompt.ids, others))
@@ -168,14 +178,26 @@ def rows_of(args: argparse.Namespace, prompt: Prompt, batch: int) -> Prompt:
     return Prompt(checkpoint, rows)
 
 
-def read_prompt(
-    args: argparse.Namespace, checkpoint: inputs.HubCheckpoint, length: int
-) -> torch.Tensor:
-    """The prompt's token ids `[1, S]`; `length` ids of held-out text where none is given."""
+def default_text(checkpoint: inputs.HubCheckpoint, config: Any) -> tuple[torch.Tensor, str]:
+    """Held-out text `[1, S]`, and what it is; random ids where there is no tokenizer for it."""
+    try:
+        ids = inputs.encode(inputs.heldout_text(), checkpoint.tokenizer())[:, :LONGEST_TEXT]
+        inputs.check_prompt(ids, config.vocab_size)  # transformers makes up tokenizers
+        return ids, HELD_OUT
+    except inputs.BadInput:
+        names = ("pad_token_id", "bos_token_id", "eos_token_id")
+        special = {getattr(config, name, None) for name in names}
+        plain = torch.tensor([n for n in range(config.vocab_size) if n not in special])
+        drawn = torch.randint(len(plain), (1, RANDOM_TEXT), generator=torch.Generator())
+        return plain[drawn], "random ids"
+
+
+def read_prompt(args: argparse.Namespace, checkpoint: inputs.HubCheckpoint) -> torch.Tensor | None:
+    """The prompt's token ids `[1, S]`, None where none is given."""
     if args.prompt_ids_file is not None:
         return inputs.read_ids(args.prompt_ids_file)
     if args.prompt_file is not None:
         return inputs.encode(inputs.read_text(args.prompt_file), checkpoint.tokenizer())
     if args.prompt is not None:
         return inputs.encode(args.prompt, checkpoint.tokenizer())
-    return inputs.encode_to_length(inputs.heldout_text(), checkpoint.tokenizer(), length)
+    return None

@@ -203,7 +203,8 @@ def test_another_rope_type(refused_eval, altered, kind):
 
 
 def test_partial_rotation(refused_eval, altered):
-    assert "partial_rotary_factor 0.5" in refused_eval(model=altered(partial_rotary_factor=0.5))
+    line = refused_eval(model=altered(partial_rotary_factor=0.5), status=125)
+    assert "partial_rotary_factor is 0.5" in line
 
 
 def test_another_activation(refused_eval, altered):

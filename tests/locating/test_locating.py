@@ -50,8 +50,12 @@ def test_drift_names_the_operation(stage, fault, hf_model, device, ids, healthy,
     assert result.right, f"{fault.name}: {line}"
 
 
-def test_the_model_without_a_fault_has_no_first_bad_operation(stage, hf_model, device, ids):
+@pytest.mark.healthy
+def test_the_model_without_a_fault_has_no_first_bad_operation(
+    stage, draw, hf_model, device, long_ids
+):
     model = build(stage, hf_model, device)
+    ids = long_ids[:, draw:][:, : PROMPT + DECODED]
     assert drift.locate(model, hf_model, ids, DECODED) is None
 
 

@@ -6,9 +6,8 @@ import torch
 import ttnn
 
 from ttnn_verify.huggingface import module_floors
-from ttnn_verify.numerics import metrics, tolerance
 from ttnn_verify.numerics.floors import EXACT, Floor
-from ttnn_verify.pytest_plugins import comparisons
+from ttnn_verify.suite import figures
 
 Record = Callable[[str, object], None]  # pytest's record_property
 
@@ -135,9 +134,8 @@ def judge(
     record: Record | None = None,
 ) -> None:
     """Fail, in one line, unless `actual` is `expected` up to `tolerance.K` times a floor."""
-    comparison = metrics.compare(expected, actual)
-    verdict = tolerance.judge(comparison, floor)
+    name = f"{part}-{case}"
+    verdict, figures_of_it = figures.judged(part, name, expected, actual, floor, floor == EXACT)
     if record:
-        is_movement = floor == EXACT
-        record(*comparisons.entry(part, f"{part}-{case}", comparison, verdict, is_movement))
-    assert verdict.passed, f"{part}-{case}: {verdict.line}; {comparison}"
+        record(*figures_of_it)
+    assert verdict.passed, f"{name}: {verdict.line}; {verdict.comparison}"

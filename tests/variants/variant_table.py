@@ -12,6 +12,7 @@ from model import optimized
 from tests.bringups import bringup_table
 from tests.bringups.bringup_table import SMALL
 
+from . import architectures as others
 from . import attending
 from . import caches_and_batches as caches
 from . import heads_and_rotation as heads
@@ -67,9 +68,9 @@ class Variant:
     def name(self) -> str:
         return self.build.__name__ + (f"-{self.also}" if self.also else "")
 
-    def ids(self) -> torch.Tensor:
+    def ids(self, seed: int = 0) -> torch.Tensor:
         """[1, S]: the prompt and the tokens after it, none of which means something special."""
-        generator = torch.Generator().manual_seed(self.prompt)
+        generator = torch.Generator().manual_seed(self.prompt + 1000 * seed)
         return torch.randint(3, 128, (1, self.prompt + DECODED), generator=generator)
 
 
@@ -107,10 +108,41 @@ def longrope() -> transformers.PretrainedConfig:
     )
 
 
+SIZES = SMALL | {"vocab_size": 128}
+
+
+def mistral() -> transformers.PretrainedConfig:
+    return transformers.MistralConfig(**SIZES, head_dim=32, sliding_window=8)
+
+
+def arcee() -> transformers.PretrainedConfig:
+    return transformers.ArceeConfig(**SIZES, head_dim=32)
+
+
+def granite() -> transformers.PretrainedConfig:
+    return transformers.GraniteConfig(
+        **SIZES | {"hidden_size": 128},
+        embedding_multiplier=12.0,
+        residual_multiplier=0.22,
+        attention_multiplier=0.125,
+        logits_scaling=8.0,
+    )
+
+
+def gemma2() -> transformers.PretrainedConfig:
+    return transformers.Gemma2Config(
+        **SIZES, head_dim=32, query_pre_attn_scalar=24, sliding_window=8
+    )
+
+
+def olmo2() -> transformers.PretrainedConfig:
+    return transformers.Olmo2Config(**SIZES | {"hidden_size": 128})
+
+
 @functools.cache
-def reference(config: Callable[[], transformers.PretrainedConfig]) -> Any:
+def reference(config: Callable[[], transformers.PretrainedConfig], seed: int = 0) -> Any:
     """Hugging Face's model, as `bringup_table.hf_model` makes it."""
-    return bringup_table.hf_model(bringup_table.Bringup("", "", config))
+    return bringup_table.hf_model(bringup_table.Bringup("", "", config), seed)
 
 
 def accuracy(hf_model: Any, device: Any, max_seq_len: int) -> Any:
@@ -366,6 +398,36 @@ ROWS = [
     Variant(
         norms.LogitsInParts,
         llama,
+    ),
+    # other architectures
+    Variant(others.Windowed, mistral, twins=(attends(others.WindowOneLarger, *KERNEL),)),
+    Variant(
+        others.Ungated,
+        arcee,
+        twins=(
+            in_layer(others.ReluNotSquared, "MLP", "relu", "linear", "a call of kind activation"),
+        ),
+    ),
+    Variant(
+        others.Multiplied,
+        granite,
+        twins=(
+            attends(others.UsualScale, *KERNEL),
+            attends(others.ResidualOfAnother, "multiply", "add"),
+        ),
+    ),
+    Variant(
+        others.Capped,
+        gemma2,
+        twins=(
+            in_layer(others.WindowsEverywhere, "attention", *SCORED, layer=1),
+            in_layer(others.NormsWithoutOne, "MLP", "rms_norm"),
+        ),
+    ),
+    Variant(
+        others.NormsBehind,
+        olmo2,
+        twins=(attends(others.NormsInFront, "rms_norm", "a call of kind norm", "linear", "add"),),
     ),
     # weights
     Variant(Decoder, large, also="large"),

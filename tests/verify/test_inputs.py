@@ -1,9 +1,12 @@
 """What model files are given: configurations, and what is said of their errors."""
 
+import argparse
+
 import pytest
 import torch
 import transformers
 
+from tests.support.checkpoint import CHECKPOINT
 from ttnn_verify import jobs
 from ttnn_verify.huggingface import inputs
 
@@ -43,3 +46,33 @@ def test_equal_prompts_are_no_batch():
     inputs.check_different(inputs.stretches(TEXT, 12, 10))
     with pytest.raises(inputs.BadInput, match="no 11 different stretches of 12 tokens"):
         inputs.check_different(inputs.stretches(TEXT, 12, 11))
+
+
+@pytest.fixture
+def untokenized(tmp_path):
+    """A folder with a configuration alone, and no tokenizer."""
+    transformers.LlamaConfig(vocab_size=64, bos_token_id=1, eos_token_id=2).save_pretrained(
+        tmp_path
+    )
+    return inputs.find_checkpoint(str(tmp_path))
+
+
+NOTHING_GIVEN = argparse.Namespace(
+    prompt=None, prompt_file=None, prompt_ids_file=None, max_seq_len=64
+)
+
+
+def test_without_a_tokenizer_the_prompt_is_random_ids(untokenized, capsys):
+    first, again = (jobs.find_prompt(NOTHING_GIVEN, untokenized, 36).ids for _ in range(2))
+    assert first.shape == (1, 36)
+    assert torch.equal(first, again)
+    assert not set(first[0].tolist()) & {1, 2}
+    assert "the prompt is random ids" in capsys.readouterr().err
+
+
+def test_with_one_it_is_held_out_text_however_long(capsys):
+    checkpoint = inputs.find_checkpoint(str(CHECKPOINT))
+    text = inputs.encode(inputs.heldout_text(), checkpoint.tokenizer())
+    ids = jobs.find_prompt(NOTHING_GIVEN, checkpoint, text.shape[1] + 5).ids
+    assert torch.equal(ids, torch.cat((text, text[:, :5]), 1))
+    assert not capsys.readouterr().err

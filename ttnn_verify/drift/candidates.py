@@ -12,6 +12,7 @@ from ttnn_verify.drift.observation.identification import Finder, Found
 from ttnn_verify.drift.observation.pool import Pool
 from ttnn_verify.drift.observed import Observed
 from ttnn_verify.huggingface.hf_values import HfValue
+from ttnn_verify.ops import table
 
 LOGITS = "logits"  # the value whose columns nothing reorders
 
@@ -68,14 +69,19 @@ class Candidates:
 
     def find(self, observed: Observed, values: torch.Tensor) -> tuple[Found, ...]:
         """What a result holds of Hugging Face's values."""
-        kept = observed.operands.names
+        kept, pool = observed.operands.names, self._pool()
+        named = table.short_name(observed.name)  # a function of torch's may have the same name
+        same = {
+            step.name
+            for step, _ in pool.pairs
+            if step.kind == named and set(step.inputs) & set(kept)
+        }
 
         def meant(value: HfValue) -> bool:
             if observed.moves or observed.kind is None:
-                return value.name in kept
+                return value.name in (same or kept)
             return value.kind == observed.kind
 
-        pool = self._pool()
         order = self._order(observed, pool)
         found = self.finder.find(values, pool, order, meant)
         if not found and observed.kind == "product":

@@ -258,11 +258,6 @@ def check_config(
     kind = rope.get("rope_type") or rope.get("type") or "default"
     if stored.get("model_type") == "phi3" and kind not in PHI3_ROPE_TYPES:
         raise BadInput(f"rope type {kind!r} in {checkpoint.name!r}: Phi-3 has 'longrope' or none.")
-    partial = stored.get("partial_rotary_factor") or rope.get("partial_rotary_factor") or 1
-    if stored.get("model_type") == "phi3" and partial != 1:
-        raise BadInput(
-            f"partial_rotary_factor {partial} in {checkpoint.name!r}: heads are rotated whole, 1."
-        )
     config = with_older_names(checkpoint.config())
     try:
         getattr(model_file, "check_config", lambda config: None)(config)
@@ -323,15 +318,6 @@ def encode(text: str, tokenizer: Any) -> torch.Tensor:
     if not text.strip():
         raise BadInput(f"the prompt {text!r} is empty; it needs at least one token.")
     return torch.tensor([tokenizer(text).input_ids], dtype=torch.int64)
-
-
-def encode_to_length(text: str, tokenizer: Any, length: int) -> torch.Tensor:
-    """The first `length` token ids of a text, repeated if it is too short, `[1, length]`."""
-    ids = encode(text, tokenizer)[0].tolist()
-    again = tokenizer(text, add_special_tokens=False).input_ids
-    while len(ids) < length:
-        ids += again
-    return torch.tensor([ids[:length]], dtype=torch.int64)
 
 
 def stretches(ids: torch.Tensor, length: int, count: int, begin: int = 0) -> torch.Tensor:

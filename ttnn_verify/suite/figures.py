@@ -13,12 +13,22 @@ from ttnn_verify.pytest_plugins import comparisons
 
 
 def judged(
-    op: str, case: str, expected: torch.Tensor, actual: torch.Tensor, floor: Floor
+    op: str,
+    case: str,
+    expected: torch.Tensor,
+    actual: torch.Tensor,
+    floor: Floor,
+    movement: bool | None = None,
 ) -> tuple[tolerance.Verdict, tuple[str, comparisons.ComparisonEntry]]:
-    """The verdict on a result of the model, and the property that has its figures."""
+    """The verdict on a result of the model, and the property that has its figures.
+
+    Args:
+        movement: whether data only moves; by default, whether the values are equal.
+    """
     comparison = metrics.compare(expected, actual)
     verdict = tolerance.judge(comparison, floor)
-    return verdict, comparisons.entry(op, case, comparison, verdict, movement=comparison.equal)
+    moved = comparison.equal if movement is None else movement
+    return verdict, comparisons.entry(op, case, comparison, verdict, moved)
 
 
 def worst(verdicts: Iterable[tolerance.Verdict]) -> tolerance.Verdict | None:

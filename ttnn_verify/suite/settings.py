@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import os
-from typing import Any
 
 import pytest
 import torch
@@ -14,8 +13,6 @@ from ttnn_verify.huggingface import inputs
 STAGE, SYSTEM = "functional", "n150"
 LENGTHS = (64, 33)  # whole tiles, and a row more than one
 NEW_TOKENS = 32
-LONGEST_TEXT = 4096  # tokens of held-out text
-RANDOM_TEXT = 512  # ids, where there is no text
 
 PROMPTS = ("prompt", "prompt_file", "prompt_ids_file")
 
@@ -97,10 +94,9 @@ def settings_of(config: pytest.Config, picked: str) -> SubjectSettings:
     checkpoint = inputs.find_checkpoint(option.model, option.cache_dir)
     hf_config = inputs.check_config(checkpoint, bringup.model_file)
     inputs.check_positions(option.max_seq_len, hf_config)
-    if given:
-        text, described = jobs.read_prompt(option, checkpoint, 0), f"--{given[0]}"
-    else:
-        text, described = _default_text(checkpoint, hf_config)
+    text, described = jobs.read_prompt(option, checkpoint), f"--{''.join(given)}"
+    if text is None:
+        text, described = jobs.default_text(checkpoint, hf_config)
     inputs.check_prompt(text, hf_config.vocab_size)
     return SubjectSettings(
         path=path,
@@ -122,20 +118,6 @@ def _model_file(option: argparse.Namespace) -> str:
             "either."
         )
     return option.model_file
-
-
-def _default_text(checkpoint: inputs.HubCheckpoint, hf_config: Any) -> tuple[torch.Tensor, str]:
-    """Held-out text, and what it is; random ids where there is no text or no tokenizer for it."""
-    try:
-        ids = inputs.encode(inputs.heldout_text(), checkpoint.tokenizer())[:, :LONGEST_TEXT]
-        inputs.check_prompt(ids, hf_config.vocab_size)  # transformers makes up tokenizers
-        return ids, "held-out text"
-    except inputs.BadInput:
-        names = ("pad_token_id", "bos_token_id", "eos_token_id")
-        special = {getattr(hf_config, name, None) for name in names}
-        plain = torch.tensor([n for n in range(hf_config.vocab_size) if n not in special])
-        drawn = torch.randint(len(plain), (1, RANDOM_TEXT), generator=torch.Generator())
-        return plain[drawn], "random ids"
 
 
 def choose_card(config: pytest.Config, picked: str) -> None:
