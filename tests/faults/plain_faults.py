@@ -140,12 +140,12 @@ def tables_one_late(cos_sin):
     return faulty
 
 
-def factors_of(length):
-    """The factors of a context of so many tokens."""
+def factors(long):
+    """Always the long factors, or never."""
 
     def of(cos_sin):
-        def faulty(rope, head_dim, max_seq_len, rows):
-            return cos_sin(rope, head_dim, length, rows)
+        def faulty(rope, head_dim, _, rows):
+            return cos_sin(rope, head_dim, long, rows)
 
         return faulty
 
@@ -329,8 +329,8 @@ ROTATED = [
         unseen=DISTANCES,
     ),
     table("attention factor dropped", lambda own: lambda rope: 1.0, function="attention_factor"),
-    table("long factors for short", factors_of(1000)),
-    table("short factors for long", factors_of(1), None),
+    table("long factors for short", factors(long=True)),
+    table("short factors for long", factors(long=False), None),
     table("theta of another model", other_theta),
     in_layers("plain: tables exchanged", part(PlainPhi3, "embed", cos_for_sin), place=TABLES),
     in_layers(
