@@ -104,6 +104,17 @@ def test_rows_of_several_sequences_are_found_each_in_its_place():
     assert found.rows.tolist() == [*range(27, 32), *range(61, 64)]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_row_that_equals_an_earlier_one_is_found_in_its_own_place(seed):
+    """A token that occurs twice, in a model that computes the whole prefix again."""
+    rows, earlier = 73, 14
+    x = torch.randn(rows, 128, generator=torch.Generator().manual_seed(seed))
+    x = (0.15 * x).bfloat16().float()
+    x[-1] = x[earlier]
+    found = found_in(x[None], x, start=rows - 1)
+    assert found.rows.tolist() == found.positions.tolist() == list(range(rows))
+
+
 def test_a_multiple_is_found_with_its_factor():
     x = torch.randn(ROWS, 64)
     finder = Finder()
@@ -112,6 +123,21 @@ def test_a_multiple_is_found_with_its_factor():
     assert not finder.find(-3 * x[None], Pool(candidates))
     assert finder.find_multiple(-3 * x[None], Pool(candidates)).factor == pytest.approx(-3)
     assert finder.find_multiple(torch.randn(1, ROWS, 64), Pool(candidates)) is None
+    off = 3 * x + 0.2 * torch.randn(ROWS, 64)  # no rounding makes so much
+    assert finder.find_multiple(off[None], Pool(candidates)) is None
+
+
+def test_what_a_coarse_format_makes_is_the_nearest_value():
+    gate, up = torch.randn(ROWS, 64), torch.randn(ROWS, 64)
+    finder = Finder()
+    found_in(gate[None], gate, finder=finder)
+    candidates = [
+        (hf_value(name, 64), expected_rows(x)) for name, x in (("up", up), ("gate", gate))
+    ]
+    (found,) = finder.find_nearest((gate + 0.15 * torch.randn(ROWS, 64))[None], candidates)
+    assert found.name == "layers.0.gate"
+    assert found.error == pytest.approx(0.15, rel=0.2)
+    assert not finder.find_nearest(torch.randn(1, ROWS, 64), candidates)
 
 
 def test_values_side_by_side_are_found_in_any_order_of_columns():

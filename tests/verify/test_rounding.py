@@ -31,3 +31,13 @@ def test_the_line_of_the_exponential_errs_by_three_percent():
     assert -0.032 < error.min() < -0.030
     assert 0.030 < error.max() < 0.032
     assert rounding.line_exp(torch.tensor([-100.0, -math.inf])).tolist() == [0, 0]
+
+
+def test_rows_that_are_equal_have_one_error():
+    rows = torch.randn(4, 32)
+    assert rounding.independent_rows(rows) == 4
+    assert rounding.independent_rows(rows[[0, 0, 0]]) == 1
+    idle = rows[[0] + [1] * 7].reshape(8, 1, 1, 32)  # one user, and seven rows that idle
+    assert rounding.independent_rows(idle) == pytest.approx(64 / 50)
+    rows[2] = torch.nan  # of a row that nobody reads
+    assert rounding.independent_rows(rows) == 3

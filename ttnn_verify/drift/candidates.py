@@ -91,8 +91,8 @@ class Candidates:
                 if step.kind in ("product", "heads") and step.within is None and step.name != LOGITS
             ]
             found = self.finder.find_parts(values, products)
-        if not found and observed.kind == "product" and observed.block_formats:
-            found = self.finder.find_nearest(values, self._computed_from(kept))
+        if observed.kind == "product" and observed.block_formats:  # not in the few rows that agree
+            found = self.finder.find_nearest(values, self._computed_from(kept)) or found
         if not found and not observed.moves:
             multiple = self.finder.find_multiple(values, pool, order)
             found = () if multiple is None else (multiple,)
@@ -143,4 +143,10 @@ class Candidates:
             distance = 0 if step.layer in (None, layer) else 1
             return mismatch, step.within is not None, step.name in self._done, distance
 
-        return sorted(range(len(pool.pairs)), key=unlikely)
+        possible = (
+            number
+            for number, (step, _) in enumerate(pool.pairs)
+            # a value within another one comes of what is known of it, or equals it by chance
+            if step.within is None or set(step.inputs) & set(kept)
+        )
+        return sorted(possible, key=unlikely)

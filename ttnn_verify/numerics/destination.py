@@ -17,7 +17,7 @@ def packed(
     result: torch.Tensor,
     out: str,
     fp32_dest_acc: bool = False,
-    count: int | None = None,
+    count: float | None = None,
 ) -> Floor:
     """The floor of a result in the destination register that is packed to format `out`."""
     last, measured = output(exact, out), between(exact, result, count)

@@ -76,7 +76,7 @@ def shifted(floor: Floor, before: torch.Tensor, after: torch.Tensor, dtype: str)
     return chain(scaled, output(after, dtype))
 
 
-def between(exact: torch.Tensor, rounded: torch.Tensor, count: int | None = None) -> Floor:
+def between(exact: torch.Tensor, rounded: torch.Tensor, count: float | None = None) -> Floor:
     """The floor measured on an example: the distance between a result with and without roundings.
 
     Args:

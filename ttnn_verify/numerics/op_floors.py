@@ -27,6 +27,7 @@ from ttnn_verify.numerics.rounding import (
     distinct_rows,
     dot,
     group_alignment,
+    independent_rows,
     multiply,
     nearest,
     phases,
@@ -172,8 +173,8 @@ def matmul(
         aligned = of_errors(exact, group_alignment(a, b))
         floor = chain(between(exact, result), aligned, output(exact, out))
         return dataclasses.replace(floor, erratum=True)
-    count = exact.numel()
-    a, b, exact = _repeated(a, b, exact)
+    count = max(int(exact.count_nonzero()), 1)  # of keys that no cache holds yet nothing is made
+    a, b, exact = _repeated(a, b, exact, count)
     result = dot(a, b, compute.fidelity, k_block, compute.packer_l1_acc)
     if bias is not None:
         result = add(result, bias, fp32_dest_acc=False)
@@ -211,7 +212,7 @@ def rms_norm(
     exact = x.double() * (x.double().square().mean(-1, keepdim=True) + epsilon).rsqrt()
     exact = exact * weight.double()
     few, which = distinct_rows(x)
-    rows = few.numel() // width  # all values of a row share the error of its sum of squares
+    rows = independent_rows(x)  # all values of a row share the error of its sum of squares
     few, weight, exact = _repeated_rows(few, weight, exact)
     result = rounded_rms_norm(few, weight, epsilon, compute)
     result = result if which is None else result[..., which, :]
@@ -323,16 +324,16 @@ def _steps(compute: ComputeConfig | None) -> tuple[str, bool]:
 
 
 def _repeated(
-    a: torch.Tensor, b: torch.Tensor, exact: torch.Tensor
+    a: torch.Tensor, b: torch.Tensor, exact: torch.Tensor, count: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Operands and exact product, stacked for several orders of K if there are few results.
+    """Operands and exact product, stacked for several orders of K if `count` results are few.
 
     K is padded to a multiple of 32.
     """
     padding = -a.shape[-1] % TILE
     a = torch.nn.functional.pad(a, (0, padding))
     b = torch.nn.functional.pad(b, (0, 0, 0, padding))
-    orders = _orders(a.shape[-1], exact.numel())
+    orders = _orders(a.shape[-1], count)
     b = b[(None,) * (a.dim() - b.dim())]  # before them comes the order, for both
     return (
         torch.stack([a[..., order] for order in orders]),

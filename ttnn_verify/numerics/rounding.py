@@ -134,6 +134,15 @@ def distinct_rows(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
     return x[..., torch.cat((others, torch.tensor([rows - 1]))), :], which
 
 
+def independent_rows(x: torch.Tensor) -> float:
+    """How many rows of `[..., W]` an error has that equal rows share, where each counts as often
+    as it occurs: the participation ratio. Rows that are not finite do not count.
+    """
+    rows = x.reshape(-1, x.shape[-1])
+    counts = rows[rows.isfinite().all(-1)].unique(dim=0, return_counts=True)[1].double()
+    return float(counts.sum() ** 2 / counts.square().sum()) if len(counts) else 1.0
+
+
 def dot(
     b: torch.Tensor,
     a: torch.Tensor,

@@ -92,7 +92,7 @@ class CallGraph:
         if name in self.found:
             return None
         made = ((op, one) for op in self.calls for found in op.found.values() for one in found)
-        return next(((op, one) for op, one in made if one.name == name), None)
+        return next(((op, one) for op, one in made if one.name == name and one.factor != 1.0), None)
 
     def multiple_given(self, observed: Observed) -> tuple[Observed, Found] | None:
         """The call that made a multiple of a value for this one, and what it made; or None."""

@@ -7,6 +7,8 @@ from ttnn_verify.drift.observation.pool import SAME, shares
 
 # Share of the cells that must be the value's: most.
 MOST = 0.75
+# Share of a row by which the distance to an equal one is off: a difference of float32 squares.
+EQUAL = 4 * 2.0**-12
 # Of places that are equally likely, this many are looked at.
 MOST_PLACES = 64
 
@@ -61,10 +63,13 @@ def _place(
         new: how many rows were known before.
         free: bool `[M]`, rows that may be meant.
     """
-    near = 2 * SAME * golden.norm(dim=-1)
+    size = golden.norm(dim=-1)
+    near = 2 * SAME * size
     distance = torch.cdist(golden[new:], actual)
     least = distance.min(1, keepdim=True).values
-    same = (distance <= near[new:, None]) & (distance <= 2 * least) & (distance < torch.inf)
+    equal = EQUAL * size[new:, None]  # as far as two equal rows seem to be
+    same = (distance <= near[new:, None]) & (distance <= 2 * least + equal)
+    same &= distance < torch.inf
     pairs = torch.nonzero(same & free)
     if not len(pairs):
         return None
