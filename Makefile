@@ -1,7 +1,7 @@
 # make eval, make test: each sets up what it needs in .venv first, once.
 STAGES := functional optimized
 SYSTEM := models/microsoft/Phi-3-mini-128k-instruct/n150
-PROMPT := assets/prompts/kjv-heldout.txt
+PROMPT := ttnn_verify/prompts/kjv-heldout.txt
 READY := .venv/.ready
 PYTEST_ARGS ?= -n 2
 

@@ -16,10 +16,10 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-import eval as evaluation
 from scripts import run_eval
 from tests.support.checkpoint import CHECKPOINT, STAGES, model_file
 from ttnn_verify import backend
+from ttnn_verify import eval_command as evaluation
 from ttnn_verify.huggingface import inputs
 
 ROOT = pathlib.Path(evaluation.__file__).parent

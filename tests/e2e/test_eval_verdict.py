@@ -9,12 +9,12 @@ import re
 
 import pytest
 
-import eval as evaluation_command
 import ttnn_emulator
 from scripts import run_eval
 from tests.support.checkpoint import CHECKPOINT, ROOT, STAGES, model_file
 from tests.support.checkpoint import PROMPT as PROMPT_FILE
 from ttnn_verify import backend
+from ttnn_verify import eval_command as evaluation_command
 from ttnn_verify.huggingface import inputs
 
 PROMPT = ("--prompt", "And the LORD said unto")

@@ -4,7 +4,7 @@ import pathlib
 
 ROOT = pathlib.Path(__file__).parents[2]
 CHECKPOINT = ROOT / "assets/phi3-tiny"
-PROMPT = ROOT / "assets/prompts/kjv-heldout.txt"
+PROMPT = ROOT / "ttnn_verify/prompts/kjv-heldout.txt"
 STAGES = ("functional", "optimized")  # of the bring-up
 CACHE_LENGTH = 256  # positions of the caches that models and their parts are built with
 

@@ -27,6 +27,7 @@ LEFT_OUT = {
     "e2e/test_long_rope.py": "prompts of 255 tokens",
     "ops/test_comparison_mode.py": "every operation of the whole model twice",
     "verify/test_suite.py": "the whole model in processes of its own",
+    "verify/test_wheel.py": "builds and installs the package",
     "verify/test_reproducer.py": "the whole model two dozen times",
     "verify/test_drift.py": "the whole model four times; tests/locating has it led once",
 }

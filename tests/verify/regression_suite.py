@@ -7,11 +7,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 CONFTEST = """
 pytest_plugins = [
-    "ttnn_verify.pytest_plugins.device",
-    "ttnn_verify.pytest_plugins.comparisons",
-    "ttnn_verify.pytest_plugins.outcomes",
-    "ttnn_verify.pytest_plugins.regression",
-    "ttnn_verify.pytest_plugins.report_page",
+    "ttnn_verify.pytest_plugins.tools",
 ]
 """
 

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-import eval as evaluation_command
 from scripts import run_eval
 from ttnn_verify import cli
+from ttnn_verify import eval_command as evaluation_command
 from ttnn_verify.drift import __main__ as drift_command
 
 EVAL = (evaluation_command.parse, ["model.py", "--model", "m"])

@@ -34,7 +34,7 @@ ROWS = 2
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = cli.CommandLine("python -m ttnn_verify.drift", __doc__.splitlines()[0])
+    parser = cli.CommandLine("ttnn-drift", __doc__.splitlines()[0])
     add = parser.add_argument
     cli.add_model_file(parser)
     cli.add_prompt(parser, f"{DEFAULT_PROMPT_LENGTH} tokens of held-out text")

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 
@@ -69,34 +69,28 @@ class Candidates:
 
     def find(self, observed: Observed, values: torch.Tensor) -> tuple[Found, ...]:
         """What a result holds of Hugging Face's values."""
-        kept, pool = observed.operands.names, self._pool()
-        named = table.short_name(observed.name)  # a function of torch's may have the same name
-        same = {
-            step.name
-            for step, _ in pool.pairs
-            if step.kind == named and set(step.inputs) & set(kept)
-        }
-
-        def meant(value: HfValue) -> bool:
-            if observed.moves or observed.kind is None:
-                return value.name in (same or kept)
-            return value.kind == observed.kind
-
+        pool = self._pool()
         order = self._order(observed, pool)
-        found = self.finder.find(values, pool, order, meant)
+        found = self.finder.find(values, pool, order, self._meant(observed, pool))
         if not found and observed.kind == "product":
-            products = [
-                (step, expected)
-                for step, expected in (pool.pairs[number] for number in order)
-                if step.kind in ("product", "heads") and step.within is None and step.name != LOGITS
-            ]
-            found = self.finder.find_parts(values, products)
+            products = [pool.pairs[number] for number in order]
+            found = self.finder.find_parts(values, filter(_may_be_part, products))
         if observed.kind == "product" and observed.block_formats:  # not in the few rows that agree
-            found = self.finder.find_nearest(values, self._computed_from(kept)) or found
+            computed = self._computed_from(observed.operands.names)
+            found = self.finder.find_nearest(values, computed) or found
         if not found and not observed.moves:
             multiple = self.finder.find_multiple(values, pool, order)
             found = () if multiple is None else (multiple,)
         return found
+
+    def _meant(self, observed: Observed, pool: Pool) -> Callable[[HfValue], bool]:
+        """Which of several equal values a call makes: of its kind, or those that it is given."""
+        if observed.kind is not None and not observed.moves:
+            return lambda value: value.kind == observed.kind
+        kept, named = set(observed.operands.names), table.short_name(observed.name)
+        # a function of torch's may have the same name
+        same = {one.name for one, _ in pool.pairs if one.kind == named and kept & set(one.inputs)}
+        return lambda value: value.name in (same or kept)
 
     def _computed_from(self, given: Collection[str]) -> list[tuple[HfValue, ExpectedRows]]:
         """The products of a pool whose inputs are all given."""
@@ -143,10 +137,21 @@ class Candidates:
             distance = 0 if step.layer in (None, layer) else 1
             return mismatch, step.within is not None, step.name in self._done, distance
 
-        possible = (
-            number
-            for number, (step, _) in enumerate(pool.pairs)
-            # a value within another one comes of what is known of it, or equals it by chance
-            if step.within is None or set(step.inputs) & set(kept)
-        )
+        possible = (n for n, (step, _) in enumerate(pool.pairs) if self._may_come_of(kept, step))
         return sorted(possible, key=unlikely)
+
+    def _may_come_of(self, given: Collection[str], step: HfValue) -> bool:
+        """Whether a call may make a value of what it is given, rather than one like it by chance.
+
+        What is within another value comes of that one's inputs, or of others within.
+        """
+        if step.within is None:
+            return True
+        outer = {*self.reference.step(step.within).inputs, *step.inputs}
+        return any(n in outer or self.reference.step(n).within == step.within for n in given)
+
+
+def _may_be_part(pair: tuple[HfValue, ExpectedRows]) -> bool:
+    """Whether a value may lie beside others, in any order of columns."""
+    step = pair[0]
+    return step.kind in ("product", "heads") and step.within is None and step.name != LOGITS

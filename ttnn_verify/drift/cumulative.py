@@ -128,18 +128,26 @@ def outputs(
                 reader.write(tensor, found.write(actual, expected.bfloat16().float()))
         return result
 
-    def end(call: walk.ModelCall, logits: torch.Tensor) -> None:
-        """Logits that are no call's result, as those that are joined on the host, are returned."""
-        known = any((number, name) == (call.number, LOGITS) for number, name, _ in seen)
-        if LOGITS in read and not known:
-            expected = walked.candidates.expected(walked.blame.step(LOGITS), call=call)
-            read[LOGITS] += [ReadRows(call.count > 1, *rows) for rows in expected.beside(logits)]
-
     phase = LAYERS_ALONE if isolate else CUMULATIVE
     told = Run(walked.session.progress, phase, walked.sequences[:1])
     with taps.intercept(told.observing(observe)):
-        walk.lead(model, walked.sequences[:1], told.beginning(begin), end)
+        walk.lead(
+            model, walked.sequences[:1], told.beginning(begin), _adds_returned(walked, read, seen)
+        )
     return read
+
+
+def _adds_returned(
+    walked: Walked, read: dict[str, list[ReadRows]], seen: set[tuple[int, str, int]]
+) -> Callable[[walk.ModelCall, torch.Tensor], None]:
+    """For `walk.lead`: adds logits that no call makes as one, such as are joined on the host."""
+
+    def end(call: walk.ModelCall, logits: torch.Tensor) -> None:
+        if LOGITS in read and (call.number, LOGITS) not in {entry[:2] for entry in seen}:
+            expected = walked.candidates.expected(walked.blame.step(LOGITS), call=call)
+            read[LOGITS] += [ReadRows(call.count > 1, *rows) for rows in expected.beside(logits)]
+
+    return end
 
 
 def _by_count(rows: Sequence[ReadRows]) -> tuple[list[int], list[int]]:

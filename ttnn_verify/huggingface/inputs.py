@@ -32,7 +32,7 @@ DTYPES: dict[str, torch.dtype | str] = {
 # as longrope, and rejects other types without naming them.
 PHI3_ROPE_TYPES = ("default", "longrope", "su")
 
-PROMPTS = pathlib.Path(__file__).parents[2] / "assets" / "prompts"
+PROMPTS = pathlib.Path(__file__).parents[1] / "prompts"
 
 
 class BadInput(ValueError):
@@ -346,7 +346,7 @@ def check_different(prompts: torch.Tensor) -> None:
 
 
 def heldout_text() -> str:
-    """The text that the default prompt is cut from: all of assets/prompts.
+    """The text that the default prompt is cut from: all of `PROMPTS`.
 
     Raises:
         BadInput: there are none.

@@ -14,12 +14,7 @@ import pytest
 PACKAGE = "ttnn_verify.suite"
 FOLDER = pathlib.Path(__file__).parents[1] / "suite"
 
-# `device` first: it limits the threads of what the others import.
-PLUGINS = (
-    *(f"ttnn_verify.pytest_plugins.{name}" for name in ("device", "comparisons", "outcomes")),
-    *(f"ttnn_verify.pytest_plugins.{name}" for name in ("regression", "report_page")),
-    f"{PACKAGE}.plugin",
-)
+PLUGINS = ("ttnn_verify.pytest_plugins.tools", f"{PACKAGE}.plugin")
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:

@@ -175,16 +175,20 @@ class Blame:
         inner = [one for one in self.reference.steps if one.within == step.name]
         if not any(one.name in graph.found and one.kind != "heads" for one in inner):
             return None
-        found, same = set(graph.found), dict[str, str]()
-        for one in inner:
-            for name in one.inputs if one.name not in found else ():
-                if name in found and self._are_equal(name, one, model_call):
-                    found.add(one.name)  # as what a mask hides is not looked at
-                    same[one.name] = same.get(name, name)
-        first = next(iter(_unfollowed(inner, found)), None)
+        same = self._equals(inner, graph.found, model_call)
+        first = next(iter(_unfollowed(inner, graph.found | set(same))), None)
         if first is None:
             return None
         return dataclasses.replace(first, inputs=tuple(same.get(x, x) for x in first.inputs))
+
+    def _equals(self, steps: Sequence[HfValue], found: set[str], call: ModelCall) -> dict[str, str]:
+        """Of steps that are not found -> the found value that they equal, as where a mask hides."""
+        same: dict[str, str] = {}
+        for step in (one for one in steps if one.name not in found):
+            for name in step.inputs:
+                if (name in found or name in same) and self._are_equal(name, step, call):
+                    same[step.name] = same.get(name, name)
+        return same
 
     def _are_equal(self, name: str, step: HfValue, call: ModelCall) -> bool:
         """Whether a value is another one wherever it is known."""
@@ -200,16 +204,13 @@ class Blame:
     def _consumer(self, step: HfValue, graph: CallGraph) -> Observed | None:
         """The unexplained call that is given a step's inputs, None if there is none."""
         inner = {one.name for one in self.reference.steps if one.within == step.name}
-        ranks = [(graph.rank(op, step), op) for op in graph.unexplained(inner)]
-        fitting = [(rank, op) for rank, op in ranks if rank is not None]
-        if step.within is not None and any(rank[1] for rank, _ in fitting):
-            fitting = [(rank, op) for rank, op in fitting if rank[1]]  # given an input of it
 
         def likelihood(pair: tuple[Rank, Observed]) -> tuple:
             (fits, given, early), op = pair
             holds = any(arrangements.of(result.shape, step.shape) for result in op.results)
             return fits, given, holds, early
 
+        fitting = graph.fitting(step, inner)
         return max(fitting, key=likelihood)[1] if fitting else None
 
     def _on_consumer(

@@ -93,30 +93,20 @@ class CacheWrites:
         written = _held_at(cache, rows, wrong, expected)  # over it, perhaps
         new = wrong if written is None else written
         call = next((one for one in calls if one.starts[0] <= new < one.ends[0]), calls[-1])
-        writes = [
-            write
-            for write in self._of.get(cache.buffer, ())
-            if write.observed.model_call.number == call.number
-        ]
-        if writes:  # the first that writes something else, or else the last one
-            others = [write for write in writes if write.names and step.name not in write.names]
-            write = next(iter(others), writes[-1])
-            note = f"position {wrong} is not {step.name}"
-            if written is not None:
-                note = f"position {wrong} has {step.name} of position {written}"
-            if others:
+        note = f"position {wrong} is not {step.name}"
+        if written is not None:
+            note = f"position {wrong} has {step.name} of position {written}"
+        write = self._write(cache, step, call)
+        if write is not None:
+            if write.names and step.name not in write.names:
                 note = f"{', '.join(write.names)} is written, {step.name} is expected"
                 where = where._replace(layer=layer_of(write.names))
-            index = rows[call.starts[0] : call.ends[0]]
-            values = expected.flat[call.starts[0] :][: len(index)]
-            caches = [one.buffer for one in write.observed.results]
-            intended = finding.Intended((step.name,), caches.index(cache.buffer), values, index)
+            intended = _intended(write.observed, cache, step, expected, rows, call)
             return write.observed.finding(
                 finding.MISUSED, where, step=verdict, note=note, intended=intended
             )
         if cache.origin is not None and not self.is_cache(cache):  # joined from parts
             at, operation = cache.origin.call
-            note = f"position {wrong} is not {step.name}"
             return observed.finding(
                 *(finding.MISUSED, where), index=at, operation=operation, step=verdict, note=note
             )
@@ -127,6 +117,31 @@ class CacheWrites:
             step=verdict,
             note=f"no call writes position {call.starts[0]} on",
         )
+
+    def _write(self, cache: ReadTensor, step: HfValue, call: ModelCall) -> WriteToCache | None:
+        """Of a call's writes to a cache the first of something else, or the last; None if none."""
+        writes = [
+            write
+            for write in self._of.get(cache.buffer, ())
+            if write.observed.model_call.number == call.number
+        ]
+        others = (write for write in writes if write.names and step.name not in write.names)
+        return next(others, writes[-1] if writes else None)
+
+
+def _intended(
+    write: Observed,
+    cache: ReadTensor,
+    step: HfValue,
+    expected: ExpectedRows,
+    rows: torch.Tensor,
+    call: ModelCall,
+) -> finding.Intended:
+    """What a write to a cache should have made of it at a call of the model."""
+    index = rows[call.starts[0] : call.ends[0]]
+    values = expected.flat[call.starts[0] :][: len(index)]
+    caches = [one.buffer for one in write.results]
+    return finding.Intended((step.name,), caches.index(cache.buffer), values, index)
 
 
 def layer_of(names: Sequence[str]) -> int | None:

@@ -136,6 +136,17 @@ class CallGraph:
         direct = {tensor.buffer for tensor in observed.operands.tensors}
         return direct.union(*(self._through.get(buffer, set()) for buffer in direct))
 
+    def fitting(self, step: HfValue, ignored: Collection[str]) -> list[tuple[Rank, Observed]]:
+        """The unexplained calls that fit a step, of one within another those given its inputs.
+
+        Args:
+            ignored: see `unexplained`.
+        """
+        ranks = [(self.rank(op, step), op) for op in self.unexplained(ignored)]
+        fitting = [(rank, op) for rank, op in ranks if rank is not None]
+        given = [(rank, op) for rank, op in fitting if rank[1]]
+        return given if given and step.within is not None else fitting
+
     def rank(self, observed: Observed, step: HfValue) -> Rank | None:
         """How well a call fits a step; None where it does not."""
         if (observed.moves and step.kind != "heads") or table.spec_of(observed.name).writes:
