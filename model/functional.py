@@ -60,19 +60,14 @@ class PlainPhi3:
         self.device = weights.device
         embedding = weights["model.embed_tokens.weight"]
         head = embedding if config.tie_word_embeddings else weights["lm_head.weight"]
-        length = min(-(-max_seq_len // TILE) * TILE, MAX_CACHE_SEQ_LEN)
+        self.length = length = min(-(-max_seq_len // TILE) * TILE, MAX_CACHE_SEQ_LEN)
         self.embedding = weights.place(embedding, layout=ttnn.ROW_MAJOR_LAYOUT)  # [V, H]
-        self.length = length
-        # positions up to which LongRoPE's factors are the short ones
-        rope = config.rope
-        self.short = length if rope.long_factor is None else rope.original_max_position
-        # cos and sin, [C, P], and behind them those of the long factors where they are needed
-        factors = [False, True] if self.short < length else [False]
-        tables = [cos_sin(rope, config.head_dim, long, length) for long in factors]
-        self.tables = [
-            weights.place(torch.cat(table), layout=ttnn.ROW_MAJOR_LAYOUT)
-            for table in zip(*tables, strict=True)
-        ]
+        # the longest sequence that takes LongRoPE's short factors
+        self.short = config.rope.original_max_position if config.rope.long_factor else length
+        # cos and sin, [C, P] of the short factors and behind them [C, P] of the long ones
+        tables = [cos_sin(config.rope, config.head_dim, long, length) for long in (False, True)]
+        pairs = (torch.cat(pair) for pair in zip(*tables, strict=True))
+        self.tables = [weights.place(pair, layout=ttnn.ROW_MAJOR_LAYOUT) for pair in pairs]
         self.layers = [PlainLayer(config, weights, i, length) for i in range(config.n_layers)]
         self.final_norm = norm_weight(weights, "model.norm.weight")
         self.eps = config.norm_eps
@@ -96,8 +91,7 @@ class PlainPhi3:
 
         A row at position SKIP is left alone, and its logits mean nothing.
         """
-        rows = [self.table_row(max(position, 0), position + 1) for position in positions]
-        x, cos, sin = self.embed(tokens, rows)  # [1, 1, B, H]
+        x, cos, sin = self.embed(tokens, [self.table_row(max(p, 0), p + 1) for p in positions])
         where = ttnn.from_torch(torch.tensor(positions, dtype=torch.int32), device=self.device)
         for layer in self.layers:
             x = layer.decode(x, cos, sin, where)
@@ -282,12 +276,7 @@ def padded_heads(wqkv: torch.Tensor, config: ModelConfig) -> torch.Tensor:
 def cos_sin(
     rope: RopeConfig, head_dim: int, long: bool, length: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """cos and sin of positions 0 to length - 1, float32 [C, P], with LongRoPE's factors.
-
-    Args:
-        long: whether with its long factors, those of a sequence beyond
-            `original_max_position_embeddings`.
-    """
+    """cos and sin of positions 0 to length - 1, float32 [C, P]; `long`: of LongRoPE's factors."""
     factors, scaling = torch.ones(head_dim // 2), 1.0
     if rope.short_factor is not None and rope.long_factor is not None:
         factors = torch.tensor(rope.long_factor if long else rope.short_factor)

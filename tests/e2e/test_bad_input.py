@@ -6,7 +6,6 @@ The status is 125, which `git bisect run` skips, where it is the model file that
 import contextlib
 import json
 import os
-import pathlib
 import re
 import shutil
 import subprocess
@@ -17,12 +16,11 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from scripts import run_eval
-from tests.support.checkpoint import CHECKPOINT, STAGES, model_file
+from tests.support.checkpoint import CHECKPOINT, ROOT, STAGES, model_file
 from ttnn_verify import backend
 from ttnn_verify import eval_command as evaluation
 from ttnn_verify.huggingface import inputs
 
-ROOT = pathlib.Path(evaluation.__file__).parent
 MODEL_PY = model_file("optimized")
 
 
@@ -203,7 +201,9 @@ def test_another_rope_type(refused_eval, altered, kind):
 
 
 def test_partial_rotation(refused_eval, altered):
-    line = refused_eval(model=altered(partial_rotary_factor=0.5), status=125)
+    factors = {name: [1.0] * 24 for name in ("short_factor", "long_factor")}
+    model = altered(rope={"partial_rotary_factor": 0.5, **factors})
+    line = refused_eval(model=model, status=125)
     assert "partial_rotary_factor is 0.5" in line
 
 

@@ -6,8 +6,6 @@ import pytest
 import torch
 import ttnn
 
-from model import functional
-from model.config import ModelConfig
 from model.functional import MAX_CACHE_SEQ_LEN, PlainLayer
 from tests.support.checkpoint import ROOT
 from tests.support.tensors import on_tiles
@@ -99,12 +97,13 @@ def test_more_positions_than_the_cache_has_are_refused(build, hf_model, device, 
         build(0)
 
 
-def test_max_seq_len_chooses_the_rope_factors(hf_model, stage):
-    """Beyond `original_max_position_embeddings` the long ones, for a cache of any length."""
-    rope = ModelConfig.from_hf(hf_model.config).rope
-    original = rope.original_max_position
+def test_a_sequences_length_chooses_the_rope_factors(tt_model, stage):
+    """Beyond `original_max_position_embeddings` the long ones, for all of its positions."""
+    plain = tt_model.model
     short, at, beyond = (
-        functional.cos_sin(rope, 96, length, 64)[0] for length in (32, original, original + 1)
+        [ttnn.to_torch(table)[plain.table_row(7, known)] for table in plain.tables]
+        for known in (8, plain.short, plain.short + 1)
     )
-    assert torch.equal(short, at)
-    assert not torch.equal(short, beyond)
+    for one, same, other in zip(short, at, beyond, strict=True):
+        assert torch.equal(one, same)
+        assert not torch.equal(one, other)
