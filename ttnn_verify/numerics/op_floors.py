@@ -212,11 +212,13 @@ def rms_norm(
     exact = x.double() * (x.double().square().mean(-1, keepdim=True) + epsilon).rsqrt()
     exact = exact * weight.double()
     few, which = distinct_rows(x)
-    rows = independent_rows(x)  # all values of a row share the error of its sum of squares
+    rows = few.numel() // width  # all values of a row share the error of its sum of squares
     few, weight, exact = _repeated_rows(few, weight, exact)
     result = rounded_rms_norm(few, weight, epsilon, compute)
     result = result if which is None else result[..., which, :]
-    return packed(exact, result, out, fp32_dest_acc, rows)
+    floor = packed(exact, result, out, fp32_dest_acc, rows)
+    whole = packed(exact, result, out, fp32_dest_acc, independent_rows(x)).relative_l2
+    return dataclasses.replace(floor, relative_l2=max(floor.relative_l2, whole))
 
 
 def rounded_rms_norm(
