@@ -14,7 +14,7 @@ from ttnn_verify.drift.observed import Observed
 from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.ops import table
 
-LOGITS = "logits"  # the value whose columns nothing reorders
+LOGITS = "logits"  # the name of the value; nothing reorders its columns
 
 # Fewer numbers than this are found by chance.
 FEWEST_NUMBERS = 32

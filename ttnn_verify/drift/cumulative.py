@@ -12,14 +12,13 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ttnn_verify.drift.candidates import LOGITS
 from ttnn_verify.drift.isolated import Walked
 from ttnn_verify.drift.observation import reading, taps, walk
 from ttnn_verify.drift.observed import rewritten
 from ttnn_verify.drift.progress import Run
 from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.numerics import metrics
-
-LOGITS = "logits"  # the value's name
 
 # Phases of a run of drift.
 CUMULATIVE, LAYERS_ALONE = "cumulative run", "layer by layer"
