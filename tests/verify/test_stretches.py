@@ -14,6 +14,7 @@ from ttnn_verify.drift.expected_values import ExpectedValues
 from ttnn_verify.drift.stretches import Errors
 
 TOKENS = torch.arange(36)[None]
+DECODING = "decoding to position 34", "decoding to position 69"
 
 
 def labels(positions, boundary=None):
@@ -21,9 +22,9 @@ def labels(positions, boundary=None):
 
 
 def test_what_is_run_depends_on_the_positions_that_there_are():
-    assert labels(40) == ["to position 39"]
-    assert labels(36) == []
-    assert labels(256, 256) == ["decoding to position 69", "to position 255"]
+    assert labels(40) == ["decoding to position 34", "to position 39"]
+    assert labels(34) == []
+    assert labels(256, 256) == [*DECODING, "to position 255"]
     assert "across position 256" in labels(258, 256)
 
 
@@ -62,7 +63,7 @@ def further(hf_model, device, ids):
 def test_what_is_right_is_run_and_not_walked(further):
     found = further(320)
     assert found.findings == ()
-    assert found.ran == ("decoding to position 69", "across position 256", "to position 319")
+    assert found.ran == (*DECODING, "across position 256", "to position 319")
     assert list(found.left_out) == ["two rows"]
 
 
@@ -92,7 +93,7 @@ def test_a_second_chunk_that_takes_itself_for_the_first_is_found(further):
 def test_what_follows_from_hugging_faces_cache_is_right_too(hf_model, ids):
     """Keys that were rotated by the short factors, where a pass over all has the long ones."""
     reference = ExpectedValues(hf_model)
-    usual, across = stretches.sequences(ids, 258, reference.boundary)[:2]
+    usual, _, across = stretches.sequences(ids, 258, reference.boundary)[:3]
     hf_model.config.use_cache = True
     found = stretches.run(hf_model, reference, usual, [across])
     assert found.ran == ("across position 256",)

@@ -195,21 +195,20 @@ class _Job:
     def first(self) -> "OpFinding | None":
         """The first bad operation, None if there is none."""
         from ttnn_verify import drift
-        from ttnn_verify.drift.observation.walk import SEVERAL
 
         model = self.build()
         found = drift.locate(model, *self.measured, self.session)
         if found is not None:
             return found
-        near = self._further(model, self.bringup.max_seq_len, [SEVERAL])
-        del model
-        return near.first or self._again(near).first
+        if self.bringup.takes_batch or self._again:
+            del model
+            return self._built_again(two_rows=self.bringup.takes_batch).first
+        return self._along(model, self.bringup.max_seq_len).first
 
     def whole(self) -> "tuple[DriftResult, Sequence[Share]]":
         """The result, and the shares if they are asked for."""
         from ttnn_verify import drift
         from ttnn_verify.drift.observation.walk import SEVERAL
-        from ttnn_verify.drift.stretches import Stretches
 
         model = self.build()
         result = drift.measure(model, *self.measured, self.session)
@@ -218,36 +217,52 @@ class _Job:
             shares = drift.attribute(model, *self.measured, self.session)
         if result.first:
             return result, shares
-        near = self._further(model, self.bringup.max_seq_len, [SEVERAL])
-        del model
-        if SEVERAL not in result.left_out:
-            near = near.and_then(Stretches(ran=(SEVERAL,)))
-        more = near if near.first else self._again(near)
+        two_rows = self.bringup.takes_batch and SEVERAL in result.left_out
+        if two_rows or self._again:
+            del model
+            more = self._built_again(two_rows)
+        else:
+            more = self._along(model, self.bringup.max_seq_len)
         return drift.with_further(result, more), shares
 
-    def _further(self, model: Any, positions: int, done: Sequence[str] = ()) -> "Stretches":
-        from ttnn_verify import drift
+    @property
+    def _too_large(self) -> str:
+        """Why no model is built for far positions; "" if one is."""
+        from ttnn_verify.drift.stretches import too_large
 
-        first = self.args.first
-        return drift.further(model, *self.measured, positions, first, done, self.session)
+        return "" if self.args.thorough else too_large(self.hf_model, self.args.longest)
 
-    def _again(self, near: "Stretches") -> "Stretches":
-        """What is found by a model built again, for more positions and two rows, beside."""
-        from ttnn_verify.drift.stretches import Stretches, too_large
+    @property
+    def _again(self) -> bool:
+        """Whether a model is to be built for more positions than the first one."""
+        return self.args.longest > self.bringup.max_seq_len and not self._too_large
 
-        positions, what = self.args.longest, f"{self.args.longest} positions"
-        reason = "" if self.args.thorough else too_large(self.hf_model, positions)
-        if reason:
-            near = near.and_then(Stretches(left_out={what: reason}))
-            positions = self.bringup.max_seq_len
-        if positions == self.bringup.max_seq_len and not self.bringup.takes_batch:
-            return near
+    def _built_again(self, two_rows: bool) -> "Stretches":
+        """What is found by a model built for more positions or, if asked for, for two rows."""
+        positions = self.args.longest if self._again else self.bringup.max_seq_len
         longer = dataclasses.replace(self.bringup, max_seq_len=positions)
+        rows, reason = ROWS if two_rows else 1, ""
         try:
-            model = longer.build(self.hf_model, self.device, ROWS)
+            model = longer.build(self.hf_model, self.device, rows)
         except inputs.ModelFails as error:
-            return near.and_then(Stretches(left_out={what: str(error)}))
-        return near.and_then(self._further(model, positions, near.ran))
+            positions, rows, reason = self.bringup.max_seq_len, 1, str(error)
+            model = self.build()
+        found = self._along(model, positions, rows)
+        if reason:
+            found.left_out[f"{self.args.longest} positions"] = reason
+        return found
+
+    def _along(self, model: Any, positions: int, rows: int = 1) -> "Stretches":
+        """What is found by a model that is built for so many positions and rows."""
+        from ttnn_verify import drift
+        from ttnn_verify.drift.observation.walk import SEVERAL
+
+        done = [SEVERAL] if rows == 1 else []
+        first = self.args.first
+        found = drift.further(model, *self.measured, positions, first, done, self.session)
+        if self._too_large:
+            found.left_out[f"{self.args.longest} positions"] = self._too_large
+        return found
 
 
 def report(

@@ -24,7 +24,8 @@ LONGEST = 1152
 # Positions times parameters; what is larger takes minutes on the emulated device.
 QUICK = 1e11
 
-DECODED = (30, 70)  # single tokens from one position to another, over the ends of tiles and pages
+# Single tokens from one position to another, over the ends of tiles and of pages.
+DECODED = ((30, 35), (62, 70))
 LAST = 3  # single tokens at the last positions
 AROUND = 2  # single tokens before and after the length at which the rotary factors change
 
@@ -95,9 +96,9 @@ def sequences(
         boundary: length beyond which the rotary factors are others.
     """
     plans: list[tuple[str, tuple[int, ...]]] = []
-    first, last = DECODED
-    if positions >= last:
-        plans.append((f"decoding to position {last - 1}", (first, *[1] * (last - first))))
+    for first, last in DECODED:
+        if positions >= last:
+            plans.append((f"decoding to position {last - 1}", (first, *[1] * (last - first))))
     if boundary is not None and AROUND < boundary <= positions - AROUND:
         plans.append((f"across position {boundary}", (boundary - AROUND, *[1] * 2 * AROUND)))
     if positions > ids.shape[1] + LAST:
