@@ -25,7 +25,7 @@ BLOCK = re.compile(r"```sh\n(?P<commands>.*?)```\n(\n```text\n(?P<output>.*?)```
 
 
 class Printed(NamedTuple):
-    """A block of commands: what the page says that they print, None for nothing, and what they do."""
+    """A block of commands, what they print by the page (None: not shown), and what they do now."""
 
     commands: str
     before: str | None
