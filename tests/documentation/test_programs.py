@@ -23,7 +23,7 @@ def runs_by_itself(text):
     return "open_device(" in text and "print(" in text
 
 
-def tests_something(text):
+def is_a_test(text):
     return "\ndef test_" in text
 
 
@@ -57,7 +57,7 @@ def test_the_test_of_a_page_passes_with_the_conftest_of_the_page(tmp_path):
     """Those of the page on other repositories."""
     blocks = [param.values[0] for param in BLOCKS]
     (conftest,) = (text for text in blocks if "pytest_plugins" in text)
-    (test,) = (text for text in blocks if tests_something(text))
+    (test,) = (text for text in blocks if is_a_test(text))
     (tmp_path / "conftest.py").write_text(conftest)
     (tmp_path / "test_page.py").write_text(test)
     options = ("-p", "no:cacheprovider", "--backend", "emulated", "--arithmetic", "rounded")
@@ -67,4 +67,4 @@ def test_the_test_of_a_page_passes_with_the_conftest_of_the_page(tmp_path):
 def test_there_are_programs_and_a_test():
     texts = [param.values[0] for param in BLOCKS]
     assert sum(map(runs_by_itself, texts)) >= 2
-    assert sum(map(tests_something, texts)) == 1
+    assert sum(map(is_a_test, texts)) == 1
