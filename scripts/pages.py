@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ttnn_verify import atomic
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "docs/reading-a-failure.md", ROOT / "examples/finding_a_fault/README.md")
 
@@ -85,7 +87,7 @@ def main() -> None:
     for page in PAGES:
         text = renewed(page.read_text())
         if write:
-            page.write_text(text)
+            atomic.write_text(page, text)
         else:
             print(text)
 
