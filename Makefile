@@ -43,13 +43,14 @@ lint: $(READY) types
 types: $(READY)
 	@.venv/bin/mypy
 
-# Written last, so that an interrupted installation is taken up again.
-$(READY): pyproject.toml constraints.txt scripts/find_python.sh
+# Written last, so that an interrupted installation is taken up again. An environment that is there is
+# used, and a torch in it that is not PyPI's (a CPU-only one, say) stays; see docs/start.md.
+$(READY): pyproject.toml constraints.txt scripts/find_python.sh scripts/constraints.py
 	@python=$$(sh scripts/find_python.sh) && \
-	echo "Installing into .venv with $$($$python --version): about 6 GB, a few minutes." && \
 	{ [ -x .venv/bin/python ] || $$python -m venv .venv; } && \
+	.venv/bin/python scripts/constraints.py > .venv/constraints.txt && \
 	.venv/bin/python -m pip install -qq --disable-pip-version-check \
-	    --constraint constraints.txt --editable '.[test]' && \
+	    --constraint .venv/constraints.txt --editable '.[test]' && \
 	touch $(READY)
 
 # What runs leave behind: caches and reports, not the environment.

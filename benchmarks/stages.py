@@ -59,7 +59,7 @@ CONTEXTS: dict[str, Callable[[], str]] = {
 def score(stage: str) -> accuracy.Score:
     """The trained checkpoint's score after the prompt of `make eval`, in kernel arithmetic."""
     checkpoint = inputs.find_checkpoint(str(ASSETS / "phi3-tiny"), None)
-    text = inputs.read_text(str(ASSETS / "prompts" / "kjv-heldout.txt"))
+    text = inputs.heldout_text()
     prompt = jobs.Prompt(checkpoint, inputs.encode(text, checkpoint.tokenizer()))
     model_file = inputs.load_model_file(document.model_file(stage))
     bringup = jobs.Bringup(

@@ -104,7 +104,7 @@ SHARE = within(0, 1, "a share from 0 to 1, such as 0.9 for 90 %")
 
 def add_bounds(add: Add) -> None:
     """What a score must reach, where it is not what is measured: see `bounds`."""
-    measured = "default: measured, see README"
+    measured = "default: measured, see docs/evaluate.md"
     add(*spellings("--min_top1"), type=SHARE, metavar="SHARE", help=f"0 to 1; {measured}")
     add(*spellings("--min_top5"), type=SHARE, metavar="SHARE", help=f"0 to 1; {measured}")
     pcc = within(-1, 1, "a PCC, from -1 to 1")

@@ -1,7 +1,7 @@
 """eval.py ends with 0 for a model that is right, 1 for one that is not, 125 where it cannot tell.
 
 Model files that only change what Hugging Face's model says need no device; both stages, and the
-example of the README, run on the tests' own.
+example of docs/model-file.md, run on the tests' own.
 """
 
 import contextlib
@@ -232,8 +232,8 @@ def test_each_stage_passes(run, on_the_device, stage, batch):
     assert (status, said) == (0, [])
 
 
-def test_the_example_of_the_readme_passes(run, on_the_device, tmp_path):
-    text = (ROOT / "README.md").read_text()
+def test_the_example_of_the_page_on_model_files_passes(run, on_the_device, tmp_path):
+    text = (ROOT / "docs/model-file.md").read_text()
     blocks = re.findall(r"(?ms)^```python\n(.*?)^```$", text)
     (example,) = (block for block in blocks if "def build_model(" in block)
     path = tmp_path / "model.py"

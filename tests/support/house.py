@@ -20,11 +20,12 @@ MAY_IMPORT = {
     "models": {"model"},
     "eval": {"ttnn_emulator", "ttnn_verify"},
     "scripts": {"eval", "ttnn_emulator", "ttnn_verify"},
+    "examples": set(),
     "benchmarks": {"eval", "model", "models", "ttnn_emulator", "ttnn_verify"},
-    "tests": {"eval", "model", "models", "scripts", "ttnn_emulator", "ttnn_verify"},
+    "tests": {"eval", "examples", "model", "models", "scripts", "ttnn_emulator", "ttnn_verify"},
     "conftest": {"tests", "ttnn_verify"},
 }
-WITHOUT_CODE = {"assets", "baselines"}
+WITHOUT_CODE = {"assets", "baselines", "docs"}
 
 # Folder -> packages that nothing in it may import, in addition to what MAY_IMPORT excludes.
 FOREIGN = {"ttnn_emulator/arithmetic": {"ttnn", "transformers"}}

@@ -25,6 +25,8 @@ LEFT_OUT = {
     "e2e/test_batch.py": "four texts written by the whole model",
     "e2e/test_block_weights.py": "a block format is packed as the kernels do, in compiled code",
     "e2e/test_long_rope.py": "prompts of 255 tokens",
+    "documentation/test_examples.py": "the suite and drift on a model of their own",
+    "documentation/test_outputs.py": "eval, drift and the suite, one after the other",
     "ops/test_comparison_mode.py": "every operation of the whole model twice",
     "verify/test_suite.py": "the whole model in processes of its own",
     "verify/test_wheel.py": "builds and installs the package",

@@ -99,9 +99,9 @@ def test_a_script_runs(installed):
 
 @pytest.fixture(scope="module")
 def model_file(installed):
-    """The README's."""
-    readme = pathlib.Path(ROOT, "README.md").read_text()
-    (code,) = re.findall(r"```python\n(import types\n.*?)```", readme, flags=re.DOTALL)
+    """That of docs/model-file.md."""
+    page = pathlib.Path(ROOT, "docs/model-file.md").read_text()
+    (code,) = re.findall(r"```python\n(import types\n.*?)```", page, flags=re.DOTALL)
     path = installed[1] / "model.py"
     path.write_text(code)
     return path.name
