@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ttnn_verify import backend, cli, jobs
+from ttnn_verify import atomic, backend, cli, jobs
 from ttnn_verify.huggingface import inputs
 
 if TYPE_CHECKING:
@@ -104,6 +104,9 @@ def prepare(args: argparse.Namespace) -> tuple[jobs.Bringup, jobs.Prompt]:
     for file in filter(None, (args.json, args.html)):
         if not pathlib.Path(file).absolute().parent.is_dir():
             raise inputs.BadInput(f"{file!r}: there is no such folder to write to.")
+        reason = atomic.refusal(file)
+        if reason:
+            raise inputs.BadInput(reason)
     if args.reproduce:
         check_reproduce(args)
     length = args.prompt_tokens or DEFAULT_PROMPT_LENGTH + args.decoded
@@ -270,9 +273,9 @@ def report(
         decoded=args.decoded,
     )
     if args.json:
-        pathlib.Path(args.json).write_text(record.to_json())
+        atomic.write_text(args.json, record.to_json())
     if args.html:
-        pathlib.Path(args.html).write_text(drift_page.render(record))
+        atomic.write_text(args.html, drift_page.render(record))
     return drift.status
 
 

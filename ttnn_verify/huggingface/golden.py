@@ -26,6 +26,7 @@ import safetensors.torch
 import torch
 import transformers
 
+from ttnn_verify import atomic
 from ttnn_verify.huggingface import accuracy, submodules
 
 FOLDER_VARIABLE = "PHI3_GOLDENS"
@@ -184,12 +185,7 @@ def _store(path: pathlib.Path, key: str, golden: Golden) -> None:
     tensors |= {"tokens": golden.tokens, "greedy": golden.greedy, "top5": golden.top5}
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     metadata = {"key": key, "checksum": _checksum(tensors)}
-    partial = path.with_suffix(".partial")  # one writer at a time: the caller holds the lock
-    try:
-        safetensors.torch.save_file(tensors, partial, metadata)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    atomic.write(path, lambda file: safetensors.torch.save_file(tensors, file, metadata))
 
 
 def _stored(path: pathlib.Path, key: str, expected: Contents) -> Golden | None:
