@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ttnn_verify import atomic, backend, cli, jobs
+from ttnn_verify import atomic, backend, cli, jobs, network
 from ttnn_verify.huggingface import inputs
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     backend.quiet()
     inputs.quiet_transformers()
+    network.allow(args.download)
     from ttnn_verify.drift import DriftUndetermined  # ttnn, which it imports, is slow
 
     try:
@@ -112,7 +113,8 @@ def prepare(args: argparse.Namespace) -> tuple[jobs.Bringup, jobs.Prompt]:
     length = args.prompt_tokens or DEFAULT_PROMPT_LENGTH + args.decoded
     args.longest, asked = args.max_seq_len, args.max_seq_len
     if asked is None:
-        config = inputs.find_checkpoint(args.model, args.cache_dir).config()
+        checkpoint = inputs.find_checkpoint(args.model, args.cache_dir, args.download)
+        config = checkpoint.config()
         most = getattr(config, "max_position_embeddings", cli.POSITIONS)
         args.max_seq_len, args.longest = min(cli.POSITIONS, most), min(LONGEST, most)
     bringup, prompt = jobs.prepare(args, length)
