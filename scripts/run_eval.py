@@ -19,7 +19,7 @@ import torch
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from ttnn_verify import backend, cli, evaluation, jobs, network
+from ttnn_verify import backend, cli, ending, evaluation, jobs, network
 from ttnn_verify.huggingface import accuracy, inputs
 from ttnn_verify.report import score_text
 
@@ -120,6 +120,7 @@ def metrics(args: argparse.Namespace, score: accuracy.Score) -> str:
     return "YT_METRICS=" + json.dumps(figures, separators=(",", ":"))
 
 
+@ending.one_line
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     backend.quiet()

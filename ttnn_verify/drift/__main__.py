@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ttnn_verify import atomic, backend, cli, jobs, network
+from ttnn_verify import atomic, backend, cli, ending, jobs, network
 from ttnn_verify.huggingface import inputs
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@ending.one_line
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     backend.quiet()
