@@ -2,7 +2,7 @@
 
 import sys
 
-from ttnn_verify.eval_command import main
+from ttnn_verify import console
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(console.evaluate())

@@ -4,6 +4,8 @@ import pathlib
 import re
 from collections.abc import Iterable, Sequence
 
+from ttnn_verify import atomic
+
 ROOT = pathlib.Path(__file__).parent.parent
 STAGES = ("functional", "optimized")
 SYSTEM = ROOT / "models/microsoft/Phi-3-mini-128k-instruct/n150"
@@ -32,4 +34,5 @@ def write(stage: str, name: str, lines: Iterable[str]) -> None:
     if text.count(first) != 1 or text.count(last) != 1:
         raise ValueError(f"{path} has no place for a table: {first} and {last}, once each.")
     content = "\n".join([first, *lines, last])
-    path.write_text(re.sub(f"{first}.*{last}", lambda _: content, text, flags=re.DOTALL))
+    whole = re.sub(f"{first}.*{last}", lambda _: content, text, flags=re.DOTALL)
+    atomic.write_text(path, whole)

@@ -24,6 +24,7 @@ import ttnn
 from benchmarks import phi3_mini
 from model.optimized import PRECISIONS, Checkpoint, build
 from ttnn_emulator import toolchain
+from ttnn_verify import atomic
 
 PEAK_LIMIT = 1.3  # times the largest layer and the embeddings
 
@@ -73,7 +74,8 @@ def start(folder: pathlib.Path, layers: int, precision: str, results: Queue) -> 
 def write_checkpoint(folder: pathlib.Path, layers: int) -> int:
     """A checkpoint of one file; returns bytes of the largest layer and the embeddings."""
     weights = dict(phi3_mini.RandomWeights(phi3_mini.config(layers)))
-    safetensors.torch.save_file(weights, folder / "model.safetensors")
+    file = folder / "model.safetensors"
+    atomic.write(file, lambda partial: safetensors.torch.save_file(weights, partial))
 
     def size(part: str) -> int:
         return sum(w.numel() * 2 for name, w in weights.items() if part in name)

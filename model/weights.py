@@ -1,15 +1,16 @@
 """Weights: read from a checkpoint folder one tensor at a time, and brought to the device."""
 
 import ctypes
-import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
 import ttnn
 from safetensors import safe_open
+
+from .weight_cache import WeightCache
 
 LIBC = ctypes.CDLL(None)  # glibc: ttnn has wheels for no other
 INDEX = "model.safetensors.index.json"
@@ -54,8 +55,7 @@ class DeviceWeights:
     Args:
         tensors: Hugging Face's parameter names -> host tensors; asked for each name once.
         device: the TTNN device.
-        cache: a folder for the converted tensors, or None. Files are named by a hash of the host
-            tensor, so that another checkpoint or another order of rows never takes an old one.
+        cache: a folder for the converted tensors, or None: see `weight_cache`.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class DeviceWeights:
     ):
         self.tensors = tensors
         self.device = device
-        self.cache = None if cache is None else Path(cache)
+        self.cache = None if cache is None else WeightCache(cache)
 
     def __getitem__(self, name: str) -> torch.Tensor:
         """The tensor in bfloat16, on the host. Raises ValueError if there is none."""
@@ -77,33 +77,30 @@ class DeviceWeights:
 
     def linear(self, weight: torch.Tensor, dtype: ttnn.DataType) -> ttnn.Tensor:
         """torch.nn.Linear keeps [out, in]; ttnn.linear multiplies by [in, out]."""
-        return self.place(weight, dtype, preprocess=lambda w: w.T)
+        return self.place(weight, dtype, transposed=True)
 
     def place(
         self,
         tensor: torch.Tensor,
         dtype: ttnn.DataType = ttnn.bfloat16,
         layout: ttnn.Layout = ttnn.TILE_LAYOUT,
-        preprocess: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        transposed: bool = False,
     ) -> ttnn.Tensor:
-        """bfloat16 host tensor -> device tensor of that dtype, after `preprocess`."""
+        """bfloat16 host tensor -> device tensor of that dtype."""
+        kept = self.cache and self.cache.name(tensor, dtype, layout, transposed)
         device_tensor = ttnn.as_tensor(
             tensor,
             dtype=dtype,
             layout=layout,
             device=self.device,
             memory_config=ttnn.DRAM_MEMORY_CONFIG,
-            cache_file_name=self.cache and self.cache / _digest(tensor),
+            cache_file_name=kept,
             cache_dump_mode=ttnn.DumpTensorMode.LOCAL,  # a file appears whole or not at all
-            preprocess=preprocess,
+            preprocess=(lambda w: w.T) if transposed else None,
         )
+        if self.cache and kept:
+            self.cache.seal(kept)
         # malloc neither returns nor reuses what as_tensor has freed: without this, memory grows by
         # 19 MB with every layer of Phi-3-mini.
         LIBC.malloc_trim(0)
         return device_tensor
-
-
-def _digest(tensor: torch.Tensor) -> str:
-    numbers = tensor.contiguous().view(torch.uint8).numpy()
-    shape = "x".join(map(str, tensor.shape))
-    return f"{shape}-{hashlib.sha256(numbers).hexdigest()[:32]}"

@@ -19,7 +19,7 @@ import torch
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from ttnn_verify import backend, cli, evaluation, jobs
+from ttnn_verify import backend, cli, ending, evaluation, jobs, network
 from ttnn_verify.huggingface import accuracy, inputs
 from ttnn_verify.report import score_text
 
@@ -91,7 +91,8 @@ def prepare(args: argparse.Namespace) -> tuple[evaluation.Plan, jobs.Bringup | N
 
     Raises BadInput or BackendError.
     """
-    checkpoint = inputs.find_checkpoint(args.model_path or args.hf_model, args.cache_dir)
+    name = args.model_path or args.hf_model
+    checkpoint = inputs.find_checkpoint(name, args.cache_dir, args.download)
     bringup = None
     if args.mode == "tt":
         model_type = checkpoint.config_dict().get("model_type")
@@ -119,10 +120,12 @@ def metrics(args: argparse.Namespace, score: accuracy.Score) -> str:
     return "YT_METRICS=" + json.dumps(figures, separators=(",", ":"))
 
 
+@ending.one_line
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     backend.quiet()
     inputs.quiet_transformers()
+    network.allow(args.download)
     torch.manual_seed(0)
     try:
         plan, bringup = prepare(args)

@@ -8,8 +8,8 @@ count of agreeing predictions says nothing.
 
 import argparse
 import copy
+import functools
 import math
-import os
 import re
 import shutil
 import subprocess
@@ -26,6 +26,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from tqdm import tqdm
 from transformers import GenerationConfig, Phi3Config, Phi3ForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ttnn_verify import atomic
 
 # Books with no close parallel elsewhere in the text (unlike Chronicles or the Gospels), so that the
 # loss on them measures prediction and not memory.
@@ -295,8 +299,7 @@ def save_checkpoint(model: Phi3ForCausalLM, tokenizer: PreTrainedTokenizerFast, 
         saved.save_pretrained(folder)
         # Weights last: a folder with weights then always has the rest.
         for path in sorted(Path(folder).iterdir(), key=lambda path: path.suffix == ".safetensors"):
-            path.chmod(0o644)
-            os.replace(path, out / path.name)
+            atomic.write(out / path.name, functools.partial(shutil.copyfile, path))
 
 
 def report(model: Phi3ForCausalLM, corpus: Corpus, lengths: Iterable[int]) -> list[str]:

@@ -38,6 +38,15 @@ def test_no_package_reads_files_of_the_tests():
     assert house.data_of_tests(ROOT) == []
 
 
+def test_files_are_written_as_a_whole():
+    assert house.plain_writes(ROOT) == []
+
+
+def test_what_may_write_by_itself_does():
+    for file in house.WRITES_ITSELF:
+        assert house._plain_writes(house.tree(ROOT / file)), f"{file} needs no exception"
+
+
 # --- the rules themselves ------------------------------------------------------------------------
 
 
@@ -148,3 +157,35 @@ def test_data_read_out_of_tests_is_seen(tree, package, text):
 def test_prose_about_tests_is_no_data(tree):
     text = '"""As tests/verify says."""\n\n\ndef contests():\n    """Of tests/ops."""\n'
     assert house.data_of_tests(tree({"model/x.py": text + "    return 'contests/a'\n"})) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path.write_text('x')",
+        "file = open(path, 'w')",
+        "with path.open('ab') as file: pass",
+        "open(path, mode='r+')",
+        "os.fdopen(descriptor, 'w')",
+        "os.replace(a, b)",
+        "json.dump(x, file)",
+        "safetensors.torch.save_file(x, path)",
+    ],
+)
+def test_a_file_that_is_written_in_parts_is_seen(tree, text):
+    (sentence,) = house.plain_writes(tree({"ttnn_verify/a.py": text}))
+    assert sentence.startswith("ttnn_verify/a.py:1 calls ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "atomic.write_text(path, x)",
+        "atomic.write(path, lambda file: save_file(x, file))",
+        "open(path)",
+        "path.open('rb')",
+        "text.replace('a', 'w')",
+    ],
+)
+def test_a_file_that_is_read_or_replaced_as_a_whole_is_right(tree, text):
+    assert house.plain_writes(tree({"ttnn_verify/a.py": text, "tests/b.py": "open(p, 'w')"})) == []

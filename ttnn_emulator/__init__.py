@@ -9,6 +9,7 @@ with startup.imports():
     from ttnn_emulator.device import (
         ARITHMETICS,
         DEFAULT_ARITHMETIC,
+        SecondDevice,
         arithmetic_settings,
         binding_replaced,
         bindings_in_use,
@@ -31,6 +32,7 @@ __all__ = [
     "DEFAULT_ARITHMETIC",
     "NotEmulated",
     "OutOfBounds",
+    "SecondDevice",
     "UnknownContents",
     "arithmetic_settings",
     "binding_replaced",

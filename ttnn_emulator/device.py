@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -41,8 +42,33 @@ COMPOSED = frozenset(
     }
 )
 
+# (module, name) of the functions of TTNN that open and close devices, all others by way of these.
+OPENING = (
+    (ttnn, "open_device"),
+    (ttnn.device, "open_device"),
+    (ttnn._ttnn.device, "CreateDevice"),
+    (ttnn._ttnn.device, "CreateDevices"),
+    (ttnn._ttnn.multi_device, "open_mesh_device"),
+)
+CLOSING = (
+    (ttnn._ttnn.device, "close_device"),
+    (ttnn._ttnn.multi_device, "close_mesh_device"),
+    (ttnn, "CloseDevice"),
+    (ttnn, "CloseDevices"),
+    (ttnn.device, "CloseDevice"),
+    (ttnn.device, "CloseDevices"),
+)
+
+# References to an object that only a list holds, as `sys.getrefcount` counts them.
+_list = [object()]
+NOBODYS = sys.getrefcount(_list[0])
+
 # Of glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+
+
+class SecondDevice(RuntimeError):
+    """A device was opened while another is open: they would share the card's memory."""
 
 
 class _Installation:
@@ -54,6 +80,7 @@ class _Installation:
         self.memory = Memory(self.settings)
         self.calls: dict[str, list[dispatch.EmulatedCall]] = defaultdict(list)
         self._traces = Traces(self.memory)
+        self._open: list[ttnn.MeshDevice] = []
         self._layer = Layer("the emulated device", Level.STAND_IN)
         self._environment = contextlib.ExitStack()
 
@@ -72,14 +99,17 @@ class _Installation:
                 self._layer.replace(operation, "_slow_operation", None)
         for name, method in TensorMethods(self.memory).replacements().items():
             self._layer.replace(ttnn.Tensor, name, method)
-        self._layer.wrap(ttnn, "close_device", self._closing)
+        for module, name in OPENING:
+            self._layer.wrap(module, name, self._opening)
+        for module, name in CLOSING:
+            self._layer.wrap(module, name, self._closing)
         for name in FUNCTIONS:
             self._layer.replace(ttnn, name, getattr(self._traces, name))
 
     def detach(self) -> None:
         self._layer.undo()
         self._environment.close()
-        self.memory.clear()
+        self._forget()
 
     def _emulated(self, operation: Any) -> dispatch.HostCall:
         name = operation.python_fully_qualified_name
@@ -91,13 +121,46 @@ class _Installation:
             return call
         return dispatch.refused_call(operation)
 
-    def _closing(self, genuine: Callable[[ttnn.MeshDevice], None]) -> Callable[..., None]:
-        def close_device(device: ttnn.MeshDevice) -> None:
-            genuine(device)
-            self.memory.clear()
-            self._traces.clear()
+    def _opening(self, genuine: Callable[..., Any]) -> Callable[..., Any]:
+        """TTNN's function that opens devices, for one at a time."""
+
+        def open_device(*args: Any, **kwargs: Any) -> Any:
+            self._close_abandoned()
+            if self._open:
+                raise SecondDevice(
+                    f"device {self._open[0].id()} is open: the emulated n150 is one device of a "
+                    "process. Use it, or end it first with ttnn.close_device."
+                )
+            with toolchain.opening():
+                opened = genuine(*args, **kwargs)
+            self._open += opened.values() if isinstance(opened, dict) else [opened]
+            return opened
+
+        return open_device
+
+    def _closing(self, genuine: Callable[..., Any]) -> Callable[..., Any]:
+        """TTNN's function that closes a device, or several by their numbers."""
+
+        def close_device(devices: Any) -> None:
+            genuine(devices)
+            several = devices.values() if isinstance(devices, dict) else [devices]
+            closed = {device.id() for device in several}
+            still_open = [device for device in self._open if device.id() not in closed]
+            if len(still_open) < len(self._open):  # not a part of one
+                self._open = still_open
+                self._forget()
 
         return close_device
+
+    def _close_abandoned(self) -> None:
+        """Close the device if nobody has it any more, which on a card closes it."""
+        if self._open and sys.getrefcount(self._open[0]) == NOBODYS:
+            ttnn.close_device(self._open[0])
+
+    def _forget(self) -> None:
+        self._open.clear()
+        self.memory.clear()
+        self._traces.clear()
 
 
 _installation: _Installation | None = None
@@ -120,6 +183,8 @@ def install(arithmetic: str | None = None, cores: tuple[int, int] | None = None)
         cores: (columns, rows) of worker cores among which the arithmetic divides work, where that
             affects results; default (8, 8), those of an n150. The device's own grid does not
             change.
+
+    One device is open at a time: another one raises `SecondDevice`.
 
     Raises:
         ValueError: an unknown arithmetic, or another one than is already installed.
@@ -321,6 +386,7 @@ def _keep_freed_pages() -> None:
 __all__ = [
     "ARITHMETICS",
     "DEFAULT_ARITHMETIC",
+    "SecondDevice",
     "arithmetic_settings",
     "binding_replaced",
     "bindings_in_use",

@@ -6,23 +6,22 @@ restored afterwards.
 """
 
 import contextlib
-import fcntl
 import hashlib
+import logging
 import os
 import pathlib
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 
 import numba
 
+from ttnn_emulator import folders
 from ttnn_emulator.interpose import Layer, Level
 
 KEPT_FOLDERS = 3  # of compiled code: those used last, for the current sources and earlier ones
 PREFIX = "emulator-arithmetic-"
 
-_in_use: list[int] = []  # descriptors whose locks say that this process uses a folder
+log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -41,23 +40,40 @@ def compiled_code_folder(sources: pathlib.Path) -> pathlib.Path:
 
     Numba's own cache notices a change of the file that holds a function, but not of files whose
     functions are inlined into it, and would run stale code that gives other bits.
+
+    What lies there is run. It is kept where numba is told to, else beside the sources, else in the
+    user's cache folder, and only in a folder that nobody but the user, or the sources' owner, may
+    write; where there is none, the code is compiled for this process alone.
     """
     digest = hashlib.sha256()
     for source in sorted(sources.rglob("*.py")):
         digest.update(
             str(source.relative_to(sources)).encode() + b"\0" + source.read_bytes() + b"\0"
         )
-    beside = sources / "__pycache__"
+    name, refusals = f"{PREFIX}{digest.hexdigest()[:16]}", []
+    for base, trusted in _bases(sources):
+        folder = base / name
+        refusal = folders.private(folder, trusted)
+        if refusal is None:
+            folders.use(folder)
+            os.utime(folder)  # its last use, which `prune` goes by
+            return folder
+        refusals.append(refusal)
+    log.warning("code is compiled anew, and not kept: %s", "; ".join(refusals) or "no folder")
+    return folders.temporary(PREFIX)
+
+
+def _bases(sources: pathlib.Path) -> Iterator[tuple[pathlib.Path, tuple[int, ...]]]:
+    """Where compiled code may be kept, in order, and who may have written it beside this user."""
+    named = numba.config.__dict__["CACHE_DIR"]
+    if named:
+        yield pathlib.Path(named).absolute(), ()
+        return
     if os.access(sources, os.W_OK):
-        beside.mkdir(exist_ok=True)
-    usual = beside if os.access(beside, os.W_OK) else pathlib.Path(tempfile.gettempdir())
-    base = pathlib.Path(numba.config.__dict__["CACHE_DIR"] or usual)
-    folder = base / f"{PREFIX}{digest.hexdigest()[:16]}"
-    with contextlib.suppress(OSError):  # numba says by itself that a folder cannot be written
-        folder.mkdir(parents=True, exist_ok=True)
-        _in_use.append(_locked(folder, fcntl.LOCK_SH))
-        os.utime(folder)  # its last use, which `prune` goes by
-    return folder
+        yield sources / "__pycache__", (sources.stat().st_uid,)
+    cache = folders.user_cache()
+    if cache:
+        yield cache / "ttnn-emulator", ()
 
 
 def prune(base: pathlib.Path, count: int = KEPT_FOLDERS) -> None:
@@ -66,31 +82,9 @@ def prune(base: pathlib.Path, count: int = KEPT_FOLDERS) -> None:
     A folder is in use while a process that computes with its code holds a lock on it.
     """
     with contextlib.suppress(OSError):  # another process may remove the same ones
-        folders = sorted(base.glob(f"{PREFIX}*"), key=lambda folder: folder.stat().st_mtime)
-        for folder in folders[: max(len(folders) - count, 0)]:
-            _remove_unused(folder)
-
-
-def _remove_unused(folder: pathlib.Path) -> None:
-    try:
-        descriptor = _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # it is in use, or somebody else's, or on a disk that knows no locks
-        return
-    try:
-        shutil.rmtree(folder, ignore_errors=True)
-    finally:
-        os.close(descriptor)
-
-
-def _locked(folder: pathlib.Path, operation: int) -> int:
-    """A descriptor that holds a lock on a folder, until it is closed or the process ends."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, operation)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
+        kept = sorted(base.glob(f"{PREFIX}*"), key=lambda folder: folder.stat().st_mtime)
+        for folder in kept[: max(len(kept) - count, 0)]:
+            folders.remove_unused(folder)
 
 
 @contextlib.contextmanager

@@ -4,17 +4,19 @@ On a mocked cluster nothing that is compiled is ever executed, so a compiler tha
 loader accepts is enough. Everything lives in a folder of its own, with links to the ttnn package.
 """
 
-import atexit
 import contextlib
 import functools
 import os
 import pathlib
-import shutil
 import struct
-import tempfile
 from collections.abc import Iterator
 
 import ttnn
+
+from ttnn_emulator import folders
+
+PREFIX = "ttnn-emulated-"  # of the folder in the system's folder for temporary files
+MPI_TRANSPORT = "OMPI_MCA_btl"  # Open MPI's variable for the ways in which processes are reached
 
 # One n150: a single Wormhole with one row of worker cores harvested, 8x8 left to programs.
 CLUSTER = """\
@@ -100,7 +102,19 @@ def environment() -> Iterator[None]:
 
     Must begin before the process opens its first device.
     """
-    values = runtime_root()
+    with _variables(runtime_root()):
+        yield
+
+
+@contextlib.contextmanager
+def opening() -> Iterator[None]:
+    """For the time in which TTNN opens a device, when its MPI makes folders of its own."""
+    with _variables({"TMPDIR": runtime_root()["TT_METAL_RUNTIME_ROOT"]}):
+        yield
+
+
+@contextlib.contextmanager
+def _variables(values: dict[str, str]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -117,11 +131,11 @@ def environment() -> Iterator[None]:
 def runtime_root() -> dict[str, str]:
     """Make the runtime root of this process; the environment variables that TTNN finds it by.
 
-    The folder goes away with the process.
+    The folder goes away with the process, or with the next one if it was killed. What TTNN and its
+    MPI would otherwise leave or open elsewhere is kept there, too, or not made at all.
     """
     package = pathlib.Path(ttnn.__file__).parent
-    root = pathlib.Path(tempfile.mkdtemp(prefix="emulated-n150-"))
-    atexit.register(_remove, root, os.getpid())
+    root = folders.temporary(PREFIX)
     for name in ("tt_metal", "ttnn", "build"):
         (root / name).symlink_to(package / name)
     (root / "runtime").mkdir()
@@ -139,9 +153,9 @@ def runtime_root() -> dict[str, str]:
         "TT_METAL_CACHE": str(root / "cache"),
         "TT_METAL_MOCK_CLUSTER_DESC_PATH": str(cluster),
         "TT_METAL_LOGGER_LEVEL": os.environ.get("TT_METAL_LOGGER_LEVEL", "error"),
+        # "generated", which would lie in the current folder
+        "TT_METAL_LOGS_PATH": os.environ.get("TT_METAL_LOGS_PATH") or str(root),
+        # MPI within a process alone: its other ways listen on a port of every network, and leave
+        # 16 MB in /dev/shm where a process is killed
+        MPI_TRANSPORT: os.environ.get(MPI_TRANSPORT) or "self",
     }
-
-
-def _remove(root: pathlib.Path, owner: int) -> None:
-    if os.getpid() == owner:  # a forked child must not take the folder from its parent
-        shutil.rmtree(root, ignore_errors=True)

@@ -133,7 +133,13 @@ def add_model_file(parser: argparse.ArgumentParser) -> None:
 
 
 def add_cache(add: Add) -> None:
+    """Where a checkpoint that is named by its hub id comes from: --cache_dir, --download."""
     add(*spellings("--cache_dir"), metavar="FOLDER", help="Hugging Face cache")
+    add(
+        "--download",
+        action="store_true",
+        help="fetch from the hub what the cache lacks; without it the network is not used",
+    )
 
 
 POSITIONS = 256  # that a model is built for

@@ -19,7 +19,7 @@ backend.spare_cores()  # before torch
 
 import torch
 
-from ttnn_verify import cli, evaluation, jobs
+from ttnn_verify import cli, ending, evaluation, jobs, network
 from ttnn_verify.huggingface import inputs
 from ttnn_verify.report import score_text
 
@@ -84,10 +84,12 @@ def prepare(args: argparse.Namespace) -> tuple[evaluation.Plan, jobs.Bringup]:
     return plan, bringup
 
 
+@ending.one_line
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     backend.quiet()
     inputs.quiet_transformers()
+    network.allow(args.download)
     torch.manual_seed(args.seed)
     try:
         plan, bringup = prepare(args)

@@ -122,7 +122,7 @@ def prepare(args: argparse.Namespace, length: int, batch: int = 1) -> tuple[Brin
         backend.BackendError: the backend is not available.
     """
     bringup = find_bringup(args, args.model_py)
-    checkpoint = inputs.find_checkpoint(args.model, args.cache_dir)
+    checkpoint = inputs.find_checkpoint(args.model, args.cache_dir, args.download)
     prompt = find_prompt(args, checkpoint, length, bringup.model_file)
     return bringup, rows_of(args, prompt, batch)
 

@@ -8,6 +8,7 @@ be read or written, nothing is kept, and a warning logged.
 import contextlib
 import hashlib
 import logging
+import os
 import pathlib
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -31,10 +32,14 @@ log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def opened(path: str | pathlib.Path, limit: int = LIMIT) -> "Iterator[StoredResults]":
-    """The results in a file, to which new ones are written when the block ends, however it ends."""
-    stored = StoredResults(pathlib.Path(path), limit)
-    stored.open()
+def opened(path: str | pathlib.Path | None, limit: int = LIMIT) -> "Iterator[StoredResults]":
+    """The results in a file, to which new ones are written when the block ends, however it ends.
+
+    Without a file there are none, and none are kept.
+    """
+    stored = StoredResults(pathlib.Path(path or os.devnull), limit)
+    if path:
+        stored.open()
     try:
         yield stored
     finally:

@@ -5,7 +5,6 @@ The status is 125, which `git bisect run` skips, where it is the model file that
 
 import contextlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -17,7 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from scripts import run_eval
 from tests.support.checkpoint import CHECKPOINT, ROOT, STAGES, model_file
-from ttnn_verify import backend
+from ttnn_verify import backend, network
 from ttnn_verify import eval_command as evaluation
 from ttnn_verify.huggingface import inputs
 
@@ -27,7 +26,7 @@ MODEL_PY = model_file("optimized")
 @pytest.fixture(autouse=True)
 def offline_without_card(tmp_path, monkeypatch):
     """No hub, no card; devices are counted instead of opened."""
-    monkeypatch.setattr(inputs.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(network.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(backend, "CARDS", tmp_path / "no-cards")
     monkeypatch.delenv("TT_METAL_SIMULATOR", raising=False)
 
@@ -334,11 +333,9 @@ def test_a_stage_that_does_not_exist(refused, bad):
     ],
 )
 def test_the_process_itself_ends_with_2_and_one_line(command):
-    env = os.environ | {"HF_HUB_OFFLINE": "1"}
     process = subprocess.run(
         [sys.executable, *command],
         cwd=ROOT,
-        env=env,
         capture_output=True,
         text=True,
         check=False,

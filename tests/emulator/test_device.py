@@ -231,6 +231,69 @@ assert ttnn.add.function is genuine and ttnn_emulator.contents_bytes() == 0
     assert (result.returncode, result.stdout) == (0, "1.0\n2.0\n"), result.stderr
 
 
+SECOND = """
+import sys, ttnn, torch, ttnn_emulator
+opening = {
+    "with": lambda: ttnn_emulator.open_device().__enter__(),
+    "open_device": lambda: ttnn.open_device(device_id=0),
+    "manage_device": lambda: ttnn.manage_device(device_id=0).__enter__(),
+    "CreateDevice": lambda: ttnn.CreateDevice(0),
+    "CreateDevices": lambda: ttnn.CreateDevices([0]),
+    "open_mesh_device": lambda: ttnn.open_mesh_device(ttnn.MeshShape(1, 1)),
+    "create_mesh_device": lambda: ttnn.create_mesh_device(ttnn.MeshShape(1, 1)).__enter__(),
+}
+with ttnn_emulator.open_device() as device:
+    ones = ttnn.from_torch(torch.ones(32, 32), layout=ttnn.TILE_LAYOUT, device=device)
+    for name, open_another in opening.items():
+        try:
+            open_another()
+        except ttnn_emulator.SecondDevice as error:
+            assert "is open" in str(error) and "ttnn.close_device" in str(error)
+        else:
+            sys.exit(f"{name} opens a second device")
+    part = device.create_submesh(ttnn.MeshShape(1, 1))
+    ttnn.close_mesh_device(part)
+    assert (ttnn.to_torch(ttnn.add(ones, ones)) == 2).all()
+"""
+
+
+def test_a_second_device_is_refused_and_the_first_keeps_what_it_holds():
+    assert ran(SECOND) == ""
+
+
+IN_TURN = """
+import ttnn, torch, ttnn_emulator
+ttnn_emulator.install()
+shape = ttnn.MeshShape(1, 1)
+for open_one, close in (
+    (lambda: ttnn.open_device(device_id=0), ttnn.close_device),
+    (lambda: ttnn.CreateDevice(0), ttnn.CloseDevice),
+    (lambda: ttnn.open_mesh_device(shape), ttnn.close_mesh_device),
+    (lambda: ttnn.open_device(device_id=0), None),  # dropped, which closes it
+    (lambda: ttnn.open_device(device_id=0), ttnn.close_device),
+):
+    device = open_one()
+    t = ttnn.from_torch(torch.ones(4, 4), layout=ttnn.TILE_LAYOUT, device=device)
+    print(int(ttnn.to_torch(ttnn.add(t, t)).sum()))
+    if close:
+        close(device)
+        assert ttnn_emulator.contents_bytes() == 0
+    del device, t
+"""
+
+
+def test_one_device_after_another_may_be_opened():
+    assert ran(IN_TURN) == "32\n" * 5
+
+
+def ran(code):
+    result = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
 def test_reads_may_be_many(device):
     """The mock device hangs at about the 8,190th read of its own."""
     x = ttnn.from_torch(torch.ones(1, 1), device=device)

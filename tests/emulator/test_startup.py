@@ -76,8 +76,8 @@ def test_only_the_folders_used_last_are_kept(tmp_path):
 def test_a_folder_in_use_is_kept_however_old(tmp_path):
     oldest, *_, latest = folders(tmp_path, 4)
     code = (
-        "import pathlib, sys, fcntl\nfrom ttnn_emulator import startup\n"
-        "lock = startup._locked(pathlib.Path(sys.argv[1]), fcntl.LOCK_SH)\n"
+        "import pathlib, sys\nfrom ttnn_emulator import folders\n"
+        "folders.use(pathlib.Path(sys.argv[1]))\n"
         "print('locked', flush=True)\nsys.stdin.read()\n"
     )
     user = subprocess.Popen(

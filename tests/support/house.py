@@ -305,3 +305,45 @@ def _functions(root, *folders):
         for node in ast.walk(tree(file)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield f"{file.relative_to(root)}:{node.lineno} {node.name}", node
+
+
+# --- what writes files ---------------------------------------------------------------------------
+
+# Folders whose files may be written by `ttnn_verify.atomic` alone.
+WRITES_ATOMICALLY = ("benchmarks", "eval.py", "model", "scripts", "ttnn_emulator", "ttnn_verify")
+# The others that write, and why they may.
+WRITES_ITSELF = {
+    "model/weight_cache.py": "model/ imports none of the others",
+    "ttnn_emulator/fidelity/note.py": "pages of its own package, which version control keeps",
+    "ttnn_emulator/toolchain.py": "a folder of its own, new and of this process alone",
+    "ttnn_verify/atomic.py": "it is what the others use",
+}
+WRITING_METHODS = {"save_file", "savez", "write_bytes", "write_text"}
+WRITING_FUNCTIONS = {"json.dump", "np.save", "os.rename", "os.replace", "pickle.dump", "torch.save"}
+
+
+def plain_writes(root: pathlib.Path) -> list[str]:
+    """Calls that write a file otherwise than by `ttnn_verify.atomic`."""
+    return [
+        f"{file.relative_to(root)}:{call.lineno} calls {ast.unparse(call.func)}"
+        for file in sources(root, *(name for name in WRITES_ATOMICALLY if (root / name).exists()))
+        if str(file.relative_to(root)) not in WRITES_ITSELF
+        for call in _plain_writes(tree(file))
+    ]
+
+
+def _plain_writes(module):
+    calls = [node for node in ast.walk(module) if isinstance(node, ast.Call)]
+    atomically = [call for call in calls if ast.unparse(call.func).startswith("atomic.write")]
+    inside = {id(node) for call in atomically for node in ast.walk(call)}
+    return [call for call in calls if id(call) not in inside and _writes(call)]
+
+
+def _writes(call):
+    function = ast.unparse(call.func)
+    if function in WRITING_FUNCTIONS or _called(call.func) in WRITING_METHODS:
+        return True
+    if _called(call.func) not in ("open", "fdopen"):
+        return False
+    modes = [*call.args, *(k.value for k in call.keywords if k.arg == "mode")]
+    return any(set(mode) & set("wax+") and set(mode) <= set("rwxabt+") for mode in _strings(modes))

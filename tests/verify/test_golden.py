@@ -1,6 +1,7 @@
 """Goldens: Hugging Face's values, stored once, rebuilt when in doubt, shared by processes."""
 
 import concurrent.futures
+import stat
 import threading
 
 import pytest
@@ -8,6 +9,7 @@ import safetensors.torch
 import torch
 
 from tests.support.small_model import IDS, small_model
+from ttnn_verify.drift import reuse
 from ttnn_verify.huggingface import golden, submodules
 
 NEW_TOKENS = 4
@@ -270,7 +272,7 @@ def test_a_writer_that_dies_leaves_nothing_that_is_believed(
         with pytest.raises(KeyboardInterrupt):
             load(hf_model, tmp_path)
     assert not list(tmp_path.glob("*.safetensors"))
-    assert not list(tmp_path.glob("*.partial"))
+    assert not list(tmp_path.glob("*partial*"))
     load(hf_model, tmp_path)
     assert len(captures) == 2
 
@@ -290,6 +292,47 @@ def test_the_default_folder(monkeypatch, tmp_path):
     assert golden.default_folder() == tmp_path / "phi3-goldens"
     monkeypatch.setenv(golden.FOLDER_VARIABLE, str(tmp_path / "own"))
     assert golden.default_folder() == tmp_path / "own"
+
+
+def test_an_empty_name_is_not_the_current_folder(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    monkeypatch.setenv(golden.FOLDER_VARIABLE, "")
+    assert golden.default_folder() == tmp_path / "caches" / "phi3-goldens"
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert golden.default_folder() == tmp_path / "home" / ".cache" / "phi3-goldens"
+
+
+def test_the_folder_that_is_made_is_for_this_user_alone(monkeypatch, tmp_path):
+    monkeypatch.delenv(golden.FOLDER_VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert stat.S_IMODE(golden.default_folder().stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_where_others_may_write_nothing_is_kept(named, monkeypatch, tmp_path, hf_model, caplog):
+    folder = tmp_path / "phi3-goldens"
+    folder.mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv(golden.FOLDER_VARIABLE, str(folder) if named else "")
+    load(hf_model, None)
+    planted = list(folder.iterdir())
+    folder.chmod(0o777)
+    assert golden.default_folder() is None
+    assert f"may write in {folder}" in caplog.text
+    assert equal_goldens(load(hf_model, None), golden.capture(hf_model, IDS, NEW_TOKENS))
+    with reuse.opened() as kept:
+        assert kept.verdicts.stored.put(b"key", b"content") is None
+    with reuse.opened() as kept:
+        assert kept.verdicts.stored.get(b"key") is None
+    assert list(folder.iterdir()) == planted
+
+
+def test_a_folder_that_is_named_may_be_a_groups(monkeypatch, tmp_path):
+    tmp_path.chmod(0o775)
+    monkeypatch.setenv(golden.FOLDER_VARIABLE, str(tmp_path))
+    assert golden.default_folder() == tmp_path
 
 
 def test_of_two_at_once_one_captures_and_both_have_it(hf_model, tmp_path, captures, monkeypatch):

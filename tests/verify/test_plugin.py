@@ -33,7 +33,7 @@ def test_on_host():
 OPENED = """
 import contextlib, os, pathlib
 from ttnn_verify import backend
-from ttnn_verify.pytest_plugins import card_lock, hang
+from ttnn_verify.pytest_plugins import hang
 
 pytest_plugins = ["ttnn_verify.pytest_plugins.device"]
 
@@ -49,7 +49,6 @@ def open_device(name, device_id=0, arithmetic=None):
 backend.open_device = open_device
 hang.named_operations = contextlib.nullcontext  # a suite's own device has none
 backend.CARDS = pathlib.Path({cards!r})
-card_lock.LOCKS = pathlib.Path({locks!r})
 """
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -102,7 +101,6 @@ def suite(pytester, monkeypatch):
     for owner, name in (
         (backend, "open_device"),
         (backend, "CARDS"),
-        (card_lock, "LOCKS"),
         (hang, "named_operations"),
     ):
         monkeypatch.setattr(owner, name, getattr(owner, name))  # put back after the suite's own
@@ -113,7 +111,7 @@ def suite(pytester, monkeypatch):
             (folder / str(number)).touch()
         log = pytester.path / "log"
         log.touch()
-        places = {"log": log, "cards": folder, "locks": pytester.path / "locks"}
+        places = {"log": log, "cards": folder}
         pytester.makeconftest(
             OPENED.format(before=before, **{name: str(path) for name, path in places.items()})
         )
@@ -208,9 +206,11 @@ def test_only_visible_cards_are_used(suite, monkeypatch):
 
 
 HOLDER = """
-import sys
+import pathlib, sys
+from ttnn_verify import backend
 from ttnn_verify.pytest_plugins import card_lock
-with card_lock.claimed(0, locks=__import__("pathlib").Path(sys.argv[1])) as name:
+backend.CARDS = pathlib.Path(sys.argv[1])
+with card_lock.claimed(0) as name:
     print(name, flush=True)
     sys.stdin.readline()
 """
@@ -219,7 +219,10 @@ with card_lock.claimed(0, locks=__import__("pathlib").Path(sys.argv[1])) as name
 @pytest.fixture
 def holder(tmp_path, monkeypatch):
     """Start another process that holds the first free of two cards. Returns it and the card."""
-    monkeypatch.setenv(backend.VISIBLE, "0,1")
+    monkeypatch.delenv(backend.VISIBLE, raising=False)
+    monkeypatch.setattr(backend, "CARDS", tmp_path)
+    for name in ("0", "1"):
+        (tmp_path / name).touch()
     started = []
 
     def start():
@@ -239,13 +242,13 @@ def holder(tmp_path, monkeypatch):
         process.communicate()
 
 
-def test_a_card_of_another_process_is_left_alone(holder, tmp_path):
+def test_a_card_of_another_process_is_left_alone(holder):
     _, first = holder()
-    with card_lock.claimed(0, locks=tmp_path) as second:
+    with card_lock.claimed(0) as second:
         assert {first, second} == {"0", "1"}
 
 
-def test_a_card_is_waited_for_and_its_holder_named(holder, tmp_path, monkeypatch):
+def test_a_card_is_waited_for_and_its_holder_named(holder, monkeypatch):
     process, _ = holder()
     monkeypatch.setenv(backend.VISIBLE, "0")
     messages = []
@@ -254,18 +257,38 @@ def test_a_card_is_waited_for_and_its_holder_named(holder, tmp_path, monkeypatch
         messages.append(sentence)
         process.kill()  # a lock ends with its process
 
-    with card_lock.claimed(0, say, locks=tmp_path) as name:
+    with card_lock.claimed(0, say) as name:
         assert name == "0"
     (sentence,) = messages
     assert f"card 0 is taken by process {process.pid}" in sentence
 
 
-def test_waiting_for_a_card_ends(holder, tmp_path, monkeypatch):
+def test_waiting_for_a_card_ends(holder, monkeypatch):
     holder()
     monkeypatch.setenv(backend.VISIBLE, "0")
-    claim = card_lock.claimed(0, lambda sentence: None, patience=0.1, locks=tmp_path)
+    claim = card_lock.claimed(0, lambda sentence: None, patience=0.1)
     with pytest.raises(backend.BackendError, match=r"no card became free in 0\.1 s: card 0"), claim:
         pass
+
+
+def test_a_card_is_claimed_by_its_own_file_and_nothing_is_written(holder, tmp_path):
+    holder()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
+    assert not any(path.stat().st_size for path in tmp_path.iterdir())
+
+
+def test_a_card_that_is_not_there_is_a_sentence(holder, monkeypatch):
+    monkeypatch.setenv(backend.VISIBLE, "7")
+    with pytest.raises(backend.BackendError, match="card '7' is not here"), card_lock.claimed():
+        pass
+
+
+def test_a_card_may_be_named_by_its_address(monkeypatch, tmp_path):
+    monkeypatch.setattr(card_lock, "PCI", tmp_path)
+    monkeypatch.setenv(backend.VISIBLE, "0000:01:00.0")
+    (tmp_path / "0000:01:00.0").mkdir()
+    with card_lock.claimed() as name:
+        assert name == "0000:01:00.0"
 
 
 @pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["alone", "worker"])

@@ -4,11 +4,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ttnn_verify import cli
+from ttnn_verify import cli, ending
 from ttnn_verify.baseline.cases import ERROR_SLACK, PCC_SLACK, Limits, diff
 from ttnn_verify.baseline.files import BaselineError, load
 
 
+@ending.one_line
 def main(args: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 nothing lost, 1 a case has lost, 2 the files do not compare."""
     parser = argparse.ArgumentParser(prog="python -m ttnn_verify.baseline", description=__doc__)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ttnn_verify import backend, cli, jobs
+from ttnn_verify import atomic, backend, cli, ending, jobs, network
 from ttnn_verify.huggingface import inputs
 
 if TYPE_CHECKING:
@@ -82,10 +82,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@ending.one_line
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     backend.quiet()
     inputs.quiet_transformers()
+    network.allow(args.download)
     from ttnn_verify.drift import DriftUndetermined  # ttnn, which it imports, is slow
 
     try:
@@ -104,12 +106,16 @@ def prepare(args: argparse.Namespace) -> tuple[jobs.Bringup, jobs.Prompt]:
     for file in filter(None, (args.json, args.html)):
         if not pathlib.Path(file).absolute().parent.is_dir():
             raise inputs.BadInput(f"{file!r}: there is no such folder to write to.")
+        reason = atomic.refusal(file)
+        if reason:
+            raise inputs.BadInput(reason)
     if args.reproduce:
         check_reproduce(args)
     length = args.prompt_tokens or DEFAULT_PROMPT_LENGTH + args.decoded
     args.longest, asked = args.max_seq_len, args.max_seq_len
     if asked is None:
-        config = inputs.find_checkpoint(args.model, args.cache_dir).config()
+        checkpoint = inputs.find_checkpoint(args.model, args.cache_dir, args.download)
+        config = checkpoint.config()
         most = getattr(config, "max_position_embeddings", cli.POSITIONS)
         args.max_seq_len, args.longest = min(cli.POSITIONS, most), min(LONGEST, most)
     bringup, prompt = jobs.prepare(args, length)
@@ -285,9 +291,9 @@ def report(
         decoded=args.decoded,
     )
     if args.json:
-        pathlib.Path(args.json).write_text(record.to_json())
+        atomic.write_text(args.json, record.to_json())
     if args.html:
-        pathlib.Path(args.html).write_text(drift_page.render(record))
+        atomic.write_text(args.html, drift_page.render(record))
     return drift.status
 
 

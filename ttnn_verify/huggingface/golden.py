@@ -7,7 +7,8 @@ workers share, and checked when it is read: key, names, shapes, dtypes and a che
 fails a check is rebuilt.
 
 The folder is `cache_dir`, else the environment's PHI3_GOLDENS, else phi3-goldens in the user's
-cache folder (XDG_CACHE_HOME, ~/.cache). It may be deleted at any time.
+cache folder (XDG_CACHE_HOME, ~/.cache). It may be deleted at any time. Where others may write,
+nothing is stored.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ import json
 import logging
 import os
 import pathlib
+import stat
 from collections.abc import Mapping
 
 import filelock
@@ -26,6 +28,7 @@ import safetensors.torch
 import torch
 import transformers
 
+from ttnn_verify import atomic
 from ttnn_verify.huggingface import accuracy, submodules
 
 FOLDER_VARIABLE = "PHI3_GOLDENS"
@@ -105,7 +108,10 @@ def load(
     """
     submodules.check(hf_model, ids)
     key = _key(hf_model, ids, new_tokens)
-    path = pathlib.Path(cache_dir or default_folder()) / f"{key[:32]}{SUFFIX}"
+    folder = cache_dir or default_folder()
+    if folder is None:
+        return capture(hf_model, ids, new_tokens)
+    path = pathlib.Path(folder) / f"{key[:32]}{SUFFIX}"
     expected = _contents(hf_model.config, ids.shape[1], new_tokens)
     golden = _stored(path, key, expected)  # no lock: files are written atomically
     if golden:
@@ -127,12 +133,40 @@ def load(
     return golden
 
 
-def default_folder() -> pathlib.Path:
-    """Where goldens are stored unless a folder is given."""
-    if FOLDER_VARIABLE in os.environ:
-        return pathlib.Path(os.environ[FOLDER_VARIABLE])
-    caches = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(caches) / "phi3-goldens"
+def default_folder() -> pathlib.Path | None:
+    """Where goldens are stored unless a folder is given; None where no folder is safe, with a note.
+
+    Whoever can write there can change what is expected. So it must belong to this user, and nobody
+    else may write in it; one that FOLDER_VARIABLE names may be of a group, and of whomever.
+    """
+    named = os.environ.get(FOLDER_VARIABLE)
+    from ttnn_emulator import folders  # here: it imports ttnn, which is slow
+
+    if named:  # an empty one is none, and not the current folder
+        folder = pathlib.Path(named).absolute()
+        refusal = _open_to_all(folder)
+    else:
+        cache = folders.user_cache()
+        if cache is None:
+            log.warning("nothing is kept between runs: this user has no home folder")
+            return None
+        folder = cache / "phi3-goldens"
+        refusal = folders.private(folder)
+    if refusal:
+        log.warning("nothing is kept between runs: %s; %s names another", refusal, FOLDER_VARIABLE)
+        return None
+    return folder
+
+
+def _open_to_all(folder: pathlib.Path) -> str | None:
+    """Why a folder that was named, made if needed, is no place for goldens."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if folder.stat().st_mode & stat.S_IWOTH:
+            return f"everybody may write in {folder}"
+    except OSError as error:
+        return f"{folder} cannot be made: {error.strerror}"
+    return None if os.access(folder, os.W_OK | os.X_OK) else f"nothing may be written in {folder}"
 
 
 def weights_hash(weights: Mapping[str, torch.Tensor]) -> str:
@@ -184,12 +218,7 @@ def _store(path: pathlib.Path, key: str, golden: Golden) -> None:
     tensors |= {"tokens": golden.tokens, "greedy": golden.greedy, "top5": golden.top5}
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     metadata = {"key": key, "checksum": _checksum(tensors)}
-    partial = path.with_suffix(".partial")  # one writer at a time: the caller holds the lock
-    try:
-        safetensors.torch.save_file(tensors, partial, metadata)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    atomic.write(path, lambda file: safetensors.torch.save_file(tensors, file, metadata))
 
 
 def _stored(path: pathlib.Path, key: str, expected: Contents) -> Golden | None:

@@ -5,22 +5,18 @@ import importlib.machinery
 import importlib.util
 import json
 import pathlib
+import pickle
 import sys
 import traceback
 import types
-import urllib.error
-import urllib.request
 from typing import Any
 
 import torch
 import transformers
-from huggingface_hub import constants
 from huggingface_hub.errors import HFValidationError, StrictDataclassError
 from huggingface_hub.utils import validate_repo_id
 
-# Seconds to wait for the hub before it counts as unreachable, which leaves a checkpoint that is not
-# cached unfound: a slow machine or line answers within them. One that is refused says so at once.
-HUB_TIMEOUT = 60
+from ttnn_verify import network
 
 DTYPES: dict[str, torch.dtype | str] = {
     "auto": "auto",
@@ -157,12 +153,28 @@ class HubCheckpoint:
             BadInput: there is none, or transformers refuses it.
         """
         try:
-            return transformers.AutoConfig.from_pretrained(**self._source)
+            return self._without_code(transformers.AutoConfig.from_pretrained(**self._source))
         except OSError as error:
             raise BadInput(self._absent(error)) from error
         except (ValueError, KeyError, StrictDataclassError) as error:
             reason = str(error).strip().split("\n\n")[0].splitlines()[-1].strip()
             raise BadInput(f"the configuration of {self.name!r} is refused: {reason}") from error
+
+    def _without_code(self, config: transformers.PretrainedConfig) -> transformers.PretrainedConfig:
+        """The configuration, which names no code that transformers would fetch and run.
+
+        Raises:
+            BadInput: it names kernels by a hub id.
+        """
+        for part in (config, *(getattr(config, name, None) for name in config.sub_configs)):
+            for name in ("_attn_implementation", "_experts_implementation"):
+                value = getattr(part, name, None)
+                if isinstance(value, str) and "/" in value:
+                    raise BadInput(
+                        f"the configuration of {self.name!r} asks for kernels {value!r}: code of a "
+                        "checkpoint is not run; remove that entry."
+                    )
+        return config
 
     def hf_model(self, dtype: torch.dtype | str = "auto") -> transformers.PreTrainedModel:
         """The transformers model, on the host, in `dtype` ("auto" for the checkpoint's own).
@@ -170,12 +182,18 @@ class HubCheckpoint:
         Raises:
             BadInput: no weights, or not all of them.
         """
+        self.config()
         try:
             loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
                 **self._source, dtype=dtype, output_loading_info=True
             )
         except OSError as error:
             raise BadInput(f"no weights for {self.name!r}: {str(error).splitlines()[0]}") from error
+        except pickle.UnpicklingError as error:
+            raise BadInput(
+                f"no weights for {self.name!r}: its pickled file holds more than tensors, and code "
+                "of a checkpoint is not run; save it as safetensors."
+            ) from error
         model, info = loaded
         # transformers would fill them with random numbers
         absent = sorted(info["missing_keys"]) + sorted(info["mismatched_keys"])
@@ -203,14 +221,21 @@ class HubCheckpoint:
         if pathlib.Path(self.name).is_dir():
             return f"folder {self.name!r}: {str(error).splitlines()[0]}"
         if self.local_files_only:
-            where = "not in the Hugging Face cache, and the hub is out of reach"
+            where = "not in the Hugging Face cache; --download fetches it, where the hub answers"
         else:
             where = "not on the Hugging Face hub"
         return f"no checkpoint {self.name!r}: no such folder, and {where}."
 
 
-def find_checkpoint(name: str, cache_dir: str | None = None) -> HubCheckpoint:
-    """A checkpoint by folder or hub id; by its cache alone when the hub is unreachable.
+def find_checkpoint(
+    name: str, cache_dir: str | None = None, download: bool = False
+) -> HubCheckpoint:
+    """A checkpoint by folder or hub id, in the cache of Hugging Face's.
+
+    Args:
+        name: a folder or a hub id.
+        cache_dir: the cache, by default Hugging Face's own.
+        download: look on the hub, too, if it is reachable.
 
     Raises:
         BadInput: a file, or neither a folder nor a hub id.
@@ -225,20 +250,7 @@ def find_checkpoint(name: str, cache_dir: str | None = None) -> HubCheckpoint:
         validate_repo_id(name)
     except HFValidationError as error:
         raise BadInput(f"no checkpoint {name!r}: no such folder, and not a hub id.") from error
-    return HubCheckpoint(name, cache_dir, local_files_only=not _hub_reachable())
-
-
-def _hub_reachable() -> bool:
-    """Whether the hub answers; transformers itself would retry for half a minute."""
-    if constants.HF_HUB_OFFLINE:
-        return False
-    try:
-        urllib.request.urlopen(constants.ENDPOINT, timeout=HUB_TIMEOUT).close()
-    except urllib.error.HTTPError:
-        return True  # an error from the hub shows that it is reachable
-    except OSError:
-        return False
-    return True
+    return HubCheckpoint(name, cache_dir, not (download and network.hub_reachable()))
 
 
 def check_config(

@@ -183,13 +183,17 @@ def outcome(config: pytest.Config) -> BaselineOutcome:
 
 @pytest.hookimpl(trylast=True)  # below the table of comparisons, which is long
 def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
 ) -> None:
     check, record = config.stash[CHECKED], config.option.pcc_record
     if not check and not record:
         return
     done = outcome(config)
     terminalreporter.section("PCC baseline")
+    if exitstatus == pytest.ExitCode.INTERRUPTED:
+        # a case that was not come to, or whose file does not import, has not vanished
+        terminalreporter.line("the run did not get to its end: nothing is written")
+        return
     if check:
         report(terminalreporter, done, outcomes.relative(check.path, config))
         if config.option.pcc_update:

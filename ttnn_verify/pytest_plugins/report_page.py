@@ -48,7 +48,7 @@ def pytest_terminal_summary(
 
     run, check = config.stash[RUN], config.stash[CHECKED]
     checked = None
-    if check:
+    if check and exitstatus != pytest.ExitCode.INTERRUPTED:  # most cases were not come to
         checked = run_page.CheckedBaseline(
             outcomes.relative(check.path, config),
             check.accepted,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ttnn_verify import backend, cli, jobs
+from ttnn_verify import backend, cli, jobs, network
 from ttnn_verify.huggingface import inputs
 from ttnn_verify.pytest_plugins import device as devices
 from ttnn_verify.pytest_plugins import hang
@@ -37,6 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.help or config.option.markers:
         return
     inputs.quiet_transformers()
+    network.allow(config.option.download)
     try:
         config.stash[SETTINGS] = settings.settings_of(config, config.stash[BACKEND])
     except (inputs.BadInput, backend.BackendError) as error:

@@ -91,7 +91,7 @@ def settings_of(config: pytest.Config, picked: str) -> SubjectSettings:
     path = _model_file(option)
     # the options have the names of the other commands' arguments
     bringup = jobs.find_bringup(option, str(config.invocation_params.dir / path))
-    checkpoint = inputs.find_checkpoint(option.model, option.cache_dir)
+    checkpoint = inputs.find_checkpoint(option.model, option.cache_dir, option.download)
     hf_config = inputs.check_config(checkpoint, bringup.model_file)
     inputs.check_positions(option.max_seq_len, hf_config)
     text, described = jobs.read_prompt(option, checkpoint), f"--{''.join(given)}"

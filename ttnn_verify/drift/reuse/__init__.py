@@ -15,14 +15,18 @@ from ttnn_verify.huggingface import golden
 FILE = "drift.sqlite"
 
 
-def default_file() -> pathlib.Path:
-    """Where results are kept unless a file is given: in the folder of the goldens."""
-    return golden.default_folder() / FILE
+def default_file() -> pathlib.Path | None:
+    """Where results are kept unless a file is given: in the goldens' folder, if it is safe."""
+    folder = golden.default_folder()
+    return folder and folder / FILE
 
 
 @contextlib.contextmanager
 def opened(path: str | pathlib.Path | None = None) -> "Iterator[Kept]":
-    """The results in a file, `default_file()` by default; the new ones are written at the end."""
+    """The results in a file, `default_file()` by default; the new ones are written at the end.
+
+    Without a file none are kept.
+    """
     with stored.opened(path or default_file()) as results:
         yield Kept(results)
 
