@@ -74,7 +74,7 @@ def test_another_output_is_seen(now, differs):
 
 
 def test_times_are_no_difference():
-    before = "= 1 failed, 2 passed in 30.12s (0:00:30) =\n  TTNN     3.1   2.2"
+    before = "=== 1 failed, 2 passed in 30.12s (0:00:30) ===\n  TTNN     3.1   2.2"
     assert not different(before, "== 1 failed, 2 passed in 9.1s ==\n  TTNN   30.1   9.7")
 
 
