@@ -19,7 +19,7 @@ import torch
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from ttnn_verify import backend, cli, evaluation, jobs
+from ttnn_verify import backend, cli, evaluation, jobs, prompt_ids
 from ttnn_verify.huggingface import accuracy, inputs
 from ttnn_verify.report import score_text
 
@@ -47,8 +47,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     cli.add_count(add, "--prefill-len", 128)
     cli.add_count(add, "--decode-len", 100)
     cli.add_max_seq_len(add)
-    add("--batch", type=int, default=1, metavar="N", help="only 1 is supported")
-    add("--trace", type=int, default=0, metavar="N", help="only 0 is supported")
+    add("--batch", type=cli.whole, default=1, metavar="N", help="only 1 is supported")
+    add("--trace", type=cli.whole, default=0, metavar="N", help="only 0 is supported")
     add(
         *cli.spellings("--prefill-decode"),
         action="store_true",
@@ -99,7 +99,7 @@ def prepare(args: argparse.Namespace) -> tuple[evaluation.Plan, jobs.Bringup | N
         bringup = jobs.find_bringup(args, str(ROOT / path))
         print(f"{path} on {bringup.described}", file=sys.stderr)
     prompt = jobs.find_prompt(args, checkpoint, args.prefill_len, bringup and bringup.model_file)
-    inputs.check_length(args.prefill_len, args.decode_len, args.max_seq_len, "--max-seq-len")
+    prompt_ids.check_length(args.prefill_len, args.decode_len, args.max_seq_len, "--max-seq-len")
     plan = evaluation.Plan(prompt, args.decode_len, args.decode_len, args.prefill_decode)
     return plan, bringup
 

@@ -126,7 +126,7 @@ def load(path: pathlib.Path) -> DriftRecord:
             findings=tuple(FindingRecord(**row) for row in data.pop("findings")),
             **data,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"drift report {path}: {error}") from error
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(
