@@ -19,8 +19,9 @@ import torch
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from ttnn_verify import backend, cli, evaluation, jobs, prompt_ids
+from ttnn_verify import backend, cli, evaluation, jobs, prompt_ids, sentences
 from ttnn_verify.huggingface import accuracy, inputs
+from ttnn_verify.model_file import is_file
 from ttnn_verify.report import score_text
 
 STAGES = ("functional", "optimized")  # of a bring-up
@@ -73,13 +74,13 @@ def find_model_file(hf_model: str, system: str, stage: str, model_type: str | No
         BadInput: neither is there.
     """
     own, phi3 = model_file(hf_model, system, stage), model_file(PHI3, system, stage)
-    if (ROOT / own).is_file():
+    if is_file(ROOT / own):
         return own
-    if model_type == "phi3" and (ROOT / phi3).is_file():
+    if model_type == "phi3" and is_file(ROOT / phi3):
         return phi3
     bringups = ROOT.glob(model_file("*/*", "*", "*"))
     there = ", ".join(sorted(str(path.relative_to(ROOT)) for path in bringups))
-    raise inputs.BadInput(f"no model file {own!r}; there is {there}.")
+    raise inputs.BadInput(f"no model file {sentences.shown(own, 200)}; there is {there}.")
 
 
 def model_file(hf_model: str, system: str, stage: str) -> str:

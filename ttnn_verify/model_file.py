@@ -26,7 +26,7 @@ def load_model_file(path: str | pathlib.Path) -> types.ModuleType:
         ModelFails: it is not Python, it raises, or it has no `build_model`.
     """
     path, shown = pathlib.Path(path), sentences.shown(str(path), sentences.LONGEST // 2)
-    if not _is_file(path):
+    if not is_file(path):
         raise BadInput(f"no model file {shown}; it is a Python file that defines build_model.")
     name = f"model_file_{path.stem}"  # "model" itself would hide the package of that name
     loader = importlib.machinery.SourceFileLoader(name, str(path))
@@ -69,10 +69,11 @@ def check_config(module: types.ModuleType | None, config: Any) -> None:
             raise ModelFails(sentences.sentence(error)) from error
 
 
-def _is_file(path: pathlib.Path) -> bool:
+def is_file(path: pathlib.Path) -> bool:
+    """Whether there is a file of that name, which may be too long for any."""
     try:
         return path.is_file()
-    except (OSError, ValueError):  # a name that is too long, one with a null character
+    except (OSError, ValueError):  # too long; with a null character
         return False
 
 

@@ -273,6 +273,23 @@ def test_a_seed_that_torch_takes(run, seed):
     assert run(f"--seed={seed}").status == cli.FINE
 
 
+def test_names_that_are_too_long_for_any_file(run, checkpoint, tmp_path, capfd):
+    name = "x" * 5000
+    tt = ("--mode=tt", "--hf-model=tiny", f"--model-path={checkpoint}", f"--system={name}")
+    ids = (tmp_path / "model.py", "--model", checkpoint, f"--prompt_ids_file={name}")
+    sized = ("--max_seq_len=32", "--max_new_tokens=2")
+    for ended in (
+        commands.run(eval_command.main, (name, "--model", checkpoint), capfd),
+        commands.run(eval_command.main, (tmp_path, "--model", name), capfd),
+        commands.run(run_eval.main, tt, capfd),
+        run(f"--reproduce={name}", main=drift_command.main),
+        run(f"--prompt_file={name}"),
+        commands.run(eval_command.main, (*ids, *sized), capfd),
+    ):
+        assert ended.status == cli.WRONG_USE
+        assert commands.wrong(ended) == []
+
+
 # --- processes of their own, whose stderr is all that is printed ---------------------------------
 
 
@@ -284,7 +301,6 @@ def test_a_seed_that_torch_takes(run, seed):
             ("-m", "ttnn_verify.drift", "{model}", "--model={checkpoint}", "--prompt=w3 w4 w5 w6"),
             125,
         ),
-        (("scripts/run_eval.py", "--mode=hf", "--hf-model={checkpoint}", "--batch=x"), 2),
     ],
     ids=lambda value: value if isinstance(value, int) else value[-2],
 )

@@ -26,6 +26,7 @@ LEFT_OUT = {
     "e2e/test_block_weights.py": "a block format is packed as the kernels do, in compiled code",
     "e2e/test_long_rope.py": "prompts of 255 tokens",
     "ops/test_comparison_mode.py": "every operation of the whole model twice",
+    "bad_input/test_any_input.py": "a hundred and more commands",
     "verify/test_suite.py": "the whole model in processes of its own",
     "verify/test_wheel.py": "builds and installs the package",
     "verify/test_reproducer.py": "the whole model two dozen times",

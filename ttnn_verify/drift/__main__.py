@@ -101,7 +101,7 @@ def prepare(args: argparse.Namespace) -> tuple[jobs.Bringup, jobs.Prompt]:
     Of `args`, `max_seq_len` becomes a number, and `longest` the one for long sequences.
     """
     check_outputs(args)
-    if args.reproduce:
+    if args.reproduce is not None:
         check_reproduce(args)
     length = args.prompt_tokens or DEFAULT_PROMPT_LENGTH + args.decoded
     args.longest, asked = args.max_seq_len, args.max_seq_len
@@ -139,14 +139,11 @@ def check_reproduce(args: argparse.Namespace) -> None:
     folder = pathlib.Path(args.reproduce).absolute()
     if args.frugal:
         raise inputs.BadInput("--reproduce needs all values of a call, and --frugal reads one.")
-    if not folder.parent.is_dir():
-        raise inputs.BadInput(f"{args.reproduce!r}: there is no folder to make it in.")
-    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
-        raise inputs.BadInput(f"{args.reproduce!r} is there already, and is no empty folder.")
-    within = folder if folder.is_dir() else folder.parent
-    reason = output_paths.unwritable(within / "reproduce.py")
+    reason = output_paths.unwritable(folder.parent / (folder.name + "_"))
     if reason:
         raise inputs.BadInput(f"--reproduce: {reason}")
+    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+        raise inputs.BadInput(f"{args.reproduce!r} is there already, and is no empty folder.")
 
 
 def run(args: argparse.Namespace, bringup: jobs.Bringup, prompt: jobs.Prompt) -> int:

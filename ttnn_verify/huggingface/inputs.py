@@ -300,9 +300,9 @@ def find_checkpoint(name: str, cache_dir: str | None = None) -> HubCheckpoint:
     """
     checkpoint = HubCheckpoint(name, cache_dir, local_files_only=True)
     try:
-        if pathlib.Path(name).is_dir():
+        if name and pathlib.Path(name).is_dir():
             return checkpoint
-        is_file = pathlib.Path(name).exists()
+        is_file = bool(name) and pathlib.Path(name).exists()
     except (OSError, ValueError):  # a name that is too long, or has a null character
         is_file = False
     if is_file:
