@@ -31,7 +31,7 @@ import ttnn
 from benchmarks import document, phi3_mini
 from model.optimized import PRECISIONS
 from ttnn_emulator import toolchain
-from ttnn_verify.huggingface.inputs import load_model_file
+from ttnn_verify.model_file import load_model_file
 
 Node = dict[str, Any]  # of TTNN's captured graph, as its JSON has it
 Operand = tuple[list[int], Node | None]  # shape, and the buffer node where there is one

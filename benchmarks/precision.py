@@ -23,7 +23,8 @@ from model.config import ModelConfig
 from model.optimized import PRECISIONS, build_model
 from model.optimized.capacity import Dram, longest_cache, weights_bytes
 from model.optimized.precision import AttentionPrecision, MatmulPrecision
-from ttnn_verify.huggingface import accuracy, inputs
+from ttnn_verify import prompt_ids
+from ttnn_verify.huggingface import accuracy
 
 ASSETS = document.ROOT / "assets"
 ACCURACY = PRECISIONS["accuracy"]
@@ -67,7 +68,7 @@ def rows(tokens: int) -> Iterator[tuple[str, ...]]:
         ASSETS / "phi3-tiny", dtype=torch.float32
     ).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(ASSETS / "phi3-tiny")
-    text = inputs.heldout_text()
+    text = prompt_ids.heldout_text()
     reference = accuracy.reference(hf_model, tokenizer(text, return_tensors="pt").input_ids, tokens)
     full = ModelConfig.from_hf(phi3_mini.config())
     with ttnn_emulator.open_device() as device:

@@ -20,8 +20,9 @@ from model.functional import BATCH, MAX_CACHE_SEQ_LEN
 from model.optimized import PRECISIONS
 from model.optimized.capacity import Dram, longest_cache
 from ttnn_emulator import toolchain
-from ttnn_verify import evaluation, jobs
+from ttnn_verify import evaluation, jobs, prompt_ids
 from ttnn_verify.huggingface import accuracy, inputs
+from ttnn_verify.model_file import load_model_file
 
 ASSETS = document.ROOT / "assets"
 NEW_TOKENS = 100  # as make eval
@@ -59,9 +60,9 @@ CONTEXTS: dict[str, Callable[[], str]] = {
 def score(stage: str) -> accuracy.Score:
     """The trained checkpoint's score after the prompt of `make eval`, in kernel arithmetic."""
     checkpoint = inputs.find_checkpoint(str(ASSETS / "phi3-tiny"), None)
-    text = inputs.heldout_text()
-    prompt = jobs.Prompt(checkpoint, inputs.encode(text, checkpoint.tokenizer()))
-    model_file = inputs.load_model_file(document.model_file(stage))
+    text = prompt_ids.heldout_text()
+    prompt = jobs.Prompt(checkpoint, prompt_ids.encode(text, checkpoint.tokenizer()))
+    model_file = load_model_file(document.model_file(stage))
     bringup = jobs.Bringup(
         model_file, "emulated", ttnn_emulator.DEFAULT_ARITHMETIC, device_id=0, max_seq_len=ROOM
     )

@@ -58,8 +58,7 @@ class PlainPhi3:
 
     def __init__(self, config: ModelConfig, weights: DeviceWeights, max_seq_len: int):
         self.device = weights.device
-        embedding = weights["model.embed_tokens.weight"]
-        head = embedding if config.tie_word_embeddings else weights["lm_head.weight"]
+        embedding, head = (weights[name] for name in weights.ends(config.tie_word_embeddings))
         self.length = length = min(-(-max_seq_len // TILE) * TILE, MAX_CACHE_SEQ_LEN)
         self.embedding = weights.place(embedding, layout=ttnn.ROW_MAJOR_LAYOUT)  # [V, H]
         # the longest sequence that takes LongRoPE's short factors

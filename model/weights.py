@@ -15,6 +15,7 @@ from .weight_cache import WeightCache
 LIBC = ctypes.CDLL(None)  # glibc: ttnn has wheels for no other
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
 class Checkpoint(Mapping[str, torch.Tensor]):
@@ -74,6 +75,15 @@ class DeviceWeights:
             return self.tensors[name].detach().to(torch.bfloat16)
         except KeyError as error:
             raise ValueError(f"The checkpoint has no tensor {error}.") from error
+
+    def ends(self, tied: bool) -> tuple[str, str]:
+        """The names of the tensors of the embedding and of lm_head: one name where they share it.
+
+        As transformers does (PreTrainedModel.tie_weights): a checkpoint that says they are tied and
+        has both has both used, and one that has either has it used twice.
+        """
+        there = [name for name in (EMBEDDING, HEAD) if name in self.tensors]
+        return (there[0], there[0]) if tied and len(there) == 1 else (EMBEDDING, HEAD)
 
     def linear(self, weight: torch.Tensor, dtype: ttnn.DataType) -> ttnn.Tensor:
         """torch.nn.Linear keeps [out, in]; ttnn.linear multiplies by [in, out]."""

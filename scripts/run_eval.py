@@ -19,8 +19,9 @@ import torch
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from ttnn_verify import backend, cli, ending, evaluation, jobs, network
+from ttnn_verify import backend, cli, ending, evaluation, jobs, network, prompt_ids, sentences
 from ttnn_verify.huggingface import accuracy, inputs
+from ttnn_verify.model_file import is_file
 from ttnn_verify.report import score_text
 
 STAGES = ("functional", "optimized")  # of a bring-up
@@ -47,8 +48,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     cli.add_count(add, "--prefill-len", 128)
     cli.add_count(add, "--decode-len", 100)
     cli.add_max_seq_len(add)
-    add("--batch", type=int, default=1, metavar="N", help="only 1 is supported")
-    add("--trace", type=int, default=0, metavar="N", help="only 0 is supported")
+    add("--batch", type=cli.whole, default=1, metavar="N", help="only 1 is supported")
+    add("--trace", type=cli.whole, default=0, metavar="N", help="only 0 is supported")
     add(
         *cli.spellings("--prefill-decode"),
         action="store_true",
@@ -73,13 +74,13 @@ def find_model_file(hf_model: str, system: str, stage: str, model_type: str | No
         BadInput: neither is there.
     """
     own, phi3 = model_file(hf_model, system, stage), model_file(PHI3, system, stage)
-    if (ROOT / own).is_file():
+    if is_file(ROOT / own):
         return own
-    if model_type == "phi3" and (ROOT / phi3).is_file():
+    if model_type == "phi3" and is_file(ROOT / phi3):
         return phi3
     bringups = ROOT.glob(model_file("*/*", "*", "*"))
     there = ", ".join(sorted(str(path.relative_to(ROOT)) for path in bringups))
-    raise inputs.BadInput(f"no model file {own!r}; there is {there}.")
+    raise inputs.BadInput(f"no model file {sentences.shown(own, 200)}; there is {there}.")
 
 
 def model_file(hf_model: str, system: str, stage: str) -> str:
@@ -100,7 +101,7 @@ def prepare(args: argparse.Namespace) -> tuple[evaluation.Plan, jobs.Bringup | N
         bringup = jobs.find_bringup(args, str(ROOT / path))
         print(f"{path} on {bringup.described}", file=sys.stderr)
     prompt = jobs.find_prompt(args, checkpoint, args.prefill_len, bringup and bringup.model_file)
-    inputs.check_length(args.prefill_len, args.decode_len, args.max_seq_len, "--max-seq-len")
+    prompt_ids.check_length(args.prefill_len, args.decode_len, args.max_seq_len, "--max-seq-len")
     plan = evaluation.Plan(prompt, args.decode_len, args.decode_len, args.prefill_decode)
     return plan, bringup
 

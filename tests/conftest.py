@@ -4,6 +4,7 @@ import pytest
 import torch
 import transformers
 
+from tests.bad_input import tally
 from tests.support import quick
 from tests.support.checkpoint import CACHE_LENGTH, CHECKPOINT, PROMPT, STAGES
 from tests.support.hf_reference import HfReference
@@ -34,6 +35,12 @@ def pytest_configure(config):
 def pytest_ignore_collect(collection_path, config):
     leave_out = config.getoption("--quick") and quick.is_left_out(collection_path)
     return True if leave_out else None  # None: pytest's own rules decide
+
+
+def pytest_terminal_summary(terminalreporter):
+    line = tally.line(terminalreporter)
+    if line:
+        terminalreporter.line(line)
 
 
 def pytest_collection_modifyitems(config, items):

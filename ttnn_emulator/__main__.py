@@ -4,12 +4,41 @@ import argparse
 import pathlib
 import runpy
 import sys
+from collections.abc import Sequence
+from typing import NoReturn
 
 import ttnn_emulator
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
+class ScriptParser(argparse.ArgumentParser):
+    """A parser that reports an error in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message.rstrip('.')}.\n")
+
+
+def check_script(script: pathlib.Path) -> str:
+    """Why a file is no script of Python, in a sentence; "" if it is one.
+
+    What a script does when it runs is its own affair, with its own traceback.
+    """
+    try:
+        if not script.is_file():
+            return f"{script} is not a file; give the path of a script."
+        compile(script.read_bytes(), str(script), "exec")
+    except OSError as error:
+        return f"script {str(script)[:200]!r}: {error.strerror}."
+    except SyntaxError as error:
+        place = f" (line {error.lineno})" if error.lineno else ""
+        return f"script {str(script)!r} is not Python: {error.msg}{place}."
+    except (ValueError, MemoryError, RecursionError) as error:  # null characters; nested deeply
+        reason = str(error).rstrip(".") or type(error).__name__
+        return f"script {str(script)!r} is not Python: {reason}."
+    return ""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = ScriptParser(
         prog="python -m ttnn_emulator",
         description="Run a TTNN script, as it is, on an emulated n150.",
     )
@@ -22,10 +51,11 @@ def main() -> None:
     )
     parser.add_argument("script", help="the script's file")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="the script's own arguments")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     script = pathlib.Path(options.script)
-    if not script.is_file():
-        parser.exit(2, f"error: {options.script} is not a file; give the path of a script.\n")
+    reason = check_script(script)
+    if reason:
+        parser.error(reason)
 
     ttnn_emulator.install(options.arithmetic)
     sys.argv = [str(script), *options.arguments]

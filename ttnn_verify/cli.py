@@ -6,42 +6,52 @@ import, so that pytest can offer the same options; `jobs` evaluates them.
 
 import argparse
 import math
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from ttnn_verify import backend
+from ttnn_verify import backend, sentences
 
 # Exit statuses: all is well; what was asked about is so; the command was used wrongly; it cannot
 # tell, which `git bisect run` skips.
 FINE, SO, WRONG_USE, UNDETERMINED = 0, 1, 2, 125
 
+DIGITS = 18  # of an option's number, at most: what int64 holds
+
 
 class CommandLine(argparse.ArgumentParser):
     """A parser that reports an error in one line, like all other errors of a command."""
 
-    def __init__(self, prog: str, description: str) -> None:
+    def __init__(self, prog: str, description: str = "") -> None:
         super().__init__(prog=prog, description=description, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(WRONG_USE, f"error: {message}\n")
+        self.exit(WRONG_USE, f"error: {sentences.sentence(ValueError(message))}\n")
 
 
 def refuse(error: Exception) -> int:
     """Print a refusal as one line on stderr. Returns the exit status."""
-    print("error:", " ".join(str(error).split()), file=sys.stderr)
+    print("error:", sentences.sentence(error), file=sys.stderr)
     return WRONG_USE
 
 
 def undetermined(error: Exception) -> int:
     """Print why nothing can be told, as one line on stderr. Returns the exit status."""
-    print("could not tell:", " ".join(str(error).split()), file=sys.stderr)
+    print("could not tell:", sentences.sentence(error), file=sys.stderr)
+    return UNDETERMINED
+
+
+def unwritten(error: OSError) -> int:
+    """Print that a result's file could not be written after all. Returns the exit status."""
+    named = sentences.shown(error.filename, sentences.LONGEST // 2)
+    print(f"could not write {named}: {error.strerror}.", file=sys.stderr)
     return UNDETERMINED
 
 
 def note(text: str) -> None:
     """Print what was done instead of what may have been expected, as one line on stderr."""
-    print(f"note: {text}.", file=sys.stderr)
+    print(f"note: {sentences.shortened(text)}.", file=sys.stderr)
 
 
 def judged(failures: Sequence[str]) -> int:
@@ -53,9 +63,31 @@ def judged(failures: Sequence[str]) -> int:
 
 def positive(text: str) -> int:
     """The type of an option that counts something: an integer of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1.")
+    if not re.fullmatch(rf"[0-9]{{1,{DIGITS}}}", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(
+            f"{sentences.shown(text)} is not a whole number of at least 1, of {DIGITS} digits at "
+            "most."
+        )
     return int(text)
+
+
+def whole(text: str) -> int:
+    """The type of an option that is an integer."""
+    if not re.fullmatch(rf"-?[0-9]{{1,{DIGITS}}}", text):
+        raise argparse.ArgumentTypeError(
+            f"{sentences.shown(text)} is not a whole number of {DIGITS} digits at most."
+        )
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """The type of an option that torch.manual_seed takes."""
+    low, high = -(2**63), 2**64 - 1
+    if re.fullmatch(r"-?[0-9]{1,20}", text) and low <= int(text) <= high:
+        return int(text)
+    raise argparse.ArgumentTypeError(
+        f"{sentences.shown(text)} is no seed: a whole number from -2^63 to 2^64 - 1."
+    )
 
 
 def within(low: float, high: float, what: str) -> Callable[[str], float]:
@@ -71,7 +103,7 @@ def within(low: float, high: float, what: str) -> Callable[[str], float]:
         except ValueError:
             value = math.nan
         if not (low <= value <= high and math.isfinite(value)):
-            raise argparse.ArgumentTypeError(f"{text!r} is not {what}.")
+            raise argparse.ArgumentTypeError(f"{sentences.shown(text)} is not {what}.")
         return value
 
     return number
@@ -100,6 +132,9 @@ def add_count(add: Add, name: str, default: int | None = None, say: str = "") ->
 
 
 SHARE = within(0, 1, "a share from 0 to 1, such as 0.9 for 90 %")
+
+
+LOSS = within(0, math.inf, "a loss, a number from 0 on")  # of PCC, or what an error may gain
 
 
 def add_bounds(add: Add) -> None:
@@ -181,5 +216,10 @@ def add_backend(add: Add) -> None:
     )
 
 
+def add_seed(add: Add, say: str = "") -> None:
+    text = ", ".join(filter(None, ("of torch's random numbers", say, "default 0")))
+    add("--seed", type=seed, default=0, metavar="N", help=text)
+
+
 def add_device_id(add: Add) -> None:
-    add(*spellings("--device_id"), type=int, default=0, metavar="N", help="default 0")
+    add(*spellings("--device_id"), type=whole, default=0, metavar="N", help="default 0")

@@ -19,7 +19,7 @@ backend.spare_cores()  # before torch
 
 import torch
 
-from ttnn_verify import cli, ending, evaluation, jobs, network
+from ttnn_verify import cli, ending, evaluation, jobs, network, prompt_ids
 from ttnn_verify.huggingface import inputs
 from ttnn_verify.report import score_text
 
@@ -53,7 +53,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     cli.add_backend(add)
     cli.add_device_id(add)
-    add("--seed", type=int, default=0, metavar="N", help="of torch's random numbers, default 0")
+    cli.add_seed(add)
     cli.add_cache(add)
     args = parser.parse_args(argv)
     if args.min_new_tokens is None:
@@ -72,7 +72,7 @@ def prepare(args: argparse.Namespace) -> tuple[evaluation.Plan, jobs.Bringup]:
     Raises BadInput or BackendError.
     """
     bringup, prompt = jobs.prepare(args, DEFAULT_PROMPT_LENGTH, args.batch)
-    inputs.check_length(prompt.length, args.max_new_tokens, args.max_seq_len, "--max_seq_len")
+    prompt_ids.check_length(prompt.length, args.max_new_tokens, args.max_seq_len, "--max_seq_len")
     plan = evaluation.Plan(
         prompt=prompt,
         new_tokens=args.max_new_tokens,

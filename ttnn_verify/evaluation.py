@@ -9,8 +9,8 @@ from typing import Any
 import tqdm
 import transformers
 
-from ttnn_verify import jobs
-from ttnn_verify.huggingface import accuracy, inputs, verdict
+from ttnn_verify import jobs, prompt_ids
+from ttnn_verify.huggingface import accuracy, inputs, model_results, verdict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +92,9 @@ def run(plan: Plan, bringup: jobs.Bringup) -> Result:
     batch = plan.prompt.batch
     with bringup.open_device() as device:
         model = bringup.build(hf_model, device, batch)
-        cache = getattr(model, "max_length", bringup.max_seq_len)
-        inputs.check_length(plan.prompt.length, plan.new_tokens, cache, "the model's cache")
+        with jobs.model_runs("the model's max_length"):
+            cache = model_results.capacity_of(model, bringup.max_seq_len)
+        prompt_ids.check_length(plan.prompt.length, plan.new_tokens, cache, "the model's cache")
         references = _write(plan, hf_model)
         errors = _explained(hf_model, references, bringup.arithmetic)
         del hf_model  # the host need not hold its weights any longer
@@ -107,7 +108,9 @@ def run_hf(plan: Plan) -> Result:
     hf_model = _hf_model(plan)
     references = _write(plan, hf_model)
     errors = _explained(hf_model, references, "rounded")
-    return _judged(plan, _scores(plan, hf_model, references, "Again"), errors)
+    with jobs.hugging_face_runs():
+        scores = _scores(plan, hf_model, references, "Again")
+    return _judged(plan, scores, errors)
 
 
 def _explained(
@@ -115,11 +118,9 @@ def _explained(
     references: Sequence[accuracy.Reference],
     arithmetic: str | None,
 ) -> list[verdict.ExplainedError]:
-    try:
-        factor = verdict.FACTORS[arithmetic or "kernel"]
+    factor = verdict.FACTORS[arithmetic or "kernel"]
+    with jobs.hugging_face_runs():
         return [verdict.explained(hf_model, reference, factor) for reference in references]
-    except ValueError as error:
-        raise jobs.Undetermined(str(error)) from error
 
 
 def _judged(
@@ -140,7 +141,8 @@ def _hf_model(plan: Plan) -> transformers.PreTrainedModel:
 def _write(plan: Plan, hf_model: transformers.PreTrainedModel) -> list[accuracy.Reference]:
     """What Hugging Face writes after each prompt."""
     prompts = plan.prompt.ids.split(1)
-    with _progress("Hugging Face", plan.new_tokens * len(prompts)) as bar:
+    steps = plan.new_tokens * len(prompts)
+    with jobs.hugging_face_runs(), _progress("Hugging Face", steps) as bar:
         return [
             accuracy.reference(hf_model, ids, plan.new_tokens, plan.min_new_tokens, bar.update)
             for ids in prompts

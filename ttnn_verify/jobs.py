@@ -4,15 +4,18 @@ import argparse
 import contextlib
 import dataclasses
 import inspect
+import sys
 import types
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import transformers
 
-from ttnn_verify import backend, cli
+from ttnn_verify import backend, cli, model_file, prompt_ids, sentences
 from ttnn_verify.huggingface import inputs, model_results
+from ttnn_verify.huggingface.inputs import Undetermined
+from ttnn_verify.model_file import model_runs
 
 if TYPE_CHECKING:  # ttnn is slow to import, and a command that only refuses need not wait
     import ttnn
@@ -23,10 +26,6 @@ RANDOM_TEXT = 512  # ids, where there is no tokenizer for it
 HELD_OUT = "held-out text"
 
 
-class Undetermined(RuntimeError):
-    """What was asked about cannot be determined; the message says why."""
-
-
 def _takes(function: Callable[..., Any], name: str) -> bool:
     """Whether a function has an argument of that name, or takes any."""
     parameters = inspect.signature(function).parameters
@@ -34,18 +33,27 @@ def _takes(function: Callable[..., Any], name: str) -> bool:
 
 
 @contextlib.contextmanager
-def model_runs(what: str) -> Iterator[None]:
-    """Within, code of a model's author runs; whatever it raises becomes ModelFails.
+def hugging_face_runs(what: str = "on these tokens") -> Iterator[None]:
+    """Within, Hugging Face's model runs; whatever it raises becomes Undetermined.
 
     Args:
-        what: is running, in words.
+        what: it is given, in words.
     """
     try:
         yield
-    except (inputs.BadInput, inputs.ModelFails, backend.BackendError, Undetermined):
+    except Undetermined:
         raise
-    except Exception as error:
-        raise inputs.ModelFails(f"{what} fails: {inputs.described(error)}.") from error
+    except Exception as error:  # noqa: BLE001 - of any type, by what of the configuration is wrong
+        said = sentences.described(error, sys.path)
+        cause = None if isinstance(error, StopIteration) else error  # as in `model_runs`
+        raise Undetermined(f"Hugging Face's own model fails {what}: {said}.") from cause
+
+
+def check_reference(logits: torch.Tensor) -> None:
+    """Raises Undetermined where Hugging Face's own logits are not finite."""
+    wrong = model_results.not_finite(logits)
+    if wrong:
+        raise Undetermined(wrong)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,30 +139,43 @@ def find_bringup(args: argparse.Namespace, path: str) -> Bringup:
     """The model file at `path` on the device that the arguments name. Raises as `prepare`."""
     picked = backend.pick(args.backend)
     backend.check_arithmetic(picked, args.arithmetic)
-    model_file = inputs.load_model_file(path)
-    return Bringup(model_file, picked, args.arithmetic, args.device_id, args.max_seq_len)
+    module = model_file.load_model_file(path)
+    return Bringup(module, picked, args.arithmetic, args.device_id, args.max_seq_len)
 
 
 def find_prompt(
     args: argparse.Namespace,
     checkpoint: inputs.HubCheckpoint,
     length: int,
-    model_file: types.ModuleType | None = None,
+    module: types.ModuleType | None = None,
 ) -> Prompt:
     """The prompt for a checkpoint that the model file, where there is one, does not refuse.
 
     Raises as `prepare`.
     """
-    config = inputs.check_config(checkpoint, model_file)
+    config = check_config(checkpoint, module)
     inputs.check_positions(args.max_seq_len, config)
     ids = read_prompt(args, checkpoint)
     if ids is None:
-        text, described = default_text(checkpoint, config)
-        if described != HELD_OUT:
-            cli.note(f"no tokenizer in {checkpoint.name!r}: the prompt is {described}")
+        prompt_ids.check_length(length, 0, args.max_seq_len, "--max_seq_len")
+        text, _, reason = default_text(checkpoint, config)
+        if reason:
+            cli.note(f"{reason.rstrip('.')}: the prompt is random ids")
         ids = text.repeat(1, -(-length // text.shape[1]))[:, :length]
-    inputs.check_prompt(ids, config.vocab_size)
+    prompt_ids.check_prompt(ids, inputs.vocabulary(config))
     return Prompt(checkpoint, ids)
+
+
+def check_config(
+    checkpoint: inputs.HubCheckpoint, module: types.ModuleType | None
+) -> transformers.PretrainedConfig:
+    """The configuration of a checkpoint that neither transformers nor the model file refuses.
+
+    Raises as `prepare`.
+    """
+    config = inputs.check_config(checkpoint)
+    model_file.check_config(module, config)
+    return config
 
 
 def rows_of(args: argparse.Namespace, prompt: Prompt, batch: int) -> Prompt:
@@ -170,34 +191,50 @@ def rows_of(args: argparse.Namespace, prompt: Prompt, batch: int) -> Prompt:
         return prompt
     text, checkpoint = prompt.ids, prompt.checkpoint
     if args.prompt_ids_file is None:
-        text, _ = default_text(checkpoint, checkpoint.config())
+        text = default_text(checkpoint, checkpoint.config()).ids
+    if batch > text.shape[1]:
+        raise prompt_ids.too_few_stretches(batch, prompt.length)
     begin = int(text[0, 0] == getattr(checkpoint.config(), "bos_token_id", None))
-    others = inputs.stretches(text, prompt.length, batch, begin)[1:]
+    others = prompt_ids.stretches(text, prompt.length, batch, begin)[1:]
     rows = torch.cat((prompt.ids, others))
-    inputs.check_different(rows)
+    prompt_ids.check_different(rows)
     return Prompt(checkpoint, rows)
 
 
-def default_text(checkpoint: inputs.HubCheckpoint, config: Any) -> tuple[torch.Tensor, str]:
-    """Held-out text `[1, S]`, and what it is; random ids where there is no tokenizer for it."""
+class DefaultText(NamedTuple):
+    """Token ids `[1, S]`, what they are in words, and why they are not held-out text, if so."""
+
+    ids: torch.Tensor
+    described: str
+    reason: str = ""
+
+
+def default_text(checkpoint: inputs.HubCheckpoint, config: Any) -> DefaultText:
+    """Held-out text; random ids where there is no tokenizer for it."""
+    vocabulary = inputs.vocabulary(config)
     try:
-        ids = inputs.encode(inputs.heldout_text(), checkpoint.tokenizer())[:, :LONGEST_TEXT]
-        inputs.check_prompt(ids, config.vocab_size)  # transformers makes up tokenizers
-        return ids, HELD_OUT
-    except inputs.BadInput:
+        ids = prompt_ids.encode(prompt_ids.heldout_text(), checkpoint.tokenizer())
+        prompt_ids.check_prompt(ids, vocabulary)  # transformers makes up tokenizers
+        return DefaultText(ids[:, :LONGEST_TEXT], HELD_OUT)
+    except inputs.BadInput as error:
         names = ("pad_token_id", "bos_token_id", "eos_token_id")
-        special = {getattr(config, name, None) for name in names}
-        plain = torch.tensor([n for n in range(config.vocab_size) if n not in special])
-        drawn = torch.randint(len(plain), (1, RANDOM_TEXT), generator=torch.Generator())
-        return plain[drawn], "random ids"
+        special = {id for name in names for id in _ids(getattr(config, name, None))}
+        ids = prompt_ids.random_ids(RANDOM_TEXT, vocabulary, special)
+        return DefaultText(ids, "random ids", str(error))
+
+
+def _ids(value: Any) -> list[int]:
+    """The token ids of a configuration's field: one, several or none."""
+    several = value if isinstance(value, (list, tuple)) else [value]
+    return [id for id in several if isinstance(id, int)]
 
 
 def read_prompt(args: argparse.Namespace, checkpoint: inputs.HubCheckpoint) -> torch.Tensor | None:
     """The prompt's token ids `[1, S]`, None where none is given."""
     if args.prompt_ids_file is not None:
-        return inputs.read_ids(args.prompt_ids_file)
+        return prompt_ids.read_ids(args.prompt_ids_file)
     if args.prompt_file is not None:
-        return inputs.encode(inputs.read_text(args.prompt_file), checkpoint.tokenizer())
+        return prompt_ids.encode(prompt_ids.read_text(args.prompt_file), checkpoint.tokenizer())
     if args.prompt is not None:
-        return inputs.encode(args.prompt, checkpoint.tokenizer())
+        return prompt_ids.encode(args.prompt, checkpoint.tokenizer())
     return None

@@ -21,7 +21,6 @@ from .rope import RotaryEmbedding, pairs
 CHUNK = 1024  # positions of a prompt that are prefilled at once; bounds the activations' memory
 # Queries and keys in a chunk of attention; a prefill begins at a multiple.
 ATTENTION_CHUNK = 128
-EMBEDDING = "model.embed_tokens.weight"
 
 
 class Phi3:
@@ -45,9 +44,10 @@ class Phi3:
     ):
         self.config, self.batch, self.device = config, batch, weights.device
         self.trace = trace
-        embedding = weights[EMBEDDING]
+        first, last = weights.ends(config.tie_word_embeddings)
+        embedding = weights[first]
         self.embedding = weights.place(embedding, layout=ttnn.ROW_MAJOR_LAYOUT)  # [V, H]
-        head = embedding if config.tie_word_embeddings else None
+        head = embedding if first == last else None
         del embedding
         self.rope = RotaryEmbedding(config.rope, config.head_dim, batch, cache_len, self.device)
         layers = tqdm(range(config.n_layers), "Loading", unit="layer", disable=None, leave=False)
@@ -63,7 +63,7 @@ class Phi3:
             for i in layers
         ]
         self.norm = RMSNorm(weights, "model.norm.weight", config.norm_eps)
-        head = weights["lm_head.weight"] if head is None else head
+        head = weights[last] if head is None else head
         self.lm_head = Linear(weights, head, precision.lm_head)  # [H, V]
 
         self.state = DecodeState(self.rope, batch, cache_len, self.device)

@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.checkpoint import CACHE_LENGTH, model_file
 from ttnn_verify.huggingface import module_floors
-from ttnn_verify.huggingface.inputs import load_model_file
+from ttnn_verify.model_file import load_model_file
 from ttnn_verify.numerics import tolerance
 
 

@@ -16,9 +16,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from scripts import run_eval
 from tests.support.checkpoint import CHECKPOINT, ROOT, STAGES, model_file
-from ttnn_verify import backend, network
+from ttnn_verify import backend, network, prompt_ids
 from ttnn_verify import eval_command as evaluation
-from ttnn_verify.huggingface import inputs
 
 MODEL_PY = model_file("optimized")
 
@@ -236,7 +235,7 @@ def test_prompt_ids_that_are_not_integers(refused_eval, tmp_path):
     "content", [b"5 6 7", b"5, 6, 7", b"5\n6\n7\n", b"[5, 6, 7]", b"[[5,6,7]]"]
 )
 def test_the_forms_prompt_ids_may_have(tmp_path, content):
-    ids = inputs.read_ids(written(tmp_path / "ids", content))
+    ids = prompt_ids.read_ids(written(tmp_path / "ids", content))
     assert torch.equal(ids, torch.tensor([[5, 6, 7]]))
 
 

@@ -11,7 +11,7 @@ from tests.support.checkpoint import model_file
 from tests.support.emulated import deselect_elsewhere
 from tests.support.hf_reference import HfReference
 from ttnn_verify.huggingface import golden
-from ttnn_verify.huggingface.inputs import load_model_file
+from ttnn_verify.model_file import load_model_file
 
 from .fault_table import pytest_terminal_summary
 

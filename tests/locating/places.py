@@ -17,7 +17,7 @@ from tests.ops.table import OPS
 from tests.support.checkpoint import model_file
 from ttnn_verify import drift
 from ttnn_verify.drift.observation import walk
-from ttnn_verify.huggingface.inputs import load_model_file
+from ttnn_verify.model_file import load_model_file
 from ttnn_verify.numerics import metrics
 
 PROMPT, DECODED = 33, 3

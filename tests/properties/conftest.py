@@ -4,16 +4,14 @@ import functools
 import traceback
 
 import pytest
-from hypothesis import settings
 
 from ttnn_verify.pytest_plugins.device import ARITHMETIC
 
-from . import profiles  # noqa: F401 (registers the profiles)
+from . import profiles
 
 
 def pytest_configure(config):
-    if not config.getoption("hypothesis_profile", None):
-        settings.load_profile("quick")
+    profiles.load_quick(config)
 
 
 @pytest.fixture(scope="session")

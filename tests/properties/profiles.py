@@ -20,6 +20,12 @@ settings.register_profile(
 settings.register_profile("thorough", max_examples=50, stateful_step_count=25, **_COMMON)
 
 
+def load_quick(config):
+    """Take the profile `quick`, unless the command line names one."""
+    if not config.getoption("hypothesis_profile", None):
+        settings.load_profile("quick")
+
+
 def many():
     """Settings of a test whose examples cost next to nothing: ten times as many of them."""
     return settings(max_examples=10 * settings.default.max_examples)

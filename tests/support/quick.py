@@ -28,6 +28,7 @@ LEFT_OUT = {
     "documentation/test_examples.py": "the suite and drift on a model of their own",
     "documentation/test_outputs.py": "eval, drift and the suite, one after the other",
     "ops/test_comparison_mode.py": "every operation of the whole model twice",
+    "bad_input/test_any_input.py": "a hundred and more commands",
     "verify/test_suite.py": "the whole model in processes of its own",
     "verify/test_wheel.py": "builds and installs the package",
     "verify/test_reproducer.py": "the whole model two dozen times",

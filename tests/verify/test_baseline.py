@@ -287,7 +287,7 @@ def test_of_a_folder_the_file_of_the_platform_is_taken(suite):
     [
         (["--pcc-update"], "*--pcc-update writes into the file of --pcc-check*"),
         (["--pcc-check", "none.json"], "*baseline *none.json: No such file*"),
-        (["--pcc-slack", "-1"], "*losses, 0 or more*"),
+        (["--pcc-slack", "-1"], "*'-1' is not a loss*"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(suite, args, says):

@@ -66,7 +66,7 @@ def test_a_count_is_at_least_one(text):
 
 def test_a_refusal_is_one_line(capsys):
     assert cli.refuse(ValueError("first\n  second")) == cli.WRONG_USE
-    assert capsys.readouterr().err == "error: first second\n"
+    assert capsys.readouterr().err == "error: first second.\n"
 
 
 BOUNDS = {"min_top1": "0.9", "min_top5": "1", "min_pcc": "-0.5", "max_kl": "2.5"}

@@ -7,7 +7,7 @@ import torch
 import transformers
 
 from tests.support.checkpoint import CHECKPOINT
-from ttnn_verify import jobs
+from ttnn_verify import jobs, prompt_ids
 from ttnn_verify.huggingface import inputs
 
 
@@ -33,19 +33,19 @@ TEXT = torch.arange(10, 20)[None]
 
 
 def test_stretches_of_a_text_lie_at_equal_distances_and_go_round():
-    rows = inputs.stretches(TEXT, 6, 2)
+    rows = prompt_ids.stretches(TEXT, 6, 2)
     assert rows.tolist() == [[10, 11, 12, 13, 14, 15], [15, 16, 17, 18, 19, 10]]
 
 
 def test_special_tokens_begin_every_stretch():
-    rows = inputs.stretches(TEXT, 4, 3, begin=1)
+    rows = prompt_ids.stretches(TEXT, 4, 3, begin=1)
     assert rows.tolist() == [[10, 11, 12, 13], [10, 14, 15, 16], [10, 17, 18, 19]]
 
 
 def test_equal_prompts_are_no_batch():
-    inputs.check_different(inputs.stretches(TEXT, 12, 10))
+    prompt_ids.check_different(prompt_ids.stretches(TEXT, 12, 10))
     with pytest.raises(inputs.BadInput, match="no 11 different stretches of 12 tokens"):
-        inputs.check_different(inputs.stretches(TEXT, 12, 11))
+        prompt_ids.check_different(prompt_ids.stretches(TEXT, 12, 11))
 
 
 @pytest.fixture
@@ -72,7 +72,9 @@ def test_without_a_tokenizer_the_prompt_is_random_ids(untokenized, capsys):
 
 def test_with_one_it_is_held_out_text_however_long(capsys):
     checkpoint = inputs.find_checkpoint(str(CHECKPOINT))
-    text = inputs.encode(inputs.heldout_text(), checkpoint.tokenizer())
-    ids = jobs.find_prompt(NOTHING_GIVEN, checkpoint, text.shape[1] + 5).ids
+    text = prompt_ids.encode(prompt_ids.heldout_text(), checkpoint.tokenizer())
+    longer = text.shape[1] + 5
+    given = argparse.Namespace(**vars(NOTHING_GIVEN) | {"max_seq_len": longer})
+    ids = jobs.find_prompt(given, checkpoint, longer).ids
     assert torch.equal(ids, torch.cat((text, text[:, :5]), 1))
     assert not capsys.readouterr().err

@@ -21,10 +21,13 @@ def test_pcc_does_not_see_scale_and_offset_but_relative_l2_does():
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e30])
-def test_pcc_of_a_constant_is_undefined(value):
+def test_pcc_of_a_constant_is_1_if_equal_and_else_0_or_none(value):
     constant = torch.full((7, 9), value)
-    assert math.isnan(metrics.pcc(constant, torch.randn(7, 9)))
-    assert math.isnan(metrics.pcc(torch.randn(7, 9), constant))
+    assert metrics.pcc(constant, torch.randn(7, 9)) == 0
+    assert metrics.pcc(torch.randn(7, 9), constant) == 0
+    assert metrics.pcc(constant, constant + 1 + constant) == 0
+    assert metrics.pcc(constant, constant.clone()) == 1
+    assert metrics.compare(constant, constant.clone()).pcc == 1
     wrong = constant.clone()
     wrong[0, 0] += 1 + value
     assert metrics.compare(constant, wrong).pcc is None

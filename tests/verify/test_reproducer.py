@@ -360,7 +360,7 @@ def unwritable(value, named):
     ("args", "says"),
     [
         (["--frugal", "--reproduce", "case"], "--frugal"),
-        (["--reproduce", "nowhere/case"], "there is no folder to make it in"),
+        (["--reproduce", "nowhere/case"], "there is no such folder to write to"),
         (["--reproduce", "."], "no empty folder"),
         (["--reproduce", "file"], "no empty folder"),
     ],

@@ -1,6 +1,5 @@
 """List what differs between two baselines: `python -m ttnn_verify.baseline diff A B`."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 
@@ -12,19 +11,18 @@ from ttnn_verify.baseline.files import BaselineError, load
 @ending.one_line
 def main(args: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 nothing lost, 1 a case has lost, 2 the files do not compare."""
-    parser = argparse.ArgumentParser(prog="python -m ttnn_verify.baseline", description=__doc__)
+    parser = cli.CommandLine("ttnn-baseline", __doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("diff", help="what differs from A to B; exit status 1 if B lost")
     command.add_argument("a", metavar="A", help="a file of --pcc-record, or a baseline")
     command.add_argument("b", metavar="B")
-    command.add_argument(*cli.spellings("--pcc-slack"), type=float, default=PCC_SLACK)
-    command.add_argument(*cli.spellings("--pcc-error-slack"), type=float, default=ERROR_SLACK)
+    command.add_argument(*cli.spellings("--pcc-slack"), type=cli.LOSS, default=PCC_SLACK)
+    command.add_argument(*cli.spellings("--pcc-error-slack"), type=cli.LOSS, default=ERROR_SLACK)
     options = parser.parse_args(args)
     try:
         a, b = load(options.a), load(options.b)
     except BaselineError as error:
-        print(error, file=sys.stderr)
-        return cli.WRONG_USE
+        return cli.refuse(error)
     if a.platform != b.platform:
         print(f"A is of {a.platform}\nB is of {b.platform}")
     changes = list(diff(a, b, Limits(options.pcc_slack, options.pcc_error_slack)))

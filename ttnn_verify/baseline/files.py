@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import json
 import pathlib
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,6 +37,8 @@ def load(path: str | pathlib.Path) -> Baseline:
         raise BaselineError(f"baseline {path}: {error.strerror}.") from error
     except BaselineError as error:
         raise BaselineError(f"baseline {path}: {error}") from error
+    except RecursionError as error:
+        raise BaselineError(f"baseline {path}: brackets within brackets, no figures.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BaselineError(
             f"baseline {path}: {type(error).__name__}: {error}; write one with --pcc-record."
@@ -48,10 +51,18 @@ def load(path: str | pathlib.Path) -> Baseline:
 
 def _figures(line: dict[str, Any]) -> CaseFigures:
     fields = {field.name: line.pop(field.name, None) for field in dataclasses.fields(CaseFigures)}
-    wrong = [*line, *(n for n, v in fields.items() if not isinstance(v, (int, float, type(None))))]
+    wrong = [*line, *(name for name, value in fields.items() if not _is_figure(value))]
     if wrong:
         raise BaselineError(f"a case's {wrong[0]!r} is no figure of a comparison.")
     return CaseFigures(**fields)
+
+
+def _is_figure(value: Any) -> bool:
+    """Whether a value is a finite number, or none at all."""
+    if value is None:
+        return True
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and abs(value) <= sys.float_info.max
 
 
 def _relaxation(case: str, line: Mapping[str, Any]) -> Relaxation:
@@ -64,6 +75,8 @@ def _relaxation(case: str, line: Mapping[str, Any]) -> Relaxation:
             f'the relaxation of {case!r} says no figure that is allowed: "pcc", "relative_l2" or '
             '"worst_row".'
         )
+    if not all(_is_figure(line.get(name)) for name in CHECKED_FIGURES):
+        raise BaselineError(f"a figure of the relaxation of {case!r} is no number.")
     return Relaxation(**{**line, "until": datetime.date.fromisoformat(line["until"])})
 
 

@@ -9,6 +9,7 @@ The exit status is 0 for no drift, 1 for drift, 2 for wrong use and 125 for unde
 import argparse
 import contextlib
 import dataclasses
+import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ttnn_verify import atomic, backend, cli, ending, jobs, network
+from ttnn_verify import (
+    atomic,
+    backend,
+    cli,
+    ending,
+    jobs,
+    network,
+    output_paths,
+    prompt_ids,
+)
 from ttnn_verify.huggingface import inputs
 
 if TYPE_CHECKING:
@@ -88,13 +98,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     backend.quiet()
     inputs.quiet_transformers()
     network.allow(args.download)
-    from ttnn_verify.drift import DriftUndetermined  # ttnn, which it imports, is slow
-
     try:
         return run(args, *prepare(args))
     except (inputs.BadInput, backend.BackendError) as error:
         return cli.refuse(error)
-    except (inputs.ModelFails, DriftUndetermined) as error:
+    except (inputs.ModelFails, jobs.Undetermined) as error:
         return cli.undetermined(error)
 
 
@@ -103,20 +111,14 @@ def prepare(args: argparse.Namespace) -> tuple[jobs.Bringup, jobs.Prompt]:
 
     Of `args`, `max_seq_len` becomes a number, and `longest` the one for long sequences.
     """
-    for file in filter(None, (args.json, args.html)):
-        if not pathlib.Path(file).absolute().parent.is_dir():
-            raise inputs.BadInput(f"{file!r}: there is no such folder to write to.")
-        reason = atomic.refusal(file)
-        if reason:
-            raise inputs.BadInput(reason)
-    if args.reproduce:
+    check_outputs(args)
+    if args.reproduce is not None:
         check_reproduce(args)
     length = args.prompt_tokens or DEFAULT_PROMPT_LENGTH + args.decoded
     args.longest, asked = args.max_seq_len, args.max_seq_len
     if asked is None:
         checkpoint = inputs.find_checkpoint(args.model, args.cache_dir, args.download)
-        config = checkpoint.config()
-        most = getattr(config, "max_position_embeddings", cli.POSITIONS)
+        most = inputs.positions(checkpoint.config()) or cli.POSITIONS
         args.max_seq_len, args.longest = min(cli.POSITIONS, most), min(LONGEST, most)
     bringup, prompt = jobs.prepare(args, length)
     prompt = jobs.Prompt(prompt.checkpoint, prompt.ids[:, : args.prompt_tokens])
@@ -128,8 +130,19 @@ def prepare(args: argparse.Namespace) -> tuple[jobs.Bringup, jobs.Prompt]:
     if asked is None and args.max_seq_len < prompt.length <= args.longest:
         args.max_seq_len = prompt.length
     before = prompt.length - args.decoded
-    inputs.check_length(before, args.decoded, args.max_seq_len, "--max_seq_len")
+    prompt_ids.check_length(before, args.decoded, args.max_seq_len, "--max_seq_len")
     return dataclasses.replace(bringup, max_seq_len=args.max_seq_len), prompt
+
+
+def check_outputs(args: argparse.Namespace) -> None:
+    """Raises BadInput where --json or --html cannot be written."""
+    files = {"--json": args.json, "--html": args.html}
+    for option, file in files.items():
+        reason = "" if file is None else output_paths.unwritable(file)
+        if reason:
+            raise inputs.BadInput(f"{option}: {reason}")
+    if args.json is not None and args.json == args.html:
+        raise inputs.BadInput(f"--json and --html name the same file, {args.json!r}.")
 
 
 def check_reproduce(args: argparse.Namespace) -> None:
@@ -137,9 +150,10 @@ def check_reproduce(args: argparse.Namespace) -> None:
     folder = pathlib.Path(args.reproduce).absolute()
     if args.frugal:
         raise inputs.BadInput("--reproduce needs all values of a call, and --frugal reads one.")
-    if not folder.parent.is_dir():
-        raise inputs.BadInput(f"{args.reproduce!r}: there is no folder to make it in.")
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    reason = output_paths.unwritable(folder.parent / (folder.name + "_"))
+    if reason:
+        raise inputs.BadInput(f"--reproduce: {reason}")
+    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
         raise inputs.BadInput(f"{args.reproduce!r} is there already, and is no empty folder.")
 
 
@@ -290,10 +304,13 @@ def report(
         tokens=prompt.length,
         decoded=args.decoded,
     )
-    if args.json:
-        atomic.write_text(args.json, record.to_json())
-    if args.html:
-        atomic.write_text(args.html, drift_page.render(record))
+    try:
+        if args.json:
+            atomic.write_text(args.json, record.to_json())
+        if args.html:
+            atomic.write_text(args.html, drift_page.render(record))
+    except OSError as error:  # a disk that is full by now
+        return cli.unwritten(error)
     return drift.status
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from ttnn_verify import jobs
 from ttnn_verify.drift.observation import columns
 from ttnn_verify.huggingface import recording
 from ttnn_verify.huggingface.hf_values import HfValue, RecordedPass
@@ -125,7 +126,7 @@ class ExpectedValues:
     def _rope(self) -> dict[str, Any]:
         config = self.hf_model.config
         rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None)
-        return rope or {}
+        return rope if isinstance(rope, dict) else {}
 
     @property
     def _rope_type(self) -> str:
@@ -134,7 +135,10 @@ class ExpectedValues:
     def _pass(self, tokens: torch.Tensor, end: int) -> RecordedPass:
         key = tuple(tokens.tolist()), end
         if key not in self._passes:
-            self._passes[key] = self._record(self.hf_model, tokens[None, :end])
+            with jobs.hugging_face_runs(f"on {end} tokens"):
+                recorded = self._record(self.hf_model, tokens[None, :end])
+            jobs.check_reference(recorded.values["logits"])
+            self._passes[key] = recorded
         return self._passes[key]
 
     def expected(

@@ -35,8 +35,8 @@ from ttnn_verify.drift.observed import (
 )
 from ttnn_verify.drift.progress import Run
 from ttnn_verify.drift.session import Session
-from ttnn_verify.huggingface import inputs
 from ttnn_verify.huggingface.hf_values import HfValue
+from ttnn_verify.model_file import described
 from ttnn_verify.numerics import metrics, op_floors, tolerance
 from ttnn_verify.ops import table
 
@@ -223,7 +223,7 @@ class Walked:
 
     def refused(self, model_call: walk.ModelCall, error: Exception) -> None:
         """Note that the model does not take a sequence; what it did of it proves nothing."""
-        self.left_out[model_call.label] = inputs.described(error)
+        self.left_out[model_call.label] = described(error)
         self.findings = [f for f in self.findings if f.model_call.sequence != model_call.sequence]
 
     def observed_at(self, place: tuple[int, int]) -> Observed | None:

@@ -13,6 +13,7 @@ import torch
 import ttnn
 
 from ttnn_verify.drift.expected_values import ExpectedRows, ExpectedValues
+from ttnn_verify.drift.finding import DriftUndetermined
 from ttnn_verify.drift.observation import arrangements, reading, taps, tracing, walk
 from ttnn_verify.drift.observation.identification import Finder
 from ttnn_verify.drift.observation.matching import Matched
@@ -93,8 +94,11 @@ def _taken(sequences: Sequence[walk.TokenSequence], traced: int) -> list[walk.To
 
 
 def _outer(reference: ExpectedValues) -> list[HfValue]:
-    """The steps that are not within another one."""
-    return [step for step in reference.steps if step.within is None]
+    """The steps that are not within another one. Raises DriftUndetermined without layers."""
+    steps = [step for step in reference.steps if step.within is None]
+    if all(step.layer is None for step in steps):
+        raise DriftUndetermined("the model has no layers, and there is nothing to halve over.")
+    return steps
 
 
 def _group(step: HfValue, layers: int) -> int:

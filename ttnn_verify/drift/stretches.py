@@ -17,7 +17,8 @@ from ttnn_verify.drift.finding import OpFinding
 from ttnn_verify.drift.observation import taps, walk
 from ttnn_verify.drift.progress import Run
 from ttnn_verify.drift.session import Session
-from ttnn_verify.huggingface import bf16_pass, inputs
+from ttnn_verify.huggingface import bf16_pass
+from ttnn_verify.model_file import described
 
 # Positions that a model is built for where nothing else is asked for: a chunk of 1024, and more.
 LONGEST = 1152
@@ -184,7 +185,7 @@ def _logits(
 
     def refused(call: walk.ModelCall, error: Exception) -> None:
         nonlocal reason
-        reason = inputs.described(error)
+        reason = described(error)
 
     told = Run(session.progress, sequence.label, [sequence])
     begin = told.beginning(lambda call: None)

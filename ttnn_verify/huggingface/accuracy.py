@@ -298,7 +298,7 @@ def reference(
         tokens=written.sequences[0, prompt_ids.shape[1] :],
         logits=torch.cat(written.logits).float(),
         banned_until=minimum,
-        banned=_ids(end),
+        banned=tuple(id for id in _ids(end) if 0 <= id < written.logits[0].shape[-1]),
         prefill_seconds=watch.times[1] - watch.times[0],
         decode_seconds=watch.times[-1] - watch.times[1],
     )

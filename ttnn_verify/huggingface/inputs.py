@@ -1,22 +1,19 @@
-"""The inputs of the command lines, each checked before use: model file, checkpoint, prompt."""
+"""Checkpoints: what transformers and safetensors read of them, checked and refused in sentences."""
 
 import dataclasses
-import importlib.machinery
-import importlib.util
-import json
 import pathlib
 import pickle
 import sys
-import traceback
-import types
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeGuard
 
+import safetensors
 import torch
 import transformers
-from huggingface_hub.errors import HFValidationError, StrictDataclassError
+from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from ttnn_verify import network
+from ttnn_verify import cli, network, sentences
 
 DTYPES: dict[str, torch.dtype | str] = {
     "auto": "auto",
@@ -28,7 +25,8 @@ DTYPES: dict[str, torch.dtype | str] = {
 # as longrope, and rejects other types without naming them.
 PHI3_ROPE_TYPES = ("default", "longrope", "su")
 
-PROMPTS = pathlib.Path(__file__).parents[1] / "prompts"
+# What a CPU computes attention with; the first stands in for what a configuration asks for else.
+ATTENTION = ("eager", "sdpa")
 
 
 class BadInput(ValueError):
@@ -39,6 +37,10 @@ class ModelFails(RuntimeError):
     """The model file, or the model that it builds, fails; the message says how and where."""
 
 
+class Undetermined(RuntimeError):
+    """What was asked about cannot be determined; the message says why."""
+
+
 def quiet_transformers() -> None:
     """Let transformers print errors only, and loading bars only on a terminal."""
     transformers.logging.set_verbosity_error()
@@ -46,73 +48,24 @@ def quiet_transformers() -> None:
         transformers.logging.disable_progress_bar()
 
 
-def load_model_file(path: str | pathlib.Path) -> types.ModuleType:
-    """Run a model file and return it as a module that has `build_model`.
-
-    Raises:
-        BadInput: no such file.
-        ModelFails: it is not Python, it raises, or it has no `build_model`.
-    """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise BadInput(
-            f"no model file {str(path)!r}; it is a Python file that defines build_model."
-        )
-    name = f"model_file_{path.stem}"  # "model" itself would hide the package of that name
-    loader = importlib.machinery.SourceFileLoader(name, str(path))
-    try:
-        loader.get_code(name)
-    except (SyntaxError, ValueError) as error:
-        raise ModelFails(f"model file {str(path)!r} is not Python: {error}.") from error
-    spec = importlib.util.spec_from_loader(name, loader)
-    assert spec is not None  # None only for a loader without `is_package`
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up by name
-    try:
-        loader.exec_module(module)
-    except Exception as error:  # whatever its author's code raises
-        raise ModelFails(f"model file {str(path)!r} fails: {described(error)}.") from error
-    if not callable(getattr(module, "build_model", None)):
-        raise ModelFails(
-            f"model file {str(path)!r} has no build_model(hf_model, tt_device, max_seq_len)."
-        )
-    return module
-
-
-def described(error: Exception) -> str:
-    """An exception in a line: its type, what it says first, and the author's line it came from."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
-    own = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not any(part in frame.filename for part in _NOT_THE_AUTHORS)
-    ]
-    return text if not own else f"{text} ({own[-1].filename}:{own[-1].lineno})"
-
-
-# Parts of the names of files in which an error is not a model's author's.
-_NOT_THE_AUTHORS = (
-    "site-packages",
-    "<frozen",
-    str(pathlib.Path(__file__).parents[1]),
-    str(pathlib.Path(__file__).parents[2] / "ttnn_emulator"),
-)
-
-
 def with_older_names(config: Any) -> Any:
     """A configuration that has the names of transformers 4 beside those of 5, in place.
 
     A model file may have been written for either.
     """
-    rope = getattr(config, "rope_parameters", None) or {}
-    whole = rope.get("full_attention", rope)
+    rope = _dict(getattr(config, "rope_parameters", None))
+    whole = _dict(rope.get("full_attention", rope))
     if not hasattr(config, "rope_theta") and "rope_theta" in whole:
         config.rope_theta = whole["rope_theta"]
-    local = rope.get("sliding_attention")
+    local = _dict(rope.get("sliding_attention"))
     if local and not hasattr(config, "rope_local_base_freq"):
         config.rope_local_base_freq = local.get("rope_theta")
     return config
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    """A JSON object; an empty one for anything else, which transformers refuses or ignores."""
+    return value if isinstance(value, dict) else {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,18 +85,27 @@ class HubCheckpoint:
             "trust_remote_code": False,
         }
 
+    @property
+    def shown(self) -> str:
+        """The name as sentences have it."""
+        return sentences.shown(self.name, sentences.LONGEST // 2)
+
     def config_dict(self) -> dict[str, Any]:
         """The content of config.json.
 
         Raises:
-            BadInput: there is none.
+            BadInput: there is none, or it is no JSON object.
         """
         try:
             config, _ = transformers.PretrainedConfig.get_config_dict(**self._source)
         except OSError as error:
             raise BadInput(self._absent(error)) from error
+        except Exception as error:  # transformers takes it for granted that it is an object
+            raise BadInput(f"config.json of {self.shown} is no JSON object.") from error
+        if not isinstance(config, dict):
+            raise BadInput(f"config.json of {self.shown} is no JSON object.")
         if not config:
-            raise BadInput(f"no config.json in folder {self.name!r}; a checkpoint folder has one.")
+            raise BadInput(f"no config.json in folder {self.shown}; a checkpoint folder has one.")
         return config
 
     def config(self) -> transformers.PretrainedConfig:
@@ -153,12 +115,14 @@ class HubCheckpoint:
             BadInput: there is none, or transformers refuses it.
         """
         try:
-            return self._without_code(transformers.AutoConfig.from_pretrained(**self._source))
+            config = transformers.AutoConfig.from_pretrained(**self._source)
         except OSError as error:
             raise BadInput(self._absent(error)) from error
-        except (ValueError, KeyError, StrictDataclassError) as error:
-            reason = str(error).strip().split("\n\n")[0].splitlines()[-1].strip()
-            raise BadInput(f"the configuration of {self.name!r} is refused: {reason}") from error
+        except Exception as error:  # of any type, by the field that is wrong
+            raise BadInput(
+                f"the configuration of {self.shown} is refused: {_reason(error)}."
+            ) from error
+        return self._without_code(config)
 
     def _without_code(self, config: transformers.PretrainedConfig) -> transformers.PretrainedConfig:
         """The configuration, which names no code that transformers would fetch and run.
@@ -171,60 +135,179 @@ class HubCheckpoint:
                 value = getattr(part, name, None)
                 if isinstance(value, str) and "/" in value:
                     raise BadInput(
-                        f"the configuration of {self.name!r} asks for kernels {value!r}: code of a "
-                        "checkpoint is not run; remove that entry."
+                        f"the configuration of {self.shown} asks for kernels "
+                        f"{sentences.shown(value)}: code of a checkpoint is not run; remove that "
+                        "entry."
                     )
         return config
 
-    def hf_model(self, dtype: torch.dtype | str = "auto") -> transformers.PreTrainedModel:
-        """The transformers model, on the host, in `dtype` ("auto" for the checkpoint's own).
+    def stored_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of the tensors in a folder's safetensors; nothing where there are none.
 
         Raises:
-            BadInput: no weights, or not all of them.
+            BadInput: a file is damaged.
         """
-        self.config()
+        shapes: dict[str, tuple[int, ...]] = {}
+        for path in sorted(pathlib.Path(self.name).glob("model*.safetensors")):
+            try:
+                with safetensors.safe_open(path, framework="pt") as file:
+                    names = file.keys()
+                    shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in names}
+            except Exception as error:  # SafetensorError, OSError
+                raise BadInput(
+                    f"weights {str(path)!r} are damaged: {sentences.first_line(error)}."
+                ) from error
+        return shapes
+
+    def check_layers(self, config: transformers.PretrainedConfig) -> None:
+        """Refuse a number of layers that would take hours to make and that no file has.
+
+        Raises:
+            BadInput: a folder has fewer weights, or bytes, than its configuration has layers.
+        """
+        layers = getattr(config.get_text_config(), "num_hidden_layers", None)
+        tensors = len(self.stored_shapes())
+        files = pathlib.Path(self.name).glob("*.bin")
+        held = tensors or sum(file.stat().st_size for file in files if file.is_file())
+        if isinstance(layers, int) and held and layers > held:
+            what = "weights" if tensors else "bytes of weights"
+            raise BadInput(
+                f"the configuration of {self.shown} has {layers} layers, and the checkpoint no "
+                f"more than {held} {what}."
+            )
+
+    def hf_model(
+        self, dtype: torch.dtype | str = "auto", say: Callable[[str], object] = cli.note
+    ) -> transformers.PreTrainedModel:
+        """The transformers model, on the host, in `dtype` ("auto" for the checkpoint's own).
+
+        Args:
+            say: is told what is done instead of what the configuration says.
+
+        Raises:
+            BadInput: no weights, not all of them, or others than the configuration asks for.
+        """
+        self.config()  # refused where it names code
+        options: dict[str, Any] = {"dtype": dtype, "output_loading_info": True}
+        stored, shapes = self.config_dict(), self.stored_shapes()
+        kernel = stored.get("_attn_implementation", stored.get("attn_implementation"))
+        if kernel is not None and kernel not in ATTENTION:  # one may even be fetched
+            options["config"] = self._on_a_cpu()
+            say(
+                f"the configuration of {self.shown} asks for attention {sentences.shown(kernel)}; "
+                f"Hugging Face's model computes {ATTENTION[0]!r} attention here"
+            )
         try:
             loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
-                **self._source, dtype=dtype, output_loading_info=True
+                **self._source, **options
             )
-        except OSError as error:
-            raise BadInput(f"no weights for {self.name!r}: {str(error).splitlines()[0]}") from error
         except pickle.UnpicklingError as error:
             raise BadInput(
-                f"no weights for {self.name!r}: its pickled file holds more than tensors, and code "
+                f"no weights for {self.shown}: its pickled file holds more than tensors, and code "
                 "of a checkpoint is not run; save it as safetensors."
             ) from error
+        except OSError as error:
+            raise BadInput(f"no weights for {self.shown}: {_reason(error)}.") from error
+        except Exception as error:  # of any type, by what is wrong
+            reason = self._other_shape(shapes) or _field(error, stored)
+            reason = reason or sentences.described(error, sys.path)
+            raise BadInput(f"checkpoint {self.shown} does not load: {reason}.") from error
         model, info = loaded
-        # transformers would fill them with random numbers
-        absent = sorted(info["missing_keys"]) + sorted(info["mismatched_keys"])
+        absent = sorted(info["missing_keys"])  # transformers would fill them with random numbers
         if absent:
-            raise BadInput(
-                f"checkpoint {self.name!r} lacks {len(absent)} weights: {absent[0]}, ..."
-            )
-        with_older_names(model.config)
+            raise BadInput(f"checkpoint {self.shown} lacks {_weights(absent)}.")
+        for text in _beside(model, sorted(info["unexpected_keys"]), stored):
+            say(f"checkpoint {self.shown} {text}")
+        with_older_names(model.config).return_dict = True
         return model.eval()
+
+    def _on_a_cpu(self) -> transformers.PretrainedConfig:
+        """The configuration, with attention that any machine computes."""
+        config = self.config()
+        config._attn_implementation = ATTENTION[0]
+        return config
+
+    def _other_shape(self, shapes: Mapping[str, tuple[int, ...]]) -> str:
+        """The first weight of another shape than the configuration asks for; "" if none is."""
+        try:
+            with torch.device("meta"):
+                model = transformers.AutoModelForCausalLM.from_config(self.config())
+            wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        except Exception:  # noqa: BLE001 - something else is wrong with it
+            return ""
+        for name in sorted(wanted.keys() & shapes.keys()):
+            if wanted[name] != shapes[name]:
+                return (
+                    f"{name!r} has shape {list(shapes[name])}, and the configuration asks for "
+                    f"{list(wanted[name])}"
+                )
+        return ""
 
     def tokenizer(self) -> Any:  # transformers has no common base class with __call__ and decode
         """The tokenizer.
 
         Raises:
-            BadInput: there is none.
+            BadInput: there is none, or it is damaged.
         """
         try:
             return transformers.AutoTokenizer.from_pretrained(**self._source)
         except (OSError, ValueError) as error:
             raise BadInput(
-                f"no tokenizer in {self.name!r}; a prompt of token ids needs none."
+                f"no tokenizer in {self.shown}; a prompt of token ids needs none."
+            ) from error
+        except Exception as error:  # of any type, by what is wrong
+            raise BadInput(
+                f"the tokenizer of {self.shown} is damaged: {_reason(error)}; a prompt of token "
+                "ids needs none."
             ) from error
 
     def _absent(self, error: OSError) -> str:
         if pathlib.Path(self.name).is_dir():
-            return f"folder {self.name!r}: {str(error).splitlines()[0]}"
+            return f"folder {self.shown}: {_reason(error)}."
         if self.local_files_only:
             where = "not in the Hugging Face cache; --download fetches it, where the hub answers"
         else:
             where = "not on the Hugging Face hub"
-        return f"no checkpoint {self.name!r}: no such folder, and {where}."
+        return f"no checkpoint {self.shown}: no such folder, and {where}."
+
+
+def _reason(error: Exception) -> str:
+    """What transformers says of a file that it cannot use, without its advice."""
+    lines = sentences.said(error).strip().split("\n\n")[0].splitlines()
+    if isinstance(error, OSError):
+        lines = lines[:1]
+    text = sentences.shortened(lines[-1], sentences.LONGEST // 2).rstrip(".") if lines else ""
+    return text or type(error).__name__
+
+
+def _field(error: Exception, stored: Mapping[str, Any]) -> str:
+    """The field of a configuration whose value transformers looks up in vain; "" if none is."""
+    if not isinstance(error, KeyError):
+        return ""
+    fields = [name for name, value in stored.items() if value == error.args[0]]
+    return f"transformers knows no {fields[0]} {error.args[0]!r}" if fields else ""
+
+
+def _weights(names: Sequence[str]) -> str:
+    """How many weights, and the name of the first."""
+    if len(names) == 1:
+        return f"the weight {names[0]!r}"
+    return f"{len(names)} weights, {names[0]!r} the first"
+
+
+def _beside(
+    model: transformers.PreTrainedModel, ignored: Sequence[str], stored: Mapping[str, Any]
+) -> Iterator[str]:
+    """Where a checkpoint and its configuration, as it is stored, do not agree, in words."""
+    asked = stored.get("quantization_config")
+    if asked and not getattr(model, "is_quantized", False):
+        yield f"asks for quantization {sentences.shown(asked)}, which transformers does not do"
+    if ignored:
+        yield f"has {_weights(ignored)}, which its configuration has no place for: ignored"
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    own = head is not None and getattr(head, "weight", None) is not embedding.weight
+    if getattr(model.config, "tie_word_embeddings", False) and own:
+        yield "has an lm_head of its own, which is used, though its configuration says tied"
 
 
 def find_checkpoint(
@@ -240,157 +323,82 @@ def find_checkpoint(
     Raises:
         BadInput: a file, or neither a folder nor a hub id.
     """
-    if pathlib.Path(name).exists():
-        if not pathlib.Path(name).is_dir():
-            raise BadInput(
-                f"checkpoint {name!r} is a file; give the folder that holds config.json."
-            )
-        return HubCheckpoint(name, cache_dir, local_files_only=True)
+    checkpoint = HubCheckpoint(name, cache_dir, local_files_only=True)
+    try:
+        if name and pathlib.Path(name).is_dir():
+            return checkpoint
+        is_file = bool(name) and pathlib.Path(name).exists()
+    except (OSError, ValueError):  # a name that is too long, or has a null character
+        is_file = False
+    if is_file:
+        raise BadInput(
+            f"checkpoint {checkpoint.shown} is a file; give the folder that holds config.json."
+        )
     try:
         validate_repo_id(name)
     except HFValidationError as error:
-        raise BadInput(f"no checkpoint {name!r}: no such folder, and not a hub id.") from error
+        raise BadInput(
+            f"no checkpoint {checkpoint.shown}: no such folder, and not a hub id."
+        ) from error
     return HubCheckpoint(name, cache_dir, not (download and network.hub_reachable()))
 
 
-def check_config(
-    checkpoint: HubCheckpoint, model_file: types.ModuleType | None
-) -> transformers.PretrainedConfig:
+def check_config(checkpoint: HubCheckpoint) -> transformers.PretrainedConfig:
     """Check a configuration before any weights are loaded. Returns transformers' configuration.
 
-    A model file may have a `check_config(hf_config)` that raises ValueError for unsupported
-    configurations. The rope type of a Phi-3 is checked here: see `PHI3_ROPE_TYPES`.
+    The rope type of a Phi-3 is checked here: see `PHI3_ROPE_TYPES`.
 
     Raises:
-        BadInput: no configuration, or one that transformers refuses.
-        ModelFails: the model file refuses it.
+        BadInput: no configuration, one that transformers refuses or that does not fit the files.
     """
     stored = checkpoint.config_dict()
-    rope = stored.get("rope_parameters") or stored.get("rope_scaling") or {}
+    rope = _dict(stored.get("rope_parameters") or stored.get("rope_scaling"))
     kind = rope.get("rope_type") or rope.get("type") or "default"
     if stored.get("model_type") == "phi3" and kind not in PHI3_ROPE_TYPES:
-        raise BadInput(f"rope type {kind!r} in {checkpoint.name!r}: Phi-3 has 'longrope' or none.")
+        raise BadInput(
+            f"rope type {sentences.shown(kind)} in {checkpoint.shown}: Phi-3 has 'longrope' or "
+            "none."
+        )
     config = with_older_names(checkpoint.config())
-    try:
-        getattr(model_file, "check_config", lambda config: None)(config)
-    except ValueError as error:
-        raise ModelFails(str(error)) from error
+    vocabulary(config)
+    positions(config)
+    checkpoint.check_layers(config)
     return config
 
 
-def read_text(path: str | pathlib.Path) -> str:
-    """The contents of a text file.
-
-    Raises:
-        BadInput: it cannot be read, or is not UTF-8.
-    """
-    try:
-        return pathlib.Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"prompt file {str(path)!r}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(f"prompt file {str(path)!r} is not UTF-8 text.") from error
-
-
-def read_ids(path: str | pathlib.Path) -> torch.Tensor:
-    """Token ids from a file: integers separated by spaces, commas or newlines, or a JSON list.
-
-    Returns:
-        `[1, S]` int64.
-
-    Raises:
-        BadInput: anything else, or more than one prompt.
-    """
-    text = read_text(path)
-    try:
-        ids = json.loads(text)
-    except json.JSONDecodeError:
-        ids = text.replace(",", " ").split()
-    ids = ids if isinstance(ids, list) else [ids]
-    if ids and all(isinstance(row, list) for row in ids):
-        if len(ids) != 1:
-            raise BadInput(
-                f"{str(path)!r} holds a batch of {len(ids)} prompts: only 1 is supported."
-            )
-        ids = ids[0]
-    for value in ids:
-        if not str(value).lstrip("-").isdecimal():
-            raise BadInput(
-                f"prompt ids file {str(path)!r} holds {value!r}: token ids are integers."
-            )
-    return torch.tensor([[int(value) for value in ids]], dtype=torch.int64)
-
-
-def encode(text: str, tokenizer: Any) -> torch.Tensor:
-    """The token ids `[1, S]` of a prompt, with the special tokens that the tokenizer adds.
-
-    Raises:
-        BadInput: the text is empty.
-    """
-    if not text.strip():
-        raise BadInput(f"the prompt {text!r} is empty; it needs at least one token.")
-    return torch.tensor([tokenizer(text).input_ids], dtype=torch.int64)
-
-
-def stretches(ids: torch.Tensor, length: int, count: int, begin: int = 0) -> torch.Tensor:
-    """`count` stretches of the ids `[1, S]`, `[count, length]`: the rows of a batch.
-
-    They lie at equal distances, the first one where the ids begin; the first id follows the last.
-
-    Args:
-        begin: so many of the first ids, special tokens, begin every stretch.
-    """
-    text = ids[0, begin:]
-    if not len(text):
-        return ids.expand(count, -1)
-    starts = torch.arange(count)[:, None] * len(text) // count
-    rows = text[(starts + torch.arange(length - begin)) % len(text)]
-    return torch.cat((ids[:, :begin].expand(count, -1), rows), dim=1)
-
-
-def check_different(prompts: torch.Tensor) -> None:
-    """Raises BadInput where two of the prompts `[B, S]` are equal."""
-    if len(prompts.unique(dim=0)) < len(prompts):
+def vocabulary(config: transformers.PretrainedConfig) -> int:
+    """The number of token ids. Raises BadInput where a configuration has none that is one."""
+    size = getattr(config.get_text_config(), "vocab_size", None)
+    if not _counts(size):
         raise BadInput(
-            f"the text has no {len(prompts)} different stretches of {prompts.shape[1]} tokens, one "
-            "for each row of the batch; a longer prompt or a smaller batch is needed."
+            f"the configuration's vocab_size is {sentences.shown(size)}; a language model has a "
+            "whole number of at least 1."
         )
+    return size
 
 
-def heldout_text() -> str:
-    """The text that the default prompt is cut from: all of `PROMPTS`.
+def positions(config: transformers.PretrainedConfig) -> int | None:
+    """Positions that a checkpoint is made for, None where its configuration does not say.
 
     Raises:
-        BadInput: there are none.
+        BadInput: it says something else than a number of them.
     """
-    text = "\n".join(read_text(path) for path in sorted(PROMPTS.glob("*.txt")))
-    if not text:
-        raise BadInput(f"no prompt given, and no text in {str(PROMPTS)!r} to take one from.")
-    return text
-
-
-def check_prompt(prompt_ids: torch.Tensor, vocab_size: int) -> None:
-    """Raises BadInput for prompts `[B, S]` without tokens or with an id outside the vocabulary."""
-    if prompt_ids.numel() == 0:
-        raise BadInput("the prompt is empty; it needs at least one token.")
-    outside = prompt_ids[(prompt_ids < 0) | (prompt_ids >= vocab_size)]
-    if outside.numel():
+    most = getattr(config, "max_position_embeddings", None)
+    if most is not None and not _counts(most):
         raise BadInput(
-            f"prompt id {int(outside[0])} is outside the vocabulary: 0 to {vocab_size - 1}."
+            f"the configuration's max_position_embeddings is {sentences.shown(most)}; a whole "
+            "number of at least 1 is needed."
         )
+    return most
 
 
-def check_length(prompt_len: int, new_tokens: int, limit: int, limit_name: str) -> None:
-    """Raises BadInput for a prompt and continuation longer than `limit` tokens."""
-    if prompt_len + new_tokens > limit:
-        raise BadInput(
-            f"{prompt_len} prompt tokens and {new_tokens} new ones are {prompt_len + new_tokens}: "
-            f"{limit_name} is {limit}."
-        )
+def _counts(value: Any) -> TypeGuard[int]:
+    """Whether a value is a number of things, which torch can count."""
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**62
 
 
 def check_positions(max_seq_len: int, config: transformers.PretrainedConfig) -> None:
     """Raises BadInput for more positions than the checkpoint's configuration has."""
-    positions = getattr(config, "max_position_embeddings", max_seq_len)
-    if max_seq_len > positions:
-        raise BadInput(f"{max_seq_len} positions: the checkpoint is made for at most {positions}.")
+    most = positions(config)
+    if most is not None and max_seq_len > most:
+        raise BadInput(f"{max_seq_len} positions: the checkpoint is made for at most {most}.")

@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
+from ttnn_verify import sentences
 from ttnn_verify.huggingface import inputs
+from ttnn_verify.numerics import metrics
 
 
 def check_callable(model: Any) -> Any:
@@ -47,11 +49,16 @@ def logits_of(output: Any, batch: int, tokens: int, vocab: int | None) -> torch.
     needed = f"({batch}, {tokens}, {columns})"
     if tokens > 1:
         needed += f", or ({batch}, 1, {columns}) for the last token alone,"
-    logits = _field(output, "logits", f"a torch.Tensor {needed}")
+    logits = _field(output, "logits", f"a torch.Tensor {needed.rstrip(',')}")
     if not isinstance(logits, torch.Tensor):
         raise inputs.ModelFails(
             f"the model's logits are {_named(logits)}; a torch.Tensor on the host is needed, such "
             "as ttnn.to_torch returns."
+        )
+    if logits.device.type != "cpu" or logits.layout is not torch.strided:
+        raise inputs.ModelFails(
+            f"the model's logits are on {str(logits.device)!r} in {logits.layout}; a dense tensor "
+            "on the host is needed, such as ttnn.to_torch returns."
         )
     if not logits.is_floating_point():
         raise inputs.ModelFails(
@@ -72,6 +79,35 @@ def logits_of(output: Any, batch: int, tokens: int, vocab: int | None) -> torch.
             f"the model's logits have shape {shape}, {wrong}; {needed} is needed."
         )
     return logits
+
+
+def not_finite(logits: torch.Tensor) -> str:
+    """That Hugging Face's own logits are not finite, in a sentence; "" if they are."""
+    counts = metrics.nonfinite(logits)
+    if not counts:
+        return ""
+    return (
+        f"Hugging Face's own logits are not finite, {counts}: that is the checkpoint's fault, or "
+        "its dtype's, not the TTNN model's, and nothing can be compared with them; another dtype "
+        "of the reference may help."
+    )
+
+
+def capacity_of(model: Any, built_for: int) -> int:
+    """How many positions a model has: its own `max_length`, or those that it is built for.
+
+    Raises:
+        inputs.ModelFails: `max_length` is no number of positions.
+    """
+    length = getattr(model, "max_length", None)
+    if length is None:
+        return built_for
+    if isinstance(length, bool) or not isinstance(length, int) or length < 1:
+        raise inputs.ModelFails(
+            f"the model's max_length is {sentences.shown(length)}; it is the number of positions "
+            "that a sequence may have."
+        )
+    return length
 
 
 def past_key_values_of(output: Any) -> Any:

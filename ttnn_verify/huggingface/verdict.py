@@ -19,7 +19,7 @@ import math
 import torch
 import transformers
 
-from ttnn_verify.huggingface import accuracy, bf16_pass
+from ttnn_verify.huggingface import accuracy, bf16_pass, inputs, model_results
 from ttnn_verify.numerics import floors, metrics, tolerance
 
 # How many times the error of Hugging Face's pass in bfloat16 a correct device may show.
@@ -83,7 +83,7 @@ def bounds_of(
         arithmetic: of the emulated device, a key of `FACTORS`; None for a card, as for "kernel".
 
     Raises:
-        ValueError: the reference's logits are not finite.
+        inputs.Undetermined: the reference's logits, or those of the passes, are not finite.
     """
     factor = FACTORS[arithmetic or "kernel"]
     return bounds_by(explained(hf_model, reference, factor), reference)
@@ -101,17 +101,19 @@ def explained(
         factor: how many times the error of its pass in bfloat16 a correct model may show.
 
     Raises:
-        ValueError: the reference's logits are not finite.
+        inputs.Undetermined: the reference's logits are not finite.
     """
-    if metrics.nonfinite(reference.logits):
-        raise ValueError(
-            f"Hugging Face's own logits are not finite, {metrics.nonfinite(reference.logits)}: "
-            "nothing can be compared with them; another dtype of the reference may help."
-        )
+    _check_finite(reference.logits)
     text = torch.cat((reference.prompt_ids, reference.tokens[None]), 1)[:, :-1]
     exact, rounded = bf16_pass.last_logits(hf_model, text, len(reference.tokens))
+    _check_finite(exact, rounded)
     own = 0.0 if hf_model.dtype == torch.float32 else 1.0
     return explained_by(exact, rounded, math.hypot(factor, own), reference)
+
+
+def _check_finite(*logits: torch.Tensor) -> None:
+    for wrong in filter(None, map(model_results.not_finite, logits)):
+        raise inputs.Undetermined(wrong)
 
 
 def explained_by(
@@ -155,7 +157,7 @@ def failures(score: accuracy.Score, bounds: Bounds) -> list[str]:
             sentences.append(_missed(name, 100 * value, "at least", 100 * least, 2, " %"))
     if score.nonfinite:
         return sentences  # PCC and KL are not defined
-    if math.isnan(score.pcc):
+    if metrics.constant(score.logits) and not metrics.constant(score.reference.logits):
         sentences.append("PCC is undefined, because all logits are equal")
     elif score.pcc < bounds.pcc:
         sentences.append(_missed("PCC", score.pcc, "at least", bounds.pcc, DIGITS))

@@ -97,7 +97,8 @@ class Comparison:
         mismatches: elements with different bits; NaN equals NaN, -0 does not equal 0.
         relative_l2: |actual - expected| / |expected|, Euclidean norms.
         worst_row: the same for the worst row, see `metrics.worst_row`; None without elements.
-        pcc: Pearson's correlation; None where it is undefined because either is constant.
+        pcc: Pearson's correlation, 1 of equal constants; None where either is constant and the
+            other is not equal to it.
         spread: standard deviation of expected over its root mean square; 1 at a mean of zero.
         slope, intercept: of the least-squares line actual = slope * expected + intercept; None
             where expected is constant.

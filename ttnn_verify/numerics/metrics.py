@@ -23,14 +23,23 @@ def nonfinite(tensor: torch.Tensor) -> NonFinite:
 def pcc(expected: torch.Tensor, actual: torch.Tensor) -> float:
     """Pearson's correlation of two tensors of the same shape, over all elements.
 
-    NaN where it is undefined: either tensor is constant (`relative_l2` and `max_error` judge those)
-    or holds a non-finite value. PCC is blind to scale and offset, and a single outlier can dominate
+    It is undefined where either tensor is constant; then it is 1 if they are equal, and 0 if not:
+    `relative_l2` and `max_error` say how far they are apart. NaN where either holds a non-finite
+    value, or nothing at all. PCC is blind to scale and offset, and a single outlier can dominate
     it, so no check should rest on it alone.
     """
     x, y = _pair(expected, actual)
-    if _constant(x) or _constant(y):
+    if not x.numel() or not bool((x.isfinite() & y.isfinite()).all()):
         return math.nan
+    if constant(x) or constant(y):
+        return float(torch.equal(x, y))
     return _cosine(x - x.mean(), y - y.mean())
+
+
+def constant(x: torch.Tensor) -> bool:
+    """Whether all elements of a tensor of any shape are equal; NaN equals nothing."""
+    # compared exactly: the mean of equal values may round, and the remainders would correlate
+    return x.numel() == 0 or bool((x == x.flatten()[0]).all())
 
 
 def relative_l2(expected: torch.Tensor, actual: torch.Tensor) -> float:
@@ -169,7 +178,7 @@ def compare(expected: torch.Tensor, actual: torch.Tensor, dtype: str | None = No
         mismatches=int((~same).sum()),
         relative_l2=relative_l2(expected, actual),
         worst_row=worst_row(expected, actual) if x.numel() else None,
-        pcc=None if _constant(x) or _constant(y) else pcc(expected, actual),
+        pcc=_pcc_if_defined(x, y),
         spread=_ratio(float((x - x.mean()).norm()), float(x.norm())) if x.numel() else 0.0,
         slope=slope,
         intercept=intercept,
@@ -234,11 +243,6 @@ def _same(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return ((x == y) & (x.signbit() == y.signbit())) | (x.isnan() & y.isnan())
 
 
-def _constant(x: torch.Tensor) -> bool:
-    # compared exactly: the mean of equal values may round, and the remainders would correlate
-    return x.numel() == 0 or bool((x == x[0]).all())
-
-
 def _cosine(x: torch.Tensor, y: torch.Tensor) -> float:
     # each is divided by its own norm: no underflow of tiny tensors, no overflow of huge ones
     return float(torch.dot(x / x.norm(), y / y.norm()).clamp(-1, 1))
@@ -250,9 +254,15 @@ def _ratio(error: float, size: float) -> float:
     return error / size
 
 
+def _pcc_if_defined(x: torch.Tensor, y: torch.Tensor) -> float | None:
+    """None where two tensors differ and either is constant: no figure says how far."""
+    undefined = constant(x) or constant(y)
+    return None if undefined and not (x.numel() and torch.equal(x, y)) else pcc(x, y)
+
+
 def _line(x: torch.Tensor, y: torch.Tensor) -> tuple[float | None, float | None]:
     """Slope and intercept of the least-squares line y over x."""
-    if _constant(x):
+    if constant(x):
         return None, None
     scale = x.abs().max()
     x = x / scale  # squares of tiny values would underflow

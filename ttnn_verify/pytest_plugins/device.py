@@ -7,6 +7,7 @@ test starts from the same random state, whatever ran before it and on whichever 
 """
 
 import contextlib
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -58,12 +59,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--device-timeout", metavar="SECONDS", type=float, help=timeout)
     parser.addini("device_timeout", timeout)
-    group.addoption(
-        "--seed",
-        type=int,
-        default=0,
-        help="of torch's random numbers, the same at the beginning of each test; default: 0",
-    )
+    cli.add_seed(group.addoption, "the same at the beginning of each test")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -104,7 +100,7 @@ def timeout(config: pytest.Config, picked: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = -1
-    if seconds < 0:
+    if not 0 <= seconds < math.inf:
         raise pytest.UsageError(f"device_timeout {text!r}: seconds, 0 for no limit.")
     return seconds
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ttnn_verify import baseline
-from ttnn_verify.pytest_plugins import comparisons, outcomes
+from ttnn_verify import baseline, cli
+from ttnn_verify.pytest_plugins import comparisons, outcomes, outputs
 from ttnn_verify.pytest_plugins.keys import ARITHMETIC, BACKEND, CHECKED, RUN
 
 LISTED = 20  # most lines of each kind at the end of a run
@@ -57,14 +57,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--pcc-slack",
         metavar="LOSS",
-        type=float,
+        type=cli.LOSS,
         default=baseline.PCC_SLACK,
         help="PCC that a case may lose (default %(default)s)",
     )
     group.addoption(
         "--pcc-error-slack",
         metavar="SHARE",
-        type=float,
+        type=cli.LOSS,
         default=baseline.ERROR_SLACK,
         help="share by which relative L2 may rise, of the whole and of the worst row, since PCC "
         "near 1 hides much (default %(default)s)",
@@ -77,8 +77,6 @@ def pytest_configure(config: pytest.Config) -> None:
     option = config.option
     if option.pcc_update and not option.pcc_check:
         raise pytest.UsageError("--pcc-update writes into the file of --pcc-check; name it.")
-    if min(option.pcc_slack, option.pcc_error_slack) < 0:
-        raise pytest.UsageError("--pcc-slack and --pcc-error-slack are losses, 0 or more.")
     if not option.pcc_check:
         return
     platform = platform_of(config)
@@ -196,19 +194,30 @@ def pytest_terminal_summary(
         return
     if check:
         report(terminalreporter, done, outcomes.relative(check.path, config))
-        if config.option.pcc_update:
-            after = baseline.updated(check.accepted, done.figures, set(done.vanished), check.limits)
-            if after != check.accepted:
-                baseline.save(check.path, after)
-            rose = len(done.changes["rose"])
-            terminalreporter.line(
-                f"written: {rose} that rose, {len(done.new)} new; taken out: {len(done.vanished)}"
-            )
-    if record:
-        path = pathlib.Path(config.invocation_params.dir) / record
-        baseline.save(path, baseline.Baseline(platform_of(config), done.figures))
-        left_out = f"; {done.failed} that failed left out" if done.failed else ""
-        terminalreporter.line(f"{len(done.figures)} cases recorded in {record}{left_out}")
+    try:
+        if check and config.option.pcc_update:
+            terminalreporter.line(_updated(check, done))
+        if record:
+            terminalreporter.line(_recorded(config, record, done))
+    except OSError as error:
+        outputs.not_written(config, terminalreporter, error)
+
+
+def _updated(check: BaselineCheck, done: BaselineOutcome) -> str:
+    """Write what --pcc-update asks for. Returns what was written."""
+    after = baseline.updated(check.accepted, done.figures, set(done.vanished), check.limits)
+    if after != check.accepted:
+        baseline.save(check.path, after)
+    rose = len(done.changes["rose"])
+    return f"written: {rose} that rose, {len(done.new)} new; taken out: {len(done.vanished)}"
+
+
+def _recorded(config: pytest.Config, record: str, done: BaselineOutcome) -> str:
+    """Write what --pcc-record asks for. Returns what was written."""
+    path = pathlib.Path(config.invocation_params.dir) / record
+    baseline.save(path, baseline.Baseline(platform_of(config), done.figures))
+    left_out = f"; {done.failed} that failed left out" if done.failed else ""
+    return f"{len(done.figures)} cases recorded in {record}{left_out}"
 
 
 def report(terminalreporter: pytest.TerminalReporter, done: BaselineOutcome, path: str) -> None:

@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 from ttnn_verify import atomic, backend
-from ttnn_verify.pytest_plugins import outcomes, regression
+from ttnn_verify.pytest_plugins import outcomes, outputs, regression
 from ttnn_verify.pytest_plugins.keys import ARITHMETIC, BACKEND, CHECKED, RUN
 from ttnn_verify.report import drift_record
 
@@ -66,5 +66,10 @@ def pytest_terminal_summary(
         drift=drift(config),
     )
     path = pathlib.Path(config.invocation_params.dir) / config.option.report
-    atomic.write_text(path, run_page.render(summary))
+    page = run_page.render(summary)
+    try:
+        atomic.write_text(path, page)
+    except OSError as error:
+        outputs.not_written(config, terminalreporter, error)
+        return
     terminalreporter.line(f"report: {config.option.report}")

@@ -9,6 +9,7 @@ pytest_plugins = [
     "ttnn_verify.pytest_plugins.comparisons",
     "ttnn_verify.pytest_plugins.interruption",
     "ttnn_verify.pytest_plugins.outcomes",
+    "ttnn_verify.pytest_plugins.outputs",
     "ttnn_verify.pytest_plugins.regression",
     "ttnn_verify.pytest_plugins.report_page",
 ]

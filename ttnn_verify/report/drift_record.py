@@ -8,8 +8,14 @@ import json
 import math
 import pathlib
 import re
+import types
+import typing
 from collections.abc import Mapping
 from typing import Any
+
+from ttnn_verify import sentences
+
+Record = typing.TypeVar("Record")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,20 +125,34 @@ def load(path: pathlib.Path) -> DriftRecord:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        return DriftRecord(
-            depth=tuple(DepthRecord(**row) for row in data.pop("depth")),
+        record = DriftRecord(
+            depth=tuple(_typed(DepthRecord(**row)) for row in data.pop("depth")),
             low_precision=tuple(data.pop("low_precision")),
-            attribution=tuple(ShareRecord(**row) for row in data.pop("attribution")),
-            findings=tuple(FindingRecord(**row) for row in data.pop("findings")),
+            attribution=tuple(_typed(ShareRecord(**row)) for row in data.pop("attribution")),
+            findings=tuple(_typed(FindingRecord(**row)) for row in data.pop("findings")),
             **data,
         )
-    except (OSError, ValueError) as error:
+        return _typed(record)
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"drift report {path}: {error}") from error
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(
             f"drift report {path}: {type(error).__name__}: {error}; write one with "
             "`python -m ttnn_verify.drift --json`."
         ) from error
+
+
+def _typed(record: Record) -> Record:
+    """A record whose plain fields have the types that they are declared with. Raises TypeError."""
+    for name, declared in typing.get_type_hints(type(record)).items():
+        kinds = typing.get_args(declared) if isinstance(declared, types.UnionType) else (declared,)
+        if not all(isinstance(kind, type) for kind in kinds):
+            continue  # a tuple of records, each checked by itself
+        kinds += (int,) if float in kinds else ()
+        value = getattr(record, name)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise TypeError(f"{name} is {sentences.shown(value)}")
+    return record
 
 
 def finite(values: Mapping[str, Any]) -> dict[str, Any]:

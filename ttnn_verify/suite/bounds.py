@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ttnn_verify import jobs
 from ttnn_verify.huggingface import bf16_pass
 from ttnn_verify.numerics import floors
 
@@ -47,8 +48,14 @@ def bounded_logits(hf_model: Any, ids: torch.Tensor, factor: float = 1.0) -> Bou
 
     Args:
         hf_model: a causal language model of transformers, in float32.
+
+    Raises:
+        jobs.Undetermined: it fails, or its logits are not finite.
     """
-    exact = hf_model(ids, use_cache=False).logits[0].float()
-    with bf16_pass.rounded(hf_model):
-        in_bfloat16 = hf_model(ids, use_cache=False).logits[0].float()
+    with jobs.hugging_face_runs():
+        exact = hf_model(ids, use_cache=False).logits[0].float()
+        jobs.check_reference(exact)
+        with bf16_pass.rounded(hf_model):
+            in_bfloat16 = hf_model(ids, use_cache=False).logits[0].float()
+    jobs.check_reference(in_bfloat16)
     return BoundedLogits(exact, in_bfloat16, factor)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ttnn_verify import jobs
 from ttnn_verify.drift.finding import OpFinding
 from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.suite import figures
@@ -45,12 +46,18 @@ class ValueCase:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     subject = subject_of(metafunc.config)
-    cases = [
-        ValueCase(value, phase)
-        for phase in subject.first_run.phases
-        for value in (subject.steps(phase) if phase.ran else (None,))
-    ]
+    cases = [case for phase in subject.first_run.phases for case in _cases(subject, phase)]
     metafunc.parametrize("case", cases, ids=str)
+
+
+def _cases(subject: Subject, phase: Phase) -> list[ValueCase]:
+    """The values of a phase; one that says why nothing is known of it."""
+    if not phase.ran:
+        return [ValueCase(None, phase)]
+    try:
+        return [ValueCase(value, phase) for value in subject.steps(phase)]
+    except jobs.Undetermined as error:
+        return [ValueCase(None, dataclasses.replace(phase, failed=str(error)))]
 
 
 def test_value(case: ValueCase, subject: Subject, record_property: Any) -> None:

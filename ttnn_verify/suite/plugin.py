@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ttnn_verify import backend, cli, jobs, network
+from ttnn_verify import backend, cli, jobs, network, sentences
 from ttnn_verify.huggingface import inputs
 from ttnn_verify.pytest_plugins import device as devices
 from ttnn_verify.pytest_plugins import hang
@@ -47,7 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return sentences.sentence(error)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -95,9 +95,22 @@ def proceed(phase: "Phase") -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[Any]:
     """A model that fails fails the test, with a sentence and without the suite's own stack."""
-    try:
+    with _in_a_sentence():
         return (yield)
-    except (inputs.ModelFails, jobs.Undetermined) as error:
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The same of a fixture, which builds the model or runs Hugging Face's."""
+    with _in_a_sentence():
+        return (yield)
+
+
+@contextlib.contextmanager
+def _in_a_sentence() -> Iterator[None]:
+    try:
+        yield
+    except (inputs.BadInput, inputs.ModelFails, jobs.Undetermined) as error:
         pytest.fail(_line(error), pytrace=False)
 
 

@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 
-from ttnn_verify import backend, cli, jobs
+from ttnn_verify import backend, cli, jobs, prompt_ids
 from ttnn_verify.huggingface import inputs
 
 STAGE, SYSTEM = "functional", "n150"
@@ -61,7 +61,7 @@ def add_options(group: pytest.OptionGroup) -> None:
     cli.add_max_seq_len(add)
     add(
         *cli.spellings("--device_id"),
-        type=int,
+        type=cli.whole,
         metavar="N",
         help="the card to use; default: one that is free",
     )
@@ -92,12 +92,12 @@ def settings_of(config: pytest.Config, picked: str) -> SubjectSettings:
     # the options have the names of the other commands' arguments
     bringup = jobs.find_bringup(option, str(config.invocation_params.dir / path))
     checkpoint = inputs.find_checkpoint(option.model, option.cache_dir, option.download)
-    hf_config = inputs.check_config(checkpoint, bringup.model_file)
+    hf_config = jobs.check_config(checkpoint, bringup.model_file)
     inputs.check_positions(option.max_seq_len, hf_config)
     text, described = jobs.read_prompt(option, checkpoint), f"--{''.join(given)}"
     if text is None:
-        text, described = jobs.default_text(checkpoint, hf_config)
-    inputs.check_prompt(text, hf_config.vocab_size)
+        text, described, _ = jobs.default_text(checkpoint, hf_config)
+    prompt_ids.check_prompt(text, inputs.vocabulary(hf_config))
     return SubjectSettings(
         path=path,
         bringup=bringup,

@@ -4,13 +4,14 @@ import contextlib
 import dataclasses
 import functools
 import inspect
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
-from ttnn_verify import backend, jobs
-from ttnn_verify.huggingface import as_called, inputs
+from ttnn_verify import backend, jobs, sentences
+from ttnn_verify.huggingface import as_called, inputs, model_results
 from ttnn_verify.huggingface.as_called import CalledProduct
 
 backend.quiet()  # before ttnn, which the modules below import
@@ -71,7 +72,7 @@ class Subject:
     @functools.cached_property
     def hf_model(self) -> Any:
         """Hugging Face's, float32 on the host."""
-        hf_model = self.settings.checkpoint.hf_model(torch.float32)
+        hf_model = self.settings.checkpoint.hf_model(torch.float32, _warn)
         hf_model.set_attn_implementation("eager")
         return hf_model
 
@@ -91,7 +92,9 @@ class Subject:
     def capacity(self) -> int:
         """How many positions the model has."""
         limit = self.settings.bringup.max_seq_len
-        return min(limit, getattr(self.model, "max_length", limit))
+        model = self.model
+        with jobs.model_runs("the model's max_length"):
+            return min(limit, model_results.capacity_of(model, limit))
 
     def ids(self, length: int, first: int = 0) -> torch.Tensor:
         """`length` token ids `[1, length]` of the text, from its token `first` on."""
@@ -174,8 +177,8 @@ class Subject:
             if reason:
                 return [Phase(name, length, skipped=reason)], []
             found, logits = self._sighted(length)
-        except (inputs.ModelFails, jobs.Undetermined) as error:
-            return [Phase(name, length, failed=str(error))], []
+        except (inputs.BadInput, inputs.ModelFails, jobs.Undetermined) as error:
+            return [Phase(name, length, failed=sentences.sentence(error))], []
         reason = self.unfit(min(self.settings.lengths), DECODED)
         return [*found, *([Phase(DECODE, length, skipped=reason)] if reason else [])], logits
 
@@ -242,6 +245,11 @@ class Subject:
                 return tuple(isolated.run(self.model, sequences, reference).findings)
         except (inputs.ModelFails, jobs.Undetermined) as error:
             return error
+
+
+def _warn(text: str) -> None:
+    """For pytest's summary, what a command would print as a note."""
+    warnings.warn(f"{text}.", stacklevel=2)
 
 
 def called_product(config: Any, operands: Sequence[Any]) -> CalledProduct:
