@@ -313,6 +313,7 @@ def _functions(root, *folders):
 WRITES_ATOMICALLY = ("benchmarks", "eval.py", "model", "scripts", "ttnn_emulator", "ttnn_verify")
 # The others that write, and why they may.
 WRITES_ITSELF = {
+    "ttnn_emulator/coverage/__main__.py": "a page of the repository, which version control keeps",
     "model/weight_cache.py": "model/ imports none of the others",
     "ttnn_emulator/fidelity/note.py": "pages of its own package, which version control keeps",
     "ttnn_emulator/toolchain.py": "a folder of its own, new and of this process alone",
