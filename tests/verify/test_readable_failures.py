@@ -41,6 +41,10 @@ def test_layer(operation, x):
     if operation is ttnn.add:
         checks.judge("layers.mlp", "layer3-S33", x, 1.2 * x, Floor(1e-3, 2e-3))
 
+@pytest.mark.parametrize("operation", [ttnn.multiply])
+def test_left_out(operation):
+    pass
+
 def test_moved(x):
     checks.check_equal("layers.embedding", "S5", x, x + 1)
 
@@ -68,7 +72,7 @@ def failing(tmp_path_factory):
     (folder / "model.py").write_text(MODEL.format(root=str(ROOT)))
     (folder / "test_checks.py").write_text(CHECKS)
     chosen = "layer1-attention-o_proj-prefill33 or layer1-attention-o_proj-decode"
-    chosen += " or (test_prompt and prefill33) or test_checks"
+    chosen += " or (test_prompt and prefill33) or test_layer or test_moved or test_rounded"
     arguments = suite(*small(folder, "model.py"), "test_checks.py", "-k", chosen)
     return SuiteRun(folder, *arguments, columns=COLUMNS)
 

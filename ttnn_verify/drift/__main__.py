@@ -9,9 +9,10 @@ The exit status is 0 for no drift, 1 for drift, 2 for wrong use and 125 for unde
 import argparse
 import contextlib
 import dataclasses
+import functools
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from ttnn_verify.drift.attribution import Share
     from ttnn_verify.drift.reproducer import Capture
     from ttnn_verify.drift.stretches import Stretches
+    from ttnn_verify.report.drift_record import DriftRecord
+    from ttnn_verify.report.drift_text import DriftRun
 
 DEFAULT_PROMPT_LENGTH = 33  # one row more than a tile
 DEFAULT_DECODED = 3
@@ -141,7 +144,9 @@ def run(args: argparse.Namespace, bringup: jobs.Bringup, prompt: jobs.Prompt) ->
     """Run what the arguments select and print it. Returns the exit status."""
     from ttnn_verify import drift
     from ttnn_verify.drift import progress, reproducer, reuse
+    from ttnn_verify.report import drift_text
 
+    described = functools.partial(described_run, args, bringup, prompt)
     captured = reproducer.Capture() if args.reproduce else None
     earlier = contextlib.nullcontext() if args.no_reuse else reuse.opened()
     hf_model = prompt.checkpoint.hf_model(torch.float32)
@@ -159,13 +164,16 @@ def run(args: argparse.Namespace, bringup: jobs.Bringup, prompt: jobs.Prompt) ->
             halved = drift.halve(job.build(), *job.measured, session)
             bar.close()
             print(halved.line)
+            write(args, lambda: drift_text.record_of_search(described(), halved))
             return cli.SO if halved.step else cli.FINE
         if args.first:
             bad = job.first()
         else:
             result, shares = job.whole()
     if args.first:
-        print(f"first bad op: {bad.line}" if bad else "no drift")
+        verdict = f"first bad op: {bad.line}" if bad else "no drift"
+        print(verdict)
+        write(args, lambda: drift_text.record_of_first(described(), verdict, bad))
         status = cli.SO if bad else cli.FINE
     else:
         status, bad = report(args, bringup, prompt, result, shares), result.first
@@ -258,22 +266,42 @@ def report(
     shares: "Sequence[Share]",
 ) -> int:
     """Print the table and what else was found, and write the files. Returns the exit status."""
-    from ttnn_verify.report import drift_page, drift_text
+    from ttnn_verify.report import drift_text
 
     print(*drift_text.lines(drift), *drift_text.shares(shares), drift.line, sep="\n")
-    record = drift_text.record(
-        drift,
-        shares,
+    write(args, lambda: drift_text.record(described_run(args, bringup, prompt), drift, shares))
+    return drift.status
+
+
+def write(args: argparse.Namespace, make: "Callable[[], DriftRecord]") -> None:
+    """Write what --json and --html ask for; the record is made if they ask for anything."""
+    if not (args.json or args.html):
+        return
+    record = make()
+    if args.json:
+        pathlib.Path(args.json).write_text(record.to_json())
+    if args.html:
+        from ttnn_verify.report import drift_page  # matplotlib is slow to import
+
+        pathlib.Path(args.html).write_text(drift_page.render(record))
+
+
+def described_run(
+    args: argparse.Namespace, bringup: jobs.Bringup, prompt: jobs.Prompt
+) -> "DriftRun":
+    """What ran, for the reports."""
+    from ttnn_verify.report import drift_text, machine
+
+    return drift_text.DriftRun(
         checkpoint=prompt.checkpoint.name,
         backend=bringup.described,
         tokens=prompt.length,
         decoded=args.decoded,
+        model_file=args.model_py,
+        prompt=jobs.prompt_text(prompt),
+        made=machine.now(),
+        versions=machine.versions(),
     )
-    if args.json:
-        pathlib.Path(args.json).write_text(record.to_json())
-    if args.html:
-        pathlib.Path(args.html).write_text(drift_page.render(record))
-    return drift.status
 
 
 def reproduced(

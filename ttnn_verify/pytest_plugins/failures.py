@@ -28,9 +28,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    # the modules of pytest's plugins keep the session until the process ends, it keeps the tests,
-    # and they their parameters: of objects of TTNN's, nanobind would say that they leak
-    session.config.add_cleanup(session.items.clear)
+    session.config.add_cleanup(lambda: forget_tests(session))
+
+
+def forget_tests(session: pytest.Session) -> None:
+    """Let go of all tests of a session that is over, those that it left out included.
+
+    The modules of pytest's plugins keep the session until the process ends, it keeps the tests, and
+    they their parameters. Of each that is an object of TTNN's nanobind would say that it leaks.
+    """
+    session.items.clear()
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        reporter.stats.clear()
 
 
 @pytest.hookimpl(wrapper=True)
