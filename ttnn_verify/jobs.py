@@ -116,6 +116,15 @@ class Prompt:
         return self.ids.shape[1]
 
 
+def prompt_text(prompt: Prompt) -> str:
+    """The first row of a prompt as text; its ids where the checkpoint has no tokenizer."""
+    ids = prompt.ids[0].tolist()
+    try:
+        return prompt.checkpoint.tokenizer().decode(ids)
+    except inputs.BadInput:
+        return " ".join(map(str, ids))
+
+
 def prepare(args: argparse.Namespace, length: int, batch: int = 1) -> tuple[Bringup, Prompt]:
     """The bring-up and the prompts that the arguments name.
 

@@ -89,7 +89,7 @@ def decoded(model, token, past):
     return model(token, past_key_values=past).logits.float()
 
 
-@pytest.mark.parametrize("seq_len", LENGTHS)
+@pytest.mark.parametrize("seq_len", LENGTHS, ids="prefill{}".format)
 def test_a_prompt_and_the_token_after_it_are_hugging_faces(
     seq_len, fast_model, long_ids, block_logits
 ):
@@ -102,7 +102,7 @@ def test_a_prompt_and_the_token_after_it_are_hugging_faces(
     check_row("e2e.performance_decode", f"P{seq_len}", expected, rounded, seq_len, row)
 
 
-@pytest.mark.parametrize("seq_len", LENGTHS)
+@pytest.mark.parametrize("seq_len", LENGTHS, ids="prefill{}".format)
 def test_decode_continues_prefill_with_a_cache_in_blocks(
     seq_len, fast_model, long_ids, block_logits
 ):

@@ -180,7 +180,9 @@ def prepared(written):
     return prompts
 
 
-@pytest.mark.parametrize("prompt", [PROMPT, ("--prompt_file", PROMPT_FILE), ()])
+@pytest.mark.parametrize(
+    "prompt", [PROMPT, ("--prompt_file", PROMPT_FILE), ()], ids=["text", "file", "default"]
+)
 def test_the_prompt_itself_is_row_0_of_a_batch_and_all_rows_differ(prepared, prompt):
     alone, rows = prepared(*prompt), prepared(*prompt, "--batch", 4)
     assert rows.shape == (4, alone.shape[1])
@@ -224,7 +226,7 @@ def test_a_model_that_returns_something_else_ends_with_125(run, written, change,
     assert sentence in line
 
 
-@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("batch", [1, 2], ids="batch{}".format)
 @pytest.mark.parametrize("stage", STAGES)
 def test_each_stage_passes(run, on_the_device, stage, batch):
     path = model_file(stage)

@@ -67,8 +67,8 @@ def test_a_layer_takes_few_operations(tt_model, prompt_ids, tokens):
         tt_model.model.layers = layers
 
 
-@pytest.mark.parametrize("heads", [1, 2, 3, 5, 8, 12, 32, 40, 64, 65])
-@pytest.mark.parametrize("tiles", [1, 2, 3, 5, 7, 8])
+@pytest.mark.parametrize("heads", [1, 2, 3, 5, 8, 12, 32, 40, 64, 65], ids="heads{}".format)
+@pytest.mark.parametrize("tiles", [1, 2, 3, 5, 7, 8], ids="tiles{}".format)
 def test_keys_fit_a_core_grid_whatever_their_heads(heads, tiles, stage):
     grid = types.SimpleNamespace(x=8, y=8)
     layer = types.SimpleNamespace(n_kv_heads=heads, grid=grid)

@@ -43,7 +43,7 @@ def text(long_ids):
 
 
 @optimized
-@pytest.mark.parametrize("beyond", [-1, 0, 1, BEYOND])
+@pytest.mark.parametrize("beyond", [-1, 0, 1, BEYOND], ids="switch{:+}".format)
 def test_a_prompt_takes_its_lengths_factors(
     beyond, switch, long_model, hf_model, text, record_property
 ):

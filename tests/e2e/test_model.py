@@ -23,7 +23,7 @@ def decoded(model, ids, cache=None):
     return torch.stack(rows)[None].float()
 
 
-@pytest.mark.parametrize("seq_len", LENGTHS)
+@pytest.mark.parametrize("seq_len", LENGTHS, ids="prefill{}".format)
 def test_a_prompt_of_any_length_and_the_token_after_it(
     seq_len, tt_model, long_ids, hf_reference, record_property
 ):
@@ -36,7 +36,7 @@ def test_a_prompt_of_any_length_and_the_token_after_it(
     check_row("e2e.decode", f"P{seq_len}", expected, rounded, seq_len, row, record_property)
 
 
-@pytest.mark.parametrize("prompt", [0, 1, 33])
+@pytest.mark.parametrize("prompt", [0, 1, 33], ids="prefill{}".format)
 def test_decode_continues_prefill(prompt, tt_model, long_ids, hf_reference, record_property):
     """Token by token, from the first one or after a prompt, past the end of a tile."""
     end = prompt + 36

@@ -18,7 +18,7 @@ def batched(build):
     return build(512, batch=4)
 
 
-@pytest.mark.parametrize("rows", [1, 3, MAX_BATCH])
+@pytest.mark.parametrize("rows", [1, 3, MAX_BATCH], ids="rows{}".format)
 def test_the_last_positions_are_within_what_operands_hold(build, prompt_ids, rows):
     """A step by operations, a trace captured, and executed; the other rows are idle.
 

@@ -6,10 +6,15 @@ Attention is causal: the golden of a short prompt is the beginning of a long one
 token decoded at a position is the row at that position. `i` numbers the decoder layer.
 """
 
+import operator
+
 from tests.support.checks import Record, check, check_row
 from tests.support.hf_reference import HfReference
 
 from .parts import StageParts
+
+# A failed comparison is shown at the line of the test, an error of these helpers where it is.
+__tracebackhide__ = operator.methodcaller("errisinstance", AssertionError)
 
 
 def rms_norm(

@@ -10,13 +10,26 @@ from .layer_checks import compare_rows
 
 LENGTHS = [1, 5, 31, 32, 33, 64, 97, 127, 128, 155, 256]
 POSITIONS = [0, 1, 31, 32, 33, 127, 254, 255]
-LAYERS = [0, 3]
+LAYERS = [0, 3]  # at every length
+INNER_LAYERS, INNER = [1, 2], 33  # at one length, and at one position
 FULL_WIDTH_LENGTHS = [33, 97]
 FULL_WIDTH_POSITIONS = [0, 31, 32, 33, 255]
 
-every_length = pytest.mark.parametrize("seq_len", LENGTHS)
-every_position = pytest.mark.parametrize("position", POSITIONS)
-some_layers = pytest.mark.parametrize("i", LAYERS)
+PREFILL, AT = "prefill{}".format, "at{}".format  # ids of lengths and of positions
+
+every_length = pytest.mark.parametrize("seq_len", LENGTHS, ids=PREFILL)
+every_position = pytest.mark.parametrize("position", POSITIONS, ids=AT)
+
+
+def of_each_layer(name, numbers, named):
+    """Parametrize a test by the layer `i`, and by a length or position."""
+    pairs = [(i, n) for i in LAYERS for n in numbers] + [(i, INNER) for i in INNER_LAYERS]
+    cases = [pytest.param(i, n, id=f"layer{i}-{named(n)}") for i, n in pairs]
+    return pytest.mark.parametrize(f"i, {name}", cases)
+
+
+every_layer_and_length = of_each_layer("seq_len", LENGTHS, PREFILL)
+every_layer_and_position = of_each_layer("position", POSITIONS, AT)
 
 
 @every_length
@@ -31,38 +44,32 @@ def test_embedding(seq_len, parts, hf_reference, record_property):
     )
 
 
-@every_length
-@some_layers
+@every_layer_and_length
 def test_rms_norm(i, seq_len, parts, hf_reference, record_property):
     layer_checks.rms_norm(i, seq_len, parts, hf_reference, record_property)
 
 
-@every_length
-@some_layers
+@every_layer_and_length
 def test_mlp(i, seq_len, parts, hf_reference, record_property):
     layer_checks.mlp(i, seq_len, parts, hf_reference, record_property)
 
 
-@every_length
-@some_layers
+@every_layer_and_length
 def test_attention_prefill(i, seq_len, parts, hf_reference, record_property):
     layer_checks.attention_prefill(i, seq_len, parts, hf_reference, record_property)
 
 
-@every_position
-@some_layers
+@every_layer_and_position
 def test_attention_decode(i, position, parts, hf_reference, record_property):
     layer_checks.attention_decode(i, position, parts, hf_reference, record_property)
 
 
-@every_length
-@some_layers
+@every_layer_and_length
 def test_decoder_layer(i, seq_len, parts, hf_reference, record_property):
     layer_checks.decoder_layer(i, seq_len, parts, hf_reference, record_property)
 
 
-@every_position
-@some_layers
+@every_layer_and_position
 def test_decoder_layer_decode(i, position, parts, hf_reference, record_property):
     layer_checks.decoder_layer_decode(i, position, parts, hf_reference, record_property)
 
@@ -96,7 +103,7 @@ def test_rotation_of_a_token(position, parts, hf_reference, record_property):
         )
 
 
-@pytest.mark.parametrize("length", [1, 31, 32, 33, 255, 256, 257, 1024])
+@pytest.mark.parametrize("length", [1, 31, 32, 33, 255, 256, 257, 1024], ids=PREFILL)
 def test_rope_tables(length, parts, hf_reference):
     """Computed on the host in float32, by the same steps as Hugging Face's: the same bits.
 
@@ -109,7 +116,7 @@ def test_rope_tables(length, parts, hf_reference):
         check_equal("layers.rope_tables", f"{name}-S{length}", expected[0], actual)
 
 
-@pytest.mark.parametrize("layers", [1, 2, 3, 4])
+@pytest.mark.parametrize("layers", [1, 2, 3, 4], ids="layers{}".format)
 def test_error_grows_through_a_stack_as_its_roundings_do(
     layers, stack_outputs, hf_reference, record_property
 ):
@@ -131,7 +138,7 @@ def stack_outputs(parts, hf_reference):
     return parts.stack(hf_reference["layers.0.input"])
 
 
-@pytest.mark.parametrize("seq_len", [33, 155])
+@pytest.mark.parametrize("seq_len", [33, 155], ids=PREFILL)
 def test_filling_rows_never_reach_a_result(seq_len, parts, hf_reference):
     x = hf_reference["layers.0.input_norm"][:, :seq_len]
     padded = torch.nn.functional.pad(x, (0, 0, 0, -seq_len % 32), value=100.0)
@@ -149,13 +156,13 @@ def among(reference, position):
         pytest.skip(f"the wide layer's roundings by default are computed for {rows} rows")
 
 
-@pytest.mark.parametrize("seq_len", FULL_WIDTH_LENGTHS)
+@pytest.mark.parametrize("seq_len", FULL_WIDTH_LENGTHS, ids=PREFILL)
 def test_wide_decoder_layer(seq_len, full_width_parts, full_width_reference, record_property):
     among(full_width_reference, seq_len - 1)
     layer_checks.decoder_layer(0, seq_len, full_width_parts, full_width_reference, record_property)
 
 
-@pytest.mark.parametrize("position", FULL_WIDTH_POSITIONS)
+@pytest.mark.parametrize("position", FULL_WIDTH_POSITIONS, ids=AT)
 def test_wide_attention_decode(position, full_width_parts, full_width_reference, record_property):
     among(full_width_reference, position)
     layer_checks.attention_decode(

@@ -1,5 +1,6 @@
 """One sample of one op: called on the device, compared with its golden, judged; and twice alike."""
 
+import operator
 import warnings
 
 import ttnn
@@ -9,6 +10,9 @@ from ttnn_verify.numerics import erratum, floors, metrics, tolerance
 from ttnn_verify.pytest_plugins import comparisons
 
 from .operands import comparable, held, place
+
+# A failed comparison is shown at the line of the test, an error of these helpers where it is.
+__tracebackhide__ = operator.methodcaller("errisinstance", AssertionError)
 
 
 def check(op, sample, device, record=None):
@@ -40,7 +44,8 @@ def check(op, sample, device, record=None):
         if record:
             is_movement = floor == floors.EXACT
             record(*comparisons.entry(op.name, name, comparison, verdict, is_movement))
-        assert verdict.passed, f"{name}: {verdict.line}; {comparison}"
+        if not verdict.passed:
+            raise tolerance.ComparisonFailed(verdict.message(name))
 
 
 def check_repeats(op, sample, device):

@@ -1,15 +1,20 @@
 """Comparisons for tests: bit for bit, up to one rounding, up to the noise floor of a model."""
 
+import operator
 from collections.abc import Callable
 
 import torch
 import ttnn
 
 from ttnn_verify.huggingface import module_floors
+from ttnn_verify.numerics import tolerance
 from ttnn_verify.numerics.floors import EXACT, Floor
 from ttnn_verify.suite import figures
 
 Record = Callable[[str, object], None]  # pytest's record_property
+
+# A failed comparison is shown at the line of the test, an error of these helpers where it is.
+__tracebackhide__ = operator.methodcaller("errisinstance", AssertionError)
 
 # --- bits ----------------------------------------------------------------------------------------
 
@@ -22,23 +27,30 @@ def bits(values: torch.Tensor) -> torch.Tensor:
 
 def assert_same_bits(actual: torch.Tensor, expected: torch.Tensor) -> None:
     """Two torch tensors of one shape and dtype; NaN, infinities and the sign of zero count."""
-    assert actual.dtype == expected.dtype
-    assert tuple(actual.shape) == tuple(expected.shape)
+    if actual.dtype != expected.dtype:
+        raise tolerance.ComparisonFailed(f"dtype {actual.dtype}, expected {expected.dtype}")
+    _assert_shape(actual, expected)
     _assert_nowhere(bits(actual) != bits(expected), actual, expected)
 
 
 def assert_same(actual: torch.Tensor, expected: torch.Tensor) -> None:
     """Two torch tensors of one shape whose elements are equal numbers, or both NaN."""
-    assert tuple(actual.shape) == tuple(expected.shape)
+    _assert_shape(actual, expected)
     actual, expected = actual.double(), expected.double()
     differ = (actual != expected) & ~(actual.isnan() & expected.isnan())
     _assert_nowhere(differ, actual, expected)
 
 
+def _assert_shape(actual, expected):
+    shapes = tuple(actual.shape), tuple(expected.shape)
+    if shapes[0] != shapes[1]:
+        raise tolerance.ComparisonFailed("shape {}, expected {}".format(*shapes))
+
+
 def _assert_nowhere(differ, actual, expected):
     if differ.any():
         first = tuple(torch.nonzero(differ)[0].tolist())
-        raise AssertionError(
+        raise tolerance.ComparisonFailed(
             f"{int(differ.sum())} of {differ.numel()} elements differ, the first at {first}: "
             f"{actual[first].item()!r}, expected {expected[first].item()!r}"
         )
@@ -58,15 +70,17 @@ def assert_rounded_once(
     Args:
         terms: magnitude of the summed terms, where they may exceed the sum; default `expected`.
     """
-    assert tuple(actual.shape) == tuple(expected.shape)
+    _assert_shape(actual, expected)
     error = (ttnn.to_torch(actual).double() - expected).abs()
     terms = expected.abs() if terms is None else terms
     allowed = expected.abs() * HALF_ULP[actual.dtype] + terms * FLOAT32_STEPS
     worst = (error - allowed).argmax()
-    assert (error <= allowed).all(), (
-        f"element {worst}: {expected.flatten()[worst]:.9g} is off by {error.flatten()[worst]:.3g}, "
-        f"one rounding allows {allowed.flatten()[worst]:.3g}"
-    )
+    if not (error <= allowed).all():
+        off, limit = error.flatten()[worst], allowed.flatten()[worst]
+        raise tolerance.ComparisonFailed(
+            f"element {worst}: {expected.flatten()[worst]:.9g} is off by {off:.3g}, one rounding "
+            f"allows {limit:.3g}, {tolerance.times(float(off / limit))}"
+        )
 
 
 # --- a model's parts -----------------------------------------------------------------------------
@@ -138,4 +152,5 @@ def judge(
     verdict, figures_of_it = figures.judged(part, name, expected, actual, floor, floor == EXACT)
     if record:
         record(*figures_of_it)
-    assert verdict.passed, f"{name}: {verdict.line}; {verdict.comparison}"
+    if not verdict.passed:
+        raise tolerance.ComparisonFailed(verdict.message(name))

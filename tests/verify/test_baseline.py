@@ -186,12 +186,13 @@ def test_a_loss_within_the_tolerance_fails_with_both_figures_in_a_line(suite, wo
             f"lost *test_op*add-2*: {loss}",
             "rose *test_op*mul-1*: relative L2 0.005, the baseline has 0.01",
             "new *test_op*new-1*",
-            "FAILED *add-2* - Failed: PCC 0.999, *",
+            "FAILED tests/ops/test_ops.py::test_op?add-2?",
+            "  add-2: PCC 0.999, the baseline has 0.9999; *",
         ]
     )
     text = (suite.path / "junit.xml").read_text()
     assert '<property name="PCC" value="0.999000000" />' in text
-    assert f"{loss} (PCC regression, " in text
+    assert f"add-2: {loss} (PCC regression)" in text
 
 
 def test_a_test_of_other_values_each_time_is_in_no_baseline(suite):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import html
 import json
 
 import pytest
@@ -22,6 +23,7 @@ from ttnn_verify.numerics import metrics, op_floors
 from ttnn_verify.ops import table
 from ttnn_verify.ops.expected import Expected, NoGolden
 from ttnn_verify.pytest_plugins.device import BACKEND
+from ttnn_verify.report import drift_page, drift_record
 
 MODEL_PY = model_file("optimized")
 ROTATES = next(name for name in BINDINGS if table.spec_of(name).pairs)  # of a prompt
@@ -89,6 +91,25 @@ def test_a_rope_fault_is_named(main, tmp_path):
     assert status == 1
     assert not (tmp_path / reuse.FILE).exists()
     assert f"layer 0, attention, {ROTATES} (q): PCC" in out, out
+
+
+@pytest.mark.parametrize("scope", ["first", "frugal"])
+def test_a_short_search_writes_what_it_knows(scope, main, tmp_path):
+    files = ("--json", tmp_path / "drift.json", "--html", tmp_path / "drift.html")
+    with ttnn_emulator.binding_replaced(ROTATES, turned_back):
+        status, out = main(f"--{scope}", *files)
+    assert status == 1
+    record = drift_record.load(tmp_path / "drift.json")
+    (found,) = record.findings
+    assert (record.scope, record.status, record.verdict) == (scope, 1, out.strip())
+    assert (found.operation, found.layer, found.value) == (ROTATES, 0, "q")
+    assert found.status in drift_page.BAD
+    assert record.prompt.startswith("<s>")
+    assert record.model_file == str(MODEL_PY)
+    assert record.versions.keys() >= {"ttnn", "torch", "transformers", "phi3-ttnn-verification"}
+    page = (tmp_path / "drift.html").read_text()
+    assert f"--{scope}" in page
+    assert out.strip() in html.unescape(page)
 
 
 def test_what_has_no_golden_accuses_nobody(hf_model, device, ids, monkeypatch):

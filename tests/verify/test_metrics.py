@@ -125,12 +125,41 @@ def test_max_error_names_tile_and_face():
     ("dtype", "torch_dtype"), [("bfloat16", torch.bfloat16), ("float32", torch.float32)]
 )
 def test_a_correct_rounding_errs_by_half_a_unit(dtype, torch_dtype):
-    x = torch.randn(100_000).double() * torch.logspace(-30, 30, 100_000).double()
+    x = (1 + torch.rand(100_000, dtype=torch.float64)) * 2.0**-30  # of one binade, so of one unit
     ulps = metrics.ulps(x, x.to(torch_dtype), dtype)
     assert 0.499 < ulps.max < 0.501  # torch rounds to bfloat16 by way of float32
     assert ulps.p50 == pytest.approx(0.25, abs=0.01)
     following = torch.nextafter(x.to(torch_dtype), torch.tensor(math.inf, dtype=torch_dtype))
     assert metrics.ulps(x.to(torch_dtype), following, dtype).p50 == 1
+
+
+def test_values_near_zero_are_held_to_the_units_of_their_tensor():
+    """A sum that cancelled is off by as much as its terms are, whatever is left of it."""
+    x = torch.randn(64, 128).double()
+    x[0, :8] = torch.logspace(-30, -9, 8).double()
+    error = 2.0**-8 * torch.randn(64, 128).double()  # about one unit of bfloat16 near 1
+    noisy = metrics.ulps(x, x + error)
+    assert 0.1 < noisy.p50 < 1
+    assert noisy.max < 8
+    assert metrics.ulps(x.to(torch.bfloat16), x).max <= 1
+
+
+@pytest.mark.parametrize("scale", [2.0**-40, 1, 2.0**40])
+def test_units_go_with_the_scale_of_a_tensor(scale):
+    x, error = torch.randn(2, 64, 128).double()
+    assert metrics.ulps(scale * x, scale * (x + error / 100)) == metrics.ulps(x, x + error / 100)
+
+
+def test_a_difference_from_zeros_has_no_units():
+    zeros = torch.zeros(4, 32)
+    assert metrics.ulps(zeros, zeros + 1e-9) is None
+    assert metrics.compare(zeros, zeros + 1e-9).ulps is None
+
+
+def test_infinities_are_no_scale():
+    x = torch.randn(64, 128).double()
+    x[:, 0] = -math.inf  # as a mask has them
+    assert metrics.ulps(x, x + 2.0**-8).p99 < 2
 
 
 def test_a_unit_of_a_block_format_is_the_step_of_its_sixteen_columns():

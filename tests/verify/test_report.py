@@ -1,20 +1,17 @@
 """The report: what its page holds, and that a browser shows it."""
 
 import dataclasses
+import json
 import math
 import re
-import shutil
 
 import pytest
 
+from ttnn_verify.drift import finding
 from ttnn_verify.pytest_plugins.outcomes import NodeResult
-from ttnn_verify.report import content, drift_page, drift_record, templating
-from ttnn_verify.report.drift_record import (
-    DepthRecord,
-    DriftRecord,
-    FindingRecord,
-    ShareRecord,
-)
+from ttnn_verify.report import content, drift_page, drift_record, glossary, templating
+
+from .report_samples import DRIFT
 
 pytest_plugins = ["pytester"]
 
@@ -33,32 +30,6 @@ FIGURES = {
     },
     "<b>exp</b>": {"ulp": math.inf, "used": 0.2},
 }
-
-DRIFT = DriftRecord(
-    checkpoint="phi3-<tiny>",
-    backend="emulated, kernel arithmetic",
-    tokens=36,
-    decoded=3,
-    status=1,
-    verdict="first bad op: layer 1, attention",
-    counts={"ok": 40, "wrong": 1},
-    allowed_logits=0.03,
-    depth=(
-        DepthRecord("embedding", prompt=0.0, tokens=0.0, pcc=1.0),
-        *(
-            DepthRecord(f"layer {i}", prompt=0.01 * (i + 1), pcc=0.9, gain=1.1, isolated=0.01)
-            for i in range(3)
-        ),
-        DepthRecord("logits", prompt=0.2, pcc=0.8),
-    ),
-    low_precision=("layer 2, MLP, ttnn.linear (gate): LoFi, 12 x the error of the others",),
-    attribution=(ShareRecord("norm", 0.1, 0.75),),
-    findings=(
-        FindingRecord("ok", "prompt", 3, "ttnn.add", 0, "attention", "x", 0.01, 0.99, 0.4),
-        FindingRecord("ok", "prompt", 4, "ttnn.mul", 0, "attention", "y", 0.01, 0.99, 0.8),
-        FindingRecord("wrong", "prompt", 9, "ttnn.linear", 1, "attention", "q", 0.4, 0.7, 9.0),
-    ),
-)
 
 
 def written(suite):
@@ -98,19 +69,6 @@ def test_failed_comparisons_come_first_then_those_that_used_most(suite):
     assert cases == ["mul-1", "add-1", "add-2", "&lt;b&gt;exp&lt;/b&gt;", "slice-1"]
 
 
-@pytest.fixture
-def browser():
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if not chromium:
-        pytest.skip("no Chromium is installed; Debian's package is `chromium`.")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives Chromium")
-    with playwright.sync_playwright() as driver:
-        # root, as in containers, has no sandbox to run it in
-        opened = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
 def test_a_browser_shows_it_without_an_error_and_sorts_and_filters(suite, browser):
     path = written(suite)
     shown = browser.new_page()
@@ -133,7 +91,7 @@ def test_a_browser_shows_it_without_an_error_and_sorts_and_filters(suite, browse
     assert column(6) == ["2", "9", "10", "inf", ""], "none is last either way"
     shown.get_by_label("filter by words").fill("ADD")
     assert len(column(1)) == 2
-    assert shown.locator("#count").inner_text() == "2 of 5"
+    assert shown.locator(".count").inner_text() == "2 of 5"
     assert shown.locator("svg").count() >= 4
     assert messages == []
 
@@ -167,9 +125,11 @@ def test_the_drift_page_has_all_its_parts_the_worst_operations_first():
         assert f'id="{part}"' in text
     assert "<title>drift: drift of phi3-&lt;tiny&gt;</title>" in text
     assert re.findall(r'<td class="mono">(.+?)</td>', text) == [
-        "ttnn.linear (q)",
-        "ttnn.mul (y)",
-        "ttnn.add (x)",
+        "ttnn.linear",
+        "ttnn.mul",
+        "ttnn.add",
+        "ttnn.eq",
+        "ttnn.pad",
     ]
     assert loaded(text) == []
 
@@ -232,3 +192,27 @@ def test_figures_that_sort_last_are_empty():
         "1e999",
         "0.5",
     ]
+
+
+def test_the_page_knows_the_statuses_of_calls():
+    assert drift_page.BAD == finding.BAD
+    assert drift_page.UNJUDGED == (finding.NO_GOLDEN, finding.TOOL_ERROR)
+    assert {finding.OK, *drift_page.BAD, *drift_page.UNJUDGED} <= glossary.TERMS.keys()
+
+
+def test_a_record_of_an_earlier_version_still_makes_a_page(tmp_path):
+    """It lacks what ran, and has fewer calls."""
+    data = json.loads(DRIFT.to_json())
+    for added in ("model_file", "prompt", "made", "versions", "scope", "left_out"):
+        del data[added]
+    path = tmp_path / "drift.json"
+    path.write_text(json.dumps(data))
+    assert "What it ran on" in drift_page.render(drift_record.load(path))
+
+
+def test_a_page_of_a_search_that_found_nothing_says_so():
+    nothing = dataclasses.replace(DRIFT, depth=(), findings=(), counts={}, status=0, scope="first")
+    text = drift_page.render(nothing)
+    assert "no drift" in text
+    assert "only that is shown" in text
+    assert "None to show." in text

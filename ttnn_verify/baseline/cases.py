@@ -136,6 +136,12 @@ class CaseChange:
     def failed(self) -> bool:
         return self.kind in ("lost", "expired")
 
+    @property
+    def name(self) -> str:
+        """The comparison's own name as far as the case has one, else the test's."""
+        test, _, own = self.case.partition(" | ")
+        return own or test.partition("[")[2].rpartition("]")[0] or test.rpartition("::")[2]
+
     def __str__(self) -> str:
         return f"{self.case}: {self.line}"
 
@@ -267,6 +273,8 @@ def updated(
         change = judge(case, was, figures, limits) if was else None
         if was is None or (change and change.kind in ("rose", "widened")):
             cases[case] = figures
+        elif was.ulp is None:  # not checked, so that it may be filled in whatever it is
+            cases[case] = dataclasses.replace(was, ulp=figures.ulp)
     relaxed = {case: r for case, r in baseline.relaxed.items() if case not in vanished}
     return dataclasses.replace(baseline, cases=cases, relaxed=relaxed)
 

@@ -9,10 +9,11 @@ The exit status is 0 for no drift, 1 for drift, 2 for wrong use and 125 for unde
 import argparse
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from ttnn_verify.drift.attribution import Share
     from ttnn_verify.drift.reproducer import Capture
     from ttnn_verify.drift.stretches import Stretches
+    from ttnn_verify.report.drift_record import DriftRecord
+    from ttnn_verify.report.drift_text import DriftRun
 
 DEFAULT_PROMPT_LENGTH = 33  # one row more than a tile
 DEFAULT_DECODED = 3
@@ -161,7 +164,9 @@ def run(args: argparse.Namespace, bringup: jobs.Bringup, prompt: jobs.Prompt) ->
     """Run what the arguments select and print it. Returns the exit status."""
     from ttnn_verify import drift
     from ttnn_verify.drift import progress, reproducer, reuse
+    from ttnn_verify.report import drift_text
 
+    described = functools.partial(described_run, args, bringup, prompt)
     captured = reproducer.Capture() if args.reproduce else None
     earlier = contextlib.nullcontext() if args.no_reuse else reuse.opened()
     hf_model = prompt.checkpoint.hf_model(torch.float32)
@@ -179,14 +184,17 @@ def run(args: argparse.Namespace, bringup: jobs.Bringup, prompt: jobs.Prompt) ->
             halved = drift.halve(job.build(), *job.measured, session)
             bar.close()
             print(halved.line)
-            return cli.SO if halved.step else cli.FINE
+            found = cli.SO if halved.step else cli.FINE
+            return write(args, lambda: drift_text.record_of_search(described(), halved)) or found
         if args.first:
             bad = job.first()
         else:
             result, shares = job.whole()
     if args.first:
-        print(f"first bad op: {bad.line}" if bad else "no drift")
-        status = cli.SO if bad else cli.FINE
+        verdict = f"first bad op: {bad.line}" if bad else "no drift"
+        print(verdict)
+        status = write(args, lambda: drift_text.record_of_first(described(), verdict, bad))
+        status = status or (cli.SO if bad else cli.FINE)
     else:
         status, bad = report(args, bringup, prompt, result, shares), result.first
     if captured is not None:
@@ -261,16 +269,15 @@ class _Job:
         """What is found by a model built for more positions or, if asked for, for two rows."""
         positions = self.args.longest if self._again else self.bringup.max_seq_len
         longer = dataclasses.replace(self.bringup, max_seq_len=positions)
-        rows, reason = ROWS if two_rows else 1, ""
+        rows = ROWS if two_rows else 1
         try:
             model = longer.build(self.hf_model, self.device, rows)
         except inputs.ModelFails as error:
-            positions, rows, reason = self.bringup.max_seq_len, 1, str(error)
-            model = self.build()
-        found = self._along(model, positions, rows)
-        if reason:
-            found.left_out[f"{self.args.longest} positions"] = reason
-        return found
+            found = self._along(self.build(), self.bringup.max_seq_len)
+            beside = f", {rows} rows" if two_rows else ""
+            found.left_out[f"{positions} positions{beside}"] = str(error)
+            return found
+        return self._along(model, positions, rows)
 
     def _along(self, model: Any, positions: int, rows: int = 1) -> "Stretches":
         """What is found by a model that is built for so many positions and rows."""
@@ -293,25 +300,49 @@ def report(
     shares: "Sequence[Share]",
 ) -> int:
     """Print the table and what else was found, and write the files. Returns the exit status."""
-    from ttnn_verify.report import drift_page, drift_text
+    from ttnn_verify.report import drift_text
 
     print(*drift_text.lines(drift), *drift_text.shares(shares), drift.line, sep="\n")
-    record = drift_text.record(
-        drift,
-        shares,
-        checkpoint=prompt.checkpoint.name,
-        backend=bringup.described,
-        tokens=prompt.length,
-        decoded=args.decoded,
-    )
+    described = functools.partial(described_run, args, bringup, prompt)
+    return write(args, lambda: drift_text.record(described(), drift, shares)) or drift.status
+
+
+def write(args: argparse.Namespace, make: "Callable[[], DriftRecord]") -> int:
+    """Write what --json and --html ask for; the record is made if they ask for anything.
+
+    Returns an exit status: that of a file that cannot be written, or FINE.
+    """
+    if not (args.json or args.html):
+        return cli.FINE
+    record = make()
     try:
         if args.json:
             atomic.write_text(args.json, record.to_json())
         if args.html:
+            from ttnn_verify.report import drift_page  # matplotlib is slow to import
+
             atomic.write_text(args.html, drift_page.render(record))
     except OSError as error:  # a disk that is full by now
         return cli.unwritten(error)
-    return drift.status
+    return cli.FINE
+
+
+def described_run(
+    args: argparse.Namespace, bringup: jobs.Bringup, prompt: jobs.Prompt
+) -> "DriftRun":
+    """What ran, for the reports."""
+    from ttnn_verify.report import drift_text, machine
+
+    return drift_text.DriftRun(
+        checkpoint=prompt.checkpoint.name,
+        backend=bringup.described,
+        tokens=prompt.length,
+        decoded=args.decoded,
+        model_file=args.model_py,
+        prompt=jobs.prompt_text(prompt),
+        made=machine.now(),
+        versions=machine.versions(),
+    )
 
 
 def reproduced(

@@ -7,6 +7,7 @@ import torch
 from ttnn_verify import jobs
 from ttnn_verify.drift.observation.walk import ModelCall
 from ttnn_verify.numerics import tolerance
+from ttnn_verify.ops import table
 
 # Statuses of a call; those of `BAD` are drift.
 OK = "ok"  # its error is explained by its arithmetic
@@ -106,6 +107,13 @@ class OpFinding:
     def where(self) -> str:
         """The layer and the part of it in words."""
         return place_in_words(self.layer, self.part)
+
+    @property
+    def headline(self) -> str:
+        """`linear (o_proj), layer 2, attention: relative L2 0.05 of 0.015, 3.3 x`"""
+        value = f" ({self.value})" if self.value else ""
+        says = self.verdict.headline if self.verdict and not self.verdict.passed else self.note
+        return f"{table.short_name(self.operation)}{value}, {self.where}: {says or self.status}"
 
     @property
     def line(self) -> str:

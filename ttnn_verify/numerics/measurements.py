@@ -70,8 +70,8 @@ class WorstRow:
 class Ulps:
     """|actual - expected| in units in the last place: three percentiles and the maximum.
 
-    A correct rounding errs by 0.5 at most. Where the expected value is close to zero the unit is
-    small, and a sum that cancelled may be off by thousands of units without harm.
+    A correct rounding errs by 0.5 at most. Values below the tensor's median magnitude are measured
+    in the units of that: see `metrics.ulps`.
     """
 
     p50: float
@@ -103,7 +103,8 @@ class Comparison:
         slope, intercept: of the least-squares line actual = slope * expected + intercept; None
             where expected is constant.
         cosine: of the angle between the two; None where either is zero.
-        ulps: distance in units in the last place; None for integers.
+        ulps: distance in units in the last place; None for integers, and where all of expected is
+            zero.
         max_error: the greatest difference and where; None without elements.
         histogram: of the errors, see `metrics.histogram`; None where they are all zero or not all
             finite.

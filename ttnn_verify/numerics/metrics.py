@@ -119,12 +119,20 @@ def unit(x: torch.Tensor, dtype: str) -> torch.Tensor:
 def ulps(expected: torch.Tensor, actual: torch.Tensor, dtype: str = "bfloat16") -> Ulps | None:
     """The difference in units in the last place of `expected` in format `dtype`.
 
-    Neither tensor is rounded to the format first. None without elements.
+    The unit is that of the value, but never less than that of the tensor's median magnitude, zeros
+    aside: a value near zero is mostly a sum that cancelled, its error is that of the terms, and in
+    units of what is left of them it would be thousands and say nothing. A correct rounding errs by
+    a half at most. The median, since a few massive channels are not the scale of the others.
+
+    Neither tensor is rounded to the format first. None without elements, and where all of
+    `expected` is zero, which has no scale.
     """
     x, y = _pair(expected, actual)
-    if x.numel() == 0:
+    sizes = x[x.isfinite() & (x != 0)].abs()
+    if not len(sizes):
         return None
-    distance = (y - x).abs() / unit(expected, dtype).flatten()
+    units = torch.maximum(unit(expected, dtype).flatten(), unit(sizes.median(), dtype))
+    distance = (y - x).abs() / units
     ordered = distance.sort().values  # NaN last
     places = [math.ceil(share * (len(ordered) - 1)) for share in (0.5, 0.95, 0.99, 1)]
     return Ulps(*(float(ordered[place]) for place in places))

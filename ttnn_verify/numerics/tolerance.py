@@ -28,6 +28,7 @@ there, likewise with reason and date:
 
 import dataclasses
 import math
+import textwrap
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -63,6 +64,13 @@ ROUNDINGS = {
 }
 
 
+WRAPPED = 76  # columns of a failure's details: pytest indents them, and a terminal has 80
+
+
+class ComparisonFailed(AssertionError):
+    """A result is not what it should be. The message's first line is the verdict."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Verdict:
     """What `judge` says of a comparison.
@@ -89,6 +97,39 @@ class Verdict:
     @property
     def passed(self) -> bool:
         return self.status == "ok"
+
+    @property
+    def headline(self) -> str:
+        """The worst figure of what is allowed, and how many times that it is, in 50 columns or so:
+        `relative L2 0.03 of 0.02, 1.5 x`. Where nothing was measured, what is wrong.
+        """
+        if self.status != "drift":
+            return self.line.partition(";")[0]
+        name, error, allowed = "relative L2", self.comparison.relative_l2, self.allowed[0]
+        row = self.comparison.worst_row
+        if row is not None and _share(row.value, self.allowed[1]) > _share(error, allowed):
+            name, error, allowed = f"worst row {row.index}", row.value, self.allowed[1]
+        return f"{name} {error:.3g} of {allowed:.3g}, {times(_share(error, allowed))}"
+
+    def message(self, name: str) -> str:
+        """A failure in lines: what failed and the headline first, then everything that is known."""
+        return failure(f"{name}: {self.headline}", self.line, str(self.comparison))
+
+
+def times(ratio: float) -> str:
+    """How many times what is allowed an error is, in words: `1.5 x`."""
+    if math.isinf(ratio):
+        return "and none is allowed"
+    return f"{ratio:.3g} x" if ratio < 100 else f"{ratio:,.0f} x"
+
+
+def failure(headline: str, *details: str) -> str:
+    """A failure's message: the headline on a line of its own, indented below it the details."""
+    below = (
+        textwrap.wrap(text, WRAPPED, initial_indent="  ", subsequent_indent="    ")
+        for text in details
+    )
+    return "\n".join([headline, *(line for lines in below for line in lines)])
 
 
 def judge(comparison: metrics.Comparison, floor: floors.Floor, k: float = K) -> Verdict:

@@ -1,1 +1,1 @@
-"""pytest plugins: devices, comparisons, baselines, reports, hung calls, cards."""
+"""pytest plugins: devices, comparisons, failures, baselines, reports, hung calls, cards."""

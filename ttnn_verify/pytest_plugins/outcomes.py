@@ -98,7 +98,7 @@ class RunRecord:
         outcome = _outcome(report)
         if outcome:
             test.outcome = outcome
-            test.message = _message(report)
+            test.message = first_line(report)
         if report.when == "call":
             test.entries = comparisons.comparisons(report)
             test.reproducible = "hypothesis" not in report.keywords
@@ -113,8 +113,8 @@ def _outcome(report: pytest.TestReport) -> str | None:
     return "skipped" if report.outcome == "skipped" else None
 
 
-def _message(report: pytest.TestReport) -> str:
-    """The first line of the reason."""
+def first_line(report: Any) -> str:
+    """The first line of the reason for the outcome of a test, or of a file's collection."""
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash:
         text = crash.message

@@ -11,5 +11,6 @@ pytest_plugins = [
     "ttnn_verify.pytest_plugins.outcomes",
     "ttnn_verify.pytest_plugins.outputs",
     "ttnn_verify.pytest_plugins.regression",
+    "ttnn_verify.pytest_plugins.failures",
     "ttnn_verify.pytest_plugins.report_page",
 ]

@@ -2,8 +2,9 @@
 
 import math
 
+from ttnn_verify import cli
 from ttnn_verify.report import plots, templating
-from ttnn_verify.report.drift_record import DriftRecord, FindingRecord
+from ttnn_verify.report.drift_record import SCOPES, DriftRecord, FindingRecord
 
 # The errors over depth: attribute of a `DepthRecord` -> what the picture calls it.
 ERRORS = {
@@ -23,25 +24,32 @@ COLUMNS = {
     "isolated": "isolated",
 }
 
-# By the command's exit status.
-SAYS = ("no drift", "drift", "could not tell")
+# By the command's exit status, and how the page shows it.
+SAYS = {cli.FINE: ("no drift", "good"), cli.SO: ("drift", "bad")}
+UNKNOWN = ("could not tell", "unknown")
 
-# Statuses of calls that are not bad.
-NOT_BAD = ("ok", "no-golden", "tool-error")
-
-SHOWN_GOOD = 20  # operations that are not bad
+# Statuses of calls: those that are bad, and those that say nothing.
+BAD = ("wrong", "misused", "missing", "output")
+UNJUDGED = ("no-golden", "tool-error")
 
 
 def render(record: DriftRecord) -> str:
     """The page."""
+    says, colour = SAYS.get(record.status, UNKNOWN)
+    known = ("ok", *BAD, *UNJUDGED)
+    statuses = dict.fromkeys((*known, *record.counts), 0) | dict(record.counts)
     return templating.fill(
         "drift.html.jinja",
         drift=record,
-        says=SAYS[record.status],
+        says=says,
+        colour=colour,
+        scope=SCOPES.get(record.scope, record.scope),
+        statuses=statuses,
         drift_picture=picture(record),
         columns=COLUMNS,
         findings=shown(record.findings),
-        bad_statuses=[status for status in record.counts if status not in NOT_BAD],
+        bad_statuses=[status for status in statuses if status not in ("ok", *UNJUDGED)],
+        unjudged_statuses=UNJUDGED,
     )
 
 
@@ -60,12 +68,9 @@ def picture(record: DriftRecord) -> str | None:
 
 
 def shown(findings: tuple[FindingRecord, ...]) -> list[FindingRecord]:
-    """The bad ones, then those that used most of their tolerance."""
-    bad = [op_finding for op_finding in findings if op_finding.status not in NOT_BAD]
-    used = [
-        (op_finding.used, op_finding)
-        for op_finding in findings
-        if op_finding not in bad and op_finding.used is not None
-    ]
-    used.sort(key=lambda pair: -pair[0])
-    return [*bad, *(op_finding for _, op_finding in used[:SHOWN_GOOD])]
+    """All of them: the bad ones first, then those that used most of their tolerance."""
+
+    def badness(one: FindingRecord) -> tuple[bool, float]:
+        return one.status not in ("ok", *UNJUDGED), -1.0 if one.used is None else one.used
+
+    return sorted(findings, key=badness, reverse=True)

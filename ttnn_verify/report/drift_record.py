@@ -83,6 +83,14 @@ class FindingRecord:
     note: str = ""
 
 
+# How far a search went -> what a page says of it.
+SCOPES = {
+    "whole": "every call was judged, and the model run on its own results",
+    "first": "--first: the search ended with the first bad call, and only that is shown",
+    "frugal": "--frugal: a few values were read, by halving; it sees what is plainly wrong",
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class DriftRecord:
     """A report of drift.
@@ -90,6 +98,11 @@ class DriftRecord:
     Attributes:
         checkpoint, backend: what ran, and where.
         tokens, decoded: how many tokens in all, and how many of them one at a time.
+        model_file: its path, as it was given.
+        prompt: its text, or its ids where there is no tokenizer.
+        made: the time, as `2026-11-29 20:30 UTC`.
+        versions: name -> version, of what the figures depend on.
+        scope: how far the search went, one of `SCOPES`.
         status: the command's exit status.
         verdict: in a line.
         counts: status of a call -> how many calls.
@@ -97,7 +110,8 @@ class DriftRecord:
         depth: the table over depth.
         low_precision: where the model asks for less precision than elsewhere, and what it costs.
         attribution: the op families' shares, where they were asked for.
-        findings: of the calls that are bad or that a step of Hugging Face's was compared with.
+        findings: of every call that was judged, or that could not be.
+        left_out: sequence of tokens -> why the model was not run along it.
     """
 
     checkpoint: str
@@ -112,6 +126,12 @@ class DriftRecord:
     low_precision: tuple[str, ...]
     attribution: tuple[ShareRecord, ...]
     findings: tuple[FindingRecord, ...]
+    model_file: str = ""
+    prompt: str = ""
+    made: str = ""
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    scope: str = "whole"
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1) + "\n"

@@ -2,10 +2,12 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from ttnn_verify import cli
 from ttnn_verify.drift import DriftResult, OpFinding, cumulative, finding
 from ttnn_verify.drift.attribution import Share
+from ttnn_verify.drift.search import SearchResult
 from ttnn_verify.report.drift_record import (
     DepthRecord,
     DriftRecord,
@@ -98,31 +100,76 @@ def shares(families: Sequence[Share]) -> Iterator[str]:
         yield f"  {share.family:12}{share.error:10.2e}{share.share:8.0%}"
 
 
-def record(
-    drift: DriftResult,
-    families: Sequence[Share],
-    *,
-    checkpoint: str,
-    backend: str,
-    tokens: int,
-    decoded: int,
-) -> DriftRecord:
-    """The same as plain values."""
+@dataclasses.dataclass(frozen=True)
+class DriftRun:
+    """What ran, as reports state it; see `DriftRecord`, which has the same fields."""
+
+    checkpoint: str
+    backend: str
+    tokens: int
+    decoded: int
+    model_file: str
+    prompt: str
+    made: str
+    versions: Mapping[str, str]
+
+
+def record(run: DriftRun, drift: DriftResult, families: Sequence[Share]) -> DriftRecord:
+    """A whole run as plain values."""
     return DriftRecord(
-        checkpoint=checkpoint,
-        backend=backend,
-        tokens=tokens,
-        decoded=decoded,
+        **dataclasses.asdict(run),
         status=drift.status,
         verdict=drift.line,
         counts=drift.counts,
-        allowed_logits=drift.allowed,
+        allowed_logits=drift.allowed if math.isfinite(drift.allowed) else None,
         depth=tuple(DepthRecord(**finite(dataclasses.asdict(row))) for row in drift.table),
         low_precision=tuple(low.line for low in drift.low_precision),
         attribution=tuple(ShareRecord(**finite(dataclasses.asdict(entry))) for entry in families),
-        findings=tuple(
-            _finding(entry) for entry in drift.findings if entry.bad or entry.step is not None
-        ),
+        findings=tuple(_finding(entry) for entry in drift.findings),
+        left_out=drift.left_out,
+    )
+
+
+def record_of_first(run: DriftRun, verdict: str, bad: OpFinding | None) -> DriftRecord:
+    """What `--first` knows: the first bad operation, if there is one."""
+    return _of_one(run, verdict, "first", _finding(bad) if bad else None)
+
+
+def record_of_search(run: DriftRun, found: SearchResult) -> DriftRecord:
+    """What `--frugal` knows: the step that is off, if one is, and what it was compared by."""
+    one = None
+    if found.step is not None:
+        one = FindingRecord(
+            status=finding.WRONG,
+            piece="found by halving",
+            call=0,
+            operation=found.operation or "",
+            layer=found.step.layer,
+            part=found.step.part,
+            value=found.step.short,
+            note=f"{found.evaluations} runs of the model",
+            **finite(
+                {
+                    "relative_l2": found.error,
+                    "used": found.error / found.allowed if found.allowed else math.inf,
+                }
+            ),
+        )
+    return _of_one(run, found.line, "frugal", one)
+
+
+def _of_one(run: DriftRun, verdict: str, scope: str, one: FindingRecord | None) -> DriftRecord:
+    return DriftRecord(
+        **dataclasses.asdict(run),
+        status=cli.SO if one else cli.FINE,
+        verdict=verdict,
+        counts={one.status: 1} if one else {},
+        allowed_logits=None,
+        depth=(),
+        low_precision=(),
+        attribution=(),
+        findings=(one,) if one else (),
+        scope=scope,
     )
 
 

@@ -1,5 +1,6 @@
 """What a run ran on: versions, processor, commit."""
 
+import datetime
 import importlib.metadata
 import os
 import pathlib
@@ -8,17 +9,23 @@ import re
 import subprocess
 
 PACKAGES = ("ttnn", "torch", "transformers", "numpy", "pytest")
+OURS = "phi3-ttnn-verification"
 
 
 def versions() -> dict[str, str]:
     """name -> version of Python and of what the figures depend on."""
     names = {"Python": platform.python_version()}
-    for name in PACKAGES:
+    for name in (*PACKAGES, OURS):
         try:
             names[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             names[name] = "not installed"
     return names
+
+
+def now() -> str:
+    """The time, as pages state it."""
+    return f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC"
 
 
 def processor() -> str:

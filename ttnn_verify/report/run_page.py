@@ -1,7 +1,6 @@
 """The page of a pytest run: the values of `content` and the pictures of `plots` in a template."""
 
 import dataclasses
-import datetime
 import pathlib
 import time
 from typing import Any
@@ -53,11 +52,10 @@ def render(run: RunSummary) -> str:
     """The run as HTML, self-contained: style, script and pictures are in it."""
     rows = content.rows(run.results, run.checked.accepted.cases if run.checked else {})
     tiers = content.tiers(run.results)
-    finished = datetime.datetime.now(datetime.timezone.utc)
     return templating.fill(
         "run.html.jinja",
         run=run,
-        finished=f"{finished:%Y-%m-%d %H:%M} UTC",
+        finished=machine.now(),
         seconds=time.time() - run.started,
         versions=machine.versions(),
         processor=machine.processor(),

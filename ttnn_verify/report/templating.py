@@ -5,6 +5,8 @@ import pathlib
 
 import jinja2
 
+from ttnn_verify.report.glossary import Glossary
+
 FOLDER = pathlib.Path(__file__).parent / "templates"
 
 
@@ -29,6 +31,13 @@ def fill(name: str, **values: object) -> str:
         "ratio": ratio,
         "duration": duration,
         "sortable": sortable,
+        "combined": lambda first, second: {**first, **second},
+    }
+    glossary = Glossary()
+    environment.globals |= {
+        "term": glossary.term,
+        "explained": glossary.explained,
+        "words": glossary.used,
     }
     return environment.get_template(name).render(**values)
 

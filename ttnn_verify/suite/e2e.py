@@ -36,7 +36,8 @@ class LogitsCheck:
 
     def __init__(self, name: str, record_property: Any) -> None:
         self.name, self.record = name, record_property
-        self.wrong: list[str] = []
+        self.wrong: list[str] = []  # a sentence for each
+        self.details: list[str] = []
 
     def rows(
         self, case: str, expected: torch.Tensor, actual: torch.Tensor, floor: floors.Floor
@@ -45,7 +46,8 @@ class LogitsCheck:
         verdict, entry = figures.judged(f"e2e.{self.name}", case, expected, actual, floor)
         self.record(*entry)
         if not verdict.passed:
-            self.wrong.append(f"{case}: {verdict.line}")
+            self.wrong.append(f"logits, {case}: {verdict.headline}")
+            self.details.append(f"{case}: {verdict.line}")
 
     def last_rows(self, case: str, bound: bounds.BoundedLogits, actual: torch.Tensor) -> None:
         """Compare rows `[R, V]` with Hugging Face's last ones of a text."""
@@ -54,7 +56,8 @@ class LogitsCheck:
     def end(self) -> None:
         """Fail if anything is wrong."""
         if self.wrong:
-            pytest.fail("\n".join(self.wrong), pytrace=False)
+            headline, *others = self.wrong
+            pytest.fail(tolerance.failure(headline, *others, *self.details), pytrace=False)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ Of values that are equal, as data that moves must be, no share of a tolerance is
 
 from collections.abc import Iterable
 
+import pytest
 import torch
 
 from ttnn_verify.numerics import metrics, tolerance
@@ -34,6 +35,27 @@ def judged(
 def worst(verdicts: Iterable[tolerance.Verdict]) -> tolerance.Verdict | None:
     """The verdict that used most of its tolerance, one that failed first; None of none."""
     return max(verdicts, key=lambda one: (not one.passed, one.used), default=None)
+
+
+SHOWN = 4  # failures of one test that are shown in full
+
+
+def fail(wrong: Iterable[tuple[str, tolerance.Verdict | None, str]]) -> None:
+    """Fail the test that calls it, if anything is wrong, without its stack.
+
+    Args:
+        wrong: (headline, verdict, all that is known) of each failure. The message begins with the
+            worst one's headline, and says how many there are.
+    """
+    failures = list(wrong)
+    if not failures:
+        return
+    headline, _, _ = max(failures, key=lambda one: one[1].used if one[1] else 0.0)
+    count = f", the worst of {len(failures)} calls" if len(failures) > 1 else ""
+    details = [line for _, _, line in failures[:SHOWN]]
+    if len(failures) > SHOWN:
+        details.append(f"and {len(failures) - SHOWN} more")
+    pytest.fail(tolerance.failure(headline + count, *details), pytrace=False)
 
 
 def brief(

@@ -77,9 +77,7 @@ def test_value(case: ValueCase, subject: Subject, record_property: Any) -> None:
 
 
 def fail_for(bad: Iterable[OpFinding]) -> None:
-    lines = [one.line for one in bad]
-    if lines:
-        pytest.fail("\n".join(lines), pytrace=False)
+    figures.fail([(one.headline, one.verdict, one.line) for one in bad])
 
 
 def is_on(one: OpFinding, value: HfValue) -> bool:

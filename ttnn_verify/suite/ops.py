@@ -54,9 +54,11 @@ def test_operation(case: OperationCase, subject: Subject, record_property: Any) 
     shown = figures.worst(own)
     if shown is not None:
         record_property(*figures.brief(f"ops.{case.operation}", str(case), shown))
-    wrong = [_line(one) for one in findings if one.own is not None and not one.own.passed]
-    if wrong:
-        pytest.fail("\n".join(wrong), pytrace=False)
+    figures.fail(
+        (f"{case.operation}, {one.where}: {one.own.headline}", one.own, _line(one))
+        for one in findings
+        if one.own is not None and not one.own.passed
+    )
     reason = unjudged(findings)
     if reason:
         pytest.skip(reason)
