@@ -4,7 +4,7 @@ import pathlib
 import re
 from collections.abc import Iterable, Sequence
 
-from ttnn_verify import atomic
+from ttnn_verify.files import atomic
 
 ROOT = pathlib.Path(__file__).parent.parent
 STAGES = ("functional", "optimized")

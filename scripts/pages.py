@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ttnn_verify import atomic
+from ttnn_verify.files import atomic
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "docs/reading-a-failure.md", ROOT / "examples/finding_a_fault/README.md")

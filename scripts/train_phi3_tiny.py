@@ -29,7 +29,7 @@ from transformers.utils import logging as transformers_logging
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ttnn_verify import atomic
+from ttnn_verify.files import atomic
 
 # Books with no close parallel elsewhere in the text (unlike Chronicles or the Gospels), so that the
 # loss on them measures prediction and not memory.

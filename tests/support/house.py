@@ -309,7 +309,7 @@ def _functions(root, *folders):
 
 # --- what writes files ---------------------------------------------------------------------------
 
-# Folders whose files may be written by `ttnn_verify.atomic` alone.
+# Folders whose files may be written by `ttnn_verify.files.atomic` alone.
 WRITES_ATOMICALLY = ("benchmarks", "eval.py", "model", "scripts", "ttnn_emulator", "ttnn_verify")
 # The others that write, and why they may.
 WRITES_ITSELF = {
@@ -317,14 +317,14 @@ WRITES_ITSELF = {
     "model/weight_cache.py": "model/ imports none of the others",
     "ttnn_emulator/fidelity/note.py": "pages of its own package, which version control keeps",
     "ttnn_emulator/toolchain.py": "a folder of its own, new and of this process alone",
-    "ttnn_verify/atomic.py": "it is what the others use",
+    "ttnn_verify/files/atomic.py": "it is what the others use",
 }
 WRITING_METHODS = {"save_file", "savez", "write_bytes", "write_text"}
 WRITING_FUNCTIONS = {"json.dump", "np.save", "os.rename", "os.replace", "pickle.dump", "torch.save"}
 
 
 def plain_writes(root: pathlib.Path) -> list[str]:
-    """Calls that write a file otherwise than by `ttnn_verify.atomic`."""
+    """Calls that write a file otherwise than by `ttnn_verify.files.atomic`."""
     return [
         f"{file.relative_to(root)}:{call.lineno} calls {ast.unparse(call.func)}"
         for file in sources(root, *(name for name in WRITES_ATOMICALLY if (root / name).exists()))

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from tests.support.checkpoint import ROOT
-from ttnn_verify import atomic
+from ttnn_verify.files import atomic
 
 
 def refused(path):
@@ -158,7 +158,7 @@ def test_a_writer_that_fails_leaves_what_was_there(tmp_path):
 # Writes half a file, says so and waits: to be killed.
 HALF = """
 import sys
-from ttnn_verify import atomic
+from ttnn_verify.files import atomic
 
 def half(file):
     file.write_text("ha")

@@ -9,8 +9,9 @@ import socket
 
 import pytest
 
-from ttnn_verify import atomic, cli, output_paths
+from ttnn_verify import cli
 from ttnn_verify.drift import __main__ as drift_command
+from ttnn_verify.files import atomic, output_paths
 
 pytest_plugins = ["pytester"]
 
@@ -48,18 +49,21 @@ def link(folder, target):
 
 # Name -> (makes a path in a folder, what is said of it).
 REFUSED = {
-    "device": (device, "no regular file"),
-    "fifo": (fifo, "no regular file"),
-    "socket": (listening, "no regular file"),
+    "device": (device, "is a device"),
+    "fifo": (fifo, "is a pipe"),
+    "socket": (listening, "is a socket"),
     "folder": (directory, "is a folder"),
-    "within a file": (within_a_file, "no folder"),
-    "read-only": (lambda folder: pathlib.Path("/proc/result"), "Read-only file system"),
-    "below read-only": (lambda folder: pathlib.Path("/proc/a/b/result"), "Read-only file system"),
-    "link to nothing": (lambda folder: link(folder, folder / "nothing"), "no regular file"),
-    "link to a device": (lambda folder: link(folder, "/dev/null"), "no regular file"),
-    "link to a folder": (lambda folder: link(folder, folder), "no regular file"),
-    "link to itself": (lambda folder: link(folder, "link"), "no regular file"),
-    "no name": (lambda folder: "", "a file's name is needed"),
+    "within a file": (within_a_file, "is not a folder"),
+    "read-only": (lambda folder: pathlib.Path("/proc/result"), "a folder of the system's"),
+    "below read-only": (
+        lambda folder: pathlib.Path("/proc/a/b/result"),
+        "a folder of the system's",
+    ),
+    "link to nothing": (lambda folder: link(folder, folder / "nothing"), "where nothing is"),
+    "link to a device": (lambda folder: link(folder, "/dev/null"), "leads to a device"),
+    "link to a folder": (lambda folder: link(folder, folder), "leads to a folder"),
+    "link to itself": (lambda folder: link(folder, "link"), "in a circle"),
+    "no name": (lambda folder: "", "is empty"),
     "null character": (lambda folder: f"{folder}/a\0b", "null"),
     "too long": (lambda folder: folder / ("x" * 300), "File name too long"),
     "too long beside": (lambda folder: folder / ("x" * 250), "File name too long"),

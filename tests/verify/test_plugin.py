@@ -12,8 +12,8 @@ import sys
 import pytest
 import torch  # noqa: F401  a suite that imports it first would take it away again
 
-from ttnn_verify import backend
-from ttnn_verify.pytest_plugins import card_lock, device, hang
+from ttnn_verify import backend, card_lock
+from ttnn_verify.pytest_plugins import device, hang
 
 pytest_plugins = ["pytester"]
 
@@ -208,7 +208,7 @@ def test_only_visible_cards_are_used(suite, monkeypatch):
 HOLDER = """
 import pathlib, sys
 from ttnn_verify import backend
-from ttnn_verify.pytest_plugins import card_lock
+from ttnn_verify import card_lock
 backend.CARDS = pathlib.Path(sys.argv[1])
 with card_lock.claimed(0) as name:
     print(name, flush=True)

@@ -9,12 +9,13 @@ import ttnn
 
 import ttnn_emulator
 from tests.support import shallow_model
-from ttnn_verify import drift, stored
+from ttnn_verify import drift
 from ttnn_verify.drift import reuse
 from ttnn_verify.drift.judgement import judging
 from ttnn_verify.drift.observation.walk import ModelCall
 from ttnn_verify.drift.observed import Observed, Operands, ReadTensor
 from ttnn_verify.drift.reuse import call_keys, passes
+from ttnn_verify.files import stored
 from ttnn_verify.huggingface import golden, recording
 from ttnn_verify.numerics import op_floors
 from ttnn_verify.ops import table

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from ttnn_verify import stored
+from ttnn_verify.files import stored
 
 MANY = 50  # results that each of several processes keeps
 

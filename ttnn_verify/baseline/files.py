@@ -8,7 +8,6 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from ttnn_verify import atomic
 from ttnn_verify.baseline.cases import (
     CHECKED_FIGURES,
     Baseline,
@@ -16,6 +15,7 @@ from ttnn_verify.baseline.cases import (
     Platform,
     Relaxation,
 )
+from ttnn_verify.files import atomic
 
 
 class BaselineError(ValueError):

@@ -18,16 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ttnn_verify import (
-    atomic,
-    backend,
-    cli,
-    ending,
-    jobs,
-    network,
-    output_paths,
-    prompt_ids,
-)
+from ttnn_verify import backend, cli, ending, jobs, network, prompt_ids
+from ttnn_verify.files import atomic, output_paths
 from ttnn_verify.huggingface import inputs
 
 if TYPE_CHECKING:

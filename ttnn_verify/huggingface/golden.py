@@ -28,7 +28,7 @@ import safetensors.torch
 import torch
 import transformers
 
-from ttnn_verify import atomic
+from ttnn_verify.files import atomic
 from ttnn_verify.huggingface import accuracy, submodules
 
 FOLDER_VARIABLE = "PHI3_GOLDENS"

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ttnn_verify import backend, cli
-from ttnn_verify.pytest_plugins import card_lock, hang
+from ttnn_verify import backend, card_lock, cli
+from ttnn_verify.pytest_plugins import hang
 from ttnn_verify.pytest_plugins.keys import ARITHMETIC, BACKEND, DEVICE
 
 if TYPE_CHECKING:

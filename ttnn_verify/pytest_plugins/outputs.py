@@ -8,7 +8,7 @@ import pathlib
 
 import pytest
 
-from ttnn_verify import output_paths
+from ttnn_verify.files import output_paths
 
 # Option of the command line -> its name among pytest's options.
 FILES = {"--report": "report", "--pcc-record": "pcc_record", "--junit-xml": "xmlpath"}

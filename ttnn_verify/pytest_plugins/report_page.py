@@ -4,7 +4,8 @@ import pathlib
 
 import pytest
 
-from ttnn_verify import atomic, backend
+from ttnn_verify import backend
+from ttnn_verify.files import atomic
 from ttnn_verify.pytest_plugins import outcomes, outputs, regression
 from ttnn_verify.pytest_plugins.keys import ARITHMETIC, BACKEND, CHECKED, RUN
 from ttnn_verify.report import drift_record

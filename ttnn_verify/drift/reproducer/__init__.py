@@ -4,12 +4,12 @@ import pathlib
 
 import safetensors.torch
 
-from ttnn_verify import atomic
 from ttnn_verify.drift.finding import OpFinding
 from ttnn_verify.drift.isolated import Walked
 from ttnn_verify.drift.reproducer import program, wanted
 from ttnn_verify.drift.reproducer.program import BadCall, Setting
 from ttnn_verify.drift.reproducer.wanted import NotReproducible
+from ttnn_verify.files import atomic
 
 __all__ = ["Capture", "NotReproducible", "Setting", "write"]
 

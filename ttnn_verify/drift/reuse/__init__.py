@@ -7,9 +7,9 @@ import contextlib
 import pathlib
 from collections.abc import Iterator
 
-from ttnn_verify import stored
 from ttnn_verify.drift.reuse.passes import KeptPasses
 from ttnn_verify.drift.reuse.verdicts import KeptVerdicts
+from ttnn_verify.files import stored
 from ttnn_verify.huggingface import golden
 
 FILE = "drift.sqlite"

@@ -12,10 +12,10 @@ import torch
 import transformers
 
 from ttnn_verify.drift.reuse import call_keys
+from ttnn_verify.files.stored import StoredResults
 from ttnn_verify.huggingface import golden, recording
 from ttnn_verify.huggingface.hf_values import HfValue, RecordedPass
 from ttnn_verify.numerics.floors import Floor
-from ttnn_verify.stored import StoredResults
 
 CODE = ("huggingface", "numerics", "drift/reuse")
 STEPS, TENSORS = b"steps", b"tensors"  # what is kept of a pass

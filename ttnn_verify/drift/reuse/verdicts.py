@@ -15,9 +15,9 @@ from ttnn_verify.drift.judgement import judging
 from ttnn_verify.drift.judgement.judging import OwnVerdicts
 from ttnn_verify.drift.observed import Observed
 from ttnn_verify.drift.reuse.call_keys import CallKeys, NoKey
+from ttnn_verify.files.stored import StoredResults
 from ttnn_verify.numerics import floors, measurements, tolerance
 from ttnn_verify.ops import table
-from ttnn_verify.stored import StoredResults
 
 # What verdicts and floors are made of.
 KEPT_CLASSES = {

@@ -8,7 +8,7 @@ import os
 import pathlib
 import tempfile
 
-from ttnn_verify import atomic
+from ttnn_verify.files import atomic
 
 # Of an option's file in any place that can be made: those of pytest's options make their folders.
 Path = str | pathlib.Path
