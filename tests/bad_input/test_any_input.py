@@ -1,7 +1,7 @@
 """Whatever a command is given, it ends with a status of its own and one sentence.
 
-The examples are drawn by `bad_files`, a hundred and some in `make test` and always the same ones;
-`--hypothesis-profile=thorough` draws others each time, nearly a thousand. The end of a run prints
+The examples are drawn by `bad_files`, not two hundred in `make test` and always the same ones;
+`--hypothesis-profile=thorough` draws others each time, some 1,500. The end of a run prints
 how many there were, and how they ended.
 """
 
