@@ -1,4 +1,4 @@
-"""Runs a command line on an example of `bad_files`, in this process, and judges how it ends.
+"""Runs a command line on an `Example`, in this process, and judges how it ends.
 
 It ends well with one of the statuses of `ttnn_verify.cli`, and where it refuses, or cannot tell,
 with one sentence on stderr and nothing on stdout. Whatever else leaves the command is a failure.
@@ -9,7 +9,7 @@ import pathlib
 import shutil
 from collections.abc import Callable, Sequence
 
-from .bad_files import FOLDER, Contents, Example
+from .examples import FOLDER, Contents, Example
 
 BEGINNINGS = {
     0: (),

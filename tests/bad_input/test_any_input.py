@@ -1,8 +1,8 @@
 """Whatever a command is given, it ends with a status of its own and one sentence.
 
-The examples are drawn by `bad_files`, not two hundred in `make test` and always the same ones;
-`--hypothesis-profile=thorough` draws others each time, some 1,500. The end of a run prints
-how many there were, and how they ended.
+The examples are drawn by `bad_files` and `bad_words`: not two hundred in `make test`, always the
+same ones; `--hypothesis-profile=thorough` draws others each time, some 1,500. The end of a run
+prints how many there were, and how they ended.
 """
 
 import collections
@@ -19,7 +19,7 @@ from ttnn_verify import eval_command
 from ttnn_verify.baseline import __main__ as baseline_command
 from ttnn_verify.drift import __main__ as drift_command
 
-from . import bad_files, commands, tally, tiny_checkpoint
+from . import bad_files, bad_words, commands, tally, tiny_checkpoint
 
 TINY = "--model={folder}/checkpoint"
 FUNCTIONAL = str(model_file("functional"))  # of Phi-3; it refuses what it was not written for
@@ -108,13 +108,13 @@ def test_any_tokenizer(ends_well, tiny, data):
 @many(2)
 @given(st.data())
 def test_any_ids(ends_well, data):
-    ends_well(data, bad_files.prompt_ids(), OF_A_MODEL_FILE)
+    ends_well(data, bad_words.prompt_ids(), OF_A_MODEL_FILE)
 
 
 @many(5)
 @given(st.data())
 def test_any_model_file(ends_well, data):
-    ends_well(data, bad_files.model_files(), OF_A_MODEL_FILE)
+    ends_well(data, bad_words.model_files(), OF_A_MODEL_FILE)
 
 
 NUMBERS = {
@@ -128,7 +128,7 @@ NUMBERS = {
 @many(1)
 @given(st.data())
 def test_any_number(ends_well, name, data):
-    ends_well(data, bad_files.numbers(NUMBERS[name]), (name,))
+    ends_well(data, bad_words.numbers(NUMBERS[name]), (name,))
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def test_any_baseline(figures, capfd, tmp_path, ended, data):
     contents = data.draw(bad_files.baselines(figures.read_bytes()), label="baseline")
     shutil.rmtree(other, ignore_errors=True)
     commands.put(other, contents)
-    slack = data.draw(bad_files.numbers(("pcc-slack", "pcc-error-slack")) | st.none())
+    slack = data.draw(bad_words.numbers(("pcc-slack", "pcc-error-slack")) | st.none())
     options = () if slack is None or data.draw(st.booleans()) else slack.options
     files = data.draw(st.permutations((figures, other)), label="order")
     result = commands.run(baseline_command.main, ("diff", *files, *options), capfd)
