@@ -162,6 +162,11 @@ def test_a_hub_id_that_is_not_cached(refused_eval, tmp_path):
     assert "not in the Hugging Face cache" in line
 
 
+def test_an_empty_cache_folder_is_not_the_current_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert inputs.find_checkpoint("no-such-org/no-such-model", "").cache_dir is None
+
+
 def test_a_folder_without_a_checkpoint(refused_eval, tmp_path):
     assert "config.json" in refused_eval(model=tmp_path)
 

@@ -240,6 +240,7 @@ def find_checkpoint(
     Raises:
         BadInput: a file, or neither a folder nor a hub id.
     """
+    cache_dir = cache_dir or None  # an empty name is none, and not the current folder
     if pathlib.Path(name).exists():
         if not pathlib.Path(name).is_dir():
             raise BadInput(
