@@ -18,6 +18,7 @@ from scripts import run_eval
 from tests.support.checkpoint import CHECKPOINT, ROOT, STAGES, model_file
 from ttnn_verify import backend, network, prompt_ids
 from ttnn_verify import eval_command as evaluation
+from ttnn_verify.huggingface import inputs
 
 MODEL_PY = model_file("optimized")
 
@@ -159,6 +160,11 @@ def test_no_checkpoint_of_that_name(refused_eval, name):
 def test_a_hub_id_that_is_not_cached(refused_eval, tmp_path):
     line = refused_eval("--cache_dir", tmp_path, model="microsoft/Phi-3-mini-128k-instruct")
     assert "not in the Hugging Face cache" in line
+
+
+def test_an_empty_cache_folder_is_not_the_current_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert inputs.find_checkpoint("no-such-org/no-such-model", "").cache_dir is None
 
 
 def test_a_folder_without_a_checkpoint(refused_eval, tmp_path):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ttnn_verify.drift import DriftResult, OpFinding, Session
     from ttnn_verify.drift.attribution import Share
     from ttnn_verify.drift.reproducer import Capture
+    from ttnn_verify.drift.search import SearchResult
     from ttnn_verify.drift.stretches import Stretches
     from ttnn_verify.report.drift_record import DriftRecord
     from ttnn_verify.report.drift_text import DriftRun
@@ -156,13 +157,12 @@ def run(args: argparse.Namespace, bringup: jobs.Bringup, prompt: jobs.Prompt) ->
     """Run what the arguments select and print it. Returns the exit status."""
     from ttnn_verify import drift
     from ttnn_verify.drift import progress, reproducer, reuse
-    from ttnn_verify.report import drift_text
 
-    described = functools.partial(described_run, args, bringup, prompt)
     captured = reproducer.Capture() if args.reproduce else None
     earlier = contextlib.nullcontext() if args.no_reuse else reuse.opened()
     hf_model = prompt.checkpoint.hf_model(torch.float32)
     hf_model.set_attn_implementation("eager")
+    work, report = _way(args)
     with (
         bringup.open_device() as device,
         jobs.model_runs("the model"),
@@ -171,27 +171,19 @@ def run(args: argparse.Namespace, bringup: jobs.Bringup, prompt: jobs.Prompt) ->
     ):
         chip = f"{device.arch().name}, {device.compute_with_storage_grid_size()} cores"
         session = drift.Session(args.accurate, kept, bar, captured)
-        job = _Job(args, bringup, hf_model, device, prompt.ids, session)
-        if args.frugal:
-            halved = drift.halve(job.build(), *job.measured, session)
-            bar.close()
-            print(halved.line)
-            found = cli.SO if halved.step else cli.FINE
-            return write(args, lambda: drift_text.record_of_search(described(), halved)) or found
-        if args.first:
-            bad = job.first()
-        else:
-            result, shares = job.whole()
-    if args.first:
-        verdict = f"first bad op: {bad.line}" if bad else "no drift"
-        print(verdict)
-        status = write(args, lambda: drift_text.record_of_first(described(), verdict, bad))
-        status = status or (cli.SO if bad else cli.FINE)
-    else:
-        status, bad = report(args, bringup, prompt, result, shares), result.first
+        found = work(_Job(args, bringup, hf_model, device, prompt.ids, session))
+    status = report(args, functools.partial(described_run, args, bringup, prompt), found)
     if captured is not None:
-        print(reproduced(args, bringup, prompt, captured if bad else None, chip))
+        blamed = captured if status else reproducer.Capture()
+        print(reproduced(args, bringup, prompt, blamed, chip))
     return status
+
+
+def _way(args: argparse.Namespace) -> "tuple[Callable[[_Job], Any], Callable[..., int]]":
+    """What a job does, and what prints and writes its result."""
+    if args.frugal:
+        return _Job.halved, report_search
+    return (_Job.first, report_first) if args.first else (_Job.whole, report_whole)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,6 +203,12 @@ class _Job:
     @property
     def measured(self) -> tuple[Any, torch.Tensor, int]:
         return self.hf_model, self.ids, self.args.decoded
+
+    def halved(self) -> "SearchResult":
+        """What halving finds."""
+        from ttnn_verify import drift
+
+        return drift.halve(self.build(), *self.measured, self.session)
 
     def first(self) -> "OpFinding | None":
         """The first bad operation, None if there is none."""
@@ -284,18 +282,39 @@ class _Job:
         return found
 
 
-def report(
-    args: argparse.Namespace,
-    bringup: jobs.Bringup,
-    prompt: jobs.Prompt,
-    drift: "DriftResult",
-    shares: "Sequence[Share]",
+def report_search(
+    args: argparse.Namespace, described: "Callable[[], DriftRun]", halved: "SearchResult"
 ) -> int:
-    """Print the table and what else was found, and write the files. Returns the exit status."""
+    """Print what --frugal has found, and write the files. Returns the exit status."""
     from ttnn_verify.report import drift_text
 
+    print(halved.line)
+    status = cli.SO if halved.step else cli.FINE
+    return write(args, lambda: drift_text.record_of_search(described(), halved)) or status
+
+
+def report_first(
+    args: argparse.Namespace, described: "Callable[[], DriftRun]", bad: "OpFinding | None"
+) -> int:
+    """The same for --first."""
+    from ttnn_verify.report import drift_text
+
+    verdict = f"first bad op: {bad.line}" if bad else "no drift"
+    print(verdict)
+    status = cli.SO if bad else cli.FINE
+    return write(args, lambda: drift_text.record_of_first(described(), verdict, bad)) or status
+
+
+def report_whole(
+    args: argparse.Namespace,
+    described: "Callable[[], DriftRun]",
+    found: "tuple[DriftResult, Sequence[Share]]",
+) -> int:
+    """The same for the whole walk: the table, and what else was found."""
+    from ttnn_verify.report import drift_text
+
+    drift, shares = found
     print(*drift_text.lines(drift), *drift_text.shares(shares), drift.line, sep="\n")
-    described = functools.partial(described_run, args, bringup, prompt)
     return write(args, lambda: drift_text.record(described(), drift, shares)) or drift.status
 
 
@@ -341,19 +360,19 @@ def reproduced(
     args: argparse.Namespace,
     bringup: jobs.Bringup,
     prompt: jobs.Prompt,
-    captured: "Capture | None",
+    captured: "Capture",
     chip: str,
 ) -> str:
     """Write what --reproduce asks for. Returns what became of it, in a line.
 
     Args:
-        captured: has the first bad call; None without one.
+        captured: has the first bad call, if there is one.
         chip: what the device is, in words.
     """
     from ttnn_verify.drift import reproducer
     from ttnn_verify.report import machine
 
-    if captured is None:
+    if captured.first is None:
         return "nothing to reproduce: no call is to blame."
     names = machine.versions()
     arithmetic = f" --arithmetic {bringup.arithmetic}" if bringup.arithmetic else ""

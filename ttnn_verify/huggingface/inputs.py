@@ -323,6 +323,7 @@ def find_checkpoint(
     Raises:
         BadInput: a file, or neither a folder nor a hub id.
     """
+    cache_dir = cache_dir or None  # an empty name is none, and not the current folder
     checkpoint = HubCheckpoint(name, cache_dir, local_files_only=True)
     try:
         if name and pathlib.Path(name).is_dir():

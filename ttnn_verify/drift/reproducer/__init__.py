@@ -15,16 +15,20 @@ __all__ = ["Capture", "NotReproducible", "Setting", "write"]
 
 
 class Capture:
-    """Keeps the first bad call of a walk, as it is made: an `on_bad` of a `drift.Session`."""
+    """Keeps the first bad call of a walk, as it is made: an `on_bad` of a `drift.Session`.
+
+    Attributes:
+        first: what was found of it, None where no call was bad.
+    """
 
     def __init__(self) -> None:
-        self._first: OpFinding | None = None
+        self.first: OpFinding | None = None
         self._case: BadCall | NotReproducible = NotReproducible("no call is bad.")
 
     def __call__(self, op_finding: OpFinding, walked: Walked) -> None:
-        if self._first is not None and self._first.place <= op_finding.place:
+        if self.first is not None and self.first.place <= op_finding.place:
             return
-        self._first = op_finding
+        self.first = op_finding
         try:
             self._case = BadCall(op_finding, *wanted.of(op_finding, walked))
         except NotReproducible as error:
