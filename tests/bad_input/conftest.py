@@ -6,8 +6,7 @@ import pytest
 
 import ttnn_emulator
 from tests.properties import profiles
-from ttnn_verify import backend
-from ttnn_verify.huggingface import inputs
+from ttnn_verify import backend, network
 
 from . import tiny_checkpoint
 
@@ -34,7 +33,7 @@ def on_the_device(device, backend_name):
             yield device
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inputs.constants, "HF_HUB_OFFLINE", True)
+        patch.setattr(network.constants, "HF_HUB_OFFLINE", True)
         patch.setattr(backend, "open_device", open_device)
         rounded = ("--arithmetic", "rounded") if backend_name == "emulated" else ()
         yield ("--backend", backend_name, *rounded)

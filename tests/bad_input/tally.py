@@ -14,7 +14,8 @@ def line(reporter: pytest.TerminalReporter) -> str:
         for report in reports:
             if getattr(report, "when", None) == "call":
                 counts.update(dict(report.user_properties).get(PROPERTY, {}))
-    if not counts:
+    if not counts.total():
         return ""
-    parts = ", ".join(f"{counts[status]} with {status}" for status in sorted(counts, key=int))
+    seen = sorted((status for status in counts if counts[status]), key=int)
+    parts = ", ".join(f"{counts[status]} with {status}" for status in seen)
     return f"{counts.total()} wrong inputs tried; exit statuses: {parts}"

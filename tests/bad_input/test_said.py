@@ -87,7 +87,7 @@ def test_a_wrong_configuration(altered, run, fields, says):
     assert commands.wrong(ended) == []
 
 
-@pytest.mark.parametrize("kind", ["flash_attention_2", "nonsense", "org/kernel", 5])
+@pytest.mark.parametrize("kind", ["flash_attention_2", "nonsense", 5])
 def test_attention_that_a_cpu_has_not_is_computed_in_another_way_and_said(altered, run, kind):
     altered(_attn_implementation=kind)
     ended = run()

@@ -10,8 +10,7 @@ import safetensors.torch
 import torch
 
 from tests.support.checkpoint import ROOT
-from ttnn_verify import cli
-from ttnn_verify.huggingface import inputs
+from ttnn_verify import cli, network
 
 from . import tiny_checkpoint
 
@@ -29,7 +28,7 @@ ARGUMENTS = (
 @pytest.fixture
 def checkpoint(tiny, pytester, monkeypatch):
     """A copy of the tiny checkpoint, and the right model file beside it."""
-    monkeypatch.setattr(inputs.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(network.constants, "HF_HUB_OFFLINE", True)
     for name in ("TT_METAL_SIMULATOR", "PYTEST_XDIST_WORKER"):
         monkeypatch.delenv(name, raising=False)
     (pytester.path / "model.py").write_text(tiny_checkpoint.MODEL_PY)
