@@ -115,6 +115,19 @@ def test_a_row_that_equals_an_earlier_one_is_found_in_its_own_place(seed):
     assert found.rows.tolist() == found.positions.tolist() == list(range(rows))
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_row_is_one_sequences_though_it_is_like_an_earlier_one_of_another(first):
+    """Two rows decode the same token in turn: what is known of the second is like the first's."""
+    values = torch.randn(2, 4, 64)  # of two sequences
+    values[1 - first, 2] = values[first, 3] + 0.05 * torch.randn(64)
+    expected = ExpectedRows(values.flatten(0, 1), (4, 4), (3, 3))
+    tensor = values[[first, 1 - first], 3][:, None]
+    candidate = HfValue("norm", "norm", (), (64,), None, "norm"), expected
+    (found,) = Finder().find(tensor, Pool([candidate]), preferred=lambda value: True)
+    assert sorted(found.positions.tolist()) == [3, 7]
+    assert found.error == 0
+
+
 def test_a_multiple_is_found_with_its_factor():
     x = torch.randn(ROWS, 64)
     finder = Finder()

@@ -35,8 +35,8 @@ def matched(actual: torch.Tensor, of_actual: torch.Tensor, expected: ExpectedRow
         of_actual: its signatures `[M, 16]`.
     """
     of_golden = expected.signatures
-    rows, positions = [], []
     free = torch.ones(len(of_actual), dtype=torch.bool)  # each row is one sequence's
+    runs = []
     for first, last, new in expected.runs():
         place = _place(of_actual, of_golden[first:last], new, free)
         if place is None:
@@ -45,16 +45,21 @@ def matched(actual: torch.Tensor, of_actual: torch.Tensor, expected: ExpectedRow
         run = torch.arange(start, min(last - first, len(of_actual) - offset))
         if shares(actual[run + offset], expected.flat[run + first]) < MOST:
             continue
-        positions.append(run + first)
-        rows.append(run + offset)
-        free[rows[-1]] = False
+        free[run + offset] = False
+        runs.append((first, offset, start, run, of_golden[first:last], start == new))
+    rows, positions = [], []
+    for first, offset, start, run, golden, follows in runs:
+        known = _known_before(of_actual, golden[:start], free, offset) if follows else 0
+        whole = torch.cat((torch.arange(start - known, start), run))
+        positions.append(whole + first)
+        rows.append(whole + offset)
     return (torch.cat(rows), torch.cat(positions)) if rows else None
 
 
 def _place(
     actual: torch.Tensor, golden: torch.Tensor, new: int, free: torch.Tensor
 ) -> tuple[int, int] | None:
-    """Where the rows of a sequence lie: (the first that does, how much further down); or None.
+    """Where the new rows of a sequence lie: (the first that does, how much further down); or None.
 
     Equal rows, of a token that is repeated say, lie where most of the rows about them do.
 
@@ -75,20 +80,24 @@ def _place(
         return None
     offsets, votes = (pairs[:, 1] - pairs[:, 0] - new).unique(return_counts=True)
     likely = offsets[votes == votes.max()][:MOST_PLACES].tolist()
-    known = {offset: _known_before(actual, golden[:new], near, offset) for offset in likely}
-    offset = max(likely, key=lambda offset: known[offset])
-    start = max(new, -offset)
-    return (start - known[offset] if start == new else start), offset
+    offset = max(likely, key=lambda offset: _known_before(actual, golden[:new], free, offset))
+    return max(new, -offset), offset
 
 
 def _known_before(
-    actual: torch.Tensor, golden: torch.Tensor, near: torch.Tensor, offset: int
+    actual: torch.Tensor, golden: torch.Tensor, free: torch.Tensor, offset: int
 ) -> int:
-    """How many of the last rows of `golden` `[n, 16]` a tensor has, too, in their places."""
+    """How many of the last rows of `golden` `[n, 16]` a tensor has, too, in their places.
+
+    Args:
+        free: bool `[M]`, rows that are not another sequence's.
+    """
     first = max(0, -offset)
     last = min(len(golden), len(actual) - offset)
     if last < len(golden) or first >= last:
         return 0
-    distance = (golden[first:] - actual[first + offset : last + offset]).norm(dim=-1)
-    far = torch.nonzero(~(distance <= near[first:last])).flatten()
+    places = slice(first + offset, last + offset)
+    distance = (golden[first:] - actual[places]).norm(dim=-1)
+    near = distance <= 2 * SAME * golden[first:].norm(dim=-1)
+    far = torch.nonzero(~(near & free[places])).flatten()
     return last - first - (int(far[-1]) + 1 if len(far) else 0)
