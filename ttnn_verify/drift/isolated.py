@@ -285,6 +285,7 @@ class Walked:
         """The finding on a result as the value that was found in it."""
         step = self.blame.step(found.name)
         given = set(observed.operands.names)
+        found = _given_rows(observed, step, found)
         handed_on = self._handed_on(step, given)
         # what is within it may have been replaced by Hugging Face's, which rounds nothing
         on_the_way = any(self.blame.step(name).within == step.name for name in given)
@@ -378,3 +379,18 @@ class Walked:
         """Relative L2 error that the calls after the last value that was found explain."""
         last = max((op.index for op in self.calls if op.found), default=0)
         return math.hypot(*(n for op in self.calls if op.index > last for n in op.noise))
+
+
+def _given_rows(observed: Observed, step: HfValue, found: Found) -> Found:
+    """What was found, in the rows for which the operands hold the inputs of the step.
+
+    In others an input was too far off to be found and replaced; its own call answers for that.
+    """
+    given = torch.ones(len(found.positions), dtype=torch.bool)
+    for name in step.inputs:
+        held = set().union(*(origin.positions(name) for origin in observed.operands.origins))
+        if held:
+            given &= torch.tensor([position in held for position in found.positions.tolist()])
+    if given.all() or not given.any():
+        return found
+    return dataclasses.replace(found, rows=found.rows[given], positions=found.positions[given])

@@ -44,6 +44,11 @@ class Origin:
         found = {one.name for one in self.found}
         return found or set().union(*(source.nearest for source in self.sources))
 
+    def positions(self, name: str) -> set[int]:
+        """At which positions a value led to it, of the last of Hugging Face's values that did."""
+        held = {n for one in self.found if one.name == name for n in one.positions.tolist()}
+        return held if self.found else set().union(*(s.positions(name) for s in self.sources))
+
 
 # Kinds of operations that are told how precisely to compute.
 ASKING = ("product", "attention", "norm")

@@ -288,6 +288,20 @@ def rotary(
     return packed(exact, add(first, second, fp32_dest_acc), out, fp32_dest_acc)
 
 
+def rotary_tables(exact: torch.Tensor) -> Floor:
+    """What cos and sin that are rounded to bfloat16 add to a rotary embedding.
+
+    All heads share the errors of a position's cos and sin, so that there are no more independent
+    ones than columns.
+
+    Args:
+        exact: the result `[..., D]`; NaN where it is not known.
+    """
+    rows = metrics.rows(exact.double().nan_to_num())
+    columns = rows.norm(dim=0, keepdim=True)  # [1, D]
+    return Floor(output(columns).relative_l2, output(rows).worst_row)
+
+
 def reduce(
     op: str, x: torch.Tensor, *, dim: int | tuple[int, ...] = -1, out: str = "bfloat16"
 ) -> Floor:

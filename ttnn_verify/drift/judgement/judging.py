@@ -9,7 +9,7 @@ import torch
 
 from ttnn_verify.drift import finding
 from ttnn_verify.drift.observation.identification import Found
-from ttnn_verify.drift.observed import Observed
+from ttnn_verify.drift.observed import Observed, ReadTensor
 from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.numerics import metrics, op_floors, tolerance
 from ttnn_verify.ops import table
@@ -159,11 +159,27 @@ def step_verdict(
         NOISY * observed.operands.noise, (ABSENT if composed else 1.0) * ROUNDING * inputs**0.5
     )
     floor = _step_floor(own.floors[output], observed, noise, own.accurate)
-    if floor is not None and expected.numel() < result.values.numel():
-        floor = _of_some_rows(floor)
-    if composed and floor is not None:
-        floor = _of_cancelled_rows(floor, math.inf if step.keys else CANCELLED)
+    if floor is not None:
+        floor = _as_step(floor, observed, result, step, expected, composed)
     return result_verdict(expected, found.read(result.values), result.dtype, floor)
+
+
+def _as_step(
+    floor: FloorMaker,
+    observed: Observed,
+    result: ReadTensor,
+    step: HfValue,
+    expected: torch.Tensor,
+    composed: bool,
+) -> FloorMaker:
+    """The floor of a call's result where it is compared with a step's."""
+    if expected.numel() < result.values.numel():
+        floor = _of_some_rows(floor)
+    if step.kind == observed.kind == "rope":
+        floor = _of_rounded_tables(floor, expected)
+    if composed:
+        floor = _of_cancelled_rows(floor, math.inf if step.keys else CANCELLED)
+    return floor
 
 
 def _of_cancelled_rows(floor: FloorMaker, times: float) -> FloorMaker:
@@ -174,6 +190,11 @@ def _of_cancelled_rows(floor: FloorMaker, times: float) -> FloorMaker:
         return dataclasses.replace(whole, worst_row=times * whole.worst_row)
 
     return of_rows
+
+
+def _of_rounded_tables(floor: FloorMaker, expected: torch.Tensor) -> FloorMaker:
+    """The floor of a rotation by cos and sin in bfloat16, where Hugging Face's are not rounded."""
+    return lambda: op_floors.chain(floor(), op_floors.rotary_tables(expected))
 
 
 def _of_some_rows(floor: FloorMaker) -> FloorMaker:
