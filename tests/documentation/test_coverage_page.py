@@ -3,6 +3,7 @@
 import pytest
 import ttnn
 
+import ttnn_emulator
 from tests.documentation import markdown
 from tests.support.checkpoint import ROOT
 from ttnn_emulator import coverage, evidence
@@ -13,8 +14,11 @@ from ttnn_emulator.ops import BINDINGS
 
 
 @pytest.fixture(scope="module")
-def rows():
-    return {row.operation: row for row in coverage.rows()}
+def rows(device, backend_name):
+    if backend_name != "emulated":
+        pytest.skip("the page is of the emulator")
+    with ttnn_emulator.arithmetic_settings("kernel"):
+        return {row.operation: row for row in coverage.rows(device)}
 
 
 def test_the_page_is_up_to_date(rows):

@@ -125,7 +125,7 @@ def test_what_the_environment_says_of_threads_holds(monkeypatch):
     assert os.environ == given
 
 
-@pytest.mark.parametrize("module", ["ttnn_verify.drift", "eval"])
+@pytest.mark.parametrize("module", ["ttnn_verify.drift", "ttnn_verify.eval_command"])
 def test_threads_are_limited_before_torch_is_imported(module):
     script, environment = WATCH_TORCH.format(module=module), dict(os.environ)
     environment.pop("OMP_WAIT_POLICY", None)

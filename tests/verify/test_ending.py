@@ -289,8 +289,9 @@ with open("said", "w") as said, open("told") as told:
 
 
 @pytest.fixture
-def session(tmp_path):
+def session(tmp_path, monkeypatch):
     """Run pytest on such tests, and end it by a signal. Returns (status, output, errors)."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # of the worker that runs this test
     for name in ("said", "told"):
         os.mkfifo(tmp_path / name)
     # both ends, so that neither this process nor those that are ended wait for one

@@ -24,9 +24,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.write and not PAGE.parent.is_dir():
         parser.error(f"there is no {PAGE.parent} to write to: this is no clone of the repository.")
     loguru.logger.disable("ttnn")
+    from ttnn_emulator import device
     from ttnn_emulator.coverage import operations, page
 
-    text = "\n".join(page.lines(operations.rows())) + "\n"
+    with device.open_device(arithmetic="kernel") as opened:
+        text = "\n".join(page.lines(operations.rows(opened))) + "\n"
     if args.write:
         PAGE.write_text(text)
     else:

@@ -46,14 +46,17 @@ class OperationCoverage:
     approximations: tuple[str, ...] = ()
 
 
-def rows() -> list[OperationCoverage]:
-    """All registered operations by name. Opens an emulated device of its own."""
+def rows(opened: ttnn.MeshDevice) -> list[OperationCoverage]:
+    """All registered operations by name.
+
+    Args:
+        opened: an emulated device, in kernel arithmetic.
+    """
     operations = {
         operation.python_fully_qualified_name: operation
         for operation in ttnn.query_registered_operations(include_experimental=True)
     }
-    with device.open_device(arithmetic="kernel") as opened:
-        return [_row(name, operations[name], opened) for name in sorted(operations)]
+    return [_row(name, operations[name], opened) for name in sorted(operations)]
 
 
 def _row(name: str, operation: Callable[..., Any], opened: ttnn.MeshDevice) -> OperationCoverage:
