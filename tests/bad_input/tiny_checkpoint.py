@@ -36,28 +36,35 @@ def build_model(hf_model, tt_device, max_seq_len):
 """
 
 
-def save(folder: pathlib.Path) -> pathlib.Path:
-    """Write the checkpoint, with its tokenizer, into a folder that is made. Returns the folder."""
-    torch.manual_seed(0)
-    config = transformers.Phi3Config(
-        vocab_size=VOCABULARY,
-        hidden_size=64,
+def config(
+    width: int = 64, vocabulary: int = VOCABULARY, positions: int = POSITIONS
+) -> transformers.Phi3Config:
+    """Of a Phi-3 of one layer, whose one head is `width` wide."""
+    return transformers.Phi3Config(
+        vocab_size=vocabulary,
+        hidden_size=width,
         intermediate_size=64,
         num_hidden_layers=1,
         num_attention_heads=1,
         num_key_value_heads=1,
-        max_position_embeddings=POSITIONS,
-        original_max_position_embeddings=POSITIONS,
+        max_position_embeddings=positions,
+        original_max_position_embeddings=positions,
         initializer_range=0.5,
         pad_token_id=0,
         bos_token_id=1,
         eos_token_id=2,
     )
-    hf_model = transformers.Phi3ForCausalLM(config).bfloat16()
+
+
+def save(folder: pathlib.Path) -> pathlib.Path:
+    """Write the checkpoint, with its tokenizer, into a folder that is made. Returns the folder."""
+    torch.manual_seed(0)
+    written = config()
+    hf_model = transformers.Phi3ForCausalLM(written).bfloat16()
     folder.mkdir(parents=True)
     # written by hand: transformers' own way shows a bar
-    config.architectures, config.dtype = ["Phi3ForCausalLM"], torch.bfloat16
-    config.to_json_file(folder / "config.json", use_diff=False)
+    written.architectures, written.dtype = ["Phi3ForCausalLM"], torch.bfloat16
+    written.to_json_file(folder / "config.json", use_diff=False)
     weights = {name: tensor.contiguous() for name, tensor in hf_model.state_dict().items()}
     safetensors.torch.save_file(weights, folder / "model.safetensors", {"format": "pt"})
     words = {"<unk>": 0} | {f"w{number}": number for number in range(1, VOCABULARY)}

@@ -9,6 +9,7 @@ import transformers
 
 import ttnn_emulator
 from model import functional, optimized
+from tests.bad_input import tiny_checkpoint
 from ttnn_verify import drift
 
 from .places import DECODED, PROMPT
@@ -19,20 +20,7 @@ VOCABULARY, POSITIONS = 64, 128
 
 def with_a_single_head(width, seed):
     torch.manual_seed(seed)
-    config = transformers.Phi3Config(
-        vocab_size=VOCABULARY,
-        hidden_size=width,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        num_key_value_heads=1,
-        max_position_embeddings=POSITIONS,
-        original_max_position_embeddings=POSITIONS,
-        initializer_range=0.5,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
+    config = tiny_checkpoint.config(width, VOCABULARY, POSITIONS)
     hf_model = transformers.Phi3ForCausalLM(config).bfloat16().float().eval()
     hf_model.set_attn_implementation("eager")
     return hf_model
