@@ -14,12 +14,17 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-import torch
-
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from ttnn_verify import backend, cli, ending, evaluation, jobs, network, prompt_ids, sentences
+from ttnn_verify import ending
+
+if __name__ == "__main__":
+    ending.at_once()
+
+import torch
+
+from ttnn_verify import backend, cli, evaluation, jobs, network, prompt_ids, sentences
 from ttnn_verify.huggingface import accuracy, inputs
 from ttnn_verify.model_file import is_file
 from ttnn_verify.report import score_text

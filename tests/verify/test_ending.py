@@ -236,13 +236,34 @@ def test_drift_ends_in_order_and_the_next_run_is_fine(where, number, bringup, tm
 
 
 @signals
-def test_a_command_is_ended_while_it_imports(number, tmp_path):
+@pytest.mark.parametrize(
+    "command",
+    [
+        (ROOT / "eval.py",),
+        (ROOT / "scripts" / "run_eval.py",),
+        ("-m", "ttnn_verify.drift"),
+        ("-m", "ttnn_verify.eval_command"),
+    ],
+    ids=lambda command: pathlib.Path(command[-1]).name,
+)
+def test_a_command_is_ended_while_it_imports(number, command, tmp_path):
     """What is slow to import, torch here, is imported where a signal gives a line."""
     code = "import sys; print('now', flush=True); sys.stdin.read()"
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "torch.py").write_text(code)
-    result = ended(started([ROOT / "eval.py"], tmp_path, PYTHONPATH=tmp_path / "modules"), number)
+    paths = os.pathsep.join((str(tmp_path / "modules"), str(ROOT)))
+    result = ended(started(command, tmp_path, PYTHONPATH=paths), number)
     assert result == (STATUS[number], "", f"{WORDS[number]}\n")
+
+
+def test_importing_the_package_changes_no_handler(tmp_path):
+    """Not even in another's command that Python imports for `-m`."""
+    (tmp_path / "theirs").mkdir()
+    code = "import signal, ttnn_verify; print(signal.getsignal(signal.SIGTERM).name)"
+    (tmp_path / "theirs" / "__init__.py").write_text(code)
+    (tmp_path / "theirs" / "__main__.py").write_text("")
+    process = started(["-m", "theirs"], tmp_path)
+    assert process.communicate() == ("SIG_DFL\n", "")
 
 
 # --- pytest --------------------------------------------------------------------------------------
