@@ -1,4 +1,4 @@
-"""An n150 without the card: TTNN's host side runs for real, its kernels are computed here.
+"""Tenstorrent chips without the card: TTNN's host side runs for real, kernels are computed here.
 
 Importing it leaves the process as it is. `install` and `open_device` change it and say how.
 """
@@ -19,18 +19,24 @@ with startup.imports():
         found_evidence,
         install,
         installed_arithmetic,
+        installed_system,
         last_evidence,
         open_device,
+        open_mesh_device,
         uninstall,
     )
     from ttnn_emulator.dispatch import NotEmulated
     from ttnn_emulator.memory import UnknownContents
     from ttnn_emulator.ops.common.bounds import OutOfBounds
+    from ttnn_emulator.systems import SYSTEMS
+    from ttnn_emulator.toolchain import OtherSystem
 
 __all__ = [
     "ARITHMETICS",
     "DEFAULT_ARITHMETIC",
+    "SYSTEMS",
     "NotEmulated",
+    "OtherSystem",
     "OutOfBounds",
     "SecondDevice",
     "UnknownContents",
@@ -43,7 +49,9 @@ __all__ = [
     "found_evidence",
     "install",
     "installed_arithmetic",
+    "installed_system",
     "last_evidence",
     "open_device",
+    "open_mesh_device",
     "uninstall",
 ]

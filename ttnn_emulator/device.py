@@ -1,8 +1,8 @@
-"""Opening and closing the emulated n150: `open_device` for code, `install` for a whole script."""
+"""Emulating a system with Tenstorrent chips: `install` for a whole script, contexts for code."""
 
 import contextlib
 import ctypes
-import sys
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 import ttnn
 
-from ttnn_emulator import dispatch, toolchain, transfer
+from ttnn_emulator import dispatch, systems, toolchain, transfer
 from ttnn_emulator.arithmetic.exact import exact
 from ttnn_emulator.arithmetic.rounded import rounded
 from ttnn_emulator.evidence import Evidence, Journal
 from ttnn_emulator.interpose import Layer, Level
 from ttnn_emulator.memory import Memory
-from ttnn_emulator.ops import BINDINGS
+from ttnn_emulator.open_devices import CLOSING, OPENING, OpenDevices, SecondDevice
+from ttnn_emulator.ops import BINDINGS, COLLECTIVE, WRITES
 from ttnn_emulator.tensor_methods import TensorMethods
 from ttnn_emulator.trace import FUNCTIONS, Traces
 
@@ -42,45 +43,21 @@ COMPOSED = frozenset(
     }
 )
 
-# (module, name) of the functions of TTNN that open and close devices, all others by way of these.
-OPENING = (
-    (ttnn, "open_device"),
-    (ttnn.device, "open_device"),
-    (ttnn._ttnn.device, "CreateDevice"),
-    (ttnn._ttnn.device, "CreateDevices"),
-    (ttnn._ttnn.multi_device, "open_mesh_device"),
-)
-CLOSING = (
-    (ttnn._ttnn.device, "close_device"),
-    (ttnn._ttnn.multi_device, "close_mesh_device"),
-    (ttnn, "CloseDevice"),
-    (ttnn, "CloseDevices"),
-    (ttnn.device, "CloseDevice"),
-    (ttnn.device, "CloseDevices"),
-)
-
-# References to an object that only a list holds, as `sys.getrefcount` counts them.
-_list = [object()]
-NOBODYS = sys.getrefcount(_list[0])
-
 # Of glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-
-
-class SecondDevice(RuntimeError):
-    """A device was opened while another is open: they would share the card's memory."""
 
 
 class _Installation:
     """What `install` replaced, to be put back by `uninstall`."""
 
-    def __init__(self, arithmetic: str, cores: tuple[int, int]) -> None:
+    def __init__(self, arithmetic: str, cores: tuple[int, int], system: systems.System) -> None:
+        self.system = system
         self.settings = dispatch.ArithmeticSettings(ARITHMETICS[arithmetic], cores)
         self.compute_by(arithmetic)
         self.memory = Memory(self.settings)
         self.calls: dict[str, list[dispatch.EmulatedCall]] = defaultdict(list)
         self._traces = Traces(self.memory)
-        self._open: list[ttnn.MeshDevice] = []
+        self._open = OpenDevices(system, self._forget)
         self._layer = Layer("the emulated device", Level.STAND_IN)
         self._environment = contextlib.ExitStack()
 
@@ -91,7 +68,7 @@ class _Installation:
         self.settings.journal = _journal if arithmetic == "kernel" else None
 
     def attach(self) -> None:
-        self._environment.enter_context(toolchain.environment())
+        self._environment.enter_context(toolchain.environment(self.system))
         for operation in ttnn.query_registered_operations(include_experimental=True):
             if operation.python_fully_qualified_name not in COMPOSED:
                 self._layer.replace(operation, "function", self._emulated(operation))
@@ -100,15 +77,16 @@ class _Installation:
         for name, method in TensorMethods(self.memory).replacements().items():
             self._layer.replace(ttnn.Tensor, name, method)
         for module, name in OPENING:
-            self._layer.wrap(module, name, self._opening)
+            self._layer.wrap(module, name, self._open.opening)
         for module, name in CLOSING:
-            self._layer.wrap(module, name, self._closing)
+            self._layer.wrap(module, name, self._open.closing)
         for name in FUNCTIONS:
             self._layer.replace(ttnn, name, getattr(self._traces, name))
 
     def detach(self) -> None:
         self._layer.undo()
         self._environment.close()
+        self._open.clear()
         self._forget()
 
     def _emulated(self, operation: Any) -> dispatch.HostCall:
@@ -116,49 +94,19 @@ class _Installation:
         if name in transfer.TRANSFERS:
             return dispatch.transfer_call(operation, transfer.TRANSFERS[name], self.memory)
         if name in BINDINGS:
-            call = dispatch.emulated_call(operation, BINDINGS[name], self.memory, self.settings)
+            call = dispatch.emulated_call(
+                operation,
+                BINDINGS[name],
+                self.memory,
+                self.settings,
+                WRITES.get(name, ()),
+                name in COLLECTIVE,
+            )
             self.calls[name].append(call)
             return call
         return dispatch.refused_call(operation)
 
-    def _opening(self, genuine: Callable[..., Any]) -> Callable[..., Any]:
-        """TTNN's function that opens devices, for one at a time."""
-
-        def open_device(*args: Any, **kwargs: Any) -> Any:
-            self._close_abandoned()
-            if self._open:
-                raise SecondDevice(
-                    f"device {self._open[0].id()} is open: the emulated n150 is one device of a "
-                    "process. Use it, or end it first with ttnn.close_device."
-                )
-            with toolchain.opening():
-                opened = genuine(*args, **kwargs)
-            self._open += opened.values() if isinstance(opened, dict) else [opened]
-            return opened
-
-        return open_device
-
-    def _closing(self, genuine: Callable[..., Any]) -> Callable[..., Any]:
-        """TTNN's function that closes a device, or several by their numbers."""
-
-        def close_device(devices: Any) -> None:
-            genuine(devices)
-            several = devices.values() if isinstance(devices, dict) else [devices]
-            closed = {device.id() for device in several}
-            still_open = [device for device in self._open if device.id() not in closed]
-            if len(still_open) < len(self._open):  # not a part of one
-                self._open = still_open
-                self._forget()
-
-        return close_device
-
-    def _close_abandoned(self) -> None:
-        """Close the device if nobody has it any more, which on a card closes it."""
-        if self._open and sys.getrefcount(self._open[0]) == NOBODYS:
-            ttnn.close_device(self._open[0])
-
     def _forget(self) -> None:
-        self._open.clear()
         self.memory.clear()
         self._traces.clear()
 
@@ -167,8 +115,12 @@ _installation: _Installation | None = None
 _journal = Journal()  # of the current installation, or of the last one
 
 
-def install(arithmetic: str | None = None, cores: tuple[int, int] | None = None) -> None:
-    """Emulate an n150 in this process from now on, for scripts that call `ttnn.open_device`.
+def install(
+    arithmetic: str | None = None,
+    cores: tuple[int, int] | None = None,
+    system: str | None = None,
+) -> None:
+    """Emulate a system in this process from now on, for scripts that open their device themselves.
 
     Must come before the process opens its first device. Calling it again changes nothing.
 
@@ -181,20 +133,27 @@ def install(arithmetic: str | None = None, cores: tuple[int, int] | None = None)
         arithmetic: "kernel", the default, computes what the device's kernels compute, step by step;
             "rounded" computes in float32 and rounds each result once, which is quicker.
         cores: (columns, rows) of worker cores among which the arithmetic divides work, where that
-            affects results; default (8, 8), those of an n150. The device's own grid does not
-            change.
+            affects results; default (8, 8), those of a Wormhole here. The device's own grid does
+            not change.
+        system: "n150", the default; "n300" or "t3000" have 2 and 8 chips, for
+            `ttnn.open_mesh_device`. TTNN itself respects TT_VISIBLE_DEVICES and
+            TT_MESH_GRAPH_DESC_PATH.
 
-    One device is open at a time: another one raises `SecondDevice`.
+    One device, or mesh of them, is open at a time: another one raises `SecondDevice`.
 
     Raises:
-        ValueError: an unknown arithmetic, or another one than is already installed.
+        ValueError: an unknown arithmetic or system, or another one than is already installed.
+        OtherSystem: the process has emulated another system before.
     """
     global _installation, _journal
     _check_arithmetic(arithmetic)
+    wanted = None if system is None else systems.find(system)
     if _installation is None:
         _journal = Journal()
         _keep_freed_pages()
-        installation = _Installation(arithmetic or DEFAULT_ARITHMETIC, cores or CORES)
+        installation = _Installation(
+            arithmetic or DEFAULT_ARITHMETIC, cores or CORES, wanted or systems.N150
+        )
         try:
             installation.attach()
         except BaseException:
@@ -209,6 +168,11 @@ def install(arithmetic: str | None = None, cores: tuple[int, int] | None = None)
             f"arithmetic {choice[0]!r} on {choice[1]} cores: this process already emulates with "
             f"{installed[0]!r} on {installed[1]}. Close that first, or use "
             "`ttnn_emulator.arithmetic_settings`."
+        )
+    if wanted not in (None, _installation.system):
+        raise ValueError(
+            f"system {system!r}: this process already emulates "
+            f"{toolchain.article(_installation.system.name)}."
         )
 
 
@@ -233,28 +197,76 @@ def open_device(
     *,
     arithmetic: str | None = None,
     cores: tuple[int, int] | None = None,
+    system: str | None = None,
     **kwargs: Any,
 ) -> Iterator[ttnn.MeshDevice]:
-    """An emulated n150 as a ttnn device: `with ttnn_emulator.open_device() as device:`.
+    """An emulated chip as a ttnn device: `with ttnn_emulator.open_device() as device:`.
 
     Args:
-        device_id: 0, an n150 has one chip.
-        arithmetic, cores: those of `install`.
+        device_id: the chip's number; an n150 has one chip, device 0.
+        arithmetic, cores, system: those of `install`.
         kwargs: those of `ttnn.open_device`.
 
     When the block ends the device is closed and, if this installed the emulation, all is put back
     that `uninstall` puts back.
     """
-    if device_id != 0:
-        raise ValueError(f"device_id {device_id}: an emulated n150 has one chip, device 0.")
-    already = _installation is not None
-    install(arithmetic, cores)
-    try:
+    with _installing(arithmetic, cores, system) as installed:
+        if not 0 <= device_id < installed.chips:
+            there_are = "one chip, device 0" if installed.chips == 1 else f"{installed.chips} chips"
+            raise ValueError(
+                f"device_id {device_id}: {toolchain.article(installed.name)} has {there_are}."
+            )
         device = ttnn.open_device(device_id=device_id, **kwargs)
         try:
             yield device
         finally:
             ttnn.close_device(device)
+
+
+@contextlib.contextmanager
+def open_mesh_device(
+    shape: tuple[int, int] | None = None,
+    *,
+    arithmetic: str | None = None,
+    cores: tuple[int, int] | None = None,
+    system: str | None = None,
+    fabric: ttnn.FabricConfig = ttnn.FabricConfig.FABRIC_1D,
+    **kwargs: Any,
+) -> Iterator[ttnn.MeshDevice]:
+    """Emulated chips as a ttnn mesh: `with ttnn_emulator.open_mesh_device((1, 8)) as mesh:`.
+
+    Args:
+        shape: (rows, columns); default all chips of the system, as bring-ups take them.
+        arithmetic, cores: those of `install`.
+        system: that of `install`; default the installed one, or else the smallest with so many
+            chips.
+        fabric: what links the chips, without which TTNN refuses collectives. It is disabled again
+            when the mesh is closed. A mesh of one chip has none.
+        kwargs: those of `ttnn.open_mesh_device`.
+
+    It ends as `open_device` does. A mesh that the system does not hold is TTNN's own error.
+    """
+    if system is None and _installation is None and shape is not None:
+        system = systems.smallest(math.prod(shape)).name
+    with _installing(arithmetic, cores, system) as installed, contextlib.ExitStack() as closing:
+        rows_columns = shape or installed.mesh
+        if math.prod(rows_columns) > 1:
+            ttnn.set_fabric_config(fabric)
+            closing.callback(ttnn.set_fabric_config, ttnn.FabricConfig.DISABLED)
+        mesh = ttnn.open_mesh_device(ttnn.MeshShape(*rows_columns), **kwargs)
+        closing.callback(ttnn.close_mesh_device, mesh)
+        yield mesh
+
+
+@contextlib.contextmanager
+def _installing(
+    arithmetic: str | None, cores: tuple[int, int] | None, system: str | None
+) -> Iterator[systems.System]:
+    """`install` for a block, and `uninstall` if it was not installed before."""
+    already = _installation is not None
+    install(arithmetic, cores, system)
+    try:
+        yield _installed().system
     finally:
         if not already:
             uninstall()
@@ -321,10 +333,15 @@ def installed_arithmetic() -> str | None:
     return _installation.arithmetic if _installation else None
 
 
-def contents(tensor: ttnn.Tensor) -> torch.Tensor:
+def contents(tensor: ttnn.Tensor, chip: int = 0) -> torch.Tensor:
     """What the buffer of an emulated device tensor holds, tile padding included.
 
-    It shares the buffer's memory: writing to it changes what the device holds.
+    It shares the buffer's memory: writing to it changes what the device holds, and on a mesh what
+    all chips hold that hold the same.
+
+    Args:
+        tensor: on the device.
+        chip: which one of the tensor's chips, in row-major order of their coordinates.
 
     Returns:
         torch.Tensor of the padded shape, in the storage dtype (`arithmetic.formats.STORAGE`).
@@ -333,7 +350,12 @@ def contents(tensor: ttnn.Tensor) -> torch.Tensor:
         RuntimeError: nothing is installed.
         UnknownContents: nothing emulated has written the buffer.
     """
-    return _installed().memory.read(tensor).data
+    return _installed().memory.read(tensor).on(chip).data
+
+
+def installed_system() -> str | None:
+    """The name of the system that is emulated, None when none is."""
+    return _installation.system.name if _installation else None
 
 
 def contents_bytes() -> int:
@@ -362,7 +384,7 @@ def computed_calls() -> int:
 def _installed() -> _Installation:
     if _installation is None:
         raise RuntimeError(
-            "No n150 is emulated in this process; call ttnn_emulator.install() first."
+            "Nothing is emulated in this process; call ttnn_emulator.install() first."
         )
     return _installation
 
@@ -396,7 +418,9 @@ __all__ = [
     "found_evidence",
     "install",
     "installed_arithmetic",
+    "installed_system",
     "last_evidence",
     "open_device",
+    "open_mesh_device",
     "uninstall",
 ]

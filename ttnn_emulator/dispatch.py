@@ -10,18 +10,22 @@ both go through `function`, so both see the emulation.
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 import ttnn
 
+from ttnn_emulator import chips
 from ttnn_emulator.arithmetic import paths
 from ttnn_emulator.memory import (
     Contents,
     DeviceTensor,
+    Key,
     Memory,
     Output,
+    Replicas,
     describe,
     device_tensors,
     on_device,
@@ -88,6 +92,7 @@ class Launch:
         math: the arithmetic, a module of `ttnn_emulator.arithmetic`.
         cores: (columns, rows) of worker cores.
         views_input: whether the first output has the first operand's buffer: a view, or in place.
+        mesh: (rows, columns) of the chips that it runs on.
     """
 
     name: str
@@ -95,6 +100,7 @@ class Launch:
     math: "Arithmetic"
     cores: tuple[int, int]
     views_input: bool
+    mesh: tuple[int, int] = (1, 1)
 
     @property
     def output(self) -> Output:
@@ -103,28 +109,108 @@ class Launch:
         return output
 
 
+# The contents of each output on each chip; None where the operation wrote in place.
+Results = list[Replicas | None]
+
+
 @dataclasses.dataclass(frozen=True)
 class BoundCall:
-    """A binding with all its arguments."""
+    """A binding with all its arguments.
+
+    Attributes:
+        operands: the operation's positional arguments.
+        named: its keyword arguments.
+        writes: names of the operands that the binding writes in place.
+        collective: whether the binding sees all chips at once.
+    """
 
     binding: Binding
     launch: Launch
-    operands: tuple[Any, ...]  # an operation's positional arguments
+    operands: tuple[Any, ...]
     named: dict[str, Any]
+    writes: tuple[str, ...] = ()
+    collective: bool = False
 
-    def computed(
-        self,
-        journal: "Journal | None",
-        operands: tuple[Any, ...] | None = None,
-        named: dict[str, Any] | None = None,
-    ) -> Values:
-        """What the binding returns for its operands, or for others in their place."""
+    def results(self, journal: "Journal | None", own: Callable[[Key, Replicas], None]) -> Results:
+        """What the binding computes on each chip.
+
+        Args:
+            journal: of what is computed; None for none.
+            own: called with the key of a buffer that is written in place, and with its contents
+                from now on, where chips that held the same go different ways.
+        """
+        count = math.prod(self.launch.mesh)
+        if count == 1:
+            stored = self._stored(journal, self.operands, self.named)
+            return [None if contents is None else (contents,) for contents in stored]
+        if self.collective:
+            return self._of_all_chips(journal)
+        return self._chip_by_chip(journal, own, count)
+
+    def _stored(
+        self, journal: "Journal | None", operands: tuple[Any, ...], named: dict[str, Any]
+    ) -> "Iterator[Contents | None]":
+        """Each output on one chip, whose operands these are."""
+        return written(self._values(journal, operands, named), self.launch, (operands, named))
+
+    def _values(
+        self, journal: "Journal | None", operands: tuple[Any, ...], named: dict[str, Any]
+    ) -> Any:
         paths.take_facts()  # an interrupted call may have left some
-        operands = self.operands if operands is None else operands
-        values = self.binding(self.launch, *operands, **(self.named if named is None else named))
+        values = self.binding(self.launch, *operands, **named)
         if journal is not None:
             journal.note(self, paths.take_facts())
         return values
+
+    def _of_all_chips(self, journal: "Journal | None") -> Results:
+        outputs: list[list[torch.Tensor]] = self._values(journal, self.operands, self.named)
+        operands = chips.tensors_of(self._arguments)
+        lent = {contents.pointer for tensor in operands for contents in tensor.replicas}
+        results: Results = []
+        for output, values in zip(self.launch.outputs, outputs, strict=True):
+            distinct = {id(value): value for value in values}
+            stored = {
+                key: _kept(value, output, self.launch, lent) for key, value in distinct.items()
+            }
+            results.append(tuple([stored[id(value)] for value in values]))
+        return results
+
+    def _chip_by_chip(
+        self, journal: "Journal | None", own: Callable[[Key, Replicas], None], count: int
+    ) -> Results:
+        arguments = self._arguments
+        groups = chips.alike(arguments, self._taking_part(count))
+        for tensor in self._written():
+            apart = chips.unshared(tensor, groups)
+            if apart.replicas != tensor.replicas:
+                own(tensor.key, apart.replicas)
+                arguments = chips.mapped(arguments, functools.partial(_other, apart))
+        results: list[list[Contents | None]] = [[None] * count for _ in self.launch.outputs]
+        for group in groups:
+            stored = self._stored(journal, *chips.on_chip(arguments, group[0]))
+            for contents, result in zip(stored, results, strict=True):
+                for chip in group:
+                    result[chip] = contents
+        return [None if None in result else tuple(result) for result in results]  # type: ignore[arg-type]
+
+    @property
+    def _arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return self.operands, self.named
+
+    def _written(self) -> list[DeviceTensor]:
+        """The operands that the binding writes."""
+        if not self.writes:
+            return []
+        signature = inspect.signature(self.binding)
+        bound = signature.bind(self.launch, *self.operands, **self.named).arguments
+        return [tensor for name in self.writes for tensor in chips.tensors_of(bound.get(name))]
+
+    def _taking_part(self, count: int) -> Collection[int]:
+        """The chips on which the operation runs: all of the mesh, or those that it is told."""
+        coordinates = self.named.get("mesh_coords")
+        if coordinates is None:
+            return range(count)
+        return sorted({row * self.launch.mesh[1] + column for row, column in coordinates})
 
 
 class EmulatedCall(Protocol):
@@ -141,10 +227,13 @@ def emulated_call(
     binding: Binding,
     memory: Memory,
     settings: ArithmeticSettings,
+    writes: tuple[str, ...] = (),
+    collective: bool = False,
 ) -> EmulatedCall:
     """The host call of `operation`, followed by what `binding` computes.
 
-    `rebind` of the returned function puts another binding in the place of this one.
+    `rebind` of the returned function puts another binding in the place of this one. `writes` and
+    `collective` are those of `BoundCall`.
     """
     name, host_call = operation.python_fully_qualified_name, operation.function
     signature = inspect.signature(binding)
@@ -162,7 +251,8 @@ def emulated_call(
         tensors = device_tensors([result])
         outputs = tuple(Output(**describe(t)) for t in tensors)
         views_input = bool(tensors) and tensors[0].buffer_unique_id() == first
-        launch = Launch(name, outputs, settings.math, settings.cores, views_input)
+        mesh = _mesh_of(tensors or inputs)
+        launch = Launch(name, outputs, settings.math, settings.cores, views_input, mesh)
         form = (len(operands), *named)
         if form not in bound_forms:
             try:
@@ -173,15 +263,14 @@ def emulated_call(
                     f"{binding.__name__} in {binding.__module__.replace('.', '/')}.py."
                 ) from None
             bound_forms.add(form)
-        started = BoundCall(binding, launch, operands, named)
+        started = BoundCall(binding, launch, operands, named, writes, collective)
         if memory.recording is not None:
             memory.recording.record(started, tensors)
             return result
-        values = started.computed(settings.journal)
-        stored = written(values, launch, (operands, named))
-        for tensor, contents in zip(tensors, stored, strict=True):
-            if contents is not None:
-                memory.keep(tensor, contents)
+        stored = started.results(settings.journal, memory.replace)
+        for tensor, replicas in zip(tensors, stored, strict=True):
+            if replicas is not None:
+                memory.keep(tensor, replicas)
             elif tensor not in memory:
                 raise NotEmulated(f"{name}: its binding wrote nothing into {_tensor_text(tensor)}.")
         return result
@@ -238,37 +327,63 @@ def written(
     The arithmetic of the `Launch` rounds the values to the outputs' formats. Values that share
     memory with an operand are copied, since that memory remains the operand's buffer.
     """
-    outputs, stored = launch.outputs, launch.math.stored
     each: Sequence[torch.Tensor | None]
     if values is None:
-        each = [None] * len(outputs)
+        each = [None] * len(launch.outputs)
     else:
         each = values if isinstance(values, (list, tuple)) else [values]
     lent = _storages(operands)
-    for output, value in zip(outputs, each, strict=True):
-        contents = None if value is None else physical(value, output, stored)
-        if value is not None and contents is not None and contents.pointer in lent:
-            contents = physical(value.clone(), output, stored)
-        yield contents
+    for output, value in zip(launch.outputs, each, strict=True):
+        yield None if value is None else _kept(value, output, launch, lent)
+
+
+def _kept(value: torch.Tensor, output: Output, launch: Launch, lent: Collection[int]) -> Contents:
+    """A value as `Contents`, which have memory of their own; `lent` are the operands' addresses."""
+    contents = physical(value, output, launch.math.stored)
+    return (
+        physical(value.clone(), output, launch.math.stored)
+        if contents.pointer in lent
+        else contents
+    )
+
+
+def _other(tensor: DeviceTensor, old: DeviceTensor) -> DeviceTensor:
+    """An operand, or the tensor in its place if both are of the same buffer."""
+    return tensor if old.key == tensor.key else old
 
 
 def _storages(operands: Any) -> set[int]:
     """Host addresses of the operands' contents."""
-    if isinstance(operands, DeviceTensor):
-        return {operands.contents.pointer}
-    if isinstance(operands, dict):
-        operands = operands.values()
-    elif not isinstance(operands, (list, tuple)):
-        return set()
-    return set().union(*map(_storages, operands))
+    return {tensor.contents.pointer for tensor in chips.tensors_of(operands)}
 
 
 def _as_binding_sees(value: Any, memory: Memory) -> Any:
     if isinstance(value, ttnn.Tensor):
-        return memory.read(value) if on_device(value) else value
+        return _whole(memory.read(value), value) if on_device(value) else value
     if isinstance(value, (list, tuple)) and device_tensors(value):
         return type(value)(_as_binding_sees(v, memory) for v in value)
     return value
+
+
+def _whole(read: DeviceTensor, tensor: ttnn.Tensor) -> DeviceTensor:
+    """The operand, which must not be a part of a tensor on a mesh.
+
+    On such a part, TTNN's host side of an operation dies on the mock device.
+    """
+    if len(read.replicas) == tensor.device().get_num_devices():
+        return read
+    raise NotEmulated(
+        f"{_tensor_text(tensor)} is on {len(read.replicas)} of the mesh's chips, where operations "
+        "are not emulated; read it with ttnn.to_torch, or make a submesh of those chips."
+    )
+
+
+def _mesh_of(tensors: Sequence[ttnn.Tensor]) -> tuple[int, int]:
+    """(rows, columns) of the chips that hold the tensors."""
+    if not tensors:
+        return 1, 1
+    device = tensors[0].device()
+    return (1, 1) if device.get_num_devices() == 1 else tuple(device.shape)
 
 
 def _creates(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -1,13 +1,16 @@
-"""What the emulated device's buffers hold.
+"""What the emulated chips' buffers hold.
 
 TTNN's mock device allocates buffers but keeps nothing in them; here each live buffer has a torch
-tensor. Contents are physical, padded to tiles as on the device.
+tensor for each chip of its mesh. Contents are physical, padded to tiles as on the device. Chips
+that hold the same share one tensor: a replicated one is kept once.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import ttnn
 
@@ -18,12 +21,15 @@ if TYPE_CHECKING:
     from ttnn_emulator.trace import Trace
 
 Shape = tuple[int, ...]
-# Place: (buffer type, address). Key: (place, unique id), which identifies one buffer.
-Place = tuple[ttnn.BufferType, int]
+# Place: (id of the mesh device, buffer type, address). Key: (place, unique id): one buffer.
+Place = tuple[int, ttnn.BufferType, int]
 Key = tuple[Place, int]
 
 SWEEP_BYTES = 64 << 20  # of new contents after which TTNN is asked which buffers are live
 SWEEP_BUFFERS = 1024
+
+STRETCH_BYTES = 1 << 20  # of contents that are copied, or left out since they are zero
+SAME_WIDTH = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
 # Looked up once.
 _DRAM, _TILE, _DEVICE = ttnn.BufferType.DRAM, ttnn.TILE_LAYOUT, ttnn.StorageType.DEVICE
@@ -59,6 +65,14 @@ class Contents:
             self.bare = None
         return self._values
 
+    def copied(self) -> "Contents":
+        """A copy. What is zero in it takes no memory before it is written."""
+        values = self.padded
+        copy = untouched_zeros(self._padded_shape, values.dtype)
+        for begin, end in _nonzero_stretches(values):
+            copy.view(-1)[begin:end] = values.view(-1)[begin:end]
+        return Contents(copy, self._padded_shape)
+
     @property
     def nbytes(self) -> int:
         """Bytes on the host."""
@@ -70,11 +84,15 @@ class Contents:
         return self._values.untyped_storage().data_ptr()
 
 
+# The contents of a buffer on each chip of its mesh, in row-major order of their coordinates.
+Replicas = tuple[Contents, ...]
+
+
 @dataclasses.dataclass(frozen=True)
 class DeviceTensor:
-    """A tensor on the device as a binding sees it; `key` is its buffer's in the `Memory`.
+    """A tensor on a chip as a binding sees it; `key` is its buffer's in the `Memory`.
 
-    `shards` is as in `Output`.
+    `contents` are the chip's own, `replicas` those of all chips. `shards` is as in `Output`.
     """
 
     shape: Shape
@@ -86,6 +104,12 @@ class DeviceTensor:
     shards: tuple[int, int, int] | None
     contents: Contents
     key: Key
+    replicas: Replicas
+
+    def on(self, chip: int) -> "DeviceTensor":
+        """The tensor as the chip of that number has it."""
+        contents = self.replicas[chip]
+        return self if contents is self.contents else dataclasses.replace(self, contents=contents)
 
     @property
     def data(self) -> torch.Tensor:
@@ -177,26 +201,26 @@ class Memory:
     def __init__(self, settings: "ArithmeticSettings") -> None:
         self.settings = settings
         self.recording: Trace | None = None
-        self._buffers: dict[Place, tuple[int, Contents]] = {}  # place -> (buffer id, contents)
+        self._buffers: dict[Place, tuple[int, Replicas]] = {}  # place -> (buffer id, contents)
         self._new_bytes = 0
         self._new_buffers = 0
 
     def __contains__(self, tensor: ttnn.Tensor) -> bool:
         return self.contents(key_of(tensor)) is not None
 
-    def contents(self, key: Key) -> Contents | None:
-        """The `Contents` of the buffer with that key, None when it has been freed or has none."""
+    def contents(self, key: Key) -> Replicas | None:
+        """What the buffer with that key holds, None when it has been freed or holds nothing."""
         place, unique_id = key
         buffer = self._buffers.get(place)
         return buffer[1] if buffer is not None and buffer[0] == unique_id else None
 
-    def replace(self, key: Key, contents: Contents) -> None:
+    def replace(self, key: Key, replicas: Replicas) -> None:
         """Other contents for a buffer that has some."""
         place, unique_id = key
-        self._buffers[place] = unique_id, contents
+        self._buffers[place] = unique_id, replicas
 
     def key_at(self, place: Place) -> Key | None:
-        """The key of the buffer at (buffer type, address), None when it has no contents."""
+        """The key of the buffer at that place, None when it has no contents."""
         buffer = self._buffers.get(place)
         return None if buffer is None else (place, buffer[0])
 
@@ -211,43 +235,55 @@ class Memory:
             raise RuntimeError(f"{what} during trace capture; the capture is given up.")
 
     def read(self, tensor: ttnn.Tensor) -> DeviceTensor:
-        """The contents of a ttnn device tensor as a `DeviceTensor`; raises `UnknownContents`."""
+        """The contents of a ttnn device tensor as its first chip has them.
+
+        Raises:
+            UnknownContents: nothing emulated has written it.
+        """
         key = key_of(tensor)
-        contents = self.contents(key)
-        if contents is None:
+        replicas = self.contents(key)
+        if replicas is None:
             raise UnknownContents(
                 f"Nothing emulated has written the {tensor.dtype.name} tensor "
                 f"{tuple(tensor.shape)} at {tensor.buffer_address():#x}: it comes from a call that "
                 "the emulation does not see. Make it by an operation of the ttnn module, such as "
                 "ttnn.from_torch or ttnn.zeros."
             )
-        return DeviceTensor(**describe(tensor), contents=contents, key=key)
+        if len(replicas) > 1:
+            replicas = tuple([replicas[chip] for chip in chips_of(tensor)])
+        return DeviceTensor(**describe(tensor), contents=replicas[0], key=key, replicas=replicas)
 
     def write(self, tensor: ttnn.Tensor, values: torch.Tensor) -> None:
-        """Make `values` the contents of a ttnn device tensor.
+        """Make `values` the contents of a ttnn device tensor, on all of its chips.
 
         Args:
             tensor: the ttnn tensor.
             values: torch tensor of the tensor's logical or padded shape. It is rounded once to the
                 tensor's dtype. Padding that it does not have becomes zero.
         """
-        self.keep(tensor, physical(values, Output(**describe(tensor))))
+        contents = physical(values, Output(**describe(tensor)))
+        self.keep(tensor, (contents,) * tensor.device().get_num_devices())
 
-    def keep(self, tensor: ttnn.Tensor, contents: Contents) -> None:
-        """Like `write`, for `Contents`."""
-        self.replace(key_of(tensor), contents)
-        self._new_bytes += contents.nbytes
+    def keep(self, tensor: ttnn.Tensor, replicas: Replicas) -> None:
+        """Like `write`, for the contents of each chip."""
+        self.replace(key_of(tensor), replicas)
+        self._new_bytes += nbytes_of(replicas)
         self._new_buffers += 1
         if self._new_bytes > SWEEP_BYTES or self._new_buffers > SWEEP_BUFFERS:
             self.sweep(tensor.device())
 
     def sweep(self, device: ttnn.MeshDevice) -> None:
-        """Drop the contents of buffers that TTNN has freed."""
+        """Drop the contents of buffers of a device that TTNN has freed."""
+        number = device.id()
         live = {
-            (buffer.buffer_type, buffer.address)
+            (number, buffer.buffer_type, buffer.address)
             for buffer in ttnn._ttnn.reports.get_buffers(device)
         }
-        self._buffers = {place: entry for place, entry in self._buffers.items() if place in live}
+        self._buffers = {
+            place: entry
+            for place, entry in self._buffers.items()
+            if place in live or place[0] != number
+        }
         self._new_bytes = self._new_buffers = 0
 
     def clear(self) -> None:
@@ -259,7 +295,38 @@ class Memory:
     @property
     def nbytes(self) -> int:
         """Bytes of contents held, the not yet swept ones included."""
-        return sum(contents.nbytes for _, contents in self._buffers.values())
+        return sum(nbytes_of(replicas) for _, replicas in self._buffers.values())
+
+
+def nbytes_of(replicas: Replicas) -> int:
+    """Bytes on the host of what the chips hold, the same once."""
+    if len(replicas) == 1:
+        return replicas[0].nbytes
+    return sum({id(contents): contents.nbytes for contents in replicas}.values())
+
+
+def chips_of(tensor: ttnn.Tensor) -> list[int]:
+    """The numbers of the chips that hold a device tensor: all of its mesh, or one for a part."""
+    columns = tensor.device().shape[1]
+    return [row * columns + column for row, column in tensor.device_coords()]
+
+
+def untouched_zeros(shape: Shape, dtype: torch.dtype) -> torch.Tensor:
+    """Zeros whose memory the system allocates page by page when they are written.
+
+    numpy asks the system for zeroed pages; torch writes the zeros itself and touches all of them.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    return torch.from_numpy(np.zeros(size, np.uint8)).view(dtype).reshape(shape)
+
+
+def _nonzero_stretches(values: torch.Tensor) -> Iterator[tuple[int, int]]:
+    """(first element, element after the last) of stretches that are not all zero."""
+    length = STRETCH_BYTES // values.dtype.itemsize
+    flat = values.view(-1).view(SAME_WIDTH[values.dtype.itemsize])  # bits: -0.0 is not zero
+    for begin in range(0, flat.numel(), length):
+        if flat[begin : begin + length].any():
+            yield begin, min(begin + length, flat.numel())
 
 
 def physical(
@@ -317,11 +384,11 @@ def on_device(tensor: ttnn.Tensor) -> bool:
 
 
 def key_of(tensor: ttnn.Tensor) -> Key:
-    """((buffer type, address), unique id) of a ttnn device tensor's buffer."""
+    """((device, buffer type, address), unique id) of a ttnn device tensor's buffer."""
     if not tensor.is_allocated():  # TTNN dies of being asked for the buffer of a freed tensor
         raise RuntimeError(
             f"The {tensor.dtype.name} tensor {tuple(tensor.shape)} was deallocated and is used "
             "again."
         )
-    place = tensor.memory_config().buffer_type, tensor.buffer_address()
+    place = tensor.device().id(), tensor.memory_config().buffer_type, tensor.buffer_address()
     return place, tensor.buffer_unique_id()

@@ -13,22 +13,10 @@ from collections.abc import Iterator
 
 import ttnn
 
-from ttnn_emulator import folders
+from ttnn_emulator import folders, systems
 
 PREFIX = "ttnn-emulated-"  # of the folder in the system's folder for temporary files
 MPI_TRANSPORT = "OMPI_MCA_btl"  # Open MPI's variable for the ways in which processes are reached
-
-# One n150: a single Wormhole with one row of worker cores harvested, 8x8 left to programs.
-CLUSTER = """\
-arch: {0: wormhole_b0}
-chips: {0: [0, 0, 0, 0]}
-ethernet_connections: []
-chips_with_mmio: [{0: 0}]
-harvesting: {0: {noc_translation: true, harvest_mask: 64, dram_harvesting_mask: 0, \
-eth_harvesting_mask: 0, pcie_harvesting_mask: 0}}
-chip_to_boardtype: {0: n150}
-boards: [[{board_id: 72059269368820857}, {board_type: n150}, {chips: [0]}]]
-"""
 
 # A shell script, because TTNN starts it about ten times for a program: 2 ms each against 30 ms for
 # Python. Objects are empty, firmware is the one shipped with ttnn, a kernel is KERNEL_ELF. The
@@ -91,25 +79,47 @@ def wormhole_firmware(package: pathlib.Path) -> pathlib.Path:
     if not eriscs:
         raise RuntimeError(
             f"ttnn in {package} ships no Wormhole firmware under tt_metal/pre-compiled; "
-            "the emulated n150 is made for ttnn 0.81.1 from PyPI."
+            "the emulation is made for ttnn 0.81.1 from PyPI."
         )
     return eriscs[0].parent
 
 
+class OtherSystem(RuntimeError):
+    """The process has emulated another system before: TTNN looks for chips once in a process."""
+
+
 @contextlib.contextmanager
-def environment() -> Iterator[None]:
+def environment(system: systems.System) -> Iterator[None]:
     """Environment variables that point TTNN at the runtime root, put back at the end of the block.
 
     Must begin before the process opens its first device.
+
+    Raises:
+        OtherSystem: see there.
     """
-    with _variables(runtime_root()):
+    global _system
+    if _system not in (None, system):
+        raise OtherSystem(
+            f"This process has emulated {article(_system.name)} and cannot become "
+            f"{article(system.name)}; that needs a process of its own."
+        )
+    _system = system
+    with _variables(runtime_root(system)):
         yield
+
+
+_system: systems.System | None = None  # that TTNN has been told of in this process
+
+
+def article(system: str) -> str:
+    """A system's name, with its article."""
+    return f"{'a' if system.startswith('t') else 'an'} {system}"
 
 
 @contextlib.contextmanager
 def opening() -> Iterator[None]:
     """For the time in which TTNN opens a device, when its MPI makes folders of its own."""
-    with _variables({"TMPDIR": runtime_root()["TT_METAL_RUNTIME_ROOT"]}):
+    with _variables({"TMPDIR": str(_root())}):
         yield
 
 
@@ -127,13 +137,31 @@ def _variables(values: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-@functools.cache
-def runtime_root() -> dict[str, str]:
+def runtime_root(system: systems.System = systems.N150) -> dict[str, str]:
     """Make the runtime root of this process; the environment variables that TTNN finds it by.
 
-    The folder goes away with the process, or with the next one if it was killed. What TTNN and its
-    MPI would otherwise leave or open elsewhere is kept there, too, or not made at all.
+    What TTNN and its MPI would otherwise leave or open elsewhere is kept there, too, or not made
+    at all.
     """
+    root = _root()
+    cluster = root / f"{system.name}.yaml"
+    cluster.write_text(system.described())
+    return {
+        "TT_METAL_RUNTIME_ROOT": str(root),
+        "TT_METAL_CACHE": str(root / "cache"),
+        "TT_METAL_MOCK_CLUSTER_DESC_PATH": str(cluster),
+        "TT_METAL_LOGGER_LEVEL": os.environ.get("TT_METAL_LOGGER_LEVEL", "error"),
+        # "generated", which would lie in the current folder
+        "TT_METAL_LOGS_PATH": os.environ.get("TT_METAL_LOGS_PATH") or str(root),
+        # MPI within a process alone: its other ways listen on a port of every network, and leave
+        # 16 MB in /dev/shm where a process is killed
+        MPI_TRANSPORT: os.environ.get(MPI_TRANSPORT) or "self",
+    }
+
+
+@functools.cache
+def _root() -> pathlib.Path:
+    """The folder, which goes away with the process, or with the next one if it was killed."""
     package = pathlib.Path(ttnn.__file__).parent
     root = folders.temporary(PREFIX)
     for name in ("tt_metal", "ttnn", "build"):
@@ -146,16 +174,4 @@ def runtime_root() -> dict[str, str]:
     compiler.parent.mkdir(parents=True)
     compiler.write_text(COMPILER.format(firmware=wormhole_firmware(package), kernel=kernel))
     compiler.chmod(0o755)
-    cluster = root / "n150.yaml"
-    cluster.write_text(CLUSTER)
-    return {
-        "TT_METAL_RUNTIME_ROOT": str(root),
-        "TT_METAL_CACHE": str(root / "cache"),
-        "TT_METAL_MOCK_CLUSTER_DESC_PATH": str(cluster),
-        "TT_METAL_LOGGER_LEVEL": os.environ.get("TT_METAL_LOGGER_LEVEL", "error"),
-        # "generated", which would lie in the current folder
-        "TT_METAL_LOGS_PATH": os.environ.get("TT_METAL_LOGS_PATH") or str(root),
-        # MPI within a process alone: its other ways listen on a port of every network, and leave
-        # 16 MB in /dev/shm where a process is killed
-        MPI_TRANSPORT: os.environ.get(MPI_TRANSPORT) or "self",
-    }
+    return root

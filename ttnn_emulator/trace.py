@@ -11,12 +11,21 @@ reads, writes, and programs that were not compiled before.
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import ttnn
 
-from ttnn_emulator.dispatch import BoundCall, written
-from ttnn_emulator.memory import Contents, DeviceTensor, Key, Memory, Place, dtype_name, key_of
+from ttnn_emulator import chips
+from ttnn_emulator.dispatch import BoundCall
+from ttnn_emulator.memory import (
+    Contents,
+    DeviceTensor,
+    Key,
+    Memory,
+    Place,
+    Replicas,
+    dtype_name,
+    key_of,
+)
 from ttnn_emulator.ops.common.padding import undefined
 
 # These create their contents on the host: TTNN's graph shows Tensor::to_device and no program.
@@ -67,33 +76,34 @@ class Trace:
         Raises:
             RuntimeError: an operand from before the capture has been freed.
         """
-        results: dict[Key, Contents] = {}
+        results: dict[Key, Replicas] = {}
 
-        def current(value: Any) -> Any:
-            if isinstance(value, DeviceTensor):
-                contents = results.get(value.key) or self._memory.contents(value.key)
-                if contents is None:
-                    raise RuntimeError(
-                        f"A trace reads a {value.dtype} tensor {value.shape} that was freed after "
-                        "the capture."
-                    )
-                return dataclasses.replace(value, contents=contents)
-            if isinstance(value, (list, tuple)):
-                return type(value)(map(current, value))
-            return value
+        def current(tensor: DeviceTensor) -> DeviceTensor:
+            replicas = results.get(tensor.key) or self._memory.contents(tensor.key)
+            if replicas is None:
+                raise RuntimeError(
+                    f"A trace reads a {tensor.dtype} tensor {tensor.shape} that was freed after "
+                    "the capture."
+                )
+            return dataclasses.replace(tensor, contents=replicas[0], replicas=replicas)
+
+        def own(key: Key, replicas: Replicas) -> None:
+            if key in results:
+                results[key] = replicas
+            else:
+                self._memory.replace(key, replicas)
 
         for call, keys in self._calls:
-            operands = current(call.operands)
-            named = {name: current(value) for name, value in call.named.items()}
-            values = call.computed(self._memory.settings.journal, operands, named)
-            stored = written(values, call.launch, (operands, named))
+            operands, named = chips.mapped((call.operands, call.named), current)
+            now = dataclasses.replace(call, operands=operands, named=named)
+            stored = now.results(self._memory.settings.journal, own)
             pairs = zip(keys, stored, strict=True)
-            results |= {key: contents for key, contents in pairs if contents is not None}
+            results |= {key: replicas for key, replicas in pairs if replicas is not None}
         self._memory.sweep(self._device)
         self._overwrite({key for _, keys in self._calls for key in keys})
-        for key, contents in results.items():
+        for key, replicas in results.items():
             if self._memory.contents(key) is not None:
-                self._memory.replace(key, contents)
+                self._memory.replace(key, replicas)
 
     def _overwrite(self, own: set[Key]) -> None:
         for place, (kind, first, end) in _spans(self._device):
@@ -101,11 +111,13 @@ class Trace:
             if key is None or key in own:
                 continue
             if any(k == kind and first < e and f < end for k, f, e in self._spans):
-                old = self._memory.contents(key)
-                assert old is not None  # `key_at` has found it
-                dtype = str(old.padded.dtype).removeprefix("torch.")
-                marked = undefined(tuple(old.padded.shape), dtype).to(old.padded.dtype)
-                self._memory.replace(key, Contents(marked, marked.shape))
+                replicas = self._memory.contents(key)
+                assert replicas is not None  # `key_at` has found it
+                old = replicas[0].padded
+                dtype = str(old.dtype).removeprefix("torch.")
+                marked = undefined(tuple(old.shape), dtype).to(old.dtype)
+                contents = Contents(marked, marked.shape)
+                self._memory.replace(key, (contents,) * len(replicas))
 
 
 class Traces:
@@ -181,9 +193,10 @@ FUNCTIONS = (
 
 def _spans(device: ttnn.MeshDevice) -> Iterator[tuple[Place, Span]]:
     """(place, (buffer type, first address, address after the last)) of a device's live buffers."""
+    number = device.id()
     for buffer in ttnn._ttnn.reports.get_buffers(device):
         end = buffer.address + buffer.max_size_per_bank
         yield (
-            (buffer.buffer_type, buffer.address),
+            (number, buffer.buffer_type, buffer.address),
             (buffer.buffer_type, buffer.address, end),
         )

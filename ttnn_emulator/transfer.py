@@ -1,5 +1,6 @@
 """Transfers between host and device. Each takes the `Memory` and TTNN's own host call."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,15 @@ import torch
 import ttnn
 
 from ttnn_emulator.arithmetic import formats
-from ttnn_emulator.memory import Contents, Memory, dtype_name, on_device
+from ttnn_emulator.memory import (
+    Contents,
+    Memory,
+    Output,
+    describe,
+    dtype_name,
+    on_device,
+    physical,
+)
 from ttnn_emulator.ops.common.padding import undefined
 
 # TTNN's genuine function; what it takes beside tensors is handed on as it comes.
@@ -15,32 +24,68 @@ HostCall = Callable[..., Any]
 
 
 def to_host(memory: Memory, tensor: ttnn.Tensor) -> ttnn.Tensor:
-    """A real host tensor with the emulated contents of a device tensor."""
+    """A real host tensor with the emulated contents of a device tensor: a part for each chip."""
     memory.refuse_in_capture("Reads are not supported")
     read = memory.read(tensor)
-    return ttnn.Tensor(
-        tensor=read.logical.contiguous(),
-        data_type=tensor.dtype,
-        layout=tensor.layout,
-        tile=tensor.tile,
-    )
+    parts: dict[int, ttnn.Tensor] = {}
+    for chip, contents in enumerate(read.replicas):
+        if id(contents) not in parts:
+            parts[id(contents)] = ttnn.Tensor(
+                tensor=read.on(chip).logical.contiguous(),
+                data_type=tensor.dtype,
+                layout=tensor.layout,
+                tile=tensor.tile,
+            )
+    each = [parts[id(contents)] for contents in read.replicas]
+    if len(each) == 1:
+        return each[0]
+    host = ttnn.from_host_shards(each, tensor.device().shape)
+    host.update_tensor_topology(tensor.tensor_topology())
+    return host
 
 
 def to_device(memory: Memory, host_tensor: ttnn.Tensor, device_tensor: ttnn.Tensor) -> None:
-    """Give a device tensor the contents of a host tensor, padding included."""
+    """Give a device tensor the contents of a host tensor, padding included.
+
+    Each chip gets its part of a host tensor that is distributed over a mesh, or all the whole one.
+    """
     memory.refuse_in_capture("Writes are not supported")
-    if tuple(host_tensor.padded_shape) == tuple(device_tensor.padded_shape):
-        # The host has encoded them; block formats come back as float32, exact in the storage dtype.
-        storage = formats.STORAGE[dtype_name(device_tensor.dtype)]
-        contents = host_tensor.to_torch_with_padded_shape()
-        # A row-major host tensor lends its own memory, which an in-place kernel must not touch.
-        shares = host_tensor.layout == ttnn.ROW_MAJOR_LAYOUT
-        contents = contents.to(storage, copy=shares)
-        if host_tensor.layout == ttnn.TILE_LAYOUT:
-            contents = memory.settings.math.arranged(contents)
-        memory.keep(device_tensor, Contents(contents, contents.shape))
-    else:
-        memory.write(device_tensor, host_tensor.to_torch())
+    parts = ttnn.get_device_tensors(host_tensor)
+    chips = device_tensor.device().get_num_devices()
+    if len(parts) == 1:
+        memory.keep(device_tensor, (_stored(memory, host_tensor, device_tensor),) * chips)
+        return
+    kept: dict[object, Contents] = {}
+    replicas = []
+    for part, place in zip(parts, _places(host_tensor), strict=True):
+        if place not in kept:
+            kept[place] = _stored(memory, part, device_tensor)
+        replicas.append(kept[place])
+    memory.keep(device_tensor, tuple(replicas))
+
+
+def _places(host_tensor: ttnn.Tensor) -> list[object]:
+    """For each part of a distributed host tensor, where in the whole it is from: equal parts."""
+    topology = host_tensor.tensor_topology()
+    sharded = [not isinstance(p, ttnn.PlacementReplicate) for p in topology.placements()]
+    sizes = list(topology.distribution_shape())
+    axes = itertools.product(*map(range, sizes))
+    return [tuple(i for i, shard in zip(at, sharded, strict=True) if shard) for at in axes]
+
+
+def _stored(memory: Memory, host_tensor: ttnn.Tensor, device_tensor: ttnn.Tensor) -> Contents:
+    """What the buffer of a chip holds when a host tensor, or a part of one, has been written."""
+    if tuple(host_tensor.padded_shape) != tuple(device_tensor.padded_shape):
+        return physical(host_tensor.to_torch(), Output(**describe(device_tensor)))
+    # The host has encoded them; block formats come back as float32, exact in the storage dtype.
+    storage = formats.STORAGE[dtype_name(device_tensor.dtype)]
+    contents = host_tensor.to_torch_with_padded_shape()
+    # A row-major host tensor lends its own memory, which an in-place kernel must not touch.
+    shares = host_tensor.layout == ttnn.ROW_MAJOR_LAYOUT
+    contents = contents.to(storage, copy=shares)
+    if host_tensor.layout == ttnn.TILE_LAYOUT:
+        contents = memory.settings.math.arranged(contents)
+    return Contents(contents, contents.shape)
 
 
 def _from_torch(

@@ -2,7 +2,8 @@
 
 Each module has a table `BINDINGS` from an operation's full name to its binding, a function
 `binding(launch, *args, **kwargs)` with the operation's own parameter names
-(`ttnn_emulator.dispatch.Binding` says what it gets and returns).
+(`ttnn_emulator.dispatch.Binding` says what it gets and returns). Where bindings write into their
+operands, a table `WRITES` names these.
 
 To add an operation:
 
@@ -26,11 +27,15 @@ import pkgutil
 
 from ttnn_emulator.dispatch import Binding
 
-# Family, which is the name of its module -> the bindings of its operations.
-FAMILIES: dict[str, dict[str, Binding]] = {
-    module.name: importlib.import_module(f"{__name__}.{module.name}").BINDINGS
+_MODULES = {
+    module.name: importlib.import_module(f"{__name__}.{module.name}")
     for module in pkgutil.iter_modules(__path__)
     if not module.ispkg
+}
+
+# Family, which is the name of its module -> the bindings of its operations.
+FAMILIES: dict[str, dict[str, Binding]] = {
+    name: module.BINDINGS for name, module in _MODULES.items()
 }
 
 # Operation -> its binding.
@@ -38,3 +43,13 @@ BINDINGS = {name: binding for family in FAMILIES.values() for name, binding in f
 
 # Operation -> its family, such as "attention".
 FAMILY_OF = {name: family for family, bindings in FAMILIES.items() for name in bindings}
+
+# Operation -> the operands that its binding writes in place.
+WRITES: dict[str, tuple[str, ...]] = {
+    name: operands
+    for module in _MODULES.values()
+    for name, operands in getattr(module, "WRITES", {}).items()
+}
+
+# Operations whose bindings see all chips of a mesh at once; see `ttnn_emulator.chips`.
+COLLECTIVE = frozenset(FAMILIES["collectives"])

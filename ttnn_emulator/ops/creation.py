@@ -1,16 +1,14 @@
 """Operations that make a tensor from its shape."""
 
-import math
 from typing import Any
 
-import numpy as np
 import torch
 import ttnn
 
 from ttnn_emulator.arithmetic import formats, paths
 from ttnn_emulator.arithmetic.compute import FusedOp
 from ttnn_emulator.dispatch import Launch
-from ttnn_emulator.memory import DeviceTensor
+from ttnn_emulator.memory import DeviceTensor, untouched_zeros
 from ttnn_emulator.ops.common.padding import undefined
 from ttnn_emulator.ops.eltwise_unary import apply
 
@@ -20,13 +18,7 @@ RANDOM = paths.approximation("random numbers of torch, not the device's")
 
 
 def zeros(launch: Launch, *type_and_place: object, **named: object) -> torch.Tensor:
-    """Zeros whose memory the system allocates page by page when they are written.
-
-    numpy asks the system for zeroed pages; torch writes the zeros itself and touches all of them.
-    """
-    dtype, shape = formats.STORAGE[launch.output.dtype], launch.output.padded_shape
-    size = math.prod(shape) * dtype.itemsize
-    return torch.from_numpy(np.zeros(size, np.uint8)).view(dtype).reshape(shape)
+    return untouched_zeros(launch.output.padded_shape, formats.STORAGE[launch.output.dtype])
 
 
 def ones(launch: Launch, *type_and_place: object, **named: object) -> torch.Tensor:

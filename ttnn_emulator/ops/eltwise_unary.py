@@ -362,3 +362,5 @@ BINDINGS = {f"ttnn.{name}": _plain(name) for name in PLAIN} | {
     "ttnn.typecast": typecast,
     "ttnn.unary_chain": unary_chain,
 }
+
+WRITES = {"ttnn.plus_one": ("input_tensor",)}

@@ -3,6 +3,7 @@
 B users, S sequence, K kv heads, D head_dim, C cache length, P pages.
 """
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 import ttnn
 
 from ttnn_emulator.arithmetic.formats import TILE, ceil_div
-from ttnn_emulator.dispatch import Launch
+from ttnn_emulator.dispatch import Binding, Launch
 from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common import bounds
 from ttnn_emulator.ops.common.configs import compute_of
@@ -240,7 +241,7 @@ def _page_of(
     return pages, positions % block
 
 
-BINDINGS = {
+BINDINGS: dict[str, Binding] = {
     "ttnn.fill_cache": fill_cache,
     "ttnn.update_cache": update_cache,
     "ttnn.kv_cache.fill_cache_for_user_": fill_cache_for_user_,
@@ -248,4 +249,10 @@ BINDINGS = {
     "ttnn.experimental.paged_update_cache": paged_update_cache,
     "ttnn.experimental.paged_fused_update_cache": paged_fused_update_cache,
     "ttnn.experimental.paged_fill_cache": paged_fill_cache,
+}
+
+# Operation -> the operands that it writes.
+WRITES = {
+    name: tuple(operand for operand in inspect.signature(binding).parameters if "cache" in operand)
+    for name, binding in BINDINGS.items()
 }
