@@ -44,6 +44,7 @@ PLACEMENT = frozenset(
 
 # What a binding returns: a tensor for each output, or nothing where it wrote in place.
 Values = torch.Tensor | list[torch.Tensor] | tuple[torch.Tensor | None, ...] | None
+OnChips = list[torch.Tensor]  # an output's values on each chip: what a collective returns
 # A TTNN operation's host call; its arguments and results are those of the operation.
 HostCall = Callable[..., Any]
 
@@ -60,7 +61,9 @@ class Binding(Protocol):
     __name__: str
 
     # a binding takes what its operation takes, which is checked by `inspect.Signature.bind`
-    def __call__(self, launch: "Launch", /, *operands: Any, **named: Any) -> Values: ...
+    def __call__(
+        self, launch: "Launch", /, *operands: Any, **named: Any
+    ) -> "Values | list[OnChips]": ...
 
 
 class NotEmulated(NotImplementedError):
@@ -163,7 +166,7 @@ class BoundCall:
         return values
 
     def _of_all_chips(self, journal: "Journal | None") -> Results:
-        outputs: list[list[torch.Tensor]] = self._values(journal, self.operands, self.named)
+        outputs: list[OnChips] = self._values(journal, self.operands, self.named)
         operands = chips.tensors_of(self._arguments)
         lent = {contents.pointer for tensor in operands for contents in tensor.replicas}
         results: Results = []

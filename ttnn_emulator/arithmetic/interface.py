@@ -241,6 +241,18 @@ class Arithmetic(Protocol):
         """
         ...
 
+    def chip_sum(self, a: Tensor, b: Tensor, *, dtype: str) -> Tensor:
+        """The sum of what two chips hold, as the kernels of reducing collectives add it.
+
+        Args:
+            a, b: contents of one shape.
+            dtype: the format of both, and of the result.
+
+        Returns:
+            The sum as the result's contents, which can be added to again.
+        """
+        ...
+
     def where(
         self, condition: Tensor, if_true: Tensor, if_false: Tensor, *, out: str = "bfloat16"
     ) -> Tensor:

@@ -227,6 +227,17 @@ FOLLOWED_BINARY = {
 }
 
 
+def chip_sum(a: torch.Tensor, b: torch.Tensor, *, dtype: str) -> torch.Tensor:
+    """add_tiles in the matrix unit, packed: the destination has 32 bits for float32, else 16.
+
+    Of reduce_scatter's kernels, line_reduction.cpp and ring_reduction.cpp
+    (reduce_scatter_minimal_async/device/kernels).
+    """
+    fp32_dest_acc = dtype == "float32"
+    a, b = (unpack(x, fp32_dest_acc) for x in (a, b))
+    return stored(eltwise_unit.add(a, b, fp32_dest_acc=fp32_dest_acc), dtype)
+
+
 def binary(
     operation: str,
     a: torch.Tensor,

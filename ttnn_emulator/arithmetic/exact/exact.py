@@ -54,6 +54,7 @@ INTEGER_MEAN = paths.approximation("the mean of integers in float32")
 
 # Functions that are implemented in modules of their own.
 binary = elementwise.binary
+chip_sum = elementwise.chip_sum
 moved = elementwise.moved
 stored = elementwise.stored
 typecast = elementwise.typecast

@@ -38,6 +38,7 @@ rotary = rounded_attention.rotary
 rotary_pairs = rounded_attention.rotary_pairs
 rotate_half = rounded_attention.rotate_half
 binary = rounded_eltwise.binary
+chip_sum = rounded_eltwise.chip_sum
 moved = rounded_eltwise.moved
 stored = rounded_eltwise.stored
 typecast = rounded_eltwise.typecast

@@ -127,6 +127,10 @@ def unary(
     return x
 
 
+def chip_sum(a: torch.Tensor, b: torch.Tensor, *, dtype: str) -> torch.Tensor:
+    return stored(a.float() + b.float(), dtype)
+
+
 def binary(
     operation: str,
     a: torch.Tensor,
