@@ -35,7 +35,7 @@ from ttnn_emulator.memory import (
 if TYPE_CHECKING:
     from ttnn_emulator.arithmetic.interface import Arithmetic
     from ttnn_emulator.evidence import Journal
-    from ttnn_emulator.fabric import Fabric
+    from ttnn_emulator.machine.fabric import Fabric
 
 # Arguments that say where a result is placed or which cores compute it. The host side uses them; no
 # result depends on them.
