@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import ttnn_emulator
 from tests.support import strategies
+from tests.support.meshes import error, of_each, on_each
 
 # (mesh, axis); without an axis all chips of a mesh of one row are a line.
 PLACES = [((1, 2), None), ((1, 4), 1), ((1, 8), None), ((8, 1), 0), ((2, 4), 0), ((2, 4), 1)]
@@ -28,17 +29,6 @@ def place(request, opened):
         yield mesh, axis, math.prod(shape) if axis is None else shape[axis]
 
 
-def on_each(mesh, values, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT):
-    """values[i] on chip i."""
-    mapper = ttnn.ShardTensorToMesh(mesh, dim=0)
-    return ttnn.from_torch(values, dtype=dtype, layout=layout, device=mesh, mesh_mapper=mapper)
-
-
-def of_each(tensor):
-    """What the chips hold, row by row of the mesh."""
-    return [ttnn.to_torch(part) for part in ttnn.get_device_tensors(tensor)]
-
-
 def lines(mesh, axis):
     rows, columns = mesh.shape
     chips = torch.arange(rows * columns).reshape(rows, columns)
@@ -50,10 +40,6 @@ def lines(mesh, axis):
 def random_tensor(mesh, seed, height, width, dtype):
     values = strategies.normal(seed, mesh.get_num_devices(), 1, height, width)
     return on_each(mesh, values, dtype)
-
-
-def error(actual, expected):
-    return ((actual.double() - expected).norm() / expected.norm()).item()
 
 
 SEEDS = st.integers(0, 2**16)
@@ -239,46 +225,6 @@ def test_async_forms_of_sums_give_what_these_give(place, semaphores):
     assert all(torch.equal(a, b) for a, b in zip(of_each(reduced), expected, strict=True))
 
 
-# --- which kernels run ---------------------------------------------------------------------------
-
-
-def kernels(call):
-    """The device operations of a call in TTNN's own graph, and the sizes of its buffers."""
-    ttnn.graph.begin_graph_capture(ttnn.graph.RunMode.NORMAL)
-    try:
-        call()
-    finally:
-        graph = ttnn.graph.end_graph_capture()
-    names = [n["params"]["name"] for n in graph if n["node_type"] == "function_start"]
-    sizes = [int(n["params"]["size"]) for n in graph if n["node_type"] == "buffer_allocate"]
-    return [name for name in names if name.endswith("DeviceOperation")], sizes
-
-
-SHAPES = [(1, 1, 37, 80), (1, 1, 32, 512), (1, 1, 512, 32), (1, 8, 32, 32), (8, 1, 32, 32)]
-SHAPES += [(1, 1, 37, 512), (64, 512), (1, 1, 1024, 1024)]
-
-
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("fabric", ["FABRIC_1D", "FABRIC_1D_RING"])
-def test_all_reduce_takes_the_kernels_that_ttnn_starts(opened, shape, fabric):
-    with opened((1, 8), "kernel", fabric=getattr(ttnn.FabricConfig, fabric)) as mesh:
-        values = torch.randn(8, *shape)
-        tensor = on_each(mesh, values.flatten(0, 1))
-        names, sizes = kernels(lambda: ttnn.all_reduce(tensor))
-    setting = ttnn_emulator.last_evidence().setting
-    ways = ("gathered, then added", "sent to each keeper", "around a ring", "along a line")
-    (way,) = (way for way in ways if way in setting)
-    doubled = 2 * math.prod(shape[:-2]) * -(-shape[-2] // 32) * -(-shape[-1] // 32) * 2048
-    assert (
-        way
-        == {
-            "AllBroadcastDeviceOperation": "gathered, then added",
-            "ReduceScatterMinimalDirectDeviceOperation": "sent to each keeper",
-            "ReduceScatterDeviceOperation": "along a line" if doubled in sizes else "around a ring",
-        }[names[0]]
-    )
-
-
 # --- refusals ------------------------------------------------------------------------------------
 
 
@@ -292,41 +238,3 @@ def test_an_axis_that_there_is_not_is_ttnns_error(place):
     ):
         with pytest.raises(RuntimeError, match=r"Invalid cluster axis 2|out of range"):
             call()
-
-
-def test_without_a_fabric_it_is_ttnns_error(opened):
-    with opened((1, 2), fabric=ttnn.FabricConfig.DISABLED) as mesh:
-        tensor = random_tensor(mesh, 0, 32, 64, ttnn.bfloat16)
-        for call in (lambda: ttnn.all_gather(tensor, 3), lambda: ttnn.all_reduce(tensor)):
-            with pytest.raises(RuntimeError, match="un-initialized fabric context"):
-                call()
-
-
-def test_one_sub_device_is_all_there_is(opened):
-    with opened((1, 2)) as mesh:
-        cores = [
-            ttnn.CoreRangeSet({ttnn.CoreRange(ttnn.CoreCoord(0, y), ttnn.CoreCoord(7, y))})
-            for y in (0, 1)
-        ]
-        one, two = (
-            mesh.create_sub_device_manager([ttnn.SubDevice([c]) for c in cores[:count]], 0)
-            for count in (1, 2)
-        )
-        mesh.load_sub_device_manager(one)
-        mesh.set_sub_device_stall_group([ttnn.SubDeviceId(0)])
-        tensor = random_tensor(mesh, 0, 32, 64, ttnn.bfloat16)
-        ttnn.all_gather(tensor, 3, subdevice_id=ttnn.SubDeviceId(0))
-        mesh.reset_sub_device_stall_group()
-        mesh.clear_loaded_sub_device_manager()
-        with pytest.raises(NotImplementedError, match="a manager of 2 sub-devices"):
-            mesh.load_sub_device_manager(two)
-
-
-def test_a_submesh_reduces_by_itself(opened):
-    with opened((2, 4), "kernel") as mesh:
-        part = mesh.create_submesh(ttnn.MeshShape(1, 4))
-        values = strategies.normal(0, 4, 1, 32, 128).bfloat16()
-        totals = of_each(ttnn.all_reduce(on_each(part, values)))
-        expected = values.double().sum(0, keepdim=True)
-        assert all(torch.equal(total, totals[0]) for total in totals)
-        assert error(totals[0], expected) <= 2 * 2.0**-8 * math.sqrt(4)
