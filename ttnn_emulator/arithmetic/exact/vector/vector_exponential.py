@@ -4,7 +4,6 @@ Arguments and results are float32 tensors of any shape, as they lie in Dst befor
 Kernel sources: ckernel_sfpu_exp.h and ckernel_sfpu_sdpa.h (Wormhole).
 """
 
-
 import numba
 import numpy as np
 import torch
