@@ -59,6 +59,9 @@ class Bounds:
     kl: float
 
 
+PASSES = 2  # of a model, in which `explained` measures
+
+
 @dataclasses.dataclass(frozen=True)
 class ExplainedError:
     """The error of a model's logits that a device's arithmetic explains.
