@@ -178,6 +178,7 @@ class Walked:
         if not self._hold_values(observed, outputs, own):
             where = self._proposed(observed) if own.wrong else self._nearby()
             self._add(observed.finding(own.status, where, own=own.worst, note=own.note))
+        observed.forget_weights()
         return result
 
     def _unjudged(self, call: taps.TtnnCall, run: Callable[[], Any]) -> Any:

@@ -11,7 +11,7 @@ import ttnn
 
 from ttnn_verify.drift.finding import OpFinding
 from ttnn_verify.drift.observation import arrangements, reading, taps
-from ttnn_verify.drift.observation.given import GivenCall, given
+from ttnn_verify.drift.observation.given import GivenCall, given, with_each
 from ttnn_verify.drift.observation.identification import Found
 from ttnn_verify.drift.observation.walk import ModelCall
 from ttnn_verify.huggingface.hf_values import HfValue
@@ -50,6 +50,8 @@ class Origin:
         return held if self.found else set().union(*(s.positions(name) for s in self.sources))
 
 
+# Bytes in float32 of a weight that a call keeps only until it has been judged.
+LARGE_WEIGHT = 4 << 20
 # Kinds of operations that are told how precisely to compute.
 ASKING = ("product", "attention", "norm")
 
@@ -116,6 +118,21 @@ class Operands:
         """Relative L2 error that the calls since Hugging Face's values explain."""
         return math.hypot(*(origin.noise for origin in self.origins))
 
+    def without_weights(self) -> "Operands":
+        """The same without the contents of large tensors that no call of the model has made."""
+        forgotten = {
+            id(tensor.values): tensor.values.new_zeros(()).expand(tensor.shape)
+            for tensor in self.tensors
+            if tensor.origin is None and tensor.values.nbytes >= LARGE_WEIGHT
+        }
+
+        def without(values: torch.Tensor) -> torch.Tensor:
+            return forgotten.get(id(values), values)
+
+        args, kwargs = with_each((self.args, self.kwargs), torch.Tensor, without)
+        tensors = (dataclasses.replace(one, values=without(one.values)) for one in self.tensors)
+        return dataclasses.replace(self, args=args, kwargs=kwargs, tensors=tuple(tensors))
+
 
 NO_OPERANDS = Operands((), {}, (), (), None)
 
@@ -149,6 +166,14 @@ class Observed:
     def place(self) -> tuple[int, int]:
         """The call of the model, and the call in it."""
         return self.model_call.number, self.index
+
+    def forget_weights(self) -> None:
+        """Let go of weights: once a product has been judged, nobody asks for what it multiplied.
+
+        A full-size model's, read back in float32, are twice the size of the device's.
+        """
+        if self.kind in ("product", "embedding") and self.operands.given is None:
+            self.operands = self.operands.without_weights()
 
     @property
     def without_contents(self) -> "Observed":
