@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from ttnn_emulator import dispatch, transfer
 from ttnn_emulator.arithmetic.exact import exact
 from ttnn_emulator.arithmetic.rounded import rounded
 from ttnn_emulator.evidence import Evidence, Journal
+from ttnn_emulator.fabric import fabric_of
 from ttnn_emulator.interpose import Layer, Level
 from ttnn_emulator.machine import systems, toolchain
 from ttnn_emulator.machine.open_devices import CLOSING, OPENING, OpenDevices, SecondDevice
@@ -101,7 +103,7 @@ class _Installation:
                 self.memory,
                 self.settings,
                 WRITES.get(name, ()),
-                name in COLLECTIVE,
+                functools.partial(fabric_of, system=self.system) if name in COLLECTIVE else None,
             )
             self.calls[name].append(call)
             return call

@@ -241,12 +241,13 @@ class Arithmetic(Protocol):
         """
         ...
 
-    def chip_sum(self, a: Tensor, b: Tensor, *, dtype: str) -> Tensor:
-        """The sum of what two chips hold, as the kernels of reducing collectives add it.
+    def chip_sum(self, *terms: Tensor, dtype: str, fp32_dest_acc: bool) -> Tensor:
+        """The sum of what chips hold, as the kernels of reducing collectives add it.
 
         Args:
-            a, b: contents of one shape.
-            dtype: the format of both, and of the result.
+            terms: contents of one shape, which are added in this order, two at a time.
+            dtype: the format of all, and of the result.
+            fp32_dest_acc: whether Dst has 32 bits.
 
         Returns:
             The sum as the result's contents, which can be added to again.

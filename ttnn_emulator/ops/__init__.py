@@ -52,4 +52,4 @@ WRITES: dict[str, tuple[str, ...]] = {
 }
 
 # Operations whose bindings see all chips of a mesh at once; see `ttnn_emulator.chips`.
-COLLECTIVE = frozenset(FAMILIES["collectives"])
+COLLECTIVE = frozenset(FAMILIES["collectives"]) | frozenset(FAMILIES["chip_sums"])

@@ -1,170 +1,184 @@
-"""Collectives: operations in which the chips of a mesh exchange what they hold.
+"""Collectives that copy: gather, broadcast, send, partition.
 
 Their bindings see the operands on all chips and return, for each output, a tensor for each chip.
-A *line* is the chips that take part together, in their order along the cluster axis.
+The topology, the number of links and of workers decide by which way values travel, not what
+arrives: each arrives unchanged, tiles with their padding.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import ttnn
 
 from ttnn_emulator.dispatch import Binding, Launch, NotEmulated, OnChips
 from ttnn_emulator.memory import DeviceTensor
+from ttnn_emulator.ops.common.lines import along, shards
+from ttnn_emulator.ops.common.padding import undefined
 
 
-def lines(launch: Launch, cluster_axis: int | None) -> list[list[int]]:
-    """The chips' numbers, line by line.
+def gathered(launch: Launch, tensor: DeviceTensor, dim: int, cluster_axis: int | None) -> OnChips:
+    """The parts of a line's chips one after the other along `dim`, on each of its chips."""
 
-    Raises:
-        NotEmulated: no axis is named on a mesh of two dimensions.
-    """
-    rows, columns = launch.mesh
-    if cluster_axis is None:
-        if min(rows, columns) > 1:
-            raise NotEmulated(f"{launch.name} without a cluster_axis on a {rows}x{columns} mesh.")
-        return [list(range(rows * columns))]
-    if cluster_axis % 2:
-        return [[row * columns + column for column in range(columns)] for row in range(rows)]
-    return [[row * columns + column for row in range(rows)] for column in range(columns)]
+    def on_line(line: list[int]) -> list[torch.Tensor]:
+        parts, axis = shards(tensor, line, dim)
+        return [torch.cat(parts, axis)] * len(line)
 
-
-def _along(
-    launch: Launch,
-    cluster_axis: int | None,
-    function: Callable[[list[int]], Sequence[torch.Tensor]],
-) -> OnChips:
-    """What `function` returns for each line: a tensor for each of its chips."""
-    results: dict[int, torch.Tensor] = {}
-    for line in lines(launch, cluster_axis):
-        results |= zip(line, function(line), strict=True)
-    return [results[chip] for chip in sorted(results)]
-
-
-def _on(tensor: DeviceTensor, line: list[int], dim: int) -> tuple[list[torch.Tensor], int]:
-    """What the chips of a line hold, whole tiles where `dim` allows it; and `dim` from 0 on."""
-    rank = len(tensor.shape)
-    dim %= rank
-    padded = tensor.padded_shape[dim + len(tensor.padded_shape) - rank]
-    whole = padded == tensor.shape[dim] and len(tensor.padded_shape) == rank
-    return [tensor.on(c).data if whole else tensor.on(c).logical for c in line], dim
+    return along(launch, cluster_axis, on_line)
 
 
 def all_gather(
     launch: Launch,
     input_tensor: DeviceTensor,
     dim: int,
-    cluster_axis: int | None = None,
     *,
+    cluster_axis: int | None = None,
     output_tensor: DeviceTensor | None = None,
-    **transport: object,
+    subdevice_id: object = None,
+    num_links: int | None = None,
+    topology: ttnn.Topology | None = None,
+    chunks_per_sync: int | None = None,
+    num_workers_per_link: int | None = None,
+    num_buffers_per_channel: int | None = None,
+    use_l1_small_for_semaphores: bool = False,
 ) -> list[OnChips]:
-    """The parts of a line's chips one after the other along `dim`, on each of its chips."""
-
-    def gathered(line: list[int]) -> list[torch.Tensor]:
-        parts, axis = _on(input_tensor, line, dim)
-        return [torch.cat(parts, axis)] * len(line)
-
-    return [_along(launch, cluster_axis, gathered)]
+    return [gathered(launch, input_tensor, dim, cluster_axis)]
 
 
-def line_sum(launch: Launch, parts: list[torch.Tensor], keeper: int, dtype: str) -> torch.Tensor:
-    """The sum of what chips of a line hold, as it arrives at the one that keeps it.
+def all_gather_async(
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    *positional: object,
+    persistent_output_buffer: DeviceTensor | None = None,
+    persistent_output_tensor: DeviceTensor | None = None,
+    dim: int | None = None,
+    cluster_axis: int | None = None,
+    mesh_device: ttnn.MeshDevice | None = None,
+    topology: ttnn.Topology | None = None,
+    multi_device_global_semaphore: object = None,
+    barrier_semaphore: object = None,
+    subdevice_id: object = None,
+    num_links: int | None = None,
+    chunks_per_sync: int | None = None,
+    num_workers_per_link: int | None = None,
+    num_buffers_per_channel: int | None = None,
+    use_optimal_ccl_for_llama: bool = False,
+    use_broadcast: bool = False,
+) -> list[OnChips]:
+    """`all_gather` in three forms, of which each takes other arguments by position.
 
-    From each end of the line the partial sums travel towards the keeper, which adds what comes from
-    the start and then what comes from the end to its own. Recorded on lines of two and four chips.
+    Of those, whole numbers are the dimension and then the axis; buffers, semaphores and the mesh
+    say how and where to.
     """
-
-    def added(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return launch.math.chip_sum(a, b, dtype=dtype)
-
-    total = parts[keeper]
-    for side in (parts[:keeper], parts[:keeper:-1]):
-        if side:
-            passed = side[0]
-            for part in side[1:]:
-                passed = added(part, passed)
-            total = added(total, passed)
-    return total
-
-
-def reduce_scatter(
-    launch: Launch,
-    input_tensor: DeviceTensor,
-    dim: int,
-    cluster_axis: int | None = None,
-    *,
-    topology: ttnn.Topology | None = None,
-    output_tensor: DeviceTensor | None = None,
-    **transport: object,
-) -> list[OnChips]:
-    """The sum over a line's chips, of which each keeps its part along `dim`."""
-
-    def scattered(line: list[int]) -> list[torch.Tensor]:
-        parts, axis = _on(input_tensor, line, dim)
-        pieces = [part.tensor_split(len(line), axis) for part in parts]
-        return [
-            line_sum(launch, [piece[keeper] for piece in pieces], keeper, input_tensor.dtype)
-            for keeper in range(len(line))
-        ]
-
-    return [_along(launch, cluster_axis, scattered)]
-
-
-def all_reduce(
-    launch: Launch,
-    input_tensor: DeviceTensor,
-    cluster_axis: int | None = None,
-    *,
-    topology: ttnn.Topology | None = None,
-    **transport: object,
-) -> list[OnChips]:
-    """The sum over a line's chips on each of them: scattered over columns, then gathered."""
-
-    def reduced(line: list[int]) -> list[torch.Tensor]:
-        parts, axis = _on(input_tensor, line, -1)
-        pieces = [part.tensor_split(len(line), axis) for part in parts]
-        sums = [
-            line_sum(launch, [piece[keeper] for piece in pieces], keeper, input_tensor.dtype)
-            for keeper in range(len(line))
-        ]
-        return [torch.cat(sums, axis)] * len(line)
-
-    return [_along(launch, cluster_axis, reduced)]
+    numbers = [value for value in positional if type(value) is int]
+    if dim is None:
+        dim, *numbers = numbers
+    if cluster_axis is None and numbers:
+        (cluster_axis,) = numbers
+    return [gathered(launch, input_tensor, dim, cluster_axis)]
 
 
 def all_broadcast(
     launch: Launch,
     input_tensor: DeviceTensor,
+    *,
     cluster_axis: int | None = None,
-    **transport: object,
+    subdevice_id: object = None,
+    num_links: int | None = None,
+    topology: ttnn.Topology | None = None,
+    use_l1_small_for_semaphores: bool = False,
 ) -> list[OnChips]:
     """An output for each chip of a line: what that chip holds, on all of them."""
 
     def sent_by(place: int) -> OnChips:
-        return _along(
+        return along(
             launch, cluster_axis, lambda line: [input_tensor.on(line[place]).data] * len(line)
         )
 
     return [sent_by(place) for place in range(len(launch.outputs))]
 
 
+def broadcast(
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    sender_coord: ttnn.MeshCoordinate,
+    *,
+    cluster_axis: int | None = None,
+    num_links: int | None = None,
+    topology: ttnn.Topology | None = None,
+    subdevice_id: object = None,
+) -> list[OnChips]:
+    """What the sender holds, on the chips of its line; nothing is written on those of others."""
+    sender = _number(launch, sender_coord)
+
+    def sent(line: list[int]) -> list[torch.Tensor]:
+        if sender in line:
+            return [input_tensor.on(sender).data] * len(line)
+        return [_unwritten(launch)] * len(line)
+
+    return [along(launch, cluster_axis, sent)]
+
+
+def point_to_point(
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    sender_coord: ttnn.MeshCoordinate,
+    receiver_coord: ttnn.MeshCoordinate,
+    *,
+    output_tensor: DeviceTensor | None = None,
+    intermediate_tensor: DeviceTensor | None = None,
+    topology: ttnn.Topology | None = None,
+) -> list[OnChips]:
+    """What the sender holds, on the receiver; other chips keep what their buffer holds."""
+    sender, receiver = (_number(launch, place) for place in (sender_coord, receiver_coord))
+    count = launch.mesh[0] * launch.mesh[1]
+    if output_tensor is None:
+        received = [_unwritten(launch)] * count
+    else:
+        received = [output_tensor.on(chip).data for chip in range(count)]
+    received[receiver] = input_tensor.on(sender).data
+    return [received]
+
+
+def _number(launch: Launch, place: Sequence[int]) -> int:
+    row, column = place
+    return row * launch.mesh[1] + column
+
+
+def _unwritten(launch: Launch) -> torch.Tensor:
+    return undefined(launch.outputs[0].padded_shape, launch.outputs[0].dtype)
+
+
 def mesh_partition(
     launch: Launch, input_tensor: DeviceTensor, dim: int, cluster_axis: int | None = None
-) -> list[OnChips]:
-    """Of what each chip of a line holds, its own part along `dim`."""
+) -> list[OnChips] | None:
+    """Of what each chip of a line holds, its own part along `dim`, padding among the rest.
+
+    The kernel slices the padded shape (mesh_partition_program_factory.cpp). The result for a line
+    of one chip is the tensor itself.
+    """
+    if launch.views_input:
+        return None
 
     def partitioned(line: list[int]) -> list[torch.Tensor]:
-        parts, axis = _on(input_tensor, line, dim)
-        return [part.tensor_split(len(line), axis)[i] for i, part in enumerate(parts)]
+        axis = dim % len(input_tensor.shape) - len(input_tensor.shape)
+        parts = [input_tensor.on(chip).data for chip in line]
+        size = parts[0].shape[axis] // len(line)
+        return [part.narrow(axis, i * size, size) for i, part in enumerate(parts)]
 
-    return [_along(launch, cluster_axis, partitioned)]
+    results = along(launch, cluster_axis, partitioned)
+    if tuple(results[0].shape) not in (launch.output.shape, launch.output.padded_shape):
+        raise NotEmulated(
+            f"{launch.name} of {input_tensor.shape}, padded to {input_tensor.padded_shape}, along "
+            f"{dim}: parts of whole tiles alone are emulated."
+        )
+    return [results]
 
 
 BINDINGS: dict[str, Binding] = {
-    "ttnn.all_gather": all_gather,
-    "ttnn.reduce_scatter": reduce_scatter,
-    "ttnn.all_reduce": all_reduce,
     "ttnn.all_broadcast": all_broadcast,
+    "ttnn.all_gather": all_gather,
+    "ttnn.broadcast": broadcast,
+    "ttnn.experimental.all_gather_async": all_gather_async,
     "ttnn.mesh_partition": mesh_partition,
+    "ttnn.point_to_point": point_to_point,
 }

@@ -226,15 +226,20 @@ FOLLOWED_BINARY = {
 }
 
 
-def chip_sum(a: torch.Tensor, b: torch.Tensor, *, dtype: str) -> torch.Tensor:
-    """add_tiles in the matrix unit, packed: the destination has 32 bits for float32, else 16.
+def chip_sum(*terms: torch.Tensor, dtype: str, fp32_dest_acc: bool) -> torch.Tensor:
+    """Terms folded into Dst by add_tiles, two at a time, then packed; an odd one is first.
 
-    Of reduce_scatter's kernels, line_reduction.cpp and ring_reduction.cpp
-    (reduce_scatter_minimal_async/device/kernels).
+    Of two terms that is all of line_reduction.cpp and most of ring_reduction.cpp
+    (reduce_scatter_minimal_async/device/kernels). The latter's last step copies what came one way
+    to Dst and adds what came the other way and the chip's own in one instruction.
+    reduce_scatter_minimal_direct_compute.cpp and all_reduce_async's reduction.cpp fold all chips.
     """
-    fp32_dest_acc = dtype == "float32"
-    a, b = (unpack(x, fp32_dest_acc) for x in (a, b))
-    return stored(eltwise_unit.add(a, b, fp32_dest_acc=fp32_dest_acc), dtype)
+    operands = [unpack(term, fp32_dest_acc).float() for term in terms]
+    total = operands.pop(0) if len(operands) % 2 else None
+    for a, b in zip(operands[::2], operands[1::2], strict=True):
+        total = eltwise_unit.add(a, b, onto=total, fp32_dest_acc=fp32_dest_acc)
+    assert total is not None  # there are terms
+    return stored(total, dtype)
 
 
 def binary(
