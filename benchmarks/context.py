@@ -22,7 +22,7 @@ from model.config import ModelConfig
 from model.optimized import PRECISIONS, build
 from model.optimized.capacity import Dram, longest_cache
 from model.optimized.phi3 import CHUNK
-from ttnn_emulator import toolchain
+from ttnn_emulator.machine import toolchain
 
 GOALS = {"accuracy": 12_000, "performance": 32_000}  # positions at batch 1
 

@@ -30,7 +30,7 @@ import ttnn
 
 from benchmarks import document, phi3_mini
 from model.optimized import PRECISIONS
-from ttnn_emulator import toolchain
+from ttnn_emulator.machine import toolchain
 from ttnn_verify.model_file import load_model_file
 
 Node = dict[str, Any]  # of TTNN's captured graph, as its JSON has it

@@ -23,7 +23,7 @@ import ttnn
 
 from benchmarks import phi3_mini
 from model.optimized import PRECISIONS, Checkpoint, build
-from ttnn_emulator import toolchain
+from ttnn_emulator.machine import toolchain
 from ttnn_verify.files import atomic
 
 PEAK_LIMIT = 1.3  # times the largest layer and the embeddings

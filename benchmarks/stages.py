@@ -19,7 +19,7 @@ from model.config import ModelConfig
 from model.functional import BATCH, MAX_CACHE_SEQ_LEN
 from model.optimized import PRECISIONS
 from model.optimized.capacity import Dram, longest_cache
-from ttnn_emulator import toolchain
+from ttnn_emulator.machine import toolchain
 from ttnn_verify import evaluation, jobs, prompt_ids
 from ttnn_verify.huggingface import accuracy, inputs
 from ttnn_verify.model_file import load_model_file

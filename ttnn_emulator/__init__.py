@@ -26,10 +26,10 @@ with startup.imports():
         uninstall,
     )
     from ttnn_emulator.dispatch import NotEmulated
+    from ttnn_emulator.machine.systems import SYSTEMS
+    from ttnn_emulator.machine.toolchain import OtherSystem
     from ttnn_emulator.memory import UnknownContents
     from ttnn_emulator.ops.common.bounds import OutOfBounds
-    from ttnn_emulator.systems import SYSTEMS
-    from ttnn_emulator.toolchain import OtherSystem
 
 __all__ = [
     "ARITHMETICS",

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 import ttnn
 
-from ttnn_emulator import dispatch, systems, toolchain, transfer
+from ttnn_emulator import dispatch, transfer
 from ttnn_emulator.arithmetic.exact import exact
 from ttnn_emulator.arithmetic.rounded import rounded
 from ttnn_emulator.evidence import Evidence, Journal
 from ttnn_emulator.interpose import Layer, Level
+from ttnn_emulator.machine import systems, toolchain
+from ttnn_emulator.machine.open_devices import CLOSING, OPENING, OpenDevices, SecondDevice
 from ttnn_emulator.memory import Memory
-from ttnn_emulator.open_devices import CLOSING, OPENING, OpenDevices, SecondDevice
 from ttnn_emulator.ops import BINDINGS, COLLECTIVE, WRITES
 from ttnn_emulator.tensor_methods import TensorMethods
 from ttnn_emulator.trace import FUNCTIONS, Traces

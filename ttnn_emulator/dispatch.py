@@ -42,6 +42,9 @@ PLACEMENT = frozenset(
     {"memory_config", "output_mem_config", "sub_core_grids", "sub_core_grid", "use_multicore"}
 )
 
+# The argument that names the chips of a mesh on which an operation runs; None for all.
+SOME_CHIPS = "mesh_coords"
+
 # What a binding returns: a tensor for each output, or nothing where it wrote in place.
 Values = torch.Tensor | list[torch.Tensor] | tuple[torch.Tensor | None, ...] | None
 OnChips = list[torch.Tensor]  # an output's values on each chip: what a collective returns
@@ -209,11 +212,15 @@ class BoundCall:
         return [tensor for name in self.writes for tensor in chips.tensors_of(bound.get(name))]
 
     def _taking_part(self, count: int) -> Collection[int]:
-        """The chips on which the operation runs: all of the mesh, or those that it is told."""
-        coordinates = self.named.get("mesh_coords")
+        """The chips on which the operation runs: all of the mesh, or those of `SOME_CHIPS`."""
+        coordinates = self.named.get(SOME_CHIPS)
         if coordinates is None:
             return range(count)
-        return sorted({row * self.launch.mesh[1] + column for row, column in coordinates})
+        rows, columns = self.launch.mesh
+        outside = [at for at in map(tuple, coordinates) if at[0] >= rows or at[1] >= columns]
+        if outside:
+            raise ValueError(f"{self.launch.name}: {outside[0]} is not in a {rows}x{columns} mesh.")
+        return sorted({row * columns + column for row, column in coordinates})
 
 
 class EmulatedCall(Protocol):
@@ -250,7 +257,7 @@ def emulated_call(
         operands = _as_binding_sees(args, memory)
         named = {k: _as_binding_sees(v, memory) for k, v in kwargs.items() if k not in PLACEMENT}
         first = inputs[0].buffer_unique_id() if inputs else None  # now: the call may free it
-        result = host_call(*args, **kwargs)
+        result = host_call(*args, **_for_all_chips(kwargs))
         tensors = device_tensors([result])
         outputs = tuple(Output(**describe(t)) for t in tensors)
         views_input = bool(tensors) and tensors[0].buffer_unique_id() == first
@@ -379,6 +386,11 @@ def _whole(read: DeviceTensor, tensor: ttnn.Tensor) -> DeviceTensor:
         f"{_tensor_text(tensor)} is on {len(read.replicas)} of the mesh's chips, where operations "
         "are not emulated; read it with ttnn.to_torch, or make a submesh of those chips."
     )
+
+
+def _for_all_chips(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments for the host call, which on the mock device dies of a program for some chips."""
+    return {k: v for k, v in kwargs.items() if k != SOME_CHIPS} if SOME_CHIPS in kwargs else kwargs
 
 
 def _mesh_of(tensors: Sequence[ttnn.Tensor]) -> tuple[int, int]:

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 
 import numba
 
-from ttnn_emulator import folders
 from ttnn_emulator.interpose import Layer, Level
+from ttnn_emulator.machine import folders
 
 KEPT_FOLDERS = 3  # of compiled code: those used last, for the current sources and earlier ones
 PREFIX = "emulator-arithmetic-"

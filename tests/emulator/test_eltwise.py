@@ -10,7 +10,7 @@ from tests.support.checks import assert_rounded_once
 from tests.support.emulated import contents
 from tests.support.packing import BLOCK_FORMATS, assert_is, packed
 from tests.support.tensors import bf16_normal, in_rows, on_tiles
-from ttnn_emulator.ops import eltwise_unary
+from ttnn_emulator.ops.eltwise import eltwise_unary
 
 SHAPE = (1, 2, 37, 80)
 

@@ -13,7 +13,8 @@ import sys
 import pytest
 
 from tests.support.checkpoint import ROOT
-from ttnn_emulator import folders, startup, toolchain
+from ttnn_emulator import startup
+from ttnn_emulator.machine import folders, toolchain
 
 ANOTHER = 54321  # a user's number
 

@@ -11,7 +11,7 @@ import ttnn
 
 from model import weight_cache
 from model.weights import DeviceWeights
-from ttnn_emulator import toolchain
+from ttnn_emulator.machine import toolchain
 
 SHAPE = (96, 64)
 

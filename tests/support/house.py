@@ -316,7 +316,7 @@ WRITES_ITSELF = {
     "ttnn_emulator/coverage/__main__.py": "a page of the repository, which version control keeps",
     "model/weight_cache.py": "model/ imports none of the others",
     "ttnn_emulator/fidelity/note.py": "pages of its own package, which version control keeps",
-    "ttnn_emulator/toolchain.py": "a folder of its own, new and of this process alone",
+    "ttnn_emulator/machine/toolchain.py": "a folder of its own, new and of this process alone",
     "ttnn_verify/files/atomic.py": "it is what the others use",
 }
 WRITING_METHODS = {"save_file", "savez", "write_bytes", "write_text"}

@@ -18,7 +18,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.support.checkpoint import ROOT
-from ttnn_emulator import toolchain
+from ttnn_emulator.machine import toolchain
 from ttnn_verify import ending
 
 WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}

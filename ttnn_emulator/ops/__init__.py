@@ -28,9 +28,9 @@ import pkgutil
 from ttnn_emulator.dispatch import Binding
 
 _MODULES = {
-    module.name: importlib.import_module(f"{__name__}.{module.name}")
-    for module in pkgutil.iter_modules(__path__)
-    if not module.ispkg
+    module.name.rpartition(".")[2]: importlib.import_module(module.name)
+    for module in pkgutil.walk_packages(__path__, f"{__name__}.")
+    if not module.ispkg and not module.name.startswith(f"{__name__}.common.")
 }
 
 # Family, which is the name of its module -> the bindings of its operations.

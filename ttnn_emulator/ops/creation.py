@@ -10,7 +10,7 @@ from ttnn_emulator.arithmetic.compute import FusedOp
 from ttnn_emulator.dispatch import Launch
 from ttnn_emulator.memory import DeviceTensor, untouched_zeros
 from ttnn_emulator.ops.common.padding import undefined
-from ttnn_emulator.ops.eltwise_unary import apply
+from ttnn_emulator.ops.eltwise.eltwise_unary import apply
 
 # Dtypes of which `ttnn.full_like` fills tiles on the device (seen in the programs of TTNN 0.81.1).
 FILLED = ("bfloat16", "float32", "bfloat8_b")

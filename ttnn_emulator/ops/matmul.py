@@ -12,7 +12,7 @@ from ttnn_emulator.dispatch import Launch
 from ttnn_emulator.memory import DeviceTensor, Output, Shape
 from ttnn_emulator.ops.common import padding
 from ttnn_emulator.ops.common.configs import compute_of
-from ttnn_emulator.ops.eltwise_unary import Fusable, steps_of
+from ttnn_emulator.ops.eltwise.eltwise_unary import Fusable, steps_of
 
 SHARDED_BLOCKS = paths.approximation(
     "blocks of K of a sharded operand as if it lay in L1 interleaved"

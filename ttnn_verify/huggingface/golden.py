@@ -140,7 +140,7 @@ def default_folder() -> pathlib.Path | None:
     else may write in it; one that FOLDER_VARIABLE names may be of a group, and of whomever.
     """
     named = os.environ.get(FOLDER_VARIABLE)
-    from ttnn_emulator import folders  # here: it imports ttnn, which is slow
+    from ttnn_emulator.machine import folders  # here: it imports ttnn, which is slow
 
     if named:  # an empty one is none, and not the current folder
         folder = pathlib.Path(named).absolute()

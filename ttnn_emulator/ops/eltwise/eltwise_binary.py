@@ -15,7 +15,7 @@ from ttnn_emulator.arithmetic.compute import FusedOp, FusedOps
 from ttnn_emulator.dispatch import Launch, NotEmulated
 from ttnn_emulator.memory import DeviceTensor, Output
 from ttnn_emulator.ops.common import padding
-from ttnn_emulator.ops.eltwise_unary import Fusable, apply, steps_of
+from ttnn_emulator.ops.eltwise.eltwise_unary import Fusable, apply, steps_of
 
 Operand = DeviceTensor | float  # a tensor, or a Python number in its place
 

@@ -155,7 +155,7 @@ def _step(activation: Fusable) -> FusedOp:
         return FusedOp(FUSED[kind], tuple(parameters))
     raise NotEmulated(
         f"The fused activation {activation} has no arithmetic in the emulation. Add it to FUSED in "
-        "ttnn_emulator/ops/eltwise_unary.py."
+        "ttnn_emulator/ops/eltwise/eltwise_unary.py."
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import ttnn
 
-from ttnn_emulator import folders, systems
+from ttnn_emulator.machine import folders, systems
 
 PREFIX = "ttnn-emulated-"  # of the folder in the system's folder for temporary files
 MPI_TRANSPORT = "OMPI_MCA_btl"  # Open MPI's variable for the ways in which processes are reached

@@ -6,7 +6,7 @@ from typing import Any
 
 import ttnn
 
-from ttnn_emulator import systems, toolchain
+from ttnn_emulator.machine import systems, toolchain
 
 # (module, name) of the functions of TTNN that open and close devices, all others by way of these.
 OPENING = (
