@@ -48,7 +48,8 @@ VALUES |= {
     *("math_op", "mesh_device", "multi_device_global_semaphore", "num_buffers_per_channel"),
     *("num_devices", "num_links", "num_workers_per_link", "persistent_output_buffers"),
     *("subdevice_id", "topology", "use_l1_small_for_semaphores", "use_noc1_only"),
-    *("use_optimal_ccl_for_llama",),
+    *("use_optimal_ccl_for_llama", "all_gather_core_grid_offset", "memory_config_ag"),
+    *("memory_config_mm", "persistent_output_buffer"),
 }
 
 

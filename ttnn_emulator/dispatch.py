@@ -19,6 +19,7 @@ import ttnn
 
 from ttnn_emulator import chips
 from ttnn_emulator.arithmetic import paths
+from ttnn_emulator.machine.planning import FOR_SOME_CHIPS, of_some_chips
 from ttnn_emulator.memory import (
     Contents,
     DeviceTensor,
@@ -35,7 +36,7 @@ from ttnn_emulator.memory import (
 if TYPE_CHECKING:
     from ttnn_emulator.arithmetic.interface import Arithmetic
     from ttnn_emulator.evidence import Journal
-    from ttnn_emulator.fabric import Fabric
+    from ttnn_emulator.machine.fabric import Fabric
 
 # Arguments that say where a result is placed or which cores compute it. The host side uses them; no
 # result depends on them.
@@ -249,10 +250,12 @@ def emulated_call(
     that of `BoundCall`. `fabric_of` is given for collectives, whose binding sees all chips at once.
     """
     name, host_call = operation.python_fully_qualified_name, operation.function
+    if name in FOR_SOME_CHIPS:
+        host_call = of_some_chips(host_call)
     signature = inspect.signature(binding)
     bound_forms: set[tuple[object, ...]] = set()  # forms of call that bind to its parameters
 
-    @functools.wraps(host_call)
+    @functools.wraps(operation.function)
     def call(*args: Any, **kwargs: Any) -> Any:
         inputs = device_tensors((args, kwargs))
         if not inputs and not _creates(args, kwargs):

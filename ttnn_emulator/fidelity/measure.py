@@ -10,12 +10,12 @@ import torch
 import ttnn
 
 import ttnn_emulator
-from ttnn_emulator import systems
 from ttnn_emulator.fidelity import note, recordings
 from ttnn_emulator.fidelity.figures import ReplayFigures, compare
 from ttnn_emulator.fidelity.mesh_replay import replay_on_mesh
 from ttnn_emulator.fidelity.recorded_call import NotReplayable
 from ttnn_emulator.fidelity.replay import RECORDED_CORES, replay
+from ttnn_emulator.machine import systems
 
 # What `measure` returns.
 Results = tuple[list[note.Measured], list[str]]

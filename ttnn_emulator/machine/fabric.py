@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import ttnn
 
-from ttnn_emulator.systems import System
+from ttnn_emulator.machine.systems import System
 
 # `get_fabric_topology` of tt_fabric: the topology of a configuration, where the caller names none.
 WRAPPING = frozenset({"FABRIC_1D_RING", "FABRIC_2D_TORUS_X", "FABRIC_2D_TORUS_Y"})

@@ -15,13 +15,14 @@ from ttnn_emulator.arithmetic import paths
 from ttnn_emulator.arithmetic.compute import Compute
 from ttnn_emulator.arithmetic.formats import TILE
 from ttnn_emulator.dispatch import Binding, Launch, NotEmulated, OnChips
-from ttnn_emulator.fabric import Fabric
+from ttnn_emulator.machine.fabric import Fabric
 from ttnn_emulator.memory import DeviceTensor, Shape
 from ttnn_emulator.ops.common.chip_orders import Kernel, Way, scattered
 from ttnn_emulator.ops.common.configs import compute_of
 from ttnn_emulator.ops.common.lines import lines
 
 GATHERED = paths.Fact("gathered, then added")
+IN_BUFFERS = paths.Fact("added in buffers of all")
 
 # Largest operand, in bytes of a chip, whose parts are sent straight to their keepers
 # (k_direct_rs_max_input_bytes of reduce_scatter.cpp).
@@ -326,8 +327,64 @@ def all_reduce(
     return [total.parts]
 
 
+def all_reduce_async(
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    *positional: object,
+    buffer_tensor: DeviceTensor | None = None,
+    num_devices: int | None = None,
+    cluster_axis: int | None = None,
+    mesh_device: ttnn.MeshDevice | None = None,
+    barrier_semaphores: Sequence[object] | None = None,
+    rs_global_semaphores: Sequence[object] | None = None,
+    ag_global_semaphores: Sequence[object] | None = None,
+    multi_device_global_semaphore: object = None,
+    math_op: object = None,  # all_reduce_async.cpp leaves it out: it is a sum whatever is asked for
+    topology: ttnn.Topology = ttnn.Topology.Linear,
+    dtype: ttnn.DataType | None = None,
+    subdevice_id: object = None,
+    num_links: int | None = None,
+    use_noc1_only: bool = False,
+    use_optimal_ccl_for_llama: bool = False,
+    fp32_dest_acc: bool = False,
+) -> list[OnChips]:
+    """`all_reduce` in three forms, of which each takes other arguments by position.
+
+    The first names the number of chips, the second an axis of a mesh; they reduce, scatter and
+    gather. The third names a buffer, into which all chips write to each other.
+    """
+    operands = [value for value in positional if isinstance(value, DeviceTensor)]
+    numbers = [value for value in positional if type(value) is int]
+    names_mesh = any(isinstance(x, ttnn.MeshDevice) for x in (*positional, mesh_device))
+    axis = numbers[0] if numbers and names_mesh else cluster_axis
+    operand = _spread(launch, input_tensor)
+    if operands or buffer_tensor is not None:
+        return [_in_buffers(launch, operand, axis, fp32_dest_acc)]
+    semaphores = [value for value in positional if isinstance(value, (list, tuple))]
+    given = semaphores or (rs_global_semaphores is not None and barrier_semaphores is not None)
+    return [_all_reduced(launch, operand, axis, topology, plain=not given).parts]
+
+
+def _in_buffers(launch: Launch, operand: Spread, axis: int | None, fp32_dest_acc: bool) -> OnChips:
+    """All chips' tensors, in their order in the buffer of each (worker_writer.cpp), are folded.
+
+    Raises:
+        NotEmulated: their number is odd; reduction.cpp leaves that to the future.
+    """
+    paths.tell(IN_BUFFERS)
+    results: dict[int, torch.Tensor] = {}
+    for line in lines(launch, axis):
+        if len(line) % 2:
+            raise NotEmulated(f"{launch.name} in a buffer for {len(line)} chips: an odd number.")
+        terms = [operand.with_padding(chip) for chip in line]
+        total = launch.math.chip_sum(*terms, dtype=launch.output.dtype, fp32_dest_acc=fp32_dest_acc)
+        results |= dict.fromkeys(line, total)
+    return [results[chip] for chip in sorted(results)]
+
+
 BINDINGS: dict[str, Binding] = {
     "ttnn.all_reduce": all_reduce,
+    "ttnn.experimental.all_reduce_async": all_reduce_async,
     "ttnn.experimental.reduce_scatter_minimal_async": reduce_scatter_minimal_async,
     "ttnn.reduce_scatter": reduce_scatter,
 }
