@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 import torch
 
 from ttnn_verify.drift.expected_values import ExpectedRows
+from ttnn_verify.drift.mesh.spread import ONE, Spread
 from ttnn_verify.drift.observation import arrangements, columns
 from ttnn_verify.drift.observation import rows as matching_rows
 from ttnn_verify.drift.observation.arrangements import Arrangement
@@ -42,6 +43,7 @@ class Found:
         positions: int64 `[R]`, which of the expected rows they are.
         factor: by which the tensor's is larger than Hugging Face's.
         error: relative L2, of all rows.
+        spread: how the tensor lies over the chips of a mesh.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Found:
     positions: torch.Tensor
     factor: float = 1.0
     error: float = 0.0
+    spread: Spread = ONE
 
     def read(self, tensor: torch.Tensor) -> torch.Tensor:
         """The rows in a torch tensor: `[R, ...]`."""
