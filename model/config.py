@@ -1,6 +1,6 @@
 """The Phi-3 hyperparameters this bring-up uses, read from a Hugging Face configuration."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from transformers import PretrainedConfig
@@ -77,6 +77,24 @@ class ModelConfig:
             tie_word_embeddings=hf.tie_word_embeddings,
             sliding_window=getattr(hf, "sliding_window", None),
             rope=_rope_from_hf(hf, head_dim),
+        )
+
+    def share(self, chips: int) -> "ModelConfig":
+        """What each of several chips computes: its heads, MLP columns and part of the vocabulary.
+
+        Parts are equal: of whole tiles, and of queries with their keys. What is missing to that is
+        zeros, which add nothing to a sum, or columns of logits that nobody reads.
+        """
+        if chips == 1:
+            return self
+        kv_heads = -(-self.n_kv_heads // chips)
+        columns = chips * TILE
+        return replace(
+            self,
+            n_heads=kv_heads * (self.n_heads // self.n_kv_heads),
+            n_kv_heads=kv_heads,
+            intermediate_size=-(-self.intermediate_size // columns) * TILE,
+            vocab_size=-(-self.vocab_size // columns) * TILE,
         )
 
     def check_length(self, max_seq_len: int) -> None:

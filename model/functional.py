@@ -6,11 +6,11 @@ of each of the cache's 32 rows, as [1, 1, B, H]. What is not a whole number of t
 one and trimmed again.
 
 B batch, S sequence, H hidden, N heads, K kv heads, D head_dim, P padded head_dim, I intermediate,
-V vocabulary, C cache length.
+V vocabulary, C cache length; of several chips, N, K, I and V are each one's own.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 import ttnn
@@ -18,6 +18,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from .config import TILE, ModelConfig, RopeConfig
 from .generation import TTPhi3ForCausalLM, from_hf_model
+from .mesh import chip_by_chip
 from .weights import DeviceWeights
 
 BATCH = TILE  # rows of the cache: a decode step fills a tile with their tokens
@@ -57,10 +58,11 @@ class PlainPhi3:
     prefill_multiple = MAX_CACHE_SEQ_LEN  # a prompt is always prefilled from its first token
 
     def __init__(self, config: ModelConfig, weights: DeviceWeights, max_seq_len: int):
-        self.device = weights.device
-        embedding, head = (weights[name] for name in weights.ends(config.tie_word_embeddings))
+        self.device, self.mesh = weights.device, weights.mesh
+        embedding, head = weights.ends(config.tie_word_embeddings)
         self.length = length = min(-(-max_seq_len // TILE) * TILE, MAX_CACHE_SEQ_LEN)
-        self.embedding = weights.place(embedding, layout=ttnn.ROW_MAJOR_LAYOUT)  # [V, H]
+        # [V, H] of the whole vocabulary
+        self.embedding = weights.place(weights[embedding], layout=ttnn.ROW_MAJOR_LAYOUT)
         # the longest sequence that takes LongRoPE's short factors
         self.short = config.rope.original_max_position if config.rope.long_factor else length
         # cos and sin, [C, P] of the short factors and behind them [C, P] of the long ones
@@ -70,7 +72,8 @@ class PlainPhi3:
         self.layers = [PlainLayer(config, weights, i, length) for i in range(config.n_layers)]
         self.final_norm = norm_weight(weights, "model.norm.weight")
         self.eps = config.norm_eps
-        self.lm_head = weights.linear(head, ttnn.bfloat16)  # [H, V]
+        self.vocab_size, share = config.vocab_size, config.share(self.mesh.chips)
+        self.lm_head = weights.columns(weights[head], share.vocab_size, ttnn.bfloat16)  # [H, V]
 
     def prefill(self, tokens: list[int], row: int, start: int, keep: int) -> torch.Tensor:
         """Logits [keep, V] of the last `keep` of a sequence's tokens, which fill a cache row.
@@ -83,7 +86,7 @@ class PlainPhi3:
         x, cos, sin = self.embed(padded, rows)  # [1, 1, S, H]
         for layer in self.layers:
             x = layer.prefill(x, cos, sin, row)
-        return ttnn.to_torch(self.head(x))[0, 0, len(tokens) - keep : len(tokens)]
+        return self.logits(x)[len(tokens) - keep : len(tokens)]
 
     def decode(self, tokens: list[int], positions: list[int]) -> torch.Tensor:
         """Logits [B, V] after a token for each row of the cache, at its position.
@@ -94,7 +97,7 @@ class PlainPhi3:
         where = ttnn.from_torch(torch.tensor(positions, dtype=torch.int32), device=self.device)
         for layer in self.layers:
             x = layer.decode(x, cos, sin, where)
-        return ttnn.to_torch(self.head(x))[0, 0]
+        return self.logits(x)
 
     def turns_long(self, before: int, after: int) -> bool:
         """Whether a sequence that grows takes the long rope factors from there on."""
@@ -118,29 +121,43 @@ class PlainPhi3:
         x = ttnn.rms_norm(x, weight=self.final_norm, epsilon=self.eps)
         return ttnn.linear(x, self.lm_head)  # [1, 1, S, V]
 
+    def logits(self, x: ttnn.Tensor) -> torch.Tensor:  # [1, 1, S, H]
+        """Those of the whole vocabulary, on the host."""
+        return self.mesh.columns(self.head(x))[:, : self.vocab_size]
+
 
 class PlainLayer:
     """A decoder layer: attention and MLP, each after its norm and beside a residual."""
 
     def __init__(self, config: ModelConfig, weights: DeviceWeights, number: int, length: int):
-        self.n_heads, self.n_kv_heads = config.n_heads, config.n_kv_heads
+        self.mesh, share = weights.mesh, config.share(weights.mesh.chips)
+        self.n_heads, self.n_kv_heads = share.n_heads, share.n_kv_heads
         self.head_dim, self.eps = config.head_dim, config.norm_eps
         self.grid = weights.device.compute_with_storage_grid_size()
 
-        def linear(name: str) -> ttnn.Tensor:
-            return weights.linear(weights[f"{prefix}{name}.weight"], ttnn.bfloat16)
+        def columns(parts: Iterable[torch.Tensor], each: list[int]) -> ttnn.Tensor:
+            joined = chip_by_chip(list(parts), each, self.mesh.chips)
+            return weights.columns(joined, sum(each), ttnn.bfloat16)
+
+        def rows(name: str, each: int) -> ttnn.Tensor:
+            return weights.rows(weights[f"{prefix}{name}.weight"], each, ttnn.bfloat16)
 
         prefix = f"model.layers.{number}."
         wqkv = padded_heads(weights[f"{prefix}self_attn.qkv_proj.weight"], config)
+        width = len(wqkv) // (config.n_heads + 2 * config.n_kv_heads)  # P
+        heads = wqkv.split([width * n for n in (config.n_heads, *[config.n_kv_heads] * 2)])
+        gate_up = weights[f"{prefix}mlp.gate_up_proj.weight"].chunk(2)
+        inner = share.intermediate_size
         self.input_norm = norm_weight(weights, f"{prefix}input_layernorm.weight")
-        self.wqkv = weights.linear(wqkv, ttnn.bfloat16)  # [H, (N + 2K) P]
-        self.wo = linear("self_attn.o_proj")  # [N D, H]
+        # [H, (N + 2K) P]
+        self.wqkv = columns(heads, [width * n for n in (self.n_heads, *[self.n_kv_heads] * 2)])
+        self.wo = rows("self_attn.o_proj", self.n_heads * self.head_dim)  # [N D, H]
         self.mlp_norm = norm_weight(weights, f"{prefix}post_attention_layernorm.weight")
-        self.w_gate_up = linear("mlp.gate_up_proj")  # [H, 2 I]
-        self.w_down = linear("mlp.down_proj")  # [I, H]
+        self.w_gate_up = columns(gate_up, [inner, inner])  # [H, 2 I]
+        self.w_down = rows("mlp.down_proj", inner)  # [I, H]
         self.keys, self.values = (
             ttnn.zeros(
-                (BATCH, config.n_kv_heads, length, config.head_dim),
+                (BATCH, self.n_kv_heads, length, self.head_dim),
                 dtype=ttnn.bfloat16,
                 layout=ttnn.TILE_LAYOUT,
                 device=weights.device,
@@ -184,7 +201,7 @@ class PlainLayer:
         y = ttnn.transformer.scaled_dot_product_attention(
             q, k, v, is_causal=True, scale=self.head_dim**-0.5
         )  # [1, N, S, D]
-        return ttnn.linear(ttnn.experimental.nlp_concat_heads(y), self.wo)
+        return self.mesh.sum(ttnn.linear(ttnn.experimental.nlp_concat_heads(y), self.wo))
 
     def attention_decode(
         self, x: ttnn.Tensor, cos: ttnn.Tensor, sin: ttnn.Tensor, positions: ttnn.Tensor
@@ -203,13 +220,14 @@ class PlainLayer:
         y = ttnn.transformer.scaled_dot_product_attention_decode(
             q, self.keys, self.values, cur_pos_tensor=positions, scale=self.head_dim**-0.5
         )  # [1, B, N, D]
-        return ttnn.linear(ttnn.reshape(y, (1, 1, BATCH, self.n_heads * self.head_dim)), self.wo)
+        y = ttnn.reshape(y, (1, 1, BATCH, self.n_heads * self.head_dim))
+        return self.mesh.sum(ttnn.linear(y, self.wo))
 
     def mlp(self, x: ttnn.Tensor) -> ttnn.Tensor:  # [1, 1, S, H]
         """down(silu(gate) * up)."""
         gate, up = ttnn.split(ttnn.linear(x, self.w_gate_up), self.w_down.shape[0], dim=3)
         y = ttnn.multiply(gate, up, input_tensor_a_activations=[ttnn.UnaryOpType.SILU])
-        return ttnn.linear(y, self.w_down)
+        return self.mesh.sum(ttnn.linear(y, self.w_down))
 
     def _unpadded(self, heads: ttnn.Tensor) -> ttnn.Tensor:  # [1, *, *, P] -> [1, *, *, D]
         one, second, third, width = heads.shape

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 import ttnn
 
-FORMAT = 1  # of names and checksums; another one makes other files
+FORMAT = 2  # of names and checksums; another one makes other files
 CHUNK = 1 << 20  # bytes that are read at once
 FILE, CHECKSUM, PARTIAL = ".tensorbin", ".sha256", ".tmp"  # what names end in; TTNN's but CHECKSUM
 
@@ -40,16 +40,27 @@ class WeightCache:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
 
     def name(
-        self, tensor: torch.Tensor, dtype: ttnn.DataType, layout: ttnn.Layout, transposed: bool
+        self,
+        tensor: torch.Tensor,
+        dtype: ttnn.DataType,
+        layout: ttnn.Layout,
+        transposed: bool,
+        mesh: tuple[int, ...] = (1, 1),
+        split: int | None = None,
     ) -> Path:
         """The beginning of the file's path, to which TTNN adds. A damaged file is gone afterwards.
 
         Args:
             tensor: on the host, before it is transposed.
             dtype, layout, transposed: what is made of it.
+            mesh: rows and columns of the chips that it is made for.
+            split: the dimension of which each chip has a part; None if each has it whole.
         """
         shape = "x".join(map(str, tensor.shape))
-        made = f"{FORMAT} {_version()} {shape} {tensor.dtype} {transposed} {dtype} {layout} "
+        made = (
+            f"{FORMAT} {_version()} {shape} {tensor.dtype} {transposed} {dtype} {layout} "
+            f"{mesh} {split} "
+        )
         digest = hashlib.sha256(made.encode())
         digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy())
         name = self.folder / f"{shape}-{digest.hexdigest()[:32]}"

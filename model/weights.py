@@ -10,6 +10,7 @@ import torch
 import ttnn
 from safetensors import safe_open
 
+from .mesh import Mesh, padded
 from .weight_cache import WeightCache
 
 LIBC = ctypes.CDLL(None)  # glibc: ttnn has wheels for no other
@@ -53,6 +54,8 @@ class Checkpoint(Mapping[str, torch.Tensor]):
 class DeviceWeights:
     """Host tensors on their way into the device's DRAM.
 
+    Raises ValueError for a mesh of chips that is no line.
+
     Args:
         tensors: Hugging Face's parameter names -> host tensors; asked for each name once.
         device: the TTNN device.
@@ -67,6 +70,7 @@ class DeviceWeights:
     ):
         self.tensors = tensors
         self.device = device
+        self.mesh = Mesh(device)
         self.cache = None if cache is None else WeightCache(cache)
 
     def __getitem__(self, name: str) -> torch.Tensor:
@@ -89,15 +93,31 @@ class DeviceWeights:
         """torch.nn.Linear keeps [out, in]; ttnn.linear multiplies by [in, out]."""
         return self.place(weight, dtype, transposed=True)
 
+    def columns(self, weight: torch.Tensor, each: int, dtype: ttnn.DataType) -> ttnn.Tensor:
+        """As `linear`, of which each chip has so many outputs: those behind the last are zeros."""
+        weight = padded(weight, 0, each * self.mesh.chips)
+        return self.place(weight, dtype, transposed=True, split=1)
+
+    def rows(self, weight: torch.Tensor, each: int, dtype: ttnn.DataType) -> ttnn.Tensor:
+        """As `linear`, of which each chip has so many inputs: its product is a part of a sum."""
+        weight = padded(weight, 1, each * self.mesh.chips)
+        return self.place(weight, dtype, transposed=True, split=0)
+
     def place(
         self,
         tensor: torch.Tensor,
         dtype: ttnn.DataType = ttnn.bfloat16,
         layout: ttnn.Layout = ttnn.TILE_LAYOUT,
         transposed: bool = False,
+        split: int | None = None,
     ) -> ttnn.Tensor:
-        """bfloat16 host tensor -> device tensor of that dtype."""
-        kept = self.cache and self.cache.name(tensor, dtype, layout, transposed)
+        """bfloat16 host tensor -> device tensor of that dtype, whole on each chip.
+
+        Args:
+            split: the dimension of the result of which each chip has a part instead.
+        """
+        made = dtype, layout, transposed, self.mesh.shape, split
+        kept = self.cache and self.cache.name(tensor, *made)
         device_tensor = ttnn.as_tensor(
             tensor,
             dtype=dtype,
@@ -107,6 +127,7 @@ class DeviceWeights:
             cache_file_name=kept,
             cache_dump_mode=ttnn.DumpTensorMode.LOCAL,  # a file appears whole or not at all
             preprocess=(lambda w: w.T) if transposed else None,
+            mesh_mapper=None if split is None else self.mesh.split(split),
         )
         if self.cache and kept:
             self.cache.seal(kept)

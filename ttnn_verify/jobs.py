@@ -13,9 +13,12 @@ import torch
 import transformers
 
 from ttnn_verify import backend, cli, model_file, prompt_ids, sentences
+from ttnn_verify.backend import MeshShape
 from ttnn_verify.huggingface import inputs, model_results
 from ttnn_verify.huggingface.inputs import Undetermined
 from ttnn_verify.model_file import model_runs
+from ttnn_verify.report import bars
+from ttnn_verify.weights import mapped
 
 if TYPE_CHECKING:  # ttnn is slow to import, and a command that only refuses need not wait
     import ttnn
@@ -58,18 +61,20 @@ def check_reference(logits: torch.Tensor) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Bringup:
-    """A model file, and the device that its model is to run on."""
+    """A model file, and the device that its model is to run on: a chip, or a mesh of them."""
 
     model_file: types.ModuleType
     backend: str
     arithmetic: str | None
     device_id: int
     max_seq_len: int
+    system: str | None = None
+    mesh: MeshShape | None = None
 
     @property
     def described(self) -> str:
         """The backend as reports name it."""
-        return backend.described(self.backend, self.arithmetic)
+        return backend.described(self.backend, self.arithmetic, self.system, self.mesh)
 
     @property
     def takes_batch(self) -> bool:
@@ -77,26 +82,35 @@ class Bringup:
         return _takes(self.model_file.build_model, "batch")
 
     def open_device(self) -> "contextlib.AbstractContextManager[ttnn.Device]":
-        return backend.open_device(self.backend, self.device_id, self.arithmetic)
+        return backend.open_device(
+            self.backend, self.device_id, self.arithmetic, self.system, self.mesh
+        )
 
     def build(
-        self, hf_model: transformers.PreTrainedModel, device: "ttnn.Device", batch: int = 1
+        self,
+        hf_model: transformers.PreTrainedModel,
+        device: "ttnn.Device",
+        batch: int = 1,
+        sent: bars.Sent | None = None,
     ) -> Any:
         """The model on the device: of any class, called as Hugging Face models are.
 
         Args:
             batch: rows that it is called with. A build_model with an argument of that name, or with
                 any, is told more than 1; each other one decides by itself.
+            sent: is told what is sent to the device, for a bar.
 
         Raises:
             inputs.ModelFails: the model file refuses the checkpoint, or fails, or makes something
                 that cannot be called.
         """
         build_model, options = self.model_file.build_model, {}
-        with model_runs("build_model"):
+        sent = sent or bars.Sent()
+        with model_runs("build_model"), sent.building(hf_model):
             if batch > 1 and self.takes_batch:
                 options["batch"] = batch
             model = build_model(hf_model, device, self.max_seq_len, **options)
+        mapped.release(hf_model.parameters())  # what was read of a file is on the device now
         return model_results.check_callable(model)
 
 
@@ -149,7 +163,11 @@ def find_bringup(args: argparse.Namespace, path: str) -> Bringup:
     picked = backend.pick(args.backend)
     backend.check_arithmetic(picked, args.arithmetic)
     module = model_file.load_model_file(path)
-    return Bringup(module, picked, args.arithmetic, args.device_id, args.max_seq_len)
+    mesh = model_file.mesh_shape(module)
+    system = backend.pick_system(picked, args.system, mesh)
+    device_id = args.device_id or 0
+    backend.check_device(picked, device_id, system, mesh)
+    return Bringup(module, picked, args.arithmetic, device_id, args.max_seq_len, system, mesh)
 
 
 def find_prompt(

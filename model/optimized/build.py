@@ -10,6 +10,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from ..config import ModelConfig
 from ..generation import TTPhi3ForCausalLM, from_hf_model
+from ..mesh import Mesh
 from ..weights import DeviceWeights
 from .cache import cache_length
 from .capacity import Dram, longest_cache
@@ -70,7 +71,7 @@ def _check_size(
     """Refuse sequences that the device or the model does not hold, before any weight is read."""
     if not 1 <= batch <= MAX_BATCH:
         raise ValueError(f"batch is {batch}; it must be 1 to {MAX_BATCH}.")
-    longest = longest_cache(config, precision, batch, Dram.of(device))
+    longest = longest_cache(config, precision, batch, Dram.of(device), Mesh(device).chips)
     if longest < max_seq_len:
         raise ValueError(
             f"max_seq_len {max_seq_len} for a batch of {batch} does not fit the device's free DRAM "

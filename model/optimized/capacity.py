@@ -17,6 +17,9 @@ from .precision import Precision
 # Bytes of a tile: two per number, or 8 bits each and an exponent for every 16 of them.
 TILE_BYTES = {ttnn.bfloat16: TILE * TILE * 2, ttnn.bfloat8_b: TILE * TILE + TILE * TILE // 16}
 
+# Tensors of a sum over chips beside its operand: what arrives from both sides, and the whole.
+SUMMED = 4
+
 
 @dataclass(frozen=True)
 class Dram:
@@ -40,11 +43,12 @@ class Dram:
         return math.ceil(rows / self.banks) * columns * 2
 
 
-def weights_bytes(config: ModelConfig, precision: Precision, dram: Dram) -> int:
-    """Bytes of all weights in the fullest bank."""
-    hidden, inner = config.hidden_size, config.intermediate_size
-    heads = config.n_heads * config.head_dim
-    qkv = heads + 2 * config.n_kv_heads * config.head_dim
+def weights_bytes(config: ModelConfig, precision: Precision, dram: Dram, chips: int = 1) -> int:
+    """Bytes of all weights of a chip in the fullest bank."""
+    own = config.share(chips)
+    hidden, inner = own.hidden_size, own.intermediate_size
+    heads = own.n_heads * own.head_dim
+    qkv = heads + 2 * own.n_kv_heads * own.head_dim
     layer = (
         dram.tiles(hidden, qkv, precision.qkv.weights)
         + dram.tiles(heads, hidden, precision.o.weights)
@@ -52,33 +56,39 @@ def weights_bytes(config: ModelConfig, precision: Precision, dram: Dram) -> int:
         + dram.tiles(inner, hidden, precision.down.weights)
         + 2 * dram.tiles(1, hidden)
     )
-    head = dram.tiles(hidden, config.vocab_size, precision.lm_head.weights)
+    head = dram.tiles(hidden, own.vocab_size, precision.lm_head.weights)
     embedding = dram.rows(config.vocab_size, hidden)
     return config.n_layers * layer + dram.tiles(1, hidden) + head + embedding
 
 
 def cache_bytes(
-    config: ModelConfig, precision: Precision, dram: Dram, batch: int, length: int
+    config: ModelConfig, precision: Precision, dram: Dram, batch: int, length: int, chips: int = 1
 ) -> int:
-    """Bytes of all caches and of the rotary tables in the fullest bank."""
-    rows = batch * length // PAGE * config.n_kv_heads * PAGE
+    """Bytes of all caches and of the rotary tables of a chip in the fullest bank."""
+    rows = batch * length // PAGE * config.share(chips).n_kv_heads * PAGE
     tables = 2 * dram.rows(length + config.rope.original_max_position, config.head_dim)
     layer = 2 * dram.tiles(rows, config.head_dim, precision.cache)
     return config.n_layers * layer + tables
 
 
-def activations_bytes(config: ModelConfig, dram: Dram) -> int:
+def activations_bytes(config: ModelConfig, dram: Dram, chips: int = 1) -> int:
     """Upper bound of the bytes in the fullest bank to prefill a chunk: all its tensors at once."""
-    heads = (config.n_heads + 2 * config.n_kv_heads) * config.head_dim
-    columns = 4 * config.hidden_size + 3 * config.intermediate_size + 3 * heads
-    return dram.tiles(CHUNK, columns + config.vocab_size)
+    own = config.share(chips)
+    heads = (own.n_heads + 2 * own.n_kv_heads) * own.head_dim
+    hidden = 4 if chips == 1 else 4 + SUMMED  # tensors
+    columns = hidden * own.hidden_size + 3 * own.intermediate_size + 3 * heads
+    return dram.tiles(CHUNK, columns + own.vocab_size)
 
 
-def longest_cache(config: ModelConfig, precision: Precision, batch: int, dram: Dram) -> int:
+def longest_cache(
+    config: ModelConfig, precision: Precision, batch: int, dram: Dram, chips: int = 1
+) -> int:
     """Positions for each of `batch` sequences that fit beside the weights; 0 if none do."""
-    used = weights_bytes(config, precision, dram) + activations_bytes(config, dram)
+    used = weights_bytes(config, precision, dram, chips) + activations_bytes(config, dram, chips)
     length = 0
-    while used + cache_bytes(config, precision, dram, batch, length + ALIGNMENT) <= dram.free:
+    while (
+        used + cache_bytes(config, precision, dram, batch, length + ALIGNMENT, chips) <= dram.free
+    ):
         length += ALIGNMENT
         if length >= config.rope.max_position:
             break

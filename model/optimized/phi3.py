@@ -1,8 +1,9 @@
 """Phi-3 in TTNN: from token ids to logits on the device.
 
 B batch, S sequence, H hidden, N heads, K kv heads, D head_dim, I intermediate, V vocabulary,
-C cache length. A prompt is prefilled alone, as [1, 1, S, H] in DRAM; a decode step takes a token
-of each row of the batch, as [1, 1, B, H] in L1. Results stay in the memory their input is in.
+C cache length; of several chips, N, K, I and V are each one's own. A prompt is prefilled alone, as
+[1, 1, S, H] in DRAM; a decode step takes a token of each row of the batch, as [1, 1, B, H] in L1.
+Results stay in the memory their input is in.
 """
 
 import functools
@@ -12,6 +13,7 @@ import ttnn
 from tqdm import tqdm
 
 from ..config import TILE, ModelConfig
+from ..mesh import chip_by_chip
 from ..weights import DeviceWeights
 from .cache import KVCache
 from .positions import Chunk, DecodeState, Step, ints
@@ -43,6 +45,7 @@ class Phi3:
         trace: bool = False,
     ):
         self.config, self.batch, self.device = config, batch, weights.device
+        self.mesh, own = weights.mesh, config.share(weights.mesh.chips)
         self.trace = trace
         first, last = weights.ends(config.tie_word_embeddings)
         embedding = weights[first]
@@ -57,14 +60,15 @@ class Phi3:
                 weights,
                 f"model.layers.{i}.",
                 self.rope,
-                KVCache(config, batch, cache_len, precision.cache, self.device),
+                KVCache(own, batch, cache_len, precision.cache, self.device),
                 precision,
             )
             for i in layers
         ]
         self.norm = RMSNorm(weights, "model.norm.weight", config.norm_eps)
         head = weights[last] if head is None else head
-        self.lm_head = Linear(weights, head, precision.lm_head)  # [H, V]
+        head = weights.columns(head, own.vocab_size, precision.lm_head.weights)
+        self.lm_head = Linear(head, precision.lm_head)  # [H, V]
 
         self.state = DecodeState(self.rope, batch, cache_len, self.device)
 
@@ -100,13 +104,13 @@ class Phi3:
         """Logits [end - first, V] of rows of x [1, 1, S, H]: lm_head on them alone."""
         _, _, _, width = x.shape
         x = ttnn.slice(x, [0, 0, first, 0], [1, 1, end, width])
-        return ttnn.to_torch(self._logits(x))[0, 0]
+        return self._on_host(self._logits(x))
 
     def decode(self, tokens: list[int], positions: list[int]) -> torch.Tensor:
         """Logits [B, V] after a token for each row, at its position; a row at SKIP has none."""
         long = [self.rope.is_long(position + 1) for position in positions]
         self.state.send(tokens, positions, long)
-        logits = ttnn.to_torch(self._step())[0, 0]
+        logits = self._on_host(self._step())
         self.state.stepped(positions, long)
         return logits
 
@@ -150,6 +154,10 @@ class Phi3:
     def _logits(self, x: ttnn.Tensor) -> ttnn.Tensor:  # [1, 1, S, H]
         return self.lm_head(self.norm(x))  # [1, 1, S, V]
 
+    def _on_host(self, logits: ttnn.Tensor) -> torch.Tensor:  # [1, 1, S, V]
+        """Those of all chips, [S, V] of the whole vocabulary."""
+        return self.mesh.columns(logits)[:, : self.config.vocab_size]
+
 
 class DecoderLayer:
     """One of `n_layers`: attention and MLP, each after its norm and beside a residual."""
@@ -167,7 +175,7 @@ class DecoderLayer:
         self.input_norm = RMSNorm(weights, f"{prefix}input_layernorm.weight", eps)
         self.attention = Attention(config, weights, f"{prefix}self_attn.", rope, cache, precision)
         self.mlp_norm = RMSNorm(weights, f"{prefix}post_attention_layernorm.weight", eps)
-        self.mlp = MLP(weights, f"{prefix}mlp.", precision)
+        self.mlp = MLP(config, weights, f"{prefix}mlp.", precision)
 
     def prefill(self, x: ttnn.Tensor, chunk: Chunk) -> ttnn.Tensor:  # [1, 1, S, H]
         h = ttnn.add(x, self.attention.prefill(self.input_norm(x), chunk))
@@ -190,13 +198,19 @@ class Attention:
         cache: KVCache,
         precision: Precision,
     ):
-        self.n_heads, self.n_kv_heads = config.n_heads, config.n_kv_heads
+        self.mesh, own = weights.mesh, config.share(weights.mesh.chips)
+        self.n_heads, self.n_kv_heads = own.n_heads, own.n_kv_heads
         self.scale = config.head_dim**-0.5
         self.rope = rope
         self.cache = cache
         wqkv = _rotary_order(weights[f"{prefix}qkv_proj.weight"], config)
-        self.wqkv = Linear(weights, wqkv, precision.qkv)
-        self.wo = Linear(weights, weights[f"{prefix}o_proj.weight"], precision.o)
+        rows = [n * config.head_dim for n in (config.n_heads, config.n_kv_heads, config.n_kv_heads)]
+        each = [n * config.head_dim for n in (own.n_heads, own.n_kv_heads, own.n_kv_heads)]
+        wqkv = chip_by_chip(list(wqkv.split(rows)), each, self.mesh.chips)
+        wqkv = weights.columns(wqkv, sum(each), precision.qkv.weights)
+        wo = weights.rows(weights[f"{prefix}o_proj.weight"], each[0], precision.o.weights)
+        self.wqkv = Linear(wqkv, precision.qkv)  # [H, (N + 2K) D]
+        self.wo = Linear(wo, precision.o)  # [N D, H]
         self.precision = precision.attention
         grid = weights.device.compute_with_storage_grid_size()
         self.cores = grid.x, grid.y
@@ -224,7 +238,8 @@ class Attention:
                 self.precision,
             ),
         )  # [1, N, S, D]
-        return self.wo(ttnn.experimental.nlp_concat_heads(y))  # [1, 1, S, H]
+        y = self.wo(ttnn.experimental.nlp_concat_heads(y))
+        return self.mesh.sum(y)  # [1, 1, S, H]
 
     def decode(self, x: ttnn.Tensor, step: Step) -> ttnn.Tensor:  # [1, 1, B, H]
         q, k, v = ttnn.experimental.nlp_create_qkv_heads_decode(
@@ -246,7 +261,7 @@ class Attention:
         )  # [1, B, N, D]
         _, batch, heads, head_dim = y.shape
         y = ttnn.reshape(y, (1, 1, batch, heads * head_dim), memory_config=x.memory_config())
-        return self.wo(y)  # [1, 1, B, H]
+        return self.mesh.sum(self.wo(y))  # [1, 1, B, H]
 
 
 @functools.cache
@@ -276,24 +291,29 @@ def _rotary_order(wqkv: torch.Tensor, config: ModelConfig) -> torch.Tensor:
 class MLP:
     """down(silu(gate(x)) * up(x))."""
 
-    def __init__(self, weights: DeviceWeights, prefix: str, precision: Precision):
-        gate, up = weights[f"{prefix}gate_up_proj.weight"].chunk(2)
-        self.w_gate = Linear(weights, gate, precision.gate_up)
-        self.w_up = Linear(weights, up, precision.gate_up)
-        del gate, up
-        self.w_down = Linear(weights, weights[f"{prefix}down_proj.weight"], precision.down)
+    def __init__(
+        self, config: ModelConfig, weights: DeviceWeights, prefix: str, precision: Precision
+    ):
+        self.mesh = weights.mesh
+        each = config.share(self.mesh.chips).intermediate_size
+        self.w_gate, self.w_up = (
+            Linear(weights.columns(w, each, precision.gate_up.weights), precision.gate_up)
+            for w in weights[f"{prefix}gate_up_proj.weight"].chunk(2)
+        )  # [H, I]
+        down = weights.rows(weights[f"{prefix}down_proj.weight"], each, precision.down.weights)
+        self.w_down = Linear(down, precision.down)  # [I, H]
 
     def __call__(self, x: ttnn.Tensor) -> ttnn.Tensor:  # [1, 1, S, H]
         gate, up = self.w_gate(x), self.w_up(x)  # [1, 1, S, I]
         y = ttnn.multiply(gate, up, input_tensor_a_activations=[ttnn.UnaryOpType.SILU])
-        return self.w_down(y)  # [1, 1, S, H]
+        return self.mesh.sum(self.w_down(y))  # [1, 1, S, H]
 
 
 class Linear:
     """A product with a weight, no bias."""
 
-    def __init__(self, weights: DeviceWeights, weight: torch.Tensor, precision: MatmulPrecision):
-        self.weight = weights.linear(weight, precision.weights)
+    def __init__(self, weight: ttnn.Tensor, precision: MatmulPrecision):
+        self.weight = weight
         self.compute_config = compute_config(precision.fidelity, precision.fp32_dest_acc)
 
     def __call__(self, x: ttnn.Tensor) -> ttnn.Tensor:

@@ -10,7 +10,6 @@ binary operation takes was observed in the programs that TTNN 0.81.1 builds.
 from collections.abc import Callable
 
 import numba
-import numpy as np
 import torch
 
 from ttnn_emulator.arithmetic import paths
@@ -315,8 +314,10 @@ def moved(
     """
     out = out or dtype
     if dtype == out == "bfloat16":
-        bits = np.asarray(_moved(x.view(torch.int16).numpy()))
-        return torch.from_numpy(bits).view(torch.bfloat16)
+        bits = x.contiguous().view(torch.int16)
+        moved = torch.empty_like(bits)
+        _move(bits.numpy().reshape(-1), moved.numpy().reshape(-1))
+        return moved.view(torch.bfloat16)
     if dtype == out or dtype in INTEGERS or out in BLOCK_FORMAT_BITS:
         return x
     if dtype != "float32":
@@ -336,13 +337,14 @@ def stored(values: torch.Tensor, dtype: str) -> torch.Tensor:
     return encode(values, dtype)
 
 
-@numba.vectorize(["int16(int16)"], cache=True)
-def _moved(bits):
-    """A bfloat16 pattern as the packer leaves it."""
-    exponent = bits & 0x7F80
-    if exponent == 0:
-        return 0
-    return bits & ~0x7F if exponent == 0x7F80 else bits
+@numba.njit(nogil=True, cache=True)
+def _move(patterns, moved):
+    """bfloat16 patterns as the packer leaves them."""
+    for i in range(moved.size):
+        bits = patterns[i]
+        exponent = bits & 0x7F80
+        kept = bits & ~0x7F if exponent == 0x7F80 else bits
+        moved[i] = kept if exponent != 0 else 0
 
 
 def typecast(x: torch.Tensor, from_dtype: str, to_dtype: str) -> torch.Tensor:
