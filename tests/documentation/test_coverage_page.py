@@ -37,17 +37,18 @@ def test_what_is_bound_and_nothing_else_is_emulated(rows):
     assert computed == set(BINDINGS)
 
 
-def test_every_recording_is_named_once(rows):
-    named = sorted(path for row in rows.values() for path in row.recordings)
+def test_every_recording_is_named_once_for_each_operation_of_it(rows):
+    """A recording of a norm across chips is of statistics, a gather and the norm."""
+    named = sorted((row.operation, path) for row in rows.values() for path in row.recordings)
     noted = {
-        path
-        for settings in evidence.recorded().values()
+        (operation, path)
+        for operation, settings in evidence.recorded().items()
         for of_setting in settings.values()
         for paths in of_setting.values()
         for path in paths
     }
     assert named == sorted(noted)
-    assert noted <= {case.path for case in recordings.all_cases()}
+    assert {path for _, path in noted} <= {case.path for case in recordings.all_cases()}
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ MOREH_SUM = Compute("HiFi4")
 
 
 @dataclasses.dataclass(frozen=True)
-class Spread:
+class MeshOperand:
     """A tensor on a mesh between the steps of a collective.
 
     Attributes:
@@ -77,12 +77,12 @@ def padded(values: torch.Tensor, shape: Shape) -> torch.Tensor:
     return torch.nn.functional.pad(values, (0, missing[-1], 0, missing[-2]))
 
 
-def _spread(launch: Launch, tensor: DeviceTensor) -> Spread:
+def _spread(launch: Launch, tensor: DeviceTensor) -> MeshOperand:
     count = launch.mesh[0] * launch.mesh[1]
     if tensor.dtype not in BYTES_OF_TILE or len(tensor.shape) < 2:
         raise NotEmulated(f"{launch.name} of a {tensor.dtype} tensor of shape {tensor.shape}.")
     parts = [tensor.on(chip).data for chip in range(count)]
-    return Spread(parts, tensor.shape, tensor.dtype, tensor.tiled)
+    return MeshOperand(parts, tensor.shape, tensor.dtype, tensor.tiled)
 
 
 def _fabric(launch: Launch) -> Fabric:
@@ -104,7 +104,7 @@ def _fp32_dest(compute_kernel_config: object, dtype: str) -> bool:
 # --- reduce_scatter ------------------------------------------------------------------------------
 
 
-def _breaks_tiles(operand: Spread, dim: int, count: int) -> bool:
+def _breaks_tiles(operand: MeshOperand, dim: int, count: int) -> bool:
     """Whether parts are padded one by one first: use_composite_reduce_scatter."""
     if operand.shape[dim] % count:
         return False
@@ -113,8 +113,8 @@ def _breaks_tiles(operand: Spread, dim: int, count: int) -> bool:
 
 
 def _reduce_scatter(
-    launch: Launch, operand: Spread, dim: int, axis: int | None, kernel: Kernel
-) -> Spread:
+    launch: Launch, operand: MeshOperand, dim: int, axis: int | None, kernel: Kernel
+) -> MeshOperand:
     """The sum over a line's chips, of which each keeps its part along `dim`."""
     dim %= len(operand.shape)
     results: dict[int, torch.Tensor] = {}
@@ -125,7 +125,9 @@ def _reduce_scatter(
         pieces: list[Sequence[torch.Tensor]] = []  # of each chip, the parts of all keepers
         for chip in line:
             if broken:
-                whole = Spread(operand.parts, tuple(shape), operand.dtype, tiled=True).padded_shape
+                whole = MeshOperand(
+                    operand.parts, tuple(shape), operand.dtype, tiled=True
+                ).padded_shape
                 bare = operand.without_padding(chip).tensor_split(len(line), dim)
                 pieces.append([_packed(launch, padded(p, whole), operand.dtype) for p in bare])
             else:
@@ -136,7 +138,7 @@ def _reduce_scatter(
             sums = [total[logical] for total in sums]
         results |= zip(line, sums, strict=True)
     parts = [results[chip] for chip in sorted(results)]
-    return Spread(parts, tuple(shape), operand.dtype, operand.tiled)
+    return MeshOperand(parts, tuple(shape), operand.dtype, operand.tiled)
 
 
 def _packed(launch: Launch, values: torch.Tensor, dtype: str) -> torch.Tensor:
@@ -144,7 +146,7 @@ def _packed(launch: Launch, values: torch.Tensor, dtype: str) -> torch.Tensor:
     return launch.math.stored(values, dtype) if dtype.endswith("_b") else values
 
 
-def _may_send_directly(operand: Spread, dim: int, count: int) -> bool:
+def _may_send_directly(operand: MeshOperand, dim: int, count: int) -> bool:
     """Whether whole tiles of a small operand are scattered."""
     dim %= len(operand.shape)
     tiles = operand.padded_shape[dim] // (TILE if dim >= len(operand.shape) - 2 else 1)
@@ -158,14 +160,14 @@ def _count(launch: Launch, axis: int | None) -> int:
 
 def _summed(
     launch: Launch,
-    operand: Spread,
+    operand: MeshOperand,
     dim: int,
     axis: int | None,
     topology: ttnn.Topology | None,
     *,
     config: object = None,
     plain: bool = True,
-) -> Spread:
+) -> MeshOperand:
     """ttnn.reduce_scatter along one axis; `plain` if no argument asks for the ring's kernel."""
     ring = _fabric(launch).takes_ring(topology, axis)
     count = _count(launch, axis)
@@ -243,7 +245,7 @@ def reduce_scatter_minimal_async(
 # --- all_reduce ----------------------------------------------------------------------------------
 
 
-def _scatter_dim(operand: Spread, count: int) -> int | None:
+def _scatter_dim(operand: MeshOperand, count: int) -> int | None:
     """The last dimension that has a multiple of `count` tiles, None without one.
 
     `finding_scatter_dim` of all_reduce_async.cpp.
@@ -257,7 +259,7 @@ def _scatter_dim(operand: Spread, count: int) -> int | None:
     return None
 
 
-def _gathers_first(operand: Spread, count: int, fabric: Fabric) -> bool:
+def _gathers_first(operand: MeshOperand, count: int, fabric: Fabric) -> bool:
     """Whether all parts are gathered and added on each chip: the conditions of all_reduce_async."""
     dim = _scatter_dim(operand, count)
     if dim is None or not operand.tiled or fabric.in_two_dimensions:
@@ -268,12 +270,12 @@ def _gathers_first(operand: Spread, count: int, fabric: Fabric) -> bool:
 
 def _all_reduced(
     launch: Launch,
-    operand: Spread,
+    operand: MeshOperand,
     axis: int | None,
     topology: ttnn.Topology | None,
     *,
     plain: bool = True,
-) -> Spread:
+) -> MeshOperand:
     """The sum over a line's chips on each of them."""
     count = _count(launch, axis)
     if _gathers_first(operand, count, _fabric(launch)):
@@ -288,7 +290,7 @@ def _all_reduced(
     return dataclasses.replace(operand, parts=[results[chip] for chip in sorted(results)])
 
 
-def _added_on_each(launch: Launch, operand: Spread, axis: int | None) -> Spread:
+def _added_on_each(launch: Launch, operand: MeshOperand, axis: int | None) -> MeshOperand:
     """Gathered along a new first dimension, over which every chip then adds.
 
     local_sum and local_sum_float32 of all_reduce_async.cpp: moreh_sum, whose kernel
@@ -365,7 +367,9 @@ def all_reduce_async(
     return [_all_reduced(launch, operand, axis, topology, plain=not given).parts]
 
 
-def _in_buffers(launch: Launch, operand: Spread, axis: int | None, fp32_dest_acc: bool) -> OnChips:
+def _in_buffers(
+    launch: Launch, operand: MeshOperand, axis: int | None, fp32_dest_acc: bool
+) -> OnChips:
     """All chips' tensors, in their order in the buffer of each (worker_writer.cpp), are folded.
 
     Raises:
