@@ -15,6 +15,7 @@ import ttnn
 from ttnn_emulator import device, evidence, transfer
 from ttnn_emulator.arithmetic import paths
 from ttnn_emulator.ops import BINDINGS, FAMILY_OF
+from ttnn_emulator.ops.mesh.fused_collectives import ARRIVING_BLOCKS
 
 # Basis -> what it says of an operation.
 BASES = {
@@ -66,6 +67,9 @@ def _row(name: str, operation: Callable[..., Any], opened: ttnn.MeshDevice) -> O
         return OperationCoverage(name, "composed")
     if name not in BINDINGS:
         return OperationCoverage(name, "refused")
+    if name in ON_SEVERAL_CHIPS:
+        steps_left_out = ON_SEVERAL_CHIPS[name]
+        return OperationCoverage(name, "approximate", FAMILY_OF[name], (), steps_left_out)
     settings = evidence.recorded().get(name, {})
     known = {fact.text for fact in paths.APPROXIMATIONS}
     if not settings:
@@ -96,13 +100,19 @@ CALLS: dict[str, Callable[[ttnn.Tensor], dict[str, Any]]] = {
 }
 
 # Families whose operations copy or make values: derived, but for those of `CALLS`.
-COPYING = frozenset({"creation", "heads", "kv_cache", "movement"})
+COPYING = frozenset({"collectives", "creation", "heads", "kv_cache", "movement"})
 # Operations beside those that are not called, since they compute as others do.
 AS_OTHERS = {
+    "ttnn.experimental.all_reduce_async": "ttnn.all_reduce",
     "ttnn.experimental.typecast": "ttnn.typecast",
     "ttnn.scale_causal_mask_hw_dims_softmax_in_place": "ttnn.scale_mask_softmax_in_place",
     "ttnn.transformer.attention_softmax_": "ttnn.transformer.attention_softmax",
     "ttnn.unary_chain": "the functions of the chain",
+}
+
+# Operations that no single chip can be asked for -> the steps that they do not follow.
+ON_SEVERAL_CHIPS = {
+    "ttnn.experimental.all_gather_matmul_async": (ARRIVING_BLOCKS.text,),
 }
 
 

@@ -49,13 +49,21 @@ def measure(cases: Iterable[recordings.Case], device: ttnn.MeshDevice) -> Result
 
 
 def _measured(case: recordings.Case, device: ttnn.MeshDevice) -> Iterator[note.Measured]:
-    calls: Iterator[Mapping[str, torch.Tensor]]
-    calls = iter([replay(case, device)]) if case.mesh is None else replay_on_mesh(case, device)
     before = ttnn_emulator.computed_calls()
-    for outputs in calls:
+    for outputs in _replayed(case, device):
         computed = ttnn_emulator.computed_calls() > before
         yield case, compare(case, outputs), ttnn_emulator.last_evidence() if computed else None
         before = ttnn_emulator.computed_calls()
+
+
+def _replayed(
+    case: recordings.Case, device: ttnn.MeshDevice
+) -> Iterator[Mapping[str, torch.Tensor]]:
+    """The outputs of each call of a case, when it has been made again."""
+    if case.mesh is None:
+        yield replay(case, device)
+    else:
+        yield from replay_on_mesh(case, device)
 
 
 def measure_all(cases: Sequence[recordings.Case], arithmetic: str) -> Results:
