@@ -53,6 +53,11 @@ class RandomWeights(Mapping[str, torch.Tensor]):
             meta = Phi3ForCausalLM(hf_config)
         self._shapes = {name: tensor.shape for name, tensor in meta.state_dict().items()}
 
+    @property
+    def count(self) -> int:
+        """How many numbers all tensors have."""
+        return sum(shape.numel() for shape in self._shapes.values())
+
     def __getitem__(self, name: str) -> torch.Tensor:
         shape = self._shapes[name]
         if name.endswith("norm.weight"):

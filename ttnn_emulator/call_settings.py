@@ -23,7 +23,7 @@ SHORTER = {
 }
 
 # Families whose kernels copy values. Their settings name only formats that may be packed again.
-MOVING = frozenset({"creation", "embedding", "heads", "movement"})
+MOVING = frozenset({"collectives", "creation", "embedding", "heads", "movement"})
 
 # Families in which integer operands are positions or pages, not values to compute with.
 PLACED_BY_INTEGERS = frozenset({"attention", "kv_cache", "rotary"})
@@ -39,6 +39,18 @@ VALUES = frozenset(
         *("update_idx", "update_idxs", "update_index", "upper_limit", "value"),
     }
 )
+
+# Arguments of collectives that say between which chips and by which means values travel. Where they
+# choose the order of sums, the arithmetic tells it.
+VALUES |= {
+    *("barrier_semaphore", "barrier_semaphores", "ag_global_semaphores", "rs_global_semaphores"),
+    *("buffer_tensor", "chunks_per_sync", "cluster_axis", "intermediate_memory_config"),
+    *("math_op", "mesh_device", "multi_device_global_semaphore", "num_buffers_per_channel"),
+    *("num_devices", "num_links", "num_workers_per_link", "persistent_output_buffers"),
+    *("subdevice_id", "topology", "use_l1_small_for_semaphores", "use_noc1_only"),
+    *("use_optimal_ccl_for_llama", "all_gather_core_grid_offset", "memory_config_ag"),
+    *("memory_config_mm", "persistent_output_buffer"),
+}
 
 
 def setting_of(family: str, launch: Launch, bound: inspect.BoundArguments) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -15,7 +16,8 @@ from ttnn_emulator.arithmetic.exact import exact
 from ttnn_emulator.arithmetic.rounded import rounded
 from ttnn_emulator.evidence import Evidence, Journal
 from ttnn_emulator.interpose import Layer, Level
-from ttnn_emulator.machine import systems, toolchain
+from ttnn_emulator.machine import planning, systems, toolchain
+from ttnn_emulator.machine.fabric import fabric_of
 from ttnn_emulator.machine.open_devices import CLOSING, OPENING, OpenDevices, SecondDevice
 from ttnn_emulator.memory import Memory
 from ttnn_emulator.ops import BINDINGS, COLLECTIVE, WRITES
@@ -77,6 +79,8 @@ class _Installation:
                 self._layer.replace(operation, "_slow_operation", None)
         for name, method in TensorMethods(self.memory).replacements().items():
             self._layer.replace(ttnn.Tensor, name, method)
+        for name, method in planning.SubDevices().replacements().items():
+            self._layer.replace(ttnn.MeshDevice, name, method)
         for module, name in OPENING:
             self._layer.wrap(module, name, self._open.opening)
         for module, name in CLOSING:
@@ -101,7 +105,7 @@ class _Installation:
                 self.memory,
                 self.settings,
                 WRITES.get(name, ()),
-                name in COLLECTIVE,
+                functools.partial(fabric_of, system=self.system) if name in COLLECTIVE else None,
             )
             self.calls[name].append(call)
             return call

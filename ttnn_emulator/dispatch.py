@@ -19,6 +19,7 @@ import ttnn
 
 from ttnn_emulator import chips
 from ttnn_emulator.arithmetic import paths
+from ttnn_emulator.machine.planning import FOR_SOME_CHIPS, of_some_chips
 from ttnn_emulator.memory import (
     Contents,
     DeviceTensor,
@@ -35,6 +36,7 @@ from ttnn_emulator.memory import (
 if TYPE_CHECKING:
     from ttnn_emulator.arithmetic.interface import Arithmetic
     from ttnn_emulator.evidence import Journal
+    from ttnn_emulator.machine.fabric import Fabric
 
 # Arguments that say where a result is placed or which cores compute it. The host side uses them; no
 # result depends on them.
@@ -99,6 +101,7 @@ class Launch:
         cores: (columns, rows) of worker cores.
         views_input: whether the first output has the first operand's buffer: a view, or in place.
         mesh: (rows, columns) of the chips that it runs on.
+        fabric: what links them; None but for collectives.
     """
 
     name: str
@@ -107,6 +110,7 @@ class Launch:
     cores: tuple[int, int]
     views_input: bool
     mesh: tuple[int, int] = (1, 1)
+    fabric: "Fabric | None" = None
 
     @property
     def output(self) -> Output:
@@ -127,7 +131,6 @@ class BoundCall:
         operands: the operation's positional arguments.
         named: its keyword arguments.
         writes: names of the operands that the binding writes in place.
-        collective: whether the binding sees all chips at once.
     """
 
     binding: Binding
@@ -135,7 +138,6 @@ class BoundCall:
     operands: tuple[Any, ...]
     named: dict[str, Any]
     writes: tuple[str, ...] = ()
-    collective: bool = False
 
     def results(self, journal: "Journal | None", own: Callable[[Key, Replicas], None]) -> Results:
         """What the binding computes on each chip.
@@ -145,12 +147,12 @@ class BoundCall:
             own: called with the key of a buffer that is written in place, and with its contents
                 from now on, where chips that held the same go different ways.
         """
+        if self.launch.fabric is not None:
+            return self._of_all_chips(journal)
         count = math.prod(self.launch.mesh)
         if count == 1:
             stored = self._stored(journal, self.operands, self.named)
             return [None if contents is None else (contents,) for contents in stored]
-        if self.collective:
-            return self._of_all_chips(journal)
         return self._chip_by_chip(journal, own, count)
 
     def _stored(
@@ -169,7 +171,9 @@ class BoundCall:
         return values
 
     def _of_all_chips(self, journal: "Journal | None") -> Results:
-        outputs: list[OnChips] = self._values(journal, self.operands, self.named)
+        outputs: list[OnChips] | None = self._values(journal, self.operands, self.named)
+        if outputs is None:
+            return [None] * len(self.launch.outputs)
         operands = chips.tensors_of(self._arguments)
         lent = {contents.pointer for tensor in operands for contents in tensor.replicas}
         results: Results = []
@@ -238,18 +242,20 @@ def emulated_call(
     memory: Memory,
     settings: ArithmeticSettings,
     writes: tuple[str, ...] = (),
-    collective: bool = False,
+    fabric_of: "Callable[[ttnn.MeshDevice], Fabric] | None" = None,
 ) -> EmulatedCall:
     """The host call of `operation`, followed by what `binding` computes.
 
-    `rebind` of the returned function puts another binding in the place of this one. `writes` and
-    `collective` are those of `BoundCall`.
+    `rebind` of the returned function puts another binding in the place of this one. `writes` is
+    that of `BoundCall`. `fabric_of` is given for collectives, whose binding sees all chips at once.
     """
     name, host_call = operation.python_fully_qualified_name, operation.function
+    if name in FOR_SOME_CHIPS:
+        host_call = of_some_chips(host_call)
     signature = inspect.signature(binding)
     bound_forms: set[tuple[object, ...]] = set()  # forms of call that bind to its parameters
 
-    @functools.wraps(host_call)
+    @functools.wraps(operation.function)
     def call(*args: Any, **kwargs: Any) -> Any:
         inputs = device_tensors((args, kwargs))
         if not inputs and not _creates(args, kwargs):
@@ -262,7 +268,8 @@ def emulated_call(
         outputs = tuple(Output(**describe(t)) for t in tensors)
         views_input = bool(tensors) and tensors[0].buffer_unique_id() == first
         mesh = _mesh_of(tensors or inputs)
-        launch = Launch(name, outputs, settings.math, settings.cores, views_input, mesh)
+        fabric = fabric_of((tensors or inputs)[0].device()) if fabric_of else None
+        launch = Launch(name, outputs, settings.math, settings.cores, views_input, mesh, fabric)
         form = (len(operands), *named)
         if form not in bound_forms:
             try:
@@ -273,7 +280,7 @@ def emulated_call(
                     f"{binding.__name__} in {binding.__module__.replace('.', '/')}.py."
                 ) from None
             bound_forms.add(form)
-        started = BoundCall(binding, launch, operands, named, writes, collective)
+        started = BoundCall(binding, launch, operands, named, writes)
         if memory.recording is not None:
             memory.recording.record(started, tensors)
             return result

@@ -1,6 +1,8 @@
 """Where the model runs: on cards, the vendor's simulator or an emulated system."""
 
+import atexit
 import contextlib
+import gc
 import math
 import os
 import pathlib
@@ -239,3 +241,21 @@ def spare_cores() -> None:
     threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # of the outermost level
     if threads.isdecimal():
         os.environ.setdefault("NUMBA_NUM_THREADS", threads)
+
+
+@contextlib.contextmanager
+def imports() -> Iterator[None]:
+    """Within, Python's garbage collector rests: for imports of torch, transformers and ttnn.
+
+    It would look through the million objects that they make several times, for a sixth of the time,
+    and find nothing. Nor does it look at them later, until the process ends.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.freeze()
+            atexit.register(gc.unfreeze)  # or TTNN misses its objects, and says so
+            gc.enable()

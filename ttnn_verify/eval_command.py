@@ -17,11 +17,12 @@ from ttnn_verify import backend
 
 backend.spare_cores()  # before torch
 
-import torch
+with backend.imports():
+    import torch
 
-from ttnn_verify import cli, ending, evaluation, jobs, network, prompt_ids
-from ttnn_verify.huggingface import inputs
-from ttnn_verify.report import score_text
+    from ttnn_verify import cli, ending, evaluation, jobs, network, prompt_ids
+    from ttnn_verify.huggingface import inputs
+    from ttnn_verify.report import score_text
 
 DEFAULT_PROMPT_LENGTH = 128
 

@@ -6,11 +6,11 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import tqdm
 import transformers
 
 from ttnn_verify import jobs, prompt_ids
 from ttnn_verify.huggingface import accuracy, inputs, model_results, verdict
+from ttnn_verify.report import bars
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,9 +89,9 @@ def run(plan: Plan, bringup: jobs.Bringup) -> Result:
         jobs.Undetermined: there is nothing to judge by.
     """
     hf_model = _hf_model(plan)
-    batch = plan.prompt.batch
+    batch, sent = plan.prompt.batch, bars.Sent()
     with bringup.open_device() as device:
-        model = bringup.build(hf_model, device, batch)
+        model = bringup.build(hf_model, device, batch, sent)
         with jobs.model_runs("the model's max_length"):
             cache = model_results.capacity_of(model, bringup.max_seq_len)
         prompt_ids.check_length(plan.prompt.length, plan.new_tokens, cache, "the model's cache")
@@ -99,7 +99,7 @@ def run(plan: Plan, bringup: jobs.Bringup) -> Result:
         errors = _explained(hf_model, references, bringup.arithmetic)
         del hf_model  # the host need not hold its weights any longer
         with jobs.model_runs("the model" if batch == 1 else f"the model, given {batch} rows,"):
-            scores = _scores(plan, model, references, "TTNN")
+            scores = _scores(plan, model, references, sent)
     return _judged(plan, scores, errors)
 
 
@@ -108,8 +108,9 @@ def run_hf(plan: Plan) -> Result:
     hf_model = _hf_model(plan)
     references = _write(plan, hf_model)
     errors = _explained(hf_model, references, "rounded")
-    with jobs.hugging_face_runs():
-        scores = _scores(plan, hf_model, references, "Again")
+    calls = sum(_calls(plan, references))
+    with jobs.hugging_face_runs(), bars.passes("Again", hf_model, calls):
+        scores = accuracy.scores(hf_model, references, plan.prefill_decode)
     return _judged(plan, scores, errors)
 
 
@@ -119,7 +120,8 @@ def _explained(
     arithmetic: str | None,
 ) -> list[verdict.ExplainedError]:
     factor = verdict.FACTORS[arithmetic or "kernel"]
-    with jobs.hugging_face_runs():
+    count = verdict.PASSES * len(references)
+    with jobs.hugging_face_runs(), bars.passes("In bfloat16", hf_model, count):
         return [verdict.explained(hf_model, reference, factor) for reference in references]
 
 
@@ -142,21 +144,21 @@ def _write(plan: Plan, hf_model: transformers.PreTrainedModel) -> list[accuracy.
     """What Hugging Face writes after each prompt."""
     prompts = plan.prompt.ids.split(1)
     steps = plan.new_tokens * len(prompts)
-    with jobs.hugging_face_runs(), _progress("Hugging Face", steps) as bar:
+    with jobs.hugging_face_runs(), bars.passes("Hugging Face", hf_model, steps):
         return [
-            accuracy.reference(hf_model, ids, plan.new_tokens, plan.min_new_tokens, bar.update)
+            accuracy.reference(hf_model, ids, plan.new_tokens, plan.min_new_tokens)
             for ids in prompts
         ]
 
 
 def _scores(
-    plan: Plan, model: Any, references: Sequence[accuracy.Reference], name: str
+    plan: Plan, model: Any, references: Sequence[accuracy.Reference], sent: bars.Sent
 ) -> list[accuracy.Score]:
-    steps = max(len(reference.tokens) for reference in references)
-    with _progress(name, plan.prompt.length + steps - 1) as bar:
-        return accuracy.scores(model, references, plan.prefill_decode, bar.update)
+    with sent.running(*_calls(plan, references)) as on_tokens:
+        return accuracy.scores(model, references, plan.prefill_decode, on_tokens)
 
 
-def _progress(name: str, tokens: int) -> tqdm.tqdm:
-    """A bar on stderr, counting tokens; none when stderr is not a terminal."""
-    return tqdm.tqdm(desc=f"{name:12}", total=tokens, unit="tok", disable=None, leave=False)
+def _calls(plan: Plan, references: Sequence[accuracy.Reference]) -> tuple[int, int]:
+    """How often a model is called for the prompts, and for the tokens after them."""
+    prompt = plan.prompt.length if plan.prefill_decode else 1
+    return prompt, max(len(reference.tokens) for reference in references) - 1

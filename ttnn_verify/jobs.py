@@ -17,6 +17,8 @@ from ttnn_verify.backend import MeshShape
 from ttnn_verify.huggingface import inputs, model_results
 from ttnn_verify.huggingface.inputs import Undetermined
 from ttnn_verify.model_file import model_runs
+from ttnn_verify.report import bars
+from ttnn_verify.weights import mapped
 
 if TYPE_CHECKING:  # ttnn is slow to import, and a command that only refuses need not wait
     import ttnn
@@ -85,23 +87,30 @@ class Bringup:
         )
 
     def build(
-        self, hf_model: transformers.PreTrainedModel, device: "ttnn.Device", batch: int = 1
+        self,
+        hf_model: transformers.PreTrainedModel,
+        device: "ttnn.Device",
+        batch: int = 1,
+        sent: bars.Sent | None = None,
     ) -> Any:
         """The model on the device: of any class, called as Hugging Face models are.
 
         Args:
             batch: rows that it is called with. A build_model with an argument of that name, or with
                 any, is told more than 1; each other one decides by itself.
+            sent: is told what is sent to the device, for a bar.
 
         Raises:
             inputs.ModelFails: the model file refuses the checkpoint, or fails, or makes something
                 that cannot be called.
         """
         build_model, options = self.model_file.build_model, {}
-        with model_runs("build_model"):
+        sent = sent or bars.Sent()
+        with model_runs("build_model"), sent.building(hf_model):
             if batch > 1 and self.takes_batch:
                 options["batch"] = batch
             model = build_model(hf_model, device, self.max_seq_len, **options)
+        mapped.release(hf_model.parameters())  # what was read of a file is on the device now
         return model_results.check_callable(model)
 
 

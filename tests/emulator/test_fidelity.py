@@ -12,6 +12,7 @@ import torch
 from ttnn_emulator.fidelity import __main__ as fidelity
 from ttnn_emulator.fidelity import recordings
 from ttnn_emulator.fidelity.figures import Limit, ReplayFigures, compare, ulps
+from ttnn_emulator.fidelity.measure import measure
 
 
 def record(folder, op, family, attributes, dtype="bfloat16", **tensors):
@@ -48,7 +49,7 @@ def run(*arguments):
     ("arguments", "sentence"),
     [
         (["--recordings", "nowhere"], "nowhere has no index.json; give a folder of recordings."),
-        (["--family", "poetry"], "no recordings of poetry; there are binary, cache,"),
+        (["--family", "poetry"], "no recordings of poetry; there are all_gather, all_reduce,"),
         (["--arithmetic", "mental"], "invalid choice: 'mental'"),
         (["--set", "third"], "invalid choice: 'third'"),
         (["--write", "--family", "unary"], "--write is of all recordings and of the kernel"),
@@ -98,7 +99,7 @@ def test_one_changed_element_of_an_exact_family_is_not_met(changed, tmp_path):
 
 def test_a_call_that_cannot_be_made_is_told_and_not_met(tmp_path, device):
     case = record(tmp_path, "ttnn.hyperbole", "unary", {}, out0=torch.zeros(1, 1, 32, 32))
-    results, refusals = fidelity.measure([case], device)
+    results, refusals = measure([case], device)
     assert refusals == ["tiny: no call is known for 'ttnn.hyperbole'; add it to CALLS."]
     lines, limits_met = fidelity.table(results)
     assert not limits_met
@@ -108,7 +109,7 @@ def test_a_call_that_cannot_be_made_is_told_and_not_met(tmp_path, device):
 def test_a_call_that_ttnn_refuses_is_told_without_its_backtrace(tmp_path, device):
     a, b, out = torch.zeros(1, 1, 32, 64), torch.zeros(1, 1, 32, 64), torch.zeros(1, 1, 32, 64)
     case = record(tmp_path, "ttnn.matmul", "matmul", {}, a=a, b=b, out0=out)
-    [(_, figures, _)], [sentence] = fidelity.measure([case], device)
+    [(_, figures, _)], [sentence] = measure([case], device)
     assert figures.refused == 1
     assert sentence.startswith("tiny: TT_FATAL")
     assert "backtrace" not in sentence

@@ -10,7 +10,8 @@ import ttnn
 import ttnn_emulator
 from ttnn_emulator.evidence import recorded
 from ttnn_emulator.fidelity import note, recordings
-from ttnn_emulator.fidelity.__main__ import EXACT, measure, row_of
+from ttnn_emulator.fidelity.__main__ import EXACT, row_of
+from ttnn_emulator.fidelity.measure import measure
 from ttnn_emulator.fidelity.recorded_call import NotReplayable, RecordedCall
 from ttnn_emulator.fidelity.references import defined, exact
 from ttnn_emulator.fidelity.replay import RECORDED_CORES, replay
@@ -54,7 +55,7 @@ def replayed(device, case):
     return figures, evidence
 
 
-@pytest.mark.parametrize("case", recordings.all_cases(), ids=path)
+@pytest.mark.parametrize("case", recordings.one_chip_cases(), ids=path)
 def test_replay_gives_the_recorded_bits(device, case):
     figures, _ = replayed(device, case)
     if case.name not in NOT_EQUAL:
@@ -66,7 +67,7 @@ def test_replay_gives_the_recorded_bits(device, case):
         assert figures.meets(limit), f"{figures} is not within {limit}"
 
 
-@pytest.mark.parametrize("case", recordings.all_cases(), ids=path)
+@pytest.mark.parametrize("case", recordings.one_chip_cases(), ids=path)
 def test_evidence_of_a_replayed_call_is_what_the_note_says(device, case):
     figures, evidence = replayed(device, case)
     kind = "equal" if note.equal(figures) else "unequal"
@@ -101,7 +102,7 @@ def test_cases_that_are_not_equal_are_recorded():
     assert set(NOT_EQUAL) <= {case.name for case in recordings.all_cases()}
 
 
-@pytest.mark.parametrize("case", [c for c in recordings.all_cases() if moves(c)], ids=path)
+@pytest.mark.parametrize("case", [c for c in recordings.one_chip_cases() if moves(c)], ids=path)
 def test_rounded_arithmetic_moves_the_same_values(device, case):
     with ttnn_emulator.arithmetic_settings(arithmetic="rounded"):
         outputs = replay(case, device)
@@ -122,7 +123,9 @@ def rounds_once(case):
     )
 
 
-@pytest.mark.parametrize("case", [c for c in recordings.all_cases() if rounds_once(c)], ids=path)
+@pytest.mark.parametrize(
+    "case", [c for c in recordings.one_chip_cases() if rounds_once(c)], ids=path
+)
 def test_rounded_arithmetic_is_nearer_to_exact_than_the_kernels(device, case):
     with ttnn_emulator.arithmetic_settings(arithmetic="rounded"):
         outputs = replay(case, device)

@@ -1,6 +1,7 @@
 """Which backend is picked, what is refused, and that a device never stays open."""
 
 import contextlib
+import gc
 import os
 import subprocess
 import sys
@@ -123,6 +124,19 @@ def test_what_the_environment_says_of_threads_holds(monkeypatch):
     monkeypatch.setattr(os, "environ", dict(given))
     backend.spare_cores()
     assert os.environ == given
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_garbage_collector_rests_during_imports_alone(enabled):
+    before = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        with contextlib.suppress(ImportError), backend.imports():
+            assert not gc.isenabled()
+            raise ImportError
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if before else gc.disable)()
 
 
 @pytest.mark.parametrize("module", ["ttnn_verify.drift", "ttnn_verify.eval_command"])

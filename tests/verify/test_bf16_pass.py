@@ -8,6 +8,7 @@ import torch
 from tests.support.small_model import small_model
 from ttnn_verify.huggingface import bf16_pass
 from ttnn_verify.numerics import metrics
+from ttnn_verify.weights import upcast
 
 IDS = torch.arange(1, 20)[None]
 
@@ -34,7 +35,7 @@ def test_a_model_in_bfloat16_computes_in_float32_without_a_copy():
     hf_model = small_model().bfloat16()
     with torch.no_grad():
         expected = copy.deepcopy(hf_model).float()(IDS).logits
-        with bf16_pass.in_float32(hf_model):
+        with upcast.in_float32(hf_model):
             actual = hf_model(IDS).logits
     assert actual.dtype == torch.float32
     assert torch.equal(actual, expected)
@@ -48,7 +49,7 @@ def test_weights_are_back_in_place_even_after_an_exception():
         raise ZeroDivisionError
 
     handle = hf_model.model.layers[1].mlp.down_proj.register_forward_pre_hook(fails)
-    with contextlib.suppress(ZeroDivisionError), bf16_pass.in_float32(hf_model):
+    with contextlib.suppress(ZeroDivisionError), upcast.in_float32(hf_model):
         hf_model(IDS)
     handle.remove()
     assert {name: weight.data_ptr() for name, weight in hf_model.named_parameters()} == before

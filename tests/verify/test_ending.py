@@ -144,6 +144,16 @@ def test_an_error_without_a_signal_is_an_error():
         ending.one_line(main)()
 
 
+def test_who_leaves_has_said_all_and_has_done_what_is_registered():
+    code = (
+        "import atexit; from ttnn_verify import ending; print('said')\n"
+        "atexit.register(print, 'done'); ending.leave(3)"
+    )
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (3, "said\ndone\n", "")
+
+
 # --- eval and drift ------------------------------------------------------------------------------
 
 # The head on the device, the rest in Hugging Face; it waits where WAITS says.

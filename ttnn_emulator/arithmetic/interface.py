@@ -114,6 +114,49 @@ class Arithmetic(Protocol):
         """(x - mean(x)) / sqrt(var(x) + epsilon) * weight + bias; arguments as for `rms_norm`."""
         ...
 
+    def norm_statistics(
+        self,
+        x: Tensor,
+        residual: Tensor | None = None,
+        *,
+        centred: bool,
+        compute: Compute | None = None,
+        fast: bool = False,
+        formats: Formats = BFLOAT16,
+    ) -> Tensor:
+        """What a chip tells the others of its columns of rows that are to be normalised.
+
+        Args:
+            x: [..., S, W] contents, W in whole tiles.
+            residual: [..., S, W] contents added to `x` first, or None.
+            centred: whether the sum is told after the sum of squares, for `layer_norm`.
+            compute: compute kernel configuration.
+            fast: fast_and_approximate_mode, which leaves float32 to the matrix unit.
+            formats: of x and of the result.
+
+        Returns:
+            [..., S, 32], or [..., S, 64] if `centred`: sums in the first column of each tile.
+        """
+        ...
+
+    def norm_from_statistics(
+        self,
+        x: Tensor,
+        statistics: Tensor,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        *,
+        centred: bool,
+        epsilon: float,
+        compute: Compute | None = None,
+        formats: Formats = BFLOAT16,
+    ) -> Tensor:
+        """A chip's columns of normalised rows, from all chips' `norm_statistics` side by side.
+
+        Other arguments and the result are those of `rms_norm`, or of `layer_norm` if `centred`.
+        """
+        ...
+
     def softmax(
         self,
         x: Tensor,
@@ -241,12 +284,13 @@ class Arithmetic(Protocol):
         """
         ...
 
-    def chip_sum(self, a: Tensor, b: Tensor, *, dtype: str) -> Tensor:
-        """The sum of what two chips hold, as the kernels of reducing collectives add it.
+    def chip_sum(self, *terms: Tensor, dtype: str, fp32_dest_acc: bool) -> Tensor:
+        """The sum of what chips hold, as the kernels of reducing collectives add it.
 
         Args:
-            a, b: contents of one shape.
-            dtype: the format of both, and of the result.
+            terms: contents of one shape, which are added in this order, two at a time.
+            dtype: the format of all, and of the result.
+            fp32_dest_acc: whether Dst has 32 bits.
 
         Returns:
             The sum as the result's contents, which can be added to again.

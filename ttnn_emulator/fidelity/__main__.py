@@ -13,17 +13,15 @@ import importlib.metadata
 import math
 import pathlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
-
-import ttnn
 
 import ttnn_emulator
 from ttnn_emulator.arithmetic.exact import elementwise
 from ttnn_emulator.fidelity import note, recordings
-from ttnn_emulator.fidelity.figures import Limit, ReplayFigures, compare
-from ttnn_emulator.fidelity.recorded_call import NotReplayable
-from ttnn_emulator.fidelity.replay import RECORDED_CORES, replay
+from ttnn_emulator.fidelity.figures import Limit, ReplayFigures
+from ttnn_emulator.fidelity.measure import measure_all
+from ttnn_emulator.fidelity.replay import RECORDED_CORES
 
 EXACT = Limit(1.0)
 # float32 rounded once, where the kernels have a series of their own
@@ -61,6 +59,11 @@ ROWS = (
     TableRow("swiglu", "swiglu", ("",), EXACT),
     TableRow("attention, prefill", "sdpa", ("",), EXACT),
     TableRow("attention, decode", "sdpa_decode", ("",), EXACT),
+    TableRow("all_gather", "all_gather", ("",), EXACT),
+    TableRow("all_reduce", "all_reduce", ("",), EXACT),
+    TableRow("reduce_scatter", "reduce_scatter", ("",), EXACT),
+    TableRow("async collectives", "async", ("",), EXACT),
+    TableRow("broadcast, partition, send", "movement", ("",), EXACT),
 )
 
 
@@ -81,40 +84,8 @@ def row_of(case: recordings.Case) -> TableRow:
     raise ValueError(f"{case}: the table has no row for recordings of the family {case.family!r}.")
 
 
-def measure(
-    cases: Iterable[recordings.Case], device: ttnn.MeshDevice
-) -> tuple[list[note.Measured], list[str]]:
-    """Replay every case.
-
-    Returns:
-        (case, figures, evidence) of each, the evidence None where TTNN did it all on the host or
-        another arithmetic computed; and a sentence for each case that was refused.
-    """
-    results: list[note.Measured] = []
-    refusals = []
-    for case in cases:
-        before = ttnn_emulator.computed_calls()
-        try:
-            figures = compare(case, replay(case, device))
-        except (
-            NotReplayable,
-            ttnn_emulator.NotEmulated,
-            ttnn_emulator.OutOfBounds,
-            RuntimeError,
-            TypeError,
-        ) as error:
-            results.append((case, ReplayFigures(refused=1), None))
-            text = str(error).partition("backtrace:")[0]  # TTNN's own
-            sentence = " ".join(text.split()) or type(error).__name__
-            refusals.append(sentence if case.name in sentence else f"{case}: {sentence}")
-        else:
-            computed = ttnn_emulator.computed_calls() > before
-            results.append((case, figures, ttnn_emulator.last_evidence() if computed else None))
-    return results, refusals
-
-
 def table(results: Sequence[note.Measured], each_case: bool = False) -> tuple[list[str], bool]:
-    """Lines of text, and whether every limit is kept, from the list that `measure` returns."""
+    """Lines of text, and whether every limit is kept, from the list that `measure_all` returns."""
     lines: list[tuple[str, ...]] = [HEADINGS]
     kept = True
     for row in ROWS:
@@ -124,7 +95,7 @@ def table(results: Sequence[note.Measured], each_case: bool = False) -> tuple[li
         total = sum((figures for _, figures in of_row), ReplayFigures())
         met = total.meets(row.limit)
         kept &= met
-        cells = _cells(row.title, str(len(of_row)), total)
+        cells = _cells(row.title, str(len({case.path for case, _ in of_row})), total)
         lines.append((*cells, str(row.limit), "met" if met else "not met"))
         if each_case:
             lines += [(*_cells(f"  {case}", "", figures), "", "") for case, figures in of_row]
@@ -230,10 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     measured: list[note.Measured] = []
     all_kept = True
     for cases in selected:
-        with ttnn_emulator.open_device(
-            arithmetic=options.arithmetic, cores=RECORDED_CORES
-        ) as device:
-            results, refusals = measure(cases, device)
+        results, refusals = measure_all(cases, options.arithmetic)
         lines, kept = table(results, options.cases)
         lines = [_heading(cases, options.arithmetic), *lines, *refusals]
         print(*([""] if tables else []), *lines, sep="\n")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 FOLDER = pathlib.Path(__file__).parents[1] / "recordings"
-SETS = ("first", "second")
+SETS = ("first", "second", "two_chips", "four_chips")
 
 
 @functools.cache
@@ -35,6 +35,8 @@ class Case:
         attributes: its arguments but tensors, and remarks on the run, as the set's index has them.
         tensors: name -> description: role, shape, dtype and how it is stored.
         folder: that of the set.
+        mesh: (rows, columns) of the chips, for which tensors are named NAME_chip0, NAME_chip1, ...
+            row by row; None for a call on one chip.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Case:
     attributes: dict[str, Any] = field(hash=False)  # of whatever JSON holds
     tensors: dict[str, dict[str, Any]] = field(hash=False)
     folder: pathlib.Path
+    mesh: tuple[int, int] | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -80,6 +83,11 @@ def all_cases() -> tuple[Case, ...]:
     return tuple(case for name in SETS for case in cases_of(FOLDER / name))
 
 
+def one_chip_cases() -> tuple[Case, ...]:
+    """Those of calls on one chip."""
+    return tuple(case for case in all_cases() if case.mesh is None)
+
+
 @functools.cache
 def cases_of(folder: pathlib.Path) -> tuple[Case, ...]:
     """Every case of a folder of recordings, in recorded order."""
@@ -93,6 +101,7 @@ def cases_of(folder: pathlib.Path) -> tuple[Case, ...]:
             attributes=entry["attributes"],
             tensors=entry["tensors"],
             folder=folder,
+            mesh=tuple(entry["mesh"]) if "mesh" in entry else None,
         )
         for entry in index["cases"]
     )

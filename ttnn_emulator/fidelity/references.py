@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional
 
 from ttnn_emulator.arithmetic.formats import TILE
+from ttnn_emulator.fidelity.mesh_references import exact_on_mesh
 from ttnn_emulator.fidelity.recordings import Case
 
 Attributes = dict[str, Any]  # those of a recorded call
@@ -27,6 +28,8 @@ def exact(case: Case, name: str = "out0") -> torch.Tensor | None:
     Returns:
         torch float64 tensor of the output's logical shape, or None for an op that moves data.
     """
+    if case.mesh is not None:
+        return exact_on_mesh(case, name)
     function = EXACT.get(case.op) or OF_FAMILY.get(case.family)
     if case.family == "binary":
         function = _binary(case.op.removeprefix("ttnn."))
@@ -329,6 +332,8 @@ def defined(case: Case, name: str) -> torch.Tensor:
         _rows_without_head_or_position(case, name, mask)
     if case.op == "ttnn.reshape":
         _padding(case, name, mask)
+    if not name.endswith(case.attributes.get("only", "")):  # the one chip whose output is written
+        mask[:] = False
     return mask
 
 

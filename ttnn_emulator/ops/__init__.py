@@ -52,4 +52,6 @@ WRITES: dict[str, tuple[str, ...]] = {
 }
 
 # Operations whose bindings see all chips of a mesh at once; see `ttnn_emulator.chips`.
-COLLECTIVE = frozenset(FAMILIES["collectives"])
+COLLECTIVE = frozenset().union(
+    *(FAMILIES[name] for name in ("collectives", "chip_sums", "fused_collectives"))
+)

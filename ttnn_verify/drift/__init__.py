@@ -17,18 +17,26 @@ from ttnn_verify import backend
 backend.spare_cores()  # before torch
 backend.quiet()  # before ttnn
 
-import torch
-import transformers
+with backend.imports():
+    import torch
+    import transformers
 
-from ttnn_verify import cli
-from ttnn_verify.drift import attribution, cumulative, isolated, low_precision, search, stretches
-from ttnn_verify.drift.expected_values import ExpectedValues
-from ttnn_verify.drift.finding import DriftUndetermined, OpFinding
-from ttnn_verify.drift.observation import walk
-from ttnn_verify.drift.session import Session
-from ttnn_verify.huggingface import as_called, bf16_pass, module_floors, verdict
-from ttnn_verify.huggingface.as_called import CalledProduct
-from ttnn_verify.numerics import tolerance
+    from ttnn_verify import cli
+    from ttnn_verify.drift import (
+        attribution,
+        cumulative,
+        isolated,
+        low_precision,
+        search,
+        stretches,
+    )
+    from ttnn_verify.drift.expected_values import ExpectedValues
+    from ttnn_verify.drift.finding import DriftUndetermined, OpFinding
+    from ttnn_verify.drift.observation import walk
+    from ttnn_verify.drift.session import Session
+    from ttnn_verify.huggingface import as_called, bf16_pass, module_floors, verdict
+    from ttnn_verify.huggingface.as_called import CalledProduct
+    from ttnn_verify.numerics import tolerance
 
 __all__ = [
     "DriftResult",

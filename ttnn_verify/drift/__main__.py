@@ -391,4 +391,7 @@ def reproduced(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    if backend.pick() == "emulated":
+        ending.leave(status)
+    sys.exit(status)

@@ -14,7 +14,9 @@ import torch
 
 from ttnn_verify.drift.candidates import LOGITS
 from ttnn_verify.drift.isolated import Walked
+from ttnn_verify.drift.mesh import found_parts
 from ttnn_verify.drift.observation import reading, taps, walk
+from ttnn_verify.drift.observed import read as read_tensor
 from ttnn_verify.drift.observed import rewritten
 from ttnn_verify.drift.progress import Run
 from ttnn_verify.huggingface.hf_values import HfValue
@@ -121,10 +123,12 @@ def outputs(
                 continue  # a part of a value that was read before
             seen.update(rows)
             expected = walked.candidates.expected(step, call=model_call).rows[found.positions]
-            actual = reader.read(tensor)
+            contents = read_tensor(tensor, reader, {}, found.spread)
+            actual = contents.values
             read[step.name].append(ReadRows(model_call.count > 1, expected, found.read(actual)))
             if isolate:
-                reader.write(tensor, found.write(actual, expected.bfloat16().float()))
+                values = found.write(actual, expected.bfloat16().float())
+                reader.write(tensor, *found_parts.written(contents, found, values))
         return result
 
     phase = LAYERS_ALONE if isolate else CUMULATIVE

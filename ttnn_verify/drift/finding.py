@@ -67,6 +67,7 @@ class OpFinding:
         note: in words.
         declared: of a product, attention or norm, the precision that it asks for, in words.
         intended: of a misused operation, as long as the model runs.
+        chip: of a mesh, the chips on which it is bad, in words; "" for all of them, or one chip.
     """
 
     status: str
@@ -82,6 +83,7 @@ class OpFinding:
     note: str = ""
     declared: str = ""
     intended: Intended | None = dataclasses.field(default=None, compare=False, repr=False)
+    chip: str = ""
 
     @property
     def bad(self) -> bool:
@@ -113,13 +115,14 @@ class OpFinding:
         """`linear (o_proj), layer 2, attention: relative L2 0.05 of 0.015, 3.3 x`"""
         value = f" ({self.value})" if self.value else ""
         says = self.verdict.headline if self.verdict and not self.verdict.passed else self.note
-        return f"{table.short_name(self.operation)}{value}, {self.where}: {says or self.status}"
+        place = f"{value}{self._on_chip}, {self.where}"
+        return f"{table.short_name(self.operation)}{place}: {says or self.status}"
 
     @property
     def line(self) -> str:
         """`layer 2, attention, ttnn.linear (o_proj): PCC 0.71 where 0.9998 is expected; ...`"""
         value = f" ({self.value})" if self.value else ""
-        text = f"{self.where}, {self.operation}{value}"
+        text = f"{self.where}, {self.operation}{value}{self._on_chip}"
         if self.verdict is not None:
             text += f": {described(self.verdict)}"
         if self.inputs is not None:
@@ -127,6 +130,10 @@ class OpFinding:
         if self.note:
             text += f"; {self.note}"
         return f"{text} [{self.model_call}]"
+
+    @property
+    def _on_chip(self) -> str:
+        return f" on {self.chip}" if self.chip else ""
 
 
 def place_in_words(layer: int | None, part: str | None) -> str:

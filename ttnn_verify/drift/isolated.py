@@ -21,6 +21,7 @@ from ttnn_verify.drift.expected_values import ExpectedValues
 from ttnn_verify.drift.finding import DriftUndetermined, OpFinding
 from ttnn_verify.drift.judgement import judging
 from ttnn_verify.drift.judgement.blame import Blame
+from ttnn_verify.drift.mesh import found_parts
 from ttnn_verify.drift.observation import reading, taps, walk
 from ttnn_verify.drift.observation.identification import Found
 from ttnn_verify.drift.observed import (
@@ -168,7 +169,7 @@ class Walked:
         self.calls.append(observed)
         self.block_formats |= observed.block_formats if observed.kind == "product" else set()
         own = self.session.own_verdicts(observed)
-        observed.status = own.status
+        observed.status, observed.wrong_on = own.status, own.wrong_on
         observed.noise = tuple(own.noise(n) for n in range(len(results)))
         if caches:
             self._add(observed.finding(own.status, self._nearby(), own=own.worst, note=own.note))
@@ -178,6 +179,7 @@ class Walked:
         if not self._hold_values(observed, outputs, own):
             where = self._proposed(observed) if own.wrong else self._nearby()
             self._add(observed.finding(own.status, where, own=own.worst, note=own.note))
+        observed.forget_weights()
         return result
 
     def _unjudged(self, call: taps.TtnnCall, run: Callable[[], Any]) -> Any:
@@ -266,9 +268,14 @@ class Walked:
         result = observed.results[number]
         if not result.values.is_floating_point() or result.values.dim() < 2:
             return None
-        found = self.candidates.find(observed, result.values)
+        result, found = found_parts.find(
+            result, lambda values: self.candidates.find(observed, values)
+        )
         if not found:
             return None
+        observed.results = tuple(
+            result if place == number else one for place, one in enumerate(observed.results)
+        )
         observed.found[number] = found
         self.candidates.note(observed, number)
         best = found[0]
@@ -296,6 +303,9 @@ class Walked:
             expected = self.candidates.expected(step, isolated).rows[found.positions]
         absent = 0 if handed_on else sum(name not in given for name in step.inputs)
         verdict = judging.step_verdict(observed, number, found, expected, own, absent, step)
+        if verdict is not None and not verdict.passed:
+            result, allowed = observed.results[number], verdict.allowed[0]
+            observed.off_on = found_parts.off(result, found, expected, allowed)
         other = "" if own.wrong else judging.other_constant(observed, step, found)
         where = where_of(step)
         if other:
@@ -322,11 +332,12 @@ class Walked:
 
     def _replace(self, observed: Observed, number: int, tensor: Any) -> None:
         """Put Hugging Face's values in the place of a result."""
-        values = observed.results[number].values
-        for one in observed.held(number):
+        result = observed.results[number]
+        values, held = result.values, observed.held(number)
+        for one in held:
             rows = self.candidates.expected(self.blame.step(one.name)).rows[one.positions]
             values = one.write(values, rows.bfloat16().float())
-        self.reader.write(tensor, values)
+        self.reader.write(tensor, *found_parts.written(result, held[0], values))
 
     def _set_origin(self, observed: Observed, number: int) -> None:
         found = observed.held(number)

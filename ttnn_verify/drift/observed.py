@@ -9,15 +9,16 @@ from typing import Any, NamedTuple
 import torch
 import ttnn
 
-from ttnn_verify.drift.finding import OpFinding
+from ttnn_verify.drift.finding import MISUSED, WRONG, OpFinding
+from ttnn_verify.drift.mesh import spread
 from ttnn_verify.drift.observation import arrangements, reading, taps
-from ttnn_verify.drift.observation.given import GivenCall, given
+from ttnn_verify.drift.observation.given import GivenCall, given, with_each
 from ttnn_verify.drift.observation.identification import Found
 from ttnn_verify.drift.observation.walk import ModelCall
 from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.numerics import metrics
 from ttnn_verify.ops import table
-from ttnn_verify.ops.expected import compute_of
+from ttnn_verify.ops.expected import OnChips, compute_of
 from ttnn_verify.ops.spec import CacheWrite
 
 
@@ -50,6 +51,8 @@ class Origin:
         return held if self.found else set().union(*(s.positions(name) for s in self.sources))
 
 
+# Bytes in float32 of a weight that a call keeps only until it has been judged.
+LARGE_WEIGHT = 4 << 20
 # Kinds of operations that are told how precisely to compute.
 ASKING = ("product", "attention", "norm")
 
@@ -69,17 +72,35 @@ def where_of(step: HfValue) -> Where:
 
 @dataclasses.dataclass(frozen=True)
 class ReadTensor:
-    """A device tensor's contents on the host."""
+    """A device tensor's contents on the host.
+
+    Attributes:
+        values: of a tensor on several chips, as the value that is found in it lies over them, or
+            else the first chip's part.
+        parts: what each chip has; none where that has been forgotten.
+        mesh: (rows, columns) of the chips.
+    """
 
     buffer: int
     dtype: str
     values: torch.Tensor
     origin: Origin | None
+    parts: tuple[torch.Tensor, ...] = ()
+    mesh: tuple[int, int] = spread.ONE_CHIP
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The logical shape."""
         return tuple(self.values.shape)
+
+    def on(self, chip: int) -> "ReadTensor":
+        """As a chip has it."""
+        return dataclasses.replace(self, values=self.parts[chip], parts=(self.parts[chip],))
+
+    def forgotten(self) -> "ReadTensor":
+        """The same without contents."""
+        empty = self.values.new_zeros(()).expand(self.shape)
+        return dataclasses.replace(self, values=empty, parts=())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +108,7 @@ class Operands:
     """What a call is given, read before it runs.
 
     Attributes:
-        args, kwargs: the call's own with torch tensors.
+        args, kwargs: the call's own with torch tensors; with an `OnChips` for one on a mesh.
         tensors: those on the device, in their order.
         sources: what is written into each cache.
         pages: the page table `[users, pages]`, None without one.
@@ -116,6 +137,39 @@ class Operands:
         """Relative L2 error that the calls since Hugging Face's values explain."""
         return math.hypot(*(origin.noise for origin in self.origins))
 
+    def on(self, chip: int) -> "Operands":
+        """What a chip of a mesh is given."""
+
+        def own(parts: OnChips) -> torch.Tensor:
+            return parts[chip]
+
+        args, kwargs = with_each((self.args, self.kwargs), OnChips, own)
+        return dataclasses.replace(self, args=args, kwargs=kwargs)
+
+    def without_weights(self) -> "Operands":
+        """The same without the contents of large tensors that no call of the model has made."""
+        weights = [
+            tensor
+            for tensor in self.tensors
+            if tensor.origin is None and tensor.values.nbytes >= LARGE_WEIGHT
+        ]
+        forgotten = {
+            id(part): part.new_zeros(()).expand(part.shape)
+            for tensor in weights
+            for part in (tensor.values, *tensor.parts)
+        }
+
+        def without(values: torch.Tensor) -> torch.Tensor:
+            return forgotten.get(id(values), values)
+
+        def parts_without(parts: OnChips) -> OnChips:
+            return OnChips(map(without, parts))
+
+        given = with_each((self.args, self.kwargs), OnChips, parts_without)
+        args, kwargs = with_each(given, torch.Tensor, without)
+        tensors = (one.forgotten() if id(one.values) in forgotten else one for one in self.tensors)
+        return dataclasses.replace(self, args=args, kwargs=kwargs, tensors=tuple(tensors))
+
 
 NO_OPERANDS = Operands((), {}, (), (), None)
 
@@ -132,6 +186,9 @@ class Observed:
         found: number of a result -> all of Hugging Face's values that it holds, likeliest first.
         status: of the call's own results, see `finding`.
         noise: relative L2 error of each result that the call itself explains.
+        chip: the one that it is looked at on, see `on`; None for all of the mesh.
+        wrong_on: the chips of a mesh on which its own results are wrong.
+        off_on: those on which they are not Hugging Face's, though others' are.
     """
 
     name: str
@@ -144,11 +201,53 @@ class Observed:
     status: str = ""
     noise: tuple[float, ...] = ()
     paths: tuple[str, ...] = ()
+    chip: int | None = None
+    wrong_on: tuple[int, ...] = ()
+    off_on: tuple[int, ...] = ()
+
+    @property
+    def mesh(self) -> tuple[int, int]:
+        """(rows, columns) of the chips that it runs on."""
+        tensors = (*self.results, *self.operands.tensors)
+        return max((one.mesh for one in tensors), default=spread.ONE_CHIP)
+
+    @property
+    def alike(self) -> list[list[int]]:
+        """Groups of the chips that are given the same and make the same."""
+        chips = self.mesh[0] * self.mesh[1]
+        given: list[OnChips] = []
+        with_each((self.operands.args, self.operands.kwargs), OnChips, given.append)
+        spans = table.spec_of(self.name).spans_chips
+        made = [one.parts for one in self.results]
+        parts = made if spans else [*given, *made]
+        groups: dict[tuple, list[int]] = {}
+        for chip in range(chips):
+            same = tuple(id(one[chip]) for one in parts if len(one) == chips)
+            groups.setdefault((chip, *same) if spans else same, []).append(chip)
+        return list(groups.values())
+
+    def on(self, chip: int) -> "Observed":
+        """The call as a chip of the mesh makes it; of a collective with what all chips have."""
+        spans = table.spec_of(self.name).spans_chips
+        return dataclasses.replace(
+            self,
+            chip=chip,
+            operands=self.operands if spans else self.operands.on(chip),
+            results=tuple(one.on(chip) for one in self.results),
+        )
 
     @property
     def place(self) -> tuple[int, int]:
         """The call of the model, and the call in it."""
         return self.model_call.number, self.index
+
+    def forget_weights(self) -> None:
+        """Let go of weights: once a product has been judged, nobody asks for what it multiplied.
+
+        A full-size model's, read back in float32, are twice the size of the device's.
+        """
+        if self.kind in ("product", "embedding") and self.operands.given is None:
+            self.operands = self.operands.without_weights()
 
     @property
     def without_contents(self) -> "Observed":
@@ -156,10 +255,7 @@ class Observed:
         caches = {cache.buffer for cache in self.results}
         made = self.operands.given and self.operands.given.with_empty(caches)
         operands = dataclasses.replace(NO_OPERANDS, pages=self.operands.pages, given=made)
-        results = tuple(
-            dataclasses.replace(cache, values=cache.values.new_zeros(()).expand(cache.shape))
-            for cache in self.results
-        )
+        results = tuple(cache.forgotten() for cache in self.results)
         return dataclasses.replace(self, operands=operands, results=results)
 
     def held(self, number: int) -> tuple[Found, ...]:
@@ -214,15 +310,36 @@ class Observed:
             "index": self.index,
             "operation": self.name,
             "declared": self.declared,
+            "chip": self._on_chips(status),
             **where._asdict(),
         }
         return OpFinding(**(about | more))
 
+    def _on_chips(self, status: str) -> str:
+        """The chips on which a finding of that status is so, in words."""
+        chips = self.wrong_on if status == WRONG else self.off_on if status == MISUSED else ()
+        return spread.named(chips, self.mesh)
 
-def read(tensor: ttnn.Tensor, reader: reading.Reader, origins: Mapping[int, Origin]) -> ReadTensor:
-    """A device tensor's contents and where they come from."""
+
+def read(
+    tensor: ttnn.Tensor,
+    reader: reading.Reader,
+    origins: Mapping[int, Origin],
+    lies: spread.Spread | None = None,
+) -> ReadTensor:
+    """A device tensor's contents and where they come from.
+
+    Args:
+        lies: how it lies over the chips of a mesh; None to ask where it comes from.
+    """
     buffer = tensor.buffer_unique_id()
-    return ReadTensor(buffer, reading.dtype_name(tensor), reader.read(tensor), origins.get(buffer))
+    dtype, parts, origin = reading.dtype_name(tensor), reader.parts(tensor), origins.get(buffer)
+    if len(parts) == 1:
+        return ReadTensor(buffer, dtype, parts[0], origin, parts)
+    if lies is None:
+        lies = origin.found[0].spread if origin is not None and origin.found else spread.ONE
+    rows, columns = reading.mesh_of(tensor)
+    return ReadTensor(buffer, dtype, lies.joined(parts), origin, parts, (rows, columns))
 
 
 def operands_of(

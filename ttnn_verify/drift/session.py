@@ -8,6 +8,7 @@ import torch
 
 from ttnn_verify.drift.finding import OpFinding
 from ttnn_verify.drift.judgement import judging
+from ttnn_verify.drift.mesh import on_chips
 from ttnn_verify.drift.observed import Observed
 from ttnn_verify.drift.progress import Call, Progress
 from ttnn_verify.drift.reuse import Kept
@@ -42,9 +43,9 @@ class Session:
         return (self.kept.passes.record if self.kept else recording.record)(hf_model, ids)
 
     def own_verdicts(self, observed: Observed) -> judging.OwnVerdicts:
-        """As `judging.own_verdicts`."""
+        """As `judging.own_verdicts`, of each chip."""
         judge = self.kept.verdicts.own_verdicts if self.kept else judging.own_verdicts
-        return judge(observed, self.accurate)
+        return on_chips.own_verdicts(observed, lambda one: judge(one, self.accurate))
 
     def floor(
         self, measure: Callable[[Any, torch.Tensor], Floor], hf_model: Any, ids: torch.Tensor

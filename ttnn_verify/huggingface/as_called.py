@@ -43,8 +43,9 @@ class CalledProduct:
         weight = linear.weight.float().T
         if self.weights in BLOCK_BITS:
             weight = rounding.blocks(weight, self.weights)
+        bias = None if linear.bias is None else linear.bias.float()
         if self.compute is None:
-            return torch.nn.functional.linear(x.float(), weight.T, linear.bias)
+            return torch.nn.functional.linear(x.float(), weight.T, bias)
         padding = -depth % TILE
         x = torch.nn.functional.pad(x.float(), (0, padding))
         weight = torch.nn.functional.pad(weight, (0, 0, 0, padding))
@@ -57,7 +58,7 @@ class CalledProduct:
             result = rounding.dot(
                 x, weight, self.compute.fidelity, block, self.compute.packer_l1_acc
             )
-        return result if linear.bias is None else result + linear.bias.float()
+        return result if bias is None else result + bias
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from ttnn_verify.numerics import floors
+from ttnn_verify.weights import upcast
 
 
 class _Rounding(TorchFunctionMode):
@@ -55,40 +56,6 @@ def rounded(hf_model: torch.nn.Module) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def in_float32(hf_model: torch.nn.Module) -> Iterator[None]:
-    """Within, a model of any dtype computes in float32; each module's weights are cast as it runs.
-
-    No more than the weights of the running modules are in memory twice.
-    """
-    held: list[dict[torch.nn.Parameter, torch.Tensor]] = []  # own data, by running module
-
-    def enter(module: torch.nn.Module, args: Any) -> None:
-        others = [
-            parameter
-            for parameter in module.parameters(recurse=False)
-            if parameter.is_floating_point() and parameter.dtype != torch.float32
-        ]
-        held.append({parameter: parameter.data for parameter in others})
-        for parameter in others:
-            parameter.data = parameter.data.float()
-
-    def leave(*_: Any) -> None:
-        for parameter, data in held.pop().items():
-            parameter.data = data
-
-    def restore() -> None:  # after an exception
-        while held:
-            leave()
-
-    with contextlib.ExitStack() as stack:
-        stack.callback(restore)
-        for module in hf_model.modules():
-            stack.callback(module.register_forward_pre_hook(enter).remove)
-            stack.callback(module.register_forward_hook(leave).remove)
-        yield
-
-
 @torch.no_grad()
 def last_logits(hf_model: Any, ids: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits `[count, V]` after the last `count` of ids `[1, S]`: exact, and of the pass in bf16.
@@ -101,7 +68,7 @@ def last_logits(hf_model: Any, ids: torch.Tensor, count: int) -> tuple[torch.Ten
     only = {}
     if "logits_to_keep" in inspect.signature(hf_model.forward).parameters:
         only["logits_to_keep"] = count
-    with in_float32(hf_model):
+    with upcast.in_float32(hf_model):
         exact = hf_model(ids, use_cache=False, **only).logits[0, -count:].float()
         with rounded(hf_model):
             in_bfloat16 = hf_model(ids, use_cache=False, **only).logits[0, -count:].float()

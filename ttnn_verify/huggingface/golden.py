@@ -30,6 +30,7 @@ import transformers
 
 from ttnn_verify.files import atomic
 from ttnn_verify.huggingface import accuracy, submodules
+from ttnn_verify.weights import upcast
 
 FOLDER_VARIABLE = "PHI3_GOLDENS"
 SUFFIX = ".safetensors"
@@ -195,7 +196,7 @@ def _key(hf_model: transformers.PreTrainedModel, ids: torch.Tensor, new_tokens: 
         "tokens": ids.tolist(),
         "new_tokens": new_tokens,
         "end": hf_model.generation_config.eos_token_id if new_tokens else None,
-        "dtype": str(hf_model.dtype),
+        "dtype": str(upcast.dtype_of(hf_model)),
         "attention": hf_model.config._attn_implementation,
         "versions": [torch.__version__, transformers.__version__],
         "code": [inspect.getsource(module) for module in code],

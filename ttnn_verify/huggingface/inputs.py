@@ -1,6 +1,7 @@
 """Checkpoints: what transformers and safetensors read of them, checked and refused in sentences."""
 
 import dataclasses
+import math
 import pathlib
 import pickle
 import sys
@@ -10,16 +11,22 @@ from typing import Any, TypeGuard
 import safetensors
 import torch
 import transformers
+from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from ttnn_verify import cli, network, sentences
+from ttnn_verify.weights import upcast
 
 DTYPES: dict[str, torch.dtype | str] = {
     "auto": "auto",
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
 }
+
+# Numbers of a checkpoint whose weights in float32, 4 GB, would crowd those of a device's.
+LARGE = 10**9
+NARROW = {"BF16": torch.bfloat16, "F16": torch.float16}  # by safetensors' names; float32 has all
 
 # Phi-3's rope types; "su" is longrope's name in the first releases. transformers would treat "yarn"
 # as longrope, and rejects other types without naming them.
@@ -147,17 +154,23 @@ class HubCheckpoint:
         Raises:
             BadInput: a file is damaged.
         """
-        shapes: dict[str, tuple[int, ...]] = {}
-        for path in sorted(pathlib.Path(self.name).glob("model*.safetensors")):
-            try:
-                with safetensors.safe_open(path, framework="pt") as file:
-                    names = file.keys()
-                    shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in names}
-            except Exception as error:  # SafetensorError, OSError
-                raise BadInput(
-                    f"weights {str(path)!r} are damaged: {sentences.first_line(error)}."
-                ) from error
-        return shapes
+        return {name: shape for name, (shape, _) in _stored(pathlib.Path(self.name)).items()}
+
+    def _large_in(self) -> torch.dtype | None:
+        """The narrow dtype that all weights of a large checkpoint are stored in, None if none is.
+
+        Nor is any where they have not been fetched yet.
+        """
+        place = pathlib.Path(self.name)
+        if not place.is_dir():
+            found = try_to_load_from_cache(self.name, "config.json", cache_dir=self.cache_dir)
+            if not isinstance(found, str):
+                return None
+            place = pathlib.Path(found).parent
+        stored = _stored(place)
+        kinds = {kind for _, kind in stored.values()}
+        large = sum(math.prod(shape) for shape, _ in stored.values()) >= LARGE
+        return NARROW.get(kinds.pop()) if large and len(kinds) == 1 else None
 
     def check_layers(self, config: transformers.PretrainedConfig) -> None:
         """Refuse a number of layers that would take hours to make and that no file has.
@@ -181,6 +194,9 @@ class HubCheckpoint:
     ) -> transformers.PreTrainedModel:
         """The transformers model, on the host, in `dtype` ("auto" for the checkpoint's own).
 
+        One of a `LARGE` checkpoint computes in float32 without weights in float32: they stay mapped
+        from their files, as they are stored, and `upcast` casts each as it is used.
+
         Args:
             say: is told what is done instead of what the configuration says.
 
@@ -188,8 +204,11 @@ class HubCheckpoint:
             BadInput: no weights, not all of them, or others than the configuration asks for.
         """
         self.config()  # refused where it names code
-        options: dict[str, Any] = {"dtype": dtype, "output_loading_info": True}
         stored, shapes = self.config_dict(), self.stored_shapes()
+        narrow = None
+        if dtype == torch.float32 and not stored.get("quantization_config"):
+            narrow = self._large_in()
+        options: dict[str, Any] = {"dtype": narrow or dtype, "output_loading_info": True}
         kernel = stored.get("_attn_implementation", stored.get("attn_implementation"))
         if kernel is not None and kernel not in ATTENTION:  # one may even be fetched
             options["config"] = self._on_a_cpu()
@@ -219,7 +238,13 @@ class HubCheckpoint:
         for text in _beside(model, sorted(info["unexpected_keys"]), stored):
             say(f"checkpoint {self.shown} {text}")
         with_older_names(model.config).return_dict = True
+        if narrow:
+            upcast.install(model, self._in_float32)
         return model.eval()
+
+    def _in_float32(self) -> transformers.PreTrainedModel:
+        """The model with random weights."""
+        return transformers.AutoModelForCausalLM.from_config(self._on_a_cpu(), dtype=torch.float32)
 
     def _on_a_cpu(self) -> transformers.PretrainedConfig:
         """The configuration, with attention that any machine computes."""
@@ -269,6 +294,26 @@ class HubCheckpoint:
         else:
             where = "not on the Hugging Face hub"
         return f"no checkpoint {self.shown}: no such folder, and {where}."
+
+
+def _stored(folder: pathlib.Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Name -> shape and dtype, as safetensors has it, of the tensors of a folder's weights.
+
+    Raises:
+        BadInput: a file is damaged.
+    """
+    stored: dict[str, tuple[tuple[int, ...], str]] = {}
+    for path in sorted(folder.glob("model*.safetensors")):
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                slices = {name: file.get_slice(name) for name in sorted(file.keys())}
+            for name, one in slices.items():
+                stored[name] = tuple(one.get_shape()), one.get_dtype()
+        except Exception as error:  # SafetensorError, OSError
+            raise BadInput(
+                f"weights {str(path)!r} are damaged: {sentences.first_line(error)}."
+            ) from error
+    return stored
 
 
 def _reason(error: Exception) -> str:

@@ -150,7 +150,7 @@ def _product(linear: torch.nn.Linear, x: torch.Tensor) -> torch.Tensor:
     block = op_floors.default_k_block(rows, linear.in_features, linear.out_features)
     weight = linear.weight.float().T
     result = dot(x.float(), weight, compute.fidelity, block, compute.packer_l1_acc)
-    return result if linear.bias is None else result + linear.bias
+    return result if linear.bias is None else result + linear.bias.float()
 
 
 def _norm(norm: modeling_phi3.Phi3RMSNorm, x: torch.Tensor) -> torch.Tensor:

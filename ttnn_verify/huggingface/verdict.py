@@ -21,6 +21,7 @@ import transformers
 
 from ttnn_verify.huggingface import accuracy, bf16_pass, inputs, model_results
 from ttnn_verify.numerics import floors, metrics, tolerance
+from ttnn_verify.weights import upcast
 
 # How many times the error of Hugging Face's pass in bfloat16 a correct device may show.
 FACTORS = {
@@ -56,6 +57,9 @@ class Bounds:
     top5: float
     pcc: float
     kl: float
+
+
+PASSES = 2  # of a model, in which `explained` measures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +111,7 @@ def explained(
     text = torch.cat((reference.prompt_ids, reference.tokens[None]), 1)[:, :-1]
     exact, rounded = bf16_pass.last_logits(hf_model, text, len(reference.tokens))
     _check_finite(exact, rounded)
-    own = 0.0 if hf_model.dtype == torch.float32 else 1.0
+    own = 0.0 if upcast.dtype_of(hf_model) == torch.float32 else 1.0
     return explained_by(exact, rounded, math.hypot(factor, own), reference)
 
 

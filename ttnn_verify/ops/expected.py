@@ -18,6 +18,12 @@ class NoGolden(NotImplementedError):
     """Nothing is known of an operation, of an argument of one, or of an argument's value."""
 
 
+class OnChips(tuple[torch.Tensor, ...]):
+    """What each chip of a mesh has of a tensor: the same object where bits are equal."""
+
+    __slots__ = ()
+
+
 @dataclasses.dataclass(frozen=True)
 class CallContext:
     """What a golden is told beside the operation's own arguments.
@@ -27,6 +33,8 @@ class CallContext:
         accurate: judge norms and products as if they had asked for the most accurate arithmetic.
         compute_kernel_config, program_config: as the call was given them, None without one.
             Floors read them; no expected value depends on them (but a fused activation).
+        mesh: (rows, columns) of the chips that the call runs on.
+        chip: the one whose results are expected.
     """
 
     dtypes: tuple[str, ...]
@@ -34,6 +42,8 @@ class CallContext:
     accurate: bool = False
     compute_kernel_config: Any = None  # TTNN's own types, a class per operation and architecture
     program_config: Any = None
+    mesh: tuple[int, int] = (1, 1)
+    chip: int = 0
 
     @property
     def out(self) -> str:

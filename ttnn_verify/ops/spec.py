@@ -76,6 +76,8 @@ class OpSpec:
             change nothing (beside None). An enumeration's value stands there by its name.
         comparison: golden function for TTNN's comparison mode, where TTNN has none or one that
             fails; see `comparison`. It takes the operation's own arguments alone.
+        spans_chips: whether a chip's result depends on what others have. Its golden is given an
+            `OnChips` for each tensor on a mesh, and the context says whose result is expected.
     """
 
     names: tuple[str, ...]
@@ -91,6 +93,7 @@ class OpSpec:
     ignored: frozenset[str] = frozenset()
     neutral: Mapping[str, tuple] = dataclasses.field(default_factory=dict)
     comparison: Callable[..., Any] | None = None
+    spans_chips: bool = False
 
     @property
     def moves(self) -> bool:

@@ -10,7 +10,6 @@ binary operation takes was observed in the programs that TTNN 0.81.1 builds.
 from collections.abc import Callable
 
 import numba
-import numpy as np
 import torch
 
 from ttnn_emulator.arithmetic import paths
@@ -227,15 +226,20 @@ FOLLOWED_BINARY = {
 }
 
 
-def chip_sum(a: torch.Tensor, b: torch.Tensor, *, dtype: str) -> torch.Tensor:
-    """add_tiles in the matrix unit, packed: the destination has 32 bits for float32, else 16.
+def chip_sum(*terms: torch.Tensor, dtype: str, fp32_dest_acc: bool) -> torch.Tensor:
+    """Terms folded into Dst by add_tiles, two at a time, then packed; an odd one is first.
 
-    Of reduce_scatter's kernels, line_reduction.cpp and ring_reduction.cpp
-    (reduce_scatter_minimal_async/device/kernels).
+    Of two terms that is all of line_reduction.cpp and most of ring_reduction.cpp
+    (reduce_scatter_minimal_async/device/kernels). The latter's last step copies what came one way
+    to Dst and adds what came the other way and the chip's own in one instruction.
+    reduce_scatter_minimal_direct_compute.cpp and all_reduce_async's reduction.cpp fold all chips.
     """
-    fp32_dest_acc = dtype == "float32"
-    a, b = (unpack(x, fp32_dest_acc) for x in (a, b))
-    return stored(eltwise_unit.add(a, b, fp32_dest_acc=fp32_dest_acc), dtype)
+    operands = [unpack(term, fp32_dest_acc).float() for term in terms]
+    total = operands.pop(0) if len(operands) % 2 else None
+    for a, b in zip(operands[::2], operands[1::2], strict=True):
+        total = eltwise_unit.add(a, b, onto=total, fp32_dest_acc=fp32_dest_acc)
+    assert total is not None  # there are terms
+    return stored(total, dtype)
 
 
 def binary(
@@ -310,8 +314,10 @@ def moved(
     """
     out = out or dtype
     if dtype == out == "bfloat16":
-        bits = np.asarray(_moved(x.view(torch.int16).numpy()))
-        return torch.from_numpy(bits).view(torch.bfloat16)
+        bits = x.contiguous().view(torch.int16)
+        moved = torch.empty_like(bits)
+        _move(bits.numpy().reshape(-1), moved.numpy().reshape(-1))
+        return moved.view(torch.bfloat16)
     if dtype == out or dtype in INTEGERS or out in BLOCK_FORMAT_BITS:
         return x
     if dtype != "float32":
@@ -331,13 +337,14 @@ def stored(values: torch.Tensor, dtype: str) -> torch.Tensor:
     return encode(values, dtype)
 
 
-@numba.vectorize(["int16(int16)"], cache=True)
-def _moved(bits):
-    """A bfloat16 pattern as the packer leaves it."""
-    exponent = bits & 0x7F80
-    if exponent == 0:
-        return 0
-    return bits & ~0x7F if exponent == 0x7F80 else bits
+@numba.njit(nogil=True, cache=True)
+def _move(patterns, moved):
+    """bfloat16 patterns as the packer leaves them."""
+    for i in range(moved.size):
+        bits = patterns[i]
+        exponent = bits & 0x7F80
+        kept = bits & ~0x7F if exponent == 0x7F80 else bits
+        moved[i] = kept if exponent != 0 else 0
 
 
 def typecast(x: torch.Tensor, from_dtype: str, to_dtype: str) -> torch.Tensor:

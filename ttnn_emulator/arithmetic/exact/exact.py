@@ -25,6 +25,7 @@ from ttnn_emulator.arithmetic.compute import (
 )
 from ttnn_emulator.arithmetic.exact import (
     cache_attention,
+    distributed_norms,
     elementwise,
     layer_norms,
     norms,
@@ -62,6 +63,8 @@ unary = elementwise.unary
 where = elementwise.where
 rms_norm = norms.rms_norm
 layer_norm = layer_norms.layer_norm
+norm_statistics = distributed_norms.norm_statistics
+norm_from_statistics = distributed_norms.norm_from_statistics
 softmax = norms.softmax
 variance = reductions.variance
 standard_deviation = reductions.standard_deviation

@@ -22,23 +22,39 @@ _EXPONENT = np.int32(0x7F800000)
 _SIGN = np.int32(-0x80000000)
 _MAGNITUDE = np.int32(0x7FFFFFFF)
 _UPPER_HALF = np.int32(-0x10000)
-_TF32 = np.int32(-0x2000)
+_LARGEST_DENORMAL = 2.0**-126 - 2.0**-149
 
 
 def _bits(values: torch.Tensor) -> torch.Tensor:
     return values.float().contiguous().view(torch.int32)
 
 
-def _lanewise(function: Callable) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A function of float32 patterns as a function of tensors, in one pass over them."""
-    compiled = numba.vectorize(["int32(int32)"], cache=True)(function)
+def _lanewise(loop: Callable[[np.ndarray, np.ndarray], None]) -> Callable[..., torch.Tensor]:
+    """A loop over float32 patterns, which writes others, as a function of tensors."""
 
-    @functools.wraps(function)
+    @functools.wraps(loop)
     def run(values: torch.Tensor) -> torch.Tensor:
-        patterns = np.asarray(compiled(_bits(values).numpy()))
-        return torch.from_numpy(patterns.view(np.float32))
+        patterns = _bits(values)
+        packed = torch.empty_like(patterns)
+        loop(patterns.numpy().reshape(-1), packed.numpy().reshape(-1))
+        return packed.view(torch.float32)
 
     return run
+
+
+def flush_denormals(values: torch.Tensor) -> torch.Tensor:
+    """Values whose exponent field is 0 become +0, negative zero too: what the matrix unit sees."""
+    return torch.nn.functional.hardshrink(values.float(), _LARGEST_DENORMAL)
+
+
+def truncate_to_tf32(values: torch.Tensor) -> torch.Tensor:
+    """float32 unpacked to SrcA or SrcB beside a 32-bit destination: the low 13 bits are dropped."""
+    return (_bits(values) & -0x2000).view(torch.float32)
+
+
+def truncate_to_bfloat16(values: torch.Tensor) -> torch.Tensor:
+    """float32 unpacked to SrcA or SrcB beside a 16-bit destination; denormals become +0."""
+    return flush_denormals((_bits(values) & -0x10000).view(torch.float32))
 
 
 @numba.njit
@@ -54,32 +70,19 @@ def _rounded_half_away(bits):
 
 
 @_lanewise
-def flush_denormals(bits: int) -> int:
-    """Values whose exponent field is 0 become +0, negative zero too: what the matrix unit sees."""
-    return _flushed(bits)
+@numba.njit(nogil=True, cache=True)
+def _pack_32_bits(patterns, packed):
+    for i in range(packed.size):
+        packed[i] = _flushed(_rounded_half_away(patterns[i]))
 
 
 @_lanewise
-def truncate_to_tf32(bits: int) -> int:
-    """float32 unpacked to SrcA or SrcB beside a 32-bit destination: the low 13 bits are dropped."""
-    return and32(bits, _TF32)
-
-
-@_lanewise
-def truncate_to_bfloat16(bits: int) -> int:
-    """float32 unpacked to SrcA or SrcB beside a 16-bit destination; denormals become +0."""
-    return _flushed(and32(bits, _UPPER_HALF))
-
-
-@_lanewise
-def _pack_32_bits(bits):
-    return _flushed(_rounded_half_away(bits))
-
-
-@_lanewise
-def _pack_16_bits(bits):
-    nan = and32(bits, _MAGNITUDE) > _EXPONENT
-    return _flushed(or32(and32(bits, _SIGN), _EXPONENT) if nan else bits)
+@numba.njit(nogil=True, cache=True)
+def _pack_16_bits(patterns, packed):
+    for i in range(packed.size):
+        bits = patterns[i]
+        nan = and32(bits, _MAGNITUDE) > _EXPONENT
+        packed[i] = _flushed(or32(and32(bits, _SIGN), _EXPONENT) if nan else bits)
 
 
 def pack_bfloat16(dst: torch.Tensor, fp32_dest_acc: bool) -> torch.Tensor:
@@ -153,28 +156,31 @@ def _sum(l1, packed):
     return float_of(_flushed(bits_of(l1))) + float_of(_flushed(bits_of(packed)))
 
 
-@numba.vectorize(["float32(float32, float32)"], cache=True)
-def _add_float32(l1, packed):
-    return _signed_flush(_sum(l1, packed))
+@numba.njit(nogil=True, cache=True)
+def _add_float32(l1, packed, total):
+    for i in range(total.size):
+        total[i] = _signed_flush(_sum(l1[i], packed[i]))
 
 
-@numba.vectorize(["float32(float32, float32)"], cache=True)
-def _add_bfloat16(l1, packed):
-    bits = bits_of(_sum(l1, packed))
-    odd = and32(bits >> np.int32(16), np.int32(1))
-    even = and32(add32(bits, add32(odd, np.int32(0x7FFF))), _UPPER_HALF)
-    nan = and32(bits, _MAGNITUDE) > _EXPONENT
-    return _signed_flush(float_of(np.int32(0x7FC00000) if nan else even))
+@numba.njit(nogil=True, cache=True)
+def _add_bfloat16(l1, packed, total):
+    for i in range(total.size):
+        bits = bits_of(_sum(l1[i], packed[i]))
+        odd = and32(bits >> np.int32(16), np.int32(1))
+        even = and32(add32(bits, add32(odd, np.int32(0x7FFF))), _UPPER_HALF)
+        nan = and32(bits, _MAGNITUDE) > _EXPONENT
+        total[i] = _signed_flush(float_of(np.int32(0x7FC00000) if nan else even))
 
 
 def add_in_l1(l1: torch.Tensor, packed: torch.Tensor, float32: bool) -> torch.Tensor:
     """Packer L1 accumulation: what lies in L1 plus what is packed, rounded to nearest even.
 
     Args:
-        l1, packed: same shape; bfloat16 values, or float32.
+        l1, packed: of shapes that broadcast; bfloat16 values, or float32.
         float32: whether L1 holds float32.
     """
     add = _add_float32 if float32 else _add_bfloat16
-    with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN are the packer's results
-        total = add(l1.float().numpy(), packed.float().numpy())
-    return torch.from_numpy(np.asarray(total))
+    operands = [x.contiguous() for x in torch.broadcast_tensors(l1.float(), packed.float())]
+    total = torch.empty_like(operands[0])
+    add(*(x.numpy().reshape(-1) for x in (*operands, total)))
+    return total

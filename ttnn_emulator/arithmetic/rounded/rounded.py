@@ -19,6 +19,7 @@ from ttnn_emulator.arithmetic.compute import (
     FusedOp,
     Product,
 )
+from ttnn_emulator.arithmetic.formats import TILE
 from ttnn_emulator.arithmetic.rounded import rounded_attention, rounded_eltwise
 
 COLUMN_CHUNK = 1024  # columns of a bf16 weight converted to float32 at a time
@@ -148,6 +149,43 @@ def layer_norm(
     mean = x[..., :width].mean(-1, keepdim=True)
     variance = x[..., :width].var(-1, correction=0, keepdim=True)
     return _affine((x - mean) * torch.rsqrt(variance + epsilon), weight, bias)
+
+
+def norm_statistics(
+    x: torch.Tensor,
+    residual: torch.Tensor | None = None,
+    *,
+    centred: bool,
+    compute: Compute | None = None,
+    fast: bool = False,
+    formats: Formats = BFLOAT16,
+) -> torch.Tensor:
+    """See `interface.Arithmetic`."""
+    x = x.float() if residual is None else x.float() + residual.float()
+    sums = [x.square().sum(-1, keepdim=True)] + ([x.sum(-1, keepdim=True)] if centred else [])
+    return torch.cat([functional.pad(total, (0, TILE - 1)) for total in sums], -1)
+
+
+def norm_from_statistics(
+    x: torch.Tensor,
+    statistics: torch.Tensor,
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    *,
+    centred: bool,
+    epsilon: float,
+    compute: Compute | None = None,
+    formats: Formats = BFLOAT16,
+) -> torch.Tensor:
+    """See `interface.Arithmetic`."""
+    x = x.float()
+    tiles = statistics.float().unflatten(-1, (-1, 2 if centred else 1, TILE))
+    means = tiles.sum((-3, -1)) / (x.shape[-1] * tiles.shape[-3])
+    variance = means[..., :1]
+    if centred:
+        mean = means[..., 1:]
+        x, variance = x - mean, variance - mean.square()
+    return _affine(x * torch.rsqrt(variance + epsilon), weight, bias)
 
 
 def _affine(

@@ -127,8 +127,12 @@ def unary(
     return x
 
 
-def chip_sum(a: torch.Tensor, b: torch.Tensor, *, dtype: str) -> torch.Tensor:
-    return stored(a.float() + b.float(), dtype)
+def chip_sum(*terms: torch.Tensor, dtype: str, fp32_dest_acc: bool) -> torch.Tensor:
+    """See `interface.Arithmetic`; the sum of two is rounded once, whatever Dst is like."""
+    total = terms[0].float()
+    for term in terms[1:]:
+        total = total + term.float()
+    return stored(total, dtype)
 
 
 def binary(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from ttnn_verify.drift import finding
+from ttnn_verify.drift.mesh import found_parts
 from ttnn_verify.drift.observation.identification import Found
 from ttnn_verify.drift.observed import Observed, ReadTensor
 from ttnn_verify.huggingface.hf_values import HfValue
@@ -44,6 +45,7 @@ class OwnVerdicts:
         unknown: `finding.NO_GOLDEN` or `finding.TOOL_ERROR`, None if everything is known.
         note: the reason, if something is unknown.
         accurate: see `ops.expected.CallContext`.
+        wrong_on: the chips of a mesh on which results are wrong.
     """
 
     verdicts: tuple[tolerance.Verdict, ...] = ()
@@ -51,6 +53,7 @@ class OwnVerdicts:
     unknown: str | None = None
     note: str = ""
     accurate: bool = False
+    wrong_on: tuple[int, ...] = ()
 
     @property
     def worst(self) -> tolerance.Verdict | None:
@@ -99,7 +102,8 @@ def expected_results(observed: Observed, accurate: bool) -> list[Expected]:
         Exception: whatever a golden function raises.
     """
     dtypes = tuple(result.dtype for result in observed.results)
-    context = CallContext(dtypes, tuple(result.shape for result in observed.results), accurate)
+    shapes = tuple(result.shape for result in observed.results)
+    context = CallContext(dtypes, shapes, accurate, mesh=observed.mesh, chip=observed.chip or 0)
     operands = observed.operands
     expected = table.expected_results(
         observed.name, observed.operation, context, operands.args, operands.kwargs
@@ -160,8 +164,12 @@ def step_verdict(
     )
     floor = _step_floor(own.floors[output], observed, noise, own.accurate)
     if floor is not None:
-        floor = _as_step(floor, observed, result, step, expected, composed)
-    return result_verdict(expected, found.read(result.values), result.dtype, floor)
+        floor = functools.cache(_as_step(floor, observed, result, step, expected, composed))
+    verdicts = [
+        result_verdict(expected, found.read(values), result.dtype, floor)
+        for values in found_parts.replicas(result, found)
+    ]
+    return max(verdicts, key=lambda verdict: (not verdict.passed, verdict.used))
 
 
 def _as_step(
@@ -239,7 +247,8 @@ def other_constant(observed: Observed, step: HfValue, found: Found) -> str:
     whole = found.factor == 1.0 and spec.kind == step.kind and _exactly(observed, step.inputs)
     if expected is None or not whole:
         return ""
-    actual = spec.constant_of(observed.operands.args, observed.operands.kwargs)
+    operands = observed.operands.on(0)
+    actual = spec.constant_of(operands.args, operands.kwargs)
     if actual is None or abs(actual - expected) <= SAME_CONSTANT * abs(expected):
         return ""
     return f"its {spec.constant} is {actual:.6g} where Hugging Face's is {expected:.6g}"
@@ -278,7 +287,9 @@ def _overflown(expected: torch.Tensor, actual: torch.Tensor) -> torch.Tensor:
     Where a sequence has no token a model computes with whatever there is; NaN may have become
     numbers. Where somebody does read them, the value is not Hugging Face's.
     """
-    beyond = ~(expected.abs() <= LARGEST) & (expected.double() != actual.double())
+    beyond = ~(expected.abs() <= LARGEST)
+    if beyond.any():  # hardly ever
+        beyond &= expected.double() != actual.double()
     return beyond.any(-1, keepdim=True) if expected.dim() else beyond
 
 

@@ -44,6 +44,8 @@ class CallKeys:
         results = tuple((result.dtype, result.shape) for result in observed.results)
         caches = len(observed.operands.sources)
         parts = (observed.name, accurate, caches, results, observed.operands.args, kwargs)
+        if table.spec_of(observed.name).spans_chips:
+            return hash_of(of_code(CODE), self._encoded((*parts, observed.mesh, observed.chip)))
         return hash_of(of_code(CODE), self._encoded(parts))
 
     def of_results(self, observed: Observed, operands: bytes) -> bytes:

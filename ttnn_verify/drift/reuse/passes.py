@@ -12,10 +12,11 @@ import torch
 import transformers
 
 from ttnn_verify.drift.reuse import call_keys
-from ttnn_verify.files.stored import StoredResults
+from ttnn_verify.files.stored import LARGEST, StoredResults
 from ttnn_verify.huggingface import golden, recording
 from ttnn_verify.huggingface.hf_values import HfValue, RecordedPass
 from ttnn_verify.numerics.floors import Floor
+from ttnn_verify.weights import upcast
 
 CODE = ("huggingface", "numerics", "drift/reuse")
 STEPS, TENSORS = b"steps", b"tensors"  # what is kept of a pass
@@ -36,6 +37,8 @@ class KeptPasses:
         if steps is not None and tensors is not None:
             return _unpacked(steps, tensors, ids)
         recorded = recording.record(hf_model, ids)
+        if _size(recorded) > LARGEST:  # a copy that is not kept
+            return recorded
         for part, content in zip((STEPS, TENSORS), _packed(recorded), strict=True):
             self._stored.put(key + part, content)
         return recorded
@@ -63,13 +66,18 @@ def _model_key(hf_model: Any) -> bytes:
     content = {
         "weights": golden.weights_hash(hf_model.state_dict()),
         "config": {name: x for name, x in config.items() if name not in golden.NOT_THE_MODEL},
-        "dtype": str(hf_model.dtype),
+        "dtype": str(upcast.dtype_of(hf_model)),
         "attention": hf_model.config._attn_implementation,
         "model": inspect.getsource(sys.modules[type(hf_model).__module__]),
         "transformers": transformers.__version__,
     }
     described = json.dumps(content, sort_keys=True, default=str)
     return call_keys.hash_of(call_keys.of_code(CODE), described)
+
+
+def _size(recorded: RecordedPass) -> int:
+    """Bytes of a pass's tensors."""
+    return sum(x.nbytes for named in (recorded.values, recorded.isolated) for x in named.values())
 
 
 def _packed(recorded: RecordedPass) -> tuple[bytes, bytes]:

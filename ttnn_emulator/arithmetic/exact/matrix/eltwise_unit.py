@@ -169,17 +169,28 @@ def _largest_exponent(values: np.ndarray) -> int:
     return int(np.float32(largest).view(np.uint32) >> 23) & 0xFF
 
 
-def add(first: torch.Tensor, second: torch.Tensor, *, fp32_dest_acc: bool = False) -> torch.Tensor:
+def add(
+    first: torch.Tensor,
+    second: torch.Tensor,
+    *,
+    onto: torch.Tensor | None = None,
+    fp32_dest_acc: bool = False,
+) -> torch.Tensor:
     """first + second in Dst; the smaller is rounded half away to 10 fraction bits of the larger.
 
     Args:
         first, second: float32 or bfloat16 of shapes that broadcast; bfloat16 values, or tf32.
+        onto: what Dst holds, to be added to: float32 of the broadcast shape. None for nothing.
         fp32_dest_acc: whether the destination has 32 bits: else the sum is rounded to 8, half away.
 
     Returns:
         float32 of the broadcast shape.
     """
     a, b, shape = _operands(first, second)
+    if onto is not None:
+        dst = onto.clone(memory_format=torch.contiguous_format)
+        matrix_exact.add_onto(_bits(a), _bits(b), fp32_dest_acc, _bits(dst.numpy().reshape(-1)))
+        return dst
     out = np.empty_like(a)
     if max(_largest_exponent(a), _largest_exponent(b)) <= _LARGEST:
         if out.size < WORTH_WAKING:

@@ -206,6 +206,14 @@ def add(first: np.ndarray, second: np.ndarray, fp32_dest_acc: bool, out: np.ndar
 
 
 @njit(parallel=True, cache=True)
+def add_onto(first: np.ndarray, second: np.ndarray, fp32_dest_acc: bool, dst: np.ndarray) -> None:
+    """ELWADD that accumulates: dst += first + second, flat arrays of uint32 bits of float32."""
+    for i in prange(dst.size):
+        total, exponent = _aligned_sum(np.int64(first[i]), np.int64(second[i]))
+        dst[i] = accumulate(np.int64(dst[i]), total, exponent, 0, 0, fp32_dest_acc)
+
+
+@njit(parallel=True, cache=True)
 def multiply(
     first: np.ndarray, second: np.ndarray, phases: int, fp32_dest_acc: bool, out: np.ndarray
 ) -> None:

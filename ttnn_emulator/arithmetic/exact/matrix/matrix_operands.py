@@ -84,7 +84,6 @@ class Tile(NamedTuple):
     first: int
 
 
-@njit
 def window_of(largest: int) -> int:
     """The biased exponent that is 0 in byte form, as every smaller one is."""
     return max(largest - WINDOW, 0)

@@ -4,11 +4,15 @@ Arguments and results are float32 tensors of any shape, as they lie in Dst befor
 Kernel sources: ckernel_sfpu_exp.h and ckernel_sfpu_sdpa.h (Wormhole).
 """
 
-import math
-
+import numba
+import numpy as np
 import torch
 
+from ttnn_emulator.arithmetic.exact.simd.lanes import bits_of, float_of
 from ttnn_emulator.arithmetic.exact.vector.vector_unit import (
+    INFINITY_BITS,
+    LARGEST_DENORMAL,
+    WORTH_WAKING,
     add,
     bits,
     constant,
@@ -17,6 +21,7 @@ from ttnn_emulator.arithmetic.exact.vector.vector_unit import (
     from_bits,
     load,
     mad,
+    mad_of_lane,
     maximum,
     minimum,
     mul,
@@ -35,6 +40,13 @@ ONE_OVER_LN2 = 1.4426950216293334961
 EXP_21F = (1.0017248, 7.839635491371155e-08, 4.791750143340323e-15)
 # exp_tile's instruction sequence can load the constant term only as a half float.
 EXP_21F_INSTRUCTIONS = (1.001953125, *EXP_21F[1:])
+# _sfpu_exp_fp32_accurate_: x in turns of ln 2, which is in two parts, and a Taylor polynomial.
+ONE_OVER_LN2_FP32 = np.float32(1.442695)
+LN2_UPPER, LN2_LOWER = np.float32(-6.93145752e-1), np.float32(-1.42860677e-6)
+EXP_FP32 = tuple(
+    np.float32(c)
+    for c in (1.0, 1.0, 4.99999851e-1, 1.66664720e-1, 4.16695364e-2, 8.37312452e-3, 1.37805939e-3)
+)
 # Schraudolph's exponential: the pattern of exp(x), shifted right by 15, is A*x + B.
 SCHRAUDOLPH_A = 369.329925537109375
 SCHRAUDOLPH_B = 32500.818359375
@@ -61,26 +73,50 @@ def exp2_21f(power: torch.Tensor, coefficients: tuple[float, ...] = EXP_21F) -> 
     return set_exponent(polynomial(fraction, *coefficients), fixed >> 23)
 
 
+@numba.njit
+def _exp_of_lane(x):
+    """`exp_accurate_fp32` of one lane."""
+    if np.isnan(x):
+        return x
+    turns = x * ONE_OVER_LN2_FP32
+    magnitude = np.int32(min(np.floor(np.float64(abs(turns)) + 0.5), 32767.0))
+    negative = turns < -LARGEST_DENORMAL
+    magnitude = -magnitude if negative else magnitude
+    f = mad_of_lane(np.float32(magnitude), LN2_UPPER, x)
+    f = mad_of_lane(np.float32(magnitude), LN2_LOWER, f)
+    r = EXP_FP32[-1]
+    for coefficient in EXP_FP32[-2::-1]:
+        r = mad_of_lane(r, f, coefficient)
+    pattern = bits_of(r)
+    scaled = ((pattern >> 23) & 0xFF) + magnitude
+    if scaled >= 255:
+        return np.float32(np.inf)
+    if scaled < 1 or x == -np.inf:
+        return np.float32(0.0)
+    return float_of(np.int32((pattern & ~INFINITY_BITS) | (scaled << 23)))
+
+
+@numba.njit(nogil=True, cache=True)
+def _exp_in_turn(x, result):
+    for i in range(x.size):
+        result[i] = _exp_of_lane(x[i])
+
+
+@numba.njit(parallel=True, nogil=True, cache=True)
+def _exp_in_parallel(x, result):
+    for i in numba.prange(x.size):
+        result[i] = _exp_of_lane(x[i])
+
+
 def exp_accurate_fp32(x: torch.Tensor) -> torch.Tensor:
-    """e**x to about 2 units in the last fp32 place (_sfpu_exp_fp32_accurate_); lanes in and out."""
-    visible = x != -math.inf
-    if not visible.all():  # half of the scores of a causal attention are not: they give +0
-        result = torch.zeros_like(x)
-        if visible.any():
-            result[visible] = exp_accurate_fp32(x[visible])
-        return result
-    turns = mul(1.442695, x)
-    magnitude = round_to_integer(turns, 32767)
-    j = copy_sign(magnitude.to(torch.float32), turns)
-    f = mad(j, -6.93145752e-1, x)
-    f = mad(j, -1.42860677e-6, f)
-    r = polynomial(
-        f, 1.0, 1.0, 4.99999851e-1, 1.66664720e-1, 4.16695364e-2, 8.37312452e-3, 1.37805939e-3
-    )
-    scaled = exponent(r) + torch.where(bits(turns) < 0, -magnitude, magnitude)
-    result = torch.where(scaled >= 255, constant(float("inf")), set_exponent(r, scaled))
-    result = torch.where(scaled < 1, constant(0.0), result)
-    return torch.where(x.isnan(), x, result)
+    """e**x to about 2 units in the last fp32 place (_sfpu_exp_fp32_accurate_); lanes in and out.
+
+    Minus infinity gives +0.
+    """
+    result = torch.empty(x.shape)
+    run = _exp_in_turn if x.numel() < WORTH_WAKING else _exp_in_parallel
+    run(x.contiguous().numpy().reshape(-1), result.numpy().reshape(-1))
+    return result
 
 
 def _scaled(scale: float) -> tuple[float, float]:

@@ -8,14 +8,13 @@ multiply-add (Miscellaneous/FMA).
 """
 
 import functools
-import math
 from collections.abc import Callable
 
 import numba
 import numpy as np
 import torch
 
-from ttnn_emulator.arithmetic.exact.simd.lanes import leading_zeros64
+from ttnn_emulator.arithmetic.exact.simd.lanes import bits_of, float_of, leading_zeros64
 
 Lanes = torch.Tensor | float  # a number stands for it in every lane
 Function = Callable[..., torch.Tensor]  # of lanes, and of `Parameter`s
@@ -151,18 +150,33 @@ def _mad(a, b, c):
     return sign | np.uint32(result_exponent << 23) | np.uint32((significand >> carry) & 0x7FFFFF)
 
 
-_mad_broadcast = numba.vectorize(["uint32(uint32,uint32,uint32)"], cache=True)(_mad.py_func)
+@numba.njit
+def mad_of_lane(a: float, b: float, c: float) -> float:
+    """a*b + c of one lane's float32 numbers, within compiled code; see `mad`."""
+    patterns = np.uint32(bits_of(a)), np.uint32(bits_of(b)), np.uint32(bits_of(c))
+    return float_of(np.int32(_mad(*patterns)))
+
+
+@numba.njit
+def _mad_at(i, a, b, c):
+    """`_mad` of one lane of vectors, of which some may have length 1."""
+    return _mad(
+        a[i] if a.size > 1 else a[0],
+        b[i] if b.size > 1 else b[0],
+        c[i] if c.size > 1 else c[0],
+    )
+
+
+@numba.njit(nogil=True, cache=True)
+def _mad_in_turn(a, b, c, out):
+    for i in range(out.size):
+        out[i] = _mad_at(i, a, b, c)
 
 
 @numba.njit(parallel=True, nogil=True, cache=True)
 def _mad_in_parallel(a, b, c, out):
-    """`_mad` of vectors of `out`'s length or of length 1."""
     for i in numba.prange(out.size):
-        out[i] = _mad(
-            a[i] if a.size > 1 else a[0],
-            b[i] if b.size > 1 else b[0],
-            c[i] if c.size > 1 else c[0],
-        )
+        out[i] = _mad_at(i, a, b, c)
 
 
 # Lanes that one thread computes while another is being woken.
@@ -171,12 +185,10 @@ WORTH_WAKING = 1 << 14
 
 def _mad_bits(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
     """`_mad` of arrays, which broadcast."""
-    shape = np.broadcast_shapes(a.shape, b.shape, c.shape)
-    size = math.prod(shape)
-    if size < WORTH_WAKING or any(x.size not in (1, size) for x in (a, b, c)):
-        return np.asarray(_mad_broadcast(a, b, c))
-    out = np.empty(shape, np.uint32)
-    _mad_in_parallel(*(x.reshape(-1) for x in (a, b, c, out)))
+    out = np.empty(np.broadcast_shapes(a.shape, b.shape, c.shape), np.uint32)
+    operands = [x if x.size in (1, out.size) else np.broadcast_to(x, out.shape) for x in (a, b, c)]
+    run = _mad_in_turn if out.size < WORTH_WAKING else _mad_in_parallel
+    run(*(x.reshape(-1) for x in (*operands, out)))
     return out
 
 
