@@ -30,6 +30,7 @@ from ttnn_verify.model_file import is_file
 from ttnn_verify.report import score_text
 
 STAGES = ("functional", "optimized")  # of a bring-up
+SYSTEM = next(iter(backend.SYSTEMS))  # by default
 PHI3 = "microsoft/Phi-3-mini-128k-instruct"
 
 
@@ -48,7 +49,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="FOLDER",
         help="checkpoint folder, instead of the hub's",
     )
-    add("--system", default="n150", metavar="NAME", help="default n150")
     add("--stage", default=STAGES[0], choices=STAGES, help=f"of the bring-up, default {STAGES[0]}")
     cli.add_count(add, "--prefill-len", 128)
     cli.add_count(add, "--decode-len", 100)
@@ -102,7 +102,7 @@ def prepare(args: argparse.Namespace) -> tuple[evaluation.Plan, jobs.Bringup | N
     bringup = None
     if args.mode == "tt":
         model_type = checkpoint.config_dict().get("model_type")
-        path = find_model_file(args.hf_model, args.system, args.stage, model_type)
+        path = find_model_file(args.hf_model, args.system or SYSTEM, args.stage, model_type)
         bringup = jobs.find_bringup(args, str(ROOT / path))
         print(f"{path} on {bringup.described}", file=sys.stderr)
     prompt = jobs.find_prompt(args, checkpoint, args.prefill_len, bringup and bringup.model_file)

@@ -1,4 +1,4 @@
-"""Run any TTNN script on an emulated n150: `python -m ttnn_emulator script.py ARGS`."""
+"""Run any TTNN script on an emulated system: `python -m ttnn_emulator script.py ARGS`."""
 
 import argparse
 import pathlib
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import ttnn_emulator
+from ttnn_emulator.machine import systems
 
 
 class ScriptParser(argparse.ArgumentParser):
@@ -40,7 +41,7 @@ def check_script(script: pathlib.Path) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = ScriptParser(
         prog="python -m ttnn_emulator",
-        description="Run a TTNN script, as it is, on an emulated n150.",
+        description="Run a TTNN script, as it is, on an emulated n150, n300 or T3000.",
     )
     parser.add_argument(
         "--arithmetic",
@@ -48,6 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=ttnn_emulator.DEFAULT_ARITHMETIC,
         help="kernel, the default: step by step as the device's kernels; rounded: float32, each "
         "result rounded once, quicker",
+    )
+    parser.add_argument(
+        "--system",
+        choices=systems.SYSTEMS,
+        default=systems.N150.name,
+        help="what is emulated: 1, 2 or 8 chips; default n150",
     )
     parser.add_argument("script", help="the script's file")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="the script's own arguments")
@@ -57,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if reason:
         parser.error(reason)
 
-    ttnn_emulator.install(options.arithmetic)
+    ttnn_emulator.install(options.arithmetic, system=options.system)
     sys.argv = [str(script), *options.arguments]
     sys.path[0] = str(script.resolve().parent)
     runpy.run_path(str(script), run_name="__main__")

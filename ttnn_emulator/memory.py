@@ -73,6 +73,14 @@ class Contents:
             copy.view(-1)[begin:end] = values.view(-1)[begin:end]
         return Contents(copy, self._padded_shape)
 
+    def same_as(self, other: "Contents") -> bool:
+        """Whether another has the same bits, padding included."""
+        a, b = self.padded, other.padded
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return False
+        bits = SAME_WIDTH[a.dtype.itemsize]  # NaN and -0.0 are values as any other
+        return torch.equal(a.view(bits), b.view(bits))
+
     @property
     def nbytes(self) -> int:
         """Bytes on the host."""

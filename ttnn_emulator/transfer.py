@@ -1,7 +1,7 @@
 """Transfers between host and device. Each takes the `Memory` and TTNN's own host call."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -48,6 +48,7 @@ def to_device(memory: Memory, host_tensor: ttnn.Tensor, device_tensor: ttnn.Tens
     """Give a device tensor the contents of a host tensor, padding included.
 
     Each chip gets its part of a host tensor that is distributed over a mesh, or all the whole one.
+    Equal parts are kept once, as those of zeros that fill a weight up.
     """
     memory.refuse_in_capture("Writes are not supported")
     parts = ttnn.get_device_tensors(host_tensor)
@@ -59,9 +60,14 @@ def to_device(memory: Memory, host_tensor: ttnn.Tensor, device_tensor: ttnn.Tens
     replicas = []
     for part, place in zip(parts, _places(host_tensor), strict=True):
         if place not in kept:
-            kept[place] = _stored(memory, part, device_tensor)
+            kept[place] = _one_of(kept.values(), _stored(memory, part, device_tensor))
         replicas.append(kept[place])
     memory.keep(device_tensor, tuple(replicas))
+
+
+def _one_of(kept: Iterable[Contents], contents: Contents) -> Contents:
+    """Contents that are kept already and are the same, or these."""
+    return next((same for same in kept if same.same_as(contents)), contents)
 
 
 def _places(host_tensor: ttnn.Tensor) -> list[object]:

@@ -1,8 +1,9 @@
-"""Where the model runs: a card, the vendor's simulator or the emulated n150. Picks and opens it."""
+"""Where the model runs: on cards, the vendor's simulator or an emulated system."""
 
 import atexit
 import contextlib
 import gc
+import math
 import os
 import pathlib
 from collections.abc import Iterator
@@ -18,9 +19,13 @@ VISIBLE = "TT_VISIBLE_DEVICES"
 
 BACKENDS = ("silicon", "simulator", "emulated")
 
-# How the emulated n150 computes, the default first. Repeated from `ttnn_emulator`, which is slow to
-# import; a test compares the two.
+MeshShape = tuple[int, int]  # rows and columns of chips
+
+# Repeated from `ttnn_emulator`, which is slow to import; a test compares them. How the emulated
+# device computes, the default first; the systems that there are and how many chips each has, the
+# smallest first.
 ARITHMETICS = ("kernel", "rounded")
+SYSTEMS = {"n150": 1, "n300": 2, "t3000": 8}
 
 
 class BackendError(ValueError):
@@ -55,11 +60,56 @@ def check_arithmetic(backend: str, arithmetic: str | None) -> None:
         )
 
 
-def described(backend: str, arithmetic: str | None = None) -> str:
-    """The backend as reports name it: the emulated one with its arithmetic."""
+def pick_system(backend: str, system: str | None, mesh: MeshShape | None) -> str | None:
+    """The name of the system to emulate: the requested one, or the smallest that holds the mesh.
+
+    Args:
+        mesh: that the model asks for; None for one chip.
+
+    Returns:
+        For another backend what was requested, which is checked when the device opens.
+
+    Raises:
+        BackendError: an unknown name, or a system that is too small.
+    """
+    if system is not None and system not in SYSTEMS:
+        raise BackendError(f"system {system!r}: there are {', '.join(SYSTEMS)}.")
     if backend != "emulated":
-        return backend
-    return f"emulated, {arithmetic or ARITHMETICS[0]} arithmetic"
+        return system
+    wanted = math.prod(mesh or (1, 1))
+    enough = [name for name, chips in SYSTEMS.items() if chips >= wanted]
+    if system is None and enough:
+        return enough[0]
+    if system not in enough:
+        there = system or list(SYSTEMS)[-1]
+        largest = "" if system else ", the largest that is emulated,"
+        raise BackendError(
+            f"{_shape(mesh)} is {wanted} chips: {_article(there)}{largest} has {SYSTEMS[there]}."
+        )
+    return system
+
+
+def described(
+    backend: str,
+    arithmetic: str | None = None,
+    system: str | None = None,
+    mesh: MeshShape | None = None,
+) -> str:
+    """The backend as reports name it, with what is emulated and the mesh, if there is one."""
+    chips = f", {mesh[0]}x{mesh[1]} chips" if mesh else ""
+    if backend != "emulated":
+        return f"{backend}{chips}"
+    named = "" if system in (None, "n150") else f" {system}"
+    return f"emulated{named}{chips}, {arithmetic or ARITHMETICS[0]} arithmetic"
+
+
+def _article(system: str) -> str:
+    return f"{'a' if system.startswith('t') else 'an'} {system}"
+
+
+def _shape(mesh: MeshShape | None) -> str:
+    rows, columns = mesh or (1, 1)
+    return f"MESH_SHAPE ({rows}, {columns})"
 
 
 def cards() -> list[pathlib.Path]:
@@ -93,38 +143,85 @@ def _missing(backend: str) -> str | None:
 
 @contextlib.contextmanager
 def open_device(
-    backend: str, device_id: int = 0, arithmetic: str | None = None
-) -> "Iterator[ttnn.Device]":
+    backend: str,
+    device_id: int = 0,
+    arithmetic: str | None = None,
+    system: str | None = None,
+    mesh: MeshShape | None = None,
+) -> "Iterator[ttnn.MeshDevice]":
     """The backend's device as a ttnn device, closed when the block ends, however it ends.
 
     A device that is there and does not open raises TTNN's own error.
 
     Args:
         backend: a name that `pick` returned.
-        device_id: which card; an emulated or simulated n150 has one, 0.
+        device_id: which chip, where no mesh is asked for; from 0 on.
         arithmetic: how the emulated device computes, of `ARITHMETICS`; default the first.
+        system: what is emulated, of `SYSTEMS`; default the smallest that holds the mesh. Of cards,
+            that there are as many chips.
+        mesh: the chips to open as a mesh, with the fabric between them; None for one chip.
 
     Raises:
-        BackendError: the backend is not there, or has no device of that number.
+        BackendError: the backend is not there, or has no device of that number, or no such mesh.
     """
     pick(backend)
     check_arithmetic(backend, arithmetic)
-    if device_id < 0 or (backend == "emulated" and device_id != 0):
-        raise BackendError(f"device {device_id}: an n150 has one, device 0.")
+    system = pick_system(backend, system, mesh)
+    check_device(backend, device_id, system, mesh)
     # imported late: slow, and not needed by a command that only refuses its arguments
     if backend == "emulated":
-        import ttnn_emulator
-
-        with ttnn_emulator.open_device(device_id=device_id, arithmetic=arithmetic) as device:
+        with _emulated(device_id, arithmetic, system, mesh) as device:
             yield device
         return
     import ttnn
 
-    device = ttnn.open_device(device_id=device_id)
-    try:
+    if system is not None or mesh is not None:
+        _check_chips(ttnn.get_num_devices(), system, mesh)
+    with contextlib.ExitStack() as closing:
+        if mesh is None:
+            device = ttnn.open_device(device_id=device_id)
+            closing.callback(ttnn.close_device, device)
+        else:
+            if math.prod(mesh) > 1:
+                ttnn.set_fabric_config(ttnn.FabricConfig.FABRIC_1D)
+                closing.callback(ttnn.set_fabric_config, ttnn.FabricConfig.DISABLED)
+            device = ttnn.open_mesh_device(ttnn.MeshShape(*mesh))
+            closing.callback(ttnn.close_mesh_device, device)
         yield device
-    finally:
-        ttnn.close_device(device)
+
+
+def check_device(
+    backend: str, device_id: int, system: str | None = None, mesh: MeshShape | None = None
+) -> None:
+    """Raises BackendError for the number of a device that the backend is known not to have."""
+    name = system or next(iter(SYSTEMS))
+    chips = SYSTEMS[name] if backend == "emulated" else None
+    if mesh is not None and device_id != 0:
+        raise BackendError(f"device {device_id}: {_shape(mesh)} takes chips from device 0 on.")
+    if device_id < 0 or (chips is not None and device_id >= chips):
+        there = "one, device 0" if chips in (None, 1) else f"{chips}, from device 0 on"
+        raise BackendError(f"device {device_id}: {_article(name)} has {there}.")
+
+
+def _emulated(
+    device_id: int, arithmetic: str | None, system: str | None, mesh: MeshShape | None
+) -> "contextlib.AbstractContextManager[ttnn.MeshDevice]":
+    import ttnn_emulator
+
+    if mesh is None:
+        return ttnn_emulator.open_device(device_id, arithmetic=arithmetic, system=system)
+    return ttnn_emulator.open_mesh_device(mesh, arithmetic=arithmetic, system=system)
+
+
+def _check_chips(there: int, system: str | None, mesh: MeshShape | None) -> None:
+    """Raises BackendError where the cards have fewer chips than the system, or the mesh."""
+    if mesh is not None and there < math.prod(mesh):
+        raise BackendError(f"{_shape(mesh)} is {math.prod(mesh)} chips: there are {there}.")
+    if system is not None and there < SYSTEMS[system]:
+        raise BackendError(
+            f"system {system!r}: {_article(system)} has {SYSTEMS[system]} chips, and there are "
+            f"{there}."
+        )
 
 
 def quiet() -> None:

@@ -202,7 +202,7 @@ def add_prompts(add: Add, default: str) -> None:
 
 
 def add_backend(add: Add) -> None:
-    """Where TTNN runs and how an emulated device computes: --backend, --arithmetic."""
+    """Where TTNN runs and how an emulated device computes: --backend, --arithmetic, --system."""
     add(
         "--backend",
         choices=backend.BACKENDS,
@@ -213,6 +213,12 @@ def add_backend(add: Add) -> None:
         choices=backend.ARITHMETICS,
         help="how the emulated device computes: as the kernels do, the default, or in float32 and "
         "rounded once",
+    )
+    add(
+        "--system",
+        choices=backend.SYSTEMS,
+        help="what is emulated: 1, 2 or 8 chips; default: n150, or the smallest that holds the "
+        "MESH_SHAPE of the model file",
     )
 
 

@@ -13,6 +13,7 @@ import torch
 import transformers
 
 from ttnn_verify import backend, cli, model_file, prompt_ids, sentences
+from ttnn_verify.backend import MeshShape
 from ttnn_verify.huggingface import inputs, model_results
 from ttnn_verify.huggingface.inputs import Undetermined
 from ttnn_verify.model_file import model_runs
@@ -60,18 +61,20 @@ def check_reference(logits: torch.Tensor) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Bringup:
-    """A model file, and the device that its model is to run on."""
+    """A model file, and the device that its model is to run on: a chip, or a mesh of them."""
 
     model_file: types.ModuleType
     backend: str
     arithmetic: str | None
     device_id: int
     max_seq_len: int
+    system: str | None = None
+    mesh: MeshShape | None = None
 
     @property
     def described(self) -> str:
         """The backend as reports name it."""
-        return backend.described(self.backend, self.arithmetic)
+        return backend.described(self.backend, self.arithmetic, self.system, self.mesh)
 
     @property
     def takes_batch(self) -> bool:
@@ -79,7 +82,9 @@ class Bringup:
         return _takes(self.model_file.build_model, "batch")
 
     def open_device(self) -> "contextlib.AbstractContextManager[ttnn.Device]":
-        return backend.open_device(self.backend, self.device_id, self.arithmetic)
+        return backend.open_device(
+            self.backend, self.device_id, self.arithmetic, self.system, self.mesh
+        )
 
     def build(
         self,
@@ -158,7 +163,11 @@ def find_bringup(args: argparse.Namespace, path: str) -> Bringup:
     picked = backend.pick(args.backend)
     backend.check_arithmetic(picked, args.arithmetic)
     module = model_file.load_model_file(path)
-    return Bringup(module, picked, args.arithmetic, args.device_id, args.max_seq_len)
+    mesh = model_file.mesh_shape(module)
+    system = backend.pick_system(picked, args.system, mesh)
+    device_id = args.device_id or 0
+    backend.check_device(picked, device_id, system, mesh)
+    return Bringup(module, picked, args.arithmetic, device_id, args.max_seq_len, system, mesh)
 
 
 def find_prompt(

@@ -69,6 +69,25 @@ def check_config(module: types.ModuleType | None, config: Any) -> None:
             raise ModelFails(sentences.sentence(error)) from error
 
 
+def mesh_shape(module: types.ModuleType) -> tuple[int, int] | None:
+    """The rows and columns of chips that a model file asks for by MESH_SHAPE; None for one chip.
+
+    Raises:
+        BadInput: it is not two whole numbers of at least 1.
+    """
+    shape = getattr(module, "MESH_SHAPE", None)
+    if shape is None:
+        return None
+    if isinstance(shape, (list, tuple)) and len(shape) == 2:
+        rows, columns = shape
+        if type(rows) is type(columns) is int and rows > 0 and columns > 0:
+            return rows, columns
+    raise BadInput(
+        f"MESH_SHAPE is {sentences.shown(shape)}; it is two whole numbers of at least 1, the rows "
+        "and columns of chips."
+    )
+
+
 def is_file(path: pathlib.Path) -> bool:
     """Whether there is a file of that name, which may be too long for any."""
     try:

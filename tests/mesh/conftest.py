@@ -5,8 +5,13 @@ import contextlib
 import pytest
 
 import ttnn_emulator
+from tests.properties import profiles
 
 SYSTEM = "t3000"
+
+
+def pytest_configure(config):
+    profiles.load_quick(config)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The options that command lines share: both spellings, counts, refusals in one line."""
 
 import argparse
+import contextlib
 import re
 
 import pytest
@@ -41,6 +42,20 @@ def test_every_command_takes_both_spellings(command, option):
     for spelling in (option, option.replace("_", "-")):
         args = parse([*required, f"--{spelling}", "17", *_room(option)])
         assert getattr(args, option) == 17
+
+
+@pytest.mark.parametrize("command", [EVAL, DRIFT, RUN_EVAL], ids=["eval", "drift", "run_eval"])
+def test_every_option_of_several_words_has_both_spellings(command, monkeypatch):
+    seen = []
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", lambda self, argv: seen.append(self))
+    parse, required = command
+    with contextlib.suppress(AttributeError):  # there are no arguments to look at
+        parse(required)
+    options = [action.option_strings for action in seen[0]._actions]
+    several = [names for names in options if any(re.search("[a-z][_-]", n) for n in names)]
+    assert len(several) > 5
+    for names in several:
+        assert set(names) == set(cli.spellings(names[0]))
 
 
 def _room(option):

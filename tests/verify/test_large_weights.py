@@ -59,9 +59,8 @@ def test_both_ways_are_recorded_alike(monkeypatch):
 
 
 def test_both_ways_have_the_same_floors(monkeypatch):
-    plain, large = (
-        drift._logits_floor(m, IDS, drift.Session()) for m in both(CHECKPOINT, monkeypatch)
-    )
+    models = both(CHECKPOINT, monkeypatch)
+    plain, large = (drift._logits_floor(model, IDS, drift.Session()) for model in models)
     assert large == plain
 
 
@@ -75,6 +74,7 @@ def test_of_other_architectures(kind, tmp_path, monkeypatch):
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=4,
+        num_key_value_heads=4,
         max_position_embeddings=64,
         pad_token_id=0,
         bos_token_id=1,
@@ -214,23 +214,11 @@ def test_a_reference_in_float32_takes_no_memory_of_its_own(large, tmp_path):
     folder, size = large
     ids = tmp_path / "ids.txt"
     ids.write_text("4 5 6 7 8")
+    options = ["--prompt_ids_file", ids, "--max_new_tokens", 2, "--arithmetic", "rounded"]
+    options += ["--reference-dtype", "float32"]
+    words = map(str, (CHECKPOINT, folder, model_file("optimized"), *options))
     done = subprocess.run(
-        [
-            *(
-                sys.executable,
-                "-c",
-                PEAK,
-                str(CHECKPOINT),
-                str(folder),
-                str(model_file("optimized")),
-            ),
-            *("--prompt_ids_file", str(ids), "--max_new_tokens", "2", "--arithmetic", "rounded"),
-            *("--reference-dtype", "float32"),
-        ],
-        check=True,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
+        [sys.executable, "-c", PEAK, *words], check=True, cwd=ROOT, capture_output=True, text=True
     )
     grown = int(done.stdout.rpartition("grown by ")[2])
     assert size > 280e6

@@ -31,25 +31,31 @@ RESOLUTION = 1e-6
 
 @dataclasses.dataclass(frozen=True)
 class Platform:
-    """What figures depend on: backend, arithmetic (None without a choice), TTNN's version."""
+    """What figures depend on: backend, arithmetic (None without a choice), TTNN's version.
+
+    And the system, where it is requested or emulated, and is no n150.
+    """
 
     backend: str
     arithmetic: str | None
     ttnn: str
+    system: str | None = None
 
     @classmethod
-    def of(cls, picked: str, arithmetic: str | None) -> "Platform":
+    def of(cls, picked: str, arithmetic: str | None, system: str | None = None) -> "Platform":
         """The platform of a run on a backend that `backend.pick` returned."""
         own = arithmetic or backend.ARITHMETICS[0] if picked == "emulated" else None
-        return cls(picked, own, importlib.metadata.version("ttnn"))
+        several = None if system == next(iter(backend.SYSTEMS)) else system
+        return cls(picked, own, importlib.metadata.version("ttnn"), several)
 
     @property
     def file_name(self) -> str:
         """The name of this platform's file in a folder of baselines."""
-        return "-".join(filter(None, (self.backend, self.arithmetic))) + ".json"
+        return "-".join(filter(None, (self.backend, self.system, self.arithmetic))) + ".json"
 
     def __str__(self) -> str:
-        return f"{backend.described(self.backend, self.arithmetic)}, ttnn {self.ttnn}"
+        described = backend.described(self.backend, self.arithmetic, self.system)
+        return f"{described}, ttnn {self.ttnn}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -96,7 +96,10 @@ def save(path: str | pathlib.Path, baseline: Baseline) -> None:
         for case, values in baseline.relaxed.items()
     }
     cases = {case: _present(figures) for case, figures in baseline.cases.items()}
-    platform = json.dumps(dataclasses.asdict(baseline.platform))
+    fields = dataclasses.asdict(baseline.platform)
+    if fields["system"] is None:
+        del fields["system"]
+    platform = json.dumps(fields)
     parts = {"platform": platform, "cases": _by_line(cases), "relaxed": _by_line(relaxed)}
     text = ",\n".join(f'"{name}": {part}' for name, part in parts.items())
     atomic.write_text(path, f"{{\n{text}\n}}\n")

@@ -17,7 +17,7 @@ import pytest
 
 from ttnn_verify import backend, card_lock, cli
 from ttnn_verify.pytest_plugins import hang
-from ttnn_verify.pytest_plugins.keys import ARITHMETIC, BACKEND, DEVICE
+from ttnn_verify.pytest_plugins.keys import ARITHMETIC, BACKEND, DEVICE, MESH, SYSTEM
 
 if TYPE_CHECKING:
     import ttnn
@@ -70,6 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         picked = backend.pick(config.getoption("--backend"))
         backend.check_arithmetic(picked, config.getoption("--arithmetic"))
+        system = backend.pick_system(picked, config.getoption("--system"), None)
     except backend.BackendError as error:
         raise pytest.UsageError(str(error)) from error
     if config.getoption("--require-silicon") and picked != "silicon":
@@ -82,6 +83,7 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     config.stash[BACKEND] = picked
     config.stash[ARITHMETIC] = config.getoption("--arithmetic")
+    config.stash[SYSTEM], config.stash[MESH] = system, None
     config.stash[TIMEOUT] = timeout(config, picked)
     config.stash[STDERR] = os.dup(2)
     config.add_cleanup(lambda: os.close(config.stash[STDERR]))
@@ -106,7 +108,13 @@ def timeout(config: pytest.Config, picked: str) -> float:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    return f"backend: {backend.described(config.stash[BACKEND], config.stash[ARITHMETIC])}"
+    return f"backend: {described(config)}"
+
+
+def described(config: pytest.Config) -> str:
+    """The backend of a session as reports name it."""
+    stash = config.stash
+    return backend.described(stash[BACKEND], stash[ARITHMETIC], stash[SYSTEM], stash[MESH])
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -167,10 +175,12 @@ class SessionDevice:
         def say(sentence: str) -> None:
             os.write(stash[STDERR], f"{worker}: {sentence}\n".encode())
 
-        if stash[BACKEND] == "silicon":
+        if stash[BACKEND] == "silicon" and stash[MESH] is None:
             # a process has an emulated or simulated device for itself, cards are shared out
             stack.enter_context(card_lock.claimed(int(worker.removeprefix("gw")), say))
-        opened = stack.enter_context(backend.open_device(stash[BACKEND], 0, stash[ARITHMETIC]))
+        opened = stack.enter_context(
+            backend.open_device(stash[BACKEND], 0, stash[ARITHMETIC], stash[SYSTEM], stash[MESH])
+        )
         if stash[TIMEOUT]:
             stack.enter_context(hang.named_operations())
         return opened

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 # device of the process.
 BACKEND = pytest.StashKey[str]()
 ARITHMETIC = pytest.StashKey[str | None]()
+SYSTEM = pytest.StashKey[str | None]()  # what is emulated
+MESH = pytest.StashKey[tuple[int, int] | None]()  # of its chips, None for one; by `suite`
 DEVICE: "pytest.StashKey[SessionDevice]" = pytest.StashKey()
 
 # By `outcomes`, in the process that reports.

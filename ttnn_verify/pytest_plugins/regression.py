@@ -13,7 +13,7 @@ import pytest
 
 from ttnn_verify import baseline, cli
 from ttnn_verify.pytest_plugins import comparisons, outcomes, outputs
-from ttnn_verify.pytest_plugins.keys import ARITHMETIC, BACKEND, CHECKED, RUN
+from ttnn_verify.pytest_plugins.keys import ARITHMETIC, BACKEND, CHECKED, RUN, SYSTEM
 
 LISTED = 20  # most lines of each kind at the end of a run
 
@@ -95,7 +95,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def platform_of(config: pytest.Config) -> baseline.Platform:
-    return baseline.Platform.of(config.stash[BACKEND], config.stash[ARITHMETIC])
+    stash = config.stash
+    return baseline.Platform.of(stash[BACKEND], stash[ARITHMETIC], stash[SYSTEM])
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:

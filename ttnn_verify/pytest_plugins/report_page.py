@@ -4,10 +4,10 @@ import pathlib
 
 import pytest
 
-from ttnn_verify import backend
 from ttnn_verify.files import atomic
+from ttnn_verify.pytest_plugins import device as devices
 from ttnn_verify.pytest_plugins import outcomes, outputs, regression
-from ttnn_verify.pytest_plugins.keys import ARITHMETIC, BACKEND, CHECKED, RUN
+from ttnn_verify.pytest_plugins.keys import CHECKED, RUN
 from ttnn_verify.report import drift_record
 
 
@@ -58,7 +58,7 @@ def pytest_terminal_summary(
         )
     summary = run_page.RunSummary(
         passed=exitstatus == 0,
-        backend=backend.described(config.stash[BACKEND], config.stash[ARITHMETIC]),
+        backend=devices.described(config),
         command=" ".join(["pytest", *map(str, config.invocation_params.args)]),
         root=config.rootpath,
         started=run.started,

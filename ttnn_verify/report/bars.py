@@ -24,7 +24,7 @@ def shown() -> bool:
     return sys.stderr.isatty()
 
 
-class Share:
+class PhaseBar:
     """A bar that fills up to a total, to be closed."""
 
     def __init__(self, name: str, total: float) -> None:
@@ -51,7 +51,7 @@ def passes(name: str, hf_model: torch.nn.Module, count: int) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if shown():
             own = {part: _numbers(part) for part in hf_model.modules()}
-            share = Share(name, count * sum(own.values()))
+            share = PhaseBar(name, count * sum(own.values()))
             bar = stack.enter_context(contextlib.closing(share))
             for part, numbers in own.items():
                 if numbers:
@@ -65,7 +65,7 @@ def _numbers(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters(recurse=False))
 
 
-def _adding(bar: Share, numbers: int) -> Callable[..., None]:
+def _adding(bar: PhaseBar, numbers: int) -> Callable[..., None]:
     return lambda *_: bar.add(numbers)
 
 
@@ -96,7 +96,7 @@ class Sent:
                 self._note(taps.device_tensors(result))
             return result
 
-        with contextlib.closing(Share("Building", total)) as bar, taps.intercept(observe):
+        with contextlib.closing(PhaseBar("Building", total)) as bar, taps.intercept(observe):
             yield
 
     def _note(self, tensors: list[Any]) -> None:
@@ -140,7 +140,7 @@ class _Phases:
     def __init__(self, calls: dict[str, int], weights: int) -> None:
         self._waiting = [(name, count) for name, count in calls.items() if count]
         self._weights = weights
-        self._bar: Share | None = None
+        self._bar: PhaseBar | None = None
         self._next()
 
     def read(self, buffer: int, numbers: int) -> None:
@@ -164,7 +164,7 @@ class _Phases:
 
     def _next(self) -> None:
         self.close()
-        self._bar = Share(*self._waiting.pop(0)) if self._waiting else None
+        self._bar = PhaseBar(*self._waiting.pop(0)) if self._waiting else None
         self._begin(0)
 
     def _begin(self, done: int) -> None:

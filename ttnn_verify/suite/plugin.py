@@ -13,7 +13,7 @@ from ttnn_verify import backend, cli, jobs, network, sentences
 from ttnn_verify.huggingface import inputs
 from ttnn_verify.pytest_plugins import device as devices
 from ttnn_verify.pytest_plugins import hang
-from ttnn_verify.pytest_plugins.keys import BACKEND, DEVICE
+from ttnn_verify.pytest_plugins.keys import BACKEND, DEVICE, MESH, SYSTEM
 from ttnn_verify.suite import settings
 
 if TYPE_CHECKING:  # TTNN, which they import, is slow, and xdist's controller does without
@@ -39,7 +39,9 @@ def pytest_configure(config: pytest.Config) -> None:
     inputs.quiet_transformers()
     network.allow(config.option.download)
     try:
-        config.stash[SETTINGS] = settings.settings_of(config, config.stash[BACKEND])
+        chosen = settings.settings_of(config, config.stash[BACKEND])
+        config.stash[SETTINGS] = chosen
+        config.stash[SYSTEM], config.stash[MESH] = chosen.bringup.system, chosen.bringup.mesh
     except (inputs.BadInput, backend.BackendError) as error:
         raise pytest.UsageError(_line(error)) from error
     except inputs.ModelFails as error:

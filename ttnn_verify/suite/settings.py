@@ -47,7 +47,6 @@ def add_options(group: pytest.OptionGroup) -> None:
     )
     add("--model", metavar="ID_OR_FOLDER", help="checkpoint: hub id or folder")
     add("--stage", metavar="NAME", help=f"of the bring-up, default {STAGE}")
-    add("--system", metavar="NAME", help=f"default {SYSTEM}")
     cli.add_prompts(add, "held-out text, or random ids where there is none")
     add(
         *cli.spellings("--prompt_lengths"),
@@ -91,6 +90,8 @@ def settings_of(config: pytest.Config, picked: str) -> SubjectSettings:
     path = _model_file(option)
     # the options have the names of the other commands' arguments
     bringup = jobs.find_bringup(option, str(config.invocation_params.dir / path))
+    if picked == "silicon" and bringup.mesh and len(getattr(option, "tx", None) or ()) > 1:
+        raise inputs.BadInput("a mesh of cards is one device, and each worker opens its own.")
     checkpoint = inputs.find_checkpoint(option.model, option.cache_dir, option.download)
     hf_config = jobs.check_config(checkpoint, bringup.model_file)
     inputs.check_positions(option.max_seq_len, hf_config)
@@ -112,10 +113,9 @@ def settings_of(config: pytest.Config, picked: str) -> SubjectSettings:
 def _model_file(option: argparse.Namespace) -> str:
     if option.model_file is None:
         return f"models/{option.model}/{option.system or SYSTEM}/{option.stage or STAGE}/model.py"
-    if option.stage or option.system:
+    if option.stage:
         raise inputs.BadInput(
-            "--stage and --system say where the model file is, and --model-file names it; give "
-            "either."
+            "--stage says where the model file is, and --model-file names it; give either."
         )
     return option.model_file
 
@@ -126,8 +126,8 @@ def choose_card(config: pytest.Config, picked: str) -> None:
     if number is None or hasattr(config, "workerinput"):  # a worker has it from its controller
         return
     if picked != "silicon":
-        if number != 0:
-            raise backend.BackendError(f"device {number}: an n150 has one, device 0.")
+        if picked != "emulated":
+            backend.check_device("emulated", number)  # the simulator has one as well
         return
     names = backend.visible_cards()
     if not 0 <= number < len(names):

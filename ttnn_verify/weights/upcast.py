@@ -65,7 +65,7 @@ def _no_weights() -> Iterator[None]:
             parameter = torch.nn.Parameter(parameter.to("meta"), parameter.requires_grad)
         own(module, name, parameter)
 
-    torch.nn.Module.register_parameter = register  # type: ignore[method-assign]
+    torch.nn.Module.register_parameter = register  # type: ignore[assignment, method-assign]
     try:
         yield
     finally:

@@ -15,7 +15,7 @@ from ttnn_verify.drift.mesh.spread import ONE, Spread
 from ttnn_verify.drift.observation import arrangements, columns
 from ttnn_verify.drift.observation import rows as matching_rows
 from ttnn_verify.drift.observation.arrangements import Arrangement
-from ttnn_verify.drift.observation.pool import CELL, FEW, Pool, shares
+from ttnn_verify.drift.observation.pool import CELL, FEW, Pool, Shape, shares
 from ttnn_verify.drift.observation.rows import MOST, Places
 from ttnn_verify.huggingface.hf_values import HfValue
 
@@ -74,7 +74,7 @@ Candidates = Iterable[tuple[HfValue, ExpectedRows]]
 
 
 class _Views:
-    """A tensor in its arrangements, each made once."""
+    """A tensor in its arrangements, each made once, and compared with a pool once."""
 
     def __init__(self, tensor: torch.Tensor) -> None:
         self.tensor = tensor
@@ -82,6 +82,7 @@ class _Views:
         self.shape = tuple(tensor.shape)
         self._rows: dict[Arrangement, torch.Tensor] = {}
         self._signatures: dict[Arrangement, torch.Tensor] = {}
+        self._near: dict[tuple[Shape, Arrangement], torch.Tensor] = {}
 
     def rows(self, where: Arrangement) -> torch.Tensor:
         """[M, W] of an arrangement."""
@@ -93,6 +94,12 @@ class _Views:
         if where not in self._signatures:
             self._signatures[where] = columns.signatures(self.rows(where))
         return self._signatures[where]
+
+    def near(self, pool: Pool, shape: Shape, where: Arrangement) -> torch.Tensor:
+        """As `pool.near`; of one pool."""
+        if (shape, where) not in self._near:
+            self._near[shape, where] = pool.near(shape, self.signatures(where))
+        return self._near[shape, where]
 
 
 class Finder:
@@ -175,7 +182,7 @@ class Finder:
                 continue
             for where in arrangements.of(views.shape, shape, tuple(self.orders)):
                 if anywhere:
-                    likely = pool.near(shape, views.signatures(where))
+                    likely = views.near(pool, shape, where)
                 else:
                     few = self._few(views, where)
                     if few is None:

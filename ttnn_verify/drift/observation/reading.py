@@ -16,9 +16,9 @@ from ttnn_verify.ops.expected import OnChips
 
 
 def _capacity() -> int:
-    """Bytes of host copies: an eighth of the memory, within limits."""
+    """Bytes of host copies: a sixteenth of the memory, within limits."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min(max(memory // 8, 512 << 20), 4 << 30)
+    return min(max(memory // 16, 512 << 20), 4 << 30)
 
 
 CAPACITY = _capacity()
