@@ -391,5 +391,7 @@ def reproduced(
 
 
 if __name__ == "__main__":
-    leave = ending.leave if backend.pick() == "emulated" else sys.exit
-    leave(main())
+    status = main()
+    if backend.pick() == "emulated":
+        ending.leave(status)
+    sys.exit(status)
