@@ -1,16 +1,19 @@
-"""The longest cache of the full Phi-3-mini on an n150, and proof that it fits. Without a card.
+"""The longest cache of the full Phi-3-mini on a system, and proof that it fits. Without a card.
 
-python -m benchmarks.context [--precision accuracy performance] [--batch 1] [--layers 32]
-python -m benchmarks.context --stage functional [--layers 32]
+python -m benchmarks.context [--system n150] [--precision accuracy performance] [--batch 1]
+    [--layers 32]
+python -m benchmarks.context --stage functional [--system n150] [--layers 32]
 
 The length is computed from the device's free DRAM; then the model is built with it on TTNN's mock
-n150, whose allocator is the card's, and prefills a chunk at the cache's end and decodes a token.
-The functional stage has a length of its own: a prompt fills its last row, all rows decode a token.
+of the system, whose allocator is the card's, prefills a chunk at the cache's end and decodes a
+token. The functional stage has a length of its own: a prompt fills its last row, all rows decode.
 """
 
 import argparse
+import contextlib
 import os
 import time
+from collections.abc import Iterator
 
 import loguru
 import torch
@@ -22,9 +25,14 @@ from model.config import ModelConfig
 from model.optimized import PRECISIONS, build
 from model.optimized.capacity import Dram, longest_cache
 from model.optimized.phi3 import CHUNK
-from ttnn_emulator.machine import toolchain
+from ttnn_emulator.machine import systems, toolchain
 
-GOALS = {"accuracy": 12_000, "performance": 32_000}  # positions at batch 1
+# Positions at batch 1; the model has 131,072.
+GOALS = {
+    "n150": {"accuracy": 12_000, "performance": 32_000},
+    "n300": {"accuracy": 40_000, "performance": 80_000},
+    "t3000": {"accuracy": 131_072, "performance": 131_072},
+}
 
 
 class Ones(phi3_mini.RandomWeights):
@@ -34,37 +42,45 @@ class Ones(phi3_mini.RandomWeights):
         return torch.ones(1, dtype=torch.bfloat16).expand(self._shapes[name])
 
 
-def measure(precision: str, batch: int, layers: int) -> int:
+@contextlib.contextmanager
+def opened(system: systems.System) -> Iterator[ttnn.MeshDevice]:
+    """All chips of the system as bring-ups take them, on TTNN's mock device."""
+    if system.chips > 1:
+        ttnn.set_fabric_config(ttnn.FabricConfig.FABRIC_1D)
+    device = ttnn.open_mesh_device(ttnn.MeshShape(*system.mesh))
+    try:
+        yield device
+    finally:
+        ttnn.close_mesh_device(device)
+
+
+def measure(system: systems.System, precision: str, batch: int, layers: int) -> int:
     """Positions of the longest cache that fits; builds the model, uses the last, prints a line."""
     hf_config = phi3_mini.config(layers)
-    device = ttnn.open_device(device_id=0)
-    try:
+    with opened(system) as device:
         setting = PRECISIONS[precision]
         config = ModelConfig.from_hf(hf_config)
-        length = longest_cache(config, setting, batch, Dram.of(device))
+        length = longest_cache(config, setting, batch, Dram.of(device), system.chips)
         start = time.perf_counter()
         model = build(hf_config, Ones(hf_config), device, length, batch=batch, precision=precision)
         model.model.prefill([1] * length, batch - 1, length - CHUNK, CHUNK)
         model.model.decode([1] * batch, [length - 1] * batch)
-        report(f"{precision}, batch {batch}, {layers} layers", length, start, device)
-    finally:
-        ttnn.close_device(device)
+        name = f"{system.name}, {precision}, batch {batch}, {layers} layers"
+        report(name, length, start, device)
     return length
 
 
-def measure_functional(layers: int) -> None:
+def measure_functional(system: systems.System, layers: int) -> None:
     """Builds the functional stage, uses the last of its positions, prints a line."""
     hf_config = phi3_mini.config(layers)
     batch, length = functional.BATCH, functional.MAX_CACHE_SEQ_LEN
-    device = ttnn.open_device(device_id=0)
-    try:
+    with opened(system) as device:
         start = time.perf_counter()
         model = functional.build(hf_config, Ones(hf_config), device, length)
         model.model.prefill([1] * length, batch - 1, 0, length)
         model.model.decode([1] * batch, [length - 1] * batch)
-        report(f"functional, batch {batch}, {layers} layers", length, start, device)
-    finally:
-        ttnn.close_device(device)
+        name = f"{system.name}, functional, batch {batch}, {layers} layers"
+        report(name, length, start, device)
 
 
 def report(name: str, length: int, start: float, device: ttnn.MeshDevice) -> None:
@@ -79,20 +95,22 @@ def report(name: str, length: int, start: float, device: ttnn.MeshDevice) -> Non
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--system", default=systems.N150.name, choices=systems.SYSTEMS)
     parser.add_argument("--stage", default="optimized", choices=document.STAGES)
     parser.add_argument("--precision", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--layers", type=int, default=phi3_mini.N_LAYERS)
     args = parser.parse_args()
-    os.environ.update(toolchain.runtime_root())
+    system = systems.find(args.system)
+    os.environ.update(toolchain.runtime_root(system))
     loguru.logger.disable("ttnn")
     if args.stage == "functional":
-        measure_functional(args.layers)
+        measure_functional(system, args.layers)
         return
     for precision in args.precision:
-        length = measure(precision, args.batch, args.layers)
+        length = measure(system, precision, args.batch, args.layers)
         if args.batch == 1 and args.layers == phi3_mini.N_LAYERS:
-            goal = GOALS[precision]
+            goal = GOALS[system.name][precision]
             print(f"  at least {goal}: {'met' if length >= goal else 'MISSED'}")
 
 

@@ -26,7 +26,7 @@ def on_the_device(device, backend_name):
     """Commands take the tests' device, and no hub is asked. Options that say which device."""
 
     @contextlib.contextmanager
-    def open_device(name, device_id=0, arithmetic=None):
+    def open_device(name, device_id=0, arithmetic=None, system=None, mesh=None):
         with contextlib.ExitStack() as stack:
             if name == "emulated":
                 stack.enter_context(ttnn_emulator.arithmetic_settings(arithmetic))

@@ -37,7 +37,7 @@ def devices(monkeypatch):
     log = []
 
     @contextlib.contextmanager
-    def open_device(name, device_id=0, arithmetic=None):
+    def open_device(name, device_id=0, arithmetic=None, system=None, mesh=None):
         log.append("open")
         try:
             yield "device"

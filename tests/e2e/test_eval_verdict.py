@@ -48,7 +48,7 @@ def on_the_device(device, backend_name, monkeypatch):
     """eval.py runs on the tests' device, in rounded arithmetic if it is emulated: its options."""
 
     @contextlib.contextmanager
-    def open_device(name, device_id=0, arithmetic=None):
+    def open_device(name, device_id=0, arithmetic=None, system=None, mesh=None):
         with contextlib.ExitStack() as stack:
             if name == "emulated":
                 stack.enter_context(ttnn_emulator.arithmetic_settings(arithmetic))

@@ -38,7 +38,7 @@ from ttnn_verify.pytest_plugins import hang
 pytest_plugins = ["ttnn_verify.pytest_plugins.device"]
 
 @contextlib.contextmanager
-def open_device(name, device_id=0, arithmetic=None):
+def open_device(name, device_id=0, arithmetic=None, system=None, mesh=None):
     {before}
     log = pathlib.Path({log!r})
     card = os.environ.get(backend.VISIBLE, "no card")

@@ -116,7 +116,7 @@ class Walked:
         self.block_formats: set[str] = set()
         self.candidates = Candidates(sequences, reference)
         self.reader = reading.Reader()
-        self.blame = Blame(reference, sequences, self.candidates.finder.orders)
+        self.blame = Blame(reference, sequences, self.candidates.finder)
         self.model_call = walk.model_calls(sequences)[0]
         self.calls: list[Observed] = []
         self.origins: dict[int, Origin] = {}

@@ -13,9 +13,9 @@ from ttnn_verify.drift.expected_values import ExpectedValues
 from ttnn_verify.drift.finding import OpFinding
 from ttnn_verify.drift.judgement.caches import CacheWrites
 from ttnn_verify.drift.judgement.call_graph import CallGraph, Rank
+from ttnn_verify.drift.mesh import chip_blame
 from ttnn_verify.drift.observation import arrangements
-from ttnn_verify.drift.observation.columns import ColumnOrder
-from ttnn_verify.drift.observation.identification import Found
+from ttnn_verify.drift.observation.identification import Finder, Found
 from ttnn_verify.drift.observation.walk import ModelCall, TokenSequence, model_calls
 from ttnn_verify.drift.observed import Observed, where_of
 from ttnn_verify.huggingface.hf_values import HfValue
@@ -34,10 +34,10 @@ class Blame:
         self,
         reference: ExpectedValues,
         sequences: Sequence[TokenSequence],
-        orders: Sequence[ColumnOrder],
+        finder: Finder,
     ) -> None:
-        self.reference, self.sequences = reference, sequences
-        self.writes = CacheWrites(orders)
+        self.reference, self.sequences, self.finder = reference, sequences, finder
+        self.writes = CacheWrites(finder.orders)
 
     def _graph(self, calls: Sequence[Observed], model_call: ModelCall) -> CallGraph:
         return CallGraph(calls, model_call, self.reference.steps)
@@ -61,6 +61,9 @@ class Blame:
         Args:
             before: the calls before it. One of them is to blame where they do not make its input.
         """
+        lost = chip_blame.lost(before, observed.off_on)
+        if lost is not None:
+            return self._on_chips(lost, verdict)
         if any(name not in observed.operands.names for name in step.inputs):
             missing = self._all_missing(self._graph(before, observed.model_call))
             missing = [one for one in missing if one.kind != "heads"]  # split otherwise, perhaps
@@ -111,6 +114,9 @@ class Blame:
         """The finding on the call where a model leaves Hugging Face's way."""
         graph = self._graph(calls, model_call)
         steps = self._all_missing(graph)
+        on_chips = self._of_chips(graph, steps, model_call, verdict)
+        if on_chips is not None:
+            return on_chips
         if not steps:
             return self._returned_wrongly(graph, len(calls), model_call, verdict)
         for step in steps:
@@ -130,6 +136,67 @@ class Blame:
             where, intended = where_of(step), finding.Intended(step.inputs)
             return pick.finding(finding.MISUSED, where, step=verdict, note=note, intended=intended)
         return self._missing(step, graph, model_call, verdict)
+
+    def _of_chips(
+        self,
+        graph: CallGraph,
+        steps: Sequence[HfValue],
+        model_call: ModelCall,
+        verdict: tolerance.Verdict,
+    ) -> OpFinding | None:
+        """The finding on what some chips of a mesh make, or all together; None if it is neither."""
+        if all(observed.mesh == (1, 1) for observed in graph.calls):
+            return None
+        lost, rows = chip_blame.lost(graph.calls), self.sequences[model_call.sequence].rows
+        for step in steps:
+            expected = self.reference.expected(step, rows, model_call.starts, model_call.ends)
+            value = dataclasses.replace(step, shape=tuple(expected.rows.shape[1:]))
+            some = chip_blame.on_some(graph.calls, value, expected, self.finder)
+            if some is not None and (lost is None or some.observed.index < lost.observed.index):
+                return self._on_chips(some, verdict, step)
+            partial = chip_blame.sums(graph.calls, value, expected, self.finder)
+            if lost is None and partial is not None:
+                return self._on_sums(graph.calls, partial, step, verdict)
+            product = self._consumer(step, graph) if step.kind == "product" else None
+            if lost is None and product is not None:
+                weights = dict(self.reference.hf_model.named_parameters())
+                some = chip_blame.of_weights(product, weights, step.layer)
+                if some is not None:
+                    return self._on_chips(some, verdict, step)
+            if step.kind != "heads":
+                break
+        return None if lost is None else self._on_chips(lost, verdict)
+
+    def _on_chips(
+        self,
+        some: chip_blame.OnSomeChips,
+        verdict: tolerance.Verdict,
+        step: HfValue | None = None,
+    ) -> OpFinding:
+        """The finding on a call that is wrong on some chips."""
+        observed = some.observed
+        observed.off_on = some.chips
+        step = step or self.step(observed.names[0])
+        return observed.finding(finding.MISUSED, where_of(step), step=verdict, note=some.note)
+
+    def _on_sums(
+        self,
+        calls: Sequence[Observed],
+        partial: chip_blame.PartialSums,
+        step: HfValue,
+        verdict: tolerance.Verdict,
+    ) -> OpFinding:
+        """The finding on partial sums that are not added up, or wrongly."""
+        adds = chip_blame.adding(calls, partial)
+        if adds is not None:
+            along = "" if partial.axis is None else f" along cluster axis {partial.axis}"
+            note = chip_blame.ADDED_OTHERWISE.format(step.name, along)
+            return adds.finding(finding.MISUSED, where_of(step), step=verdict, note=note)
+        used = chip_blame.using(calls, partial)
+        note = f"{chip_blame.NOT_ADDED.format(step.name)}; {used.name} is given them"
+        return used.finding(
+            finding.MISSING, where_of(step), operation="an all_reduce", step=verdict, note=note
+        )
 
     def _returned_wrongly(
         self, graph: CallGraph, index: int, model_call: ModelCall, verdict: tolerance.Verdict

@@ -1,6 +1,7 @@
 """Which call is to blame for what attention finds in a cache."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -8,8 +9,10 @@ import torch
 from ttnn_verify.drift import finding
 from ttnn_verify.drift.expected_values import ExpectedRows
 from ttnn_verify.drift.finding import OpFinding
+from ttnn_verify.drift.mesh import found_parts, spread
 from ttnn_verify.drift.observation import arrangements
 from ttnn_verify.drift.observation.columns import ColumnOrder
+from ttnn_verify.drift.observation.identification import Found
 from ttnn_verify.drift.observation.pool import SAME
 from ttnn_verify.drift.observation.walk import ModelCall
 from ttnn_verify.drift.observed import Observed, ReadTensor, Where
@@ -72,10 +75,47 @@ class CacheWrites:
         if not caches:
             caches = [t for t in observed.operands.tensors if t.values.dim() == 4][1:3]
         for (step, expected), cache in zip(values, caches, strict=False):
-            op_finding = self._on_cache(observed, step, expected, cache, calls, verdict)
+            lies, whole = self._as_it_lies(cache, expected, observed.operands.pages)
+            op_finding = self._on_cache(observed, step, expected, whole, calls, verdict)
+            if op_finding is not None and not op_finding.chip:
+                chips = self._chips(whole, lies, expected, observed.operands.pages)
+                return dataclasses.replace(op_finding, chip=spread.named(chips, whole.mesh))
             if op_finding is not None:
                 return op_finding
         return None
+
+    def _as_it_lies(
+        self, cache: ReadTensor, expected: ExpectedRows, pages: torch.Tensor | None
+    ) -> tuple[spread.Spread, ReadTensor]:
+        """A cache on several chips as it holds the most rows, from the first on."""
+        if len(cache.parts) <= 1:
+            return spread.ONE, cache
+        ways = [
+            (lies, dataclasses.replace(cache, values=lies.joined(cache.parts)))
+            for lies in spread.of(cache.parts, cache.mesh)
+        ]
+
+        def rows_in_place(way: tuple[spread.Spread, ReadTensor]) -> float:
+            rows, wrong = _held(way[1], expected, pages, tuple(self.orders))
+            return (math.inf if len(rows) else -1) if wrong is None else wrong
+
+        return max(ways, key=rows_in_place, default=(spread.ONE, cache))
+
+    def _chips(
+        self,
+        cache: ReadTensor,
+        lies: spread.Spread,
+        expected: ExpectedRows,
+        pages: torch.Tensor | None,
+    ) -> tuple[int, ...]:
+        """The chips on which the first row that is not in its place is not; none where all."""
+        index, wrong = _held(cache, expected, pages, tuple(self.orders))
+        if wrong is None or wrong >= len(index) or len(cache.parts) <= 1:
+            return ()
+        place = torch.tensor([wrong])
+        where = arrangements.Arrangement("in a cache", index)
+        row = Found("", where, place, place, spread=lies)
+        return found_parts.off(cache, row, expected.flat[place], SAME)
 
     def _on_cache(
         self,

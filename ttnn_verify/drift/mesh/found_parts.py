@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -19,14 +19,30 @@ def find(result: ReadTensor, find_in: Find) -> tuple[ReadTensor, tuple[Found, ..
     """What a result holds, and the result as that lies over the chips."""
     if len(result.parts) == 1:
         return result, find_in(result.values)
+    second: tuple[ReadTensor, tuple[Found, ...]] = result, ()
     for lies in spread.of(result.parts, result.mesh):
         values = lies.joined(result.parts)
         found = find_in(values)
-        if found:
-            lies = _agreeing(lies, result.parts, found[0])
-            result = dataclasses.replace(result, values=values)
-            return result, tuple(dataclasses.replace(one, spread=lies) for one in found)
-    return result, ()
+        if not found:
+            continue
+        agreeing = _agreeing(lies, result.parts, found[0])
+        holding = dataclasses.replace(result, values=values)
+        found = tuple(dataclasses.replace(one, spread=agreeing) for one in found)
+        if _takes_all(lies, holding, found):
+            return holding, found
+        second = second if second[1] else (holding, found)  # what else a chip has may be padding
+    return second
+
+
+def _takes_all(lies: Spread, result: ReadTensor, found: Sequence[Found]) -> bool:
+    """Whether each chip of those that are joined has something of a value."""
+    if len(lies.chips) == 1:
+        return True
+    taken = torch.zeros(result.values.numel(), dtype=torch.bool)
+    for one in found:
+        taken[one.arrangement.index[one.rows]] = True
+    pieces = lies.split(taken.reshape(result.values.shape))
+    return all(piece is None or bool(piece.any()) for piece in pieces)
 
 
 def _agreeing(lies: Spread, parts: spread.Parts, found: Found) -> Spread:
