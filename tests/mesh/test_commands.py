@@ -1,5 +1,6 @@
 """Commands on several chips: --system, and MESH_SHAPE of the model file."""
 
+import os
 import subprocess
 import sys
 
@@ -16,7 +17,7 @@ def run(*words, folder):
     return subprocess.run(
         [sys.executable, *map(str, words)],
         cwd=folder,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
