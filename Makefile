@@ -1,17 +1,19 @@
 # make eval, make test: each sets up what it needs in .venv first, once.
 STAGES := functional optimized
-SYSTEM := models/microsoft/Phi-3-mini-128k-instruct/n150
+SYSTEM ?= n150
+BRINGUP := models/microsoft/Phi-3-mini-128k-instruct/$(SYSTEM)
 PROMPT := ttnn_verify/prompts/kjv-heldout.txt
 READY := .venv/.ready
 PYTEST_ARGS ?= -n 2
 
 .PHONY: eval quick test faults coverage lint types clean distclean
 
-# Each stage of the bring-up, the second even if the first one fails.
+# Each stage of the bring-up, the second even if the first one fails. make eval SYSTEM=t3000 has it on
+# eight chips.
 eval: $(READY)
 	@status=0; for stage in $(STAGES); do \
 	    printf '%s\n' "--- $$stage stage ---"; \
-	    .venv/bin/python eval.py $(SYSTEM)/$$stage/model.py --model assets/phi3-tiny \
+	    .venv/bin/python eval.py $(BRINGUP)/$$stage/model.py --model assets/phi3-tiny \
 	        --prompt_file $(PROMPT) --max_new_tokens 100 --min_new_tokens 100 || status=1; \
 	done; exit $$status
 
@@ -20,9 +22,13 @@ quick: $(READY)
 	@.venv/bin/python -m pytest --quick --arithmetic rounded $(PYTEST_ARGS)
 
 # With the figures of every comparison held against the last accepted ones; see ttnn_verify/baseline.
-APART := --ignore=tests/faults --ignore=tests/locating --ignore=tests/variants
+# Several chips are another system, and a process emulates one.
+APART := --ignore=tests/faults --ignore=tests/locating --ignore=tests/variants --ignore=tests/mesh
 test: $(READY)
-	@.venv/bin/python -m pytest $(APART) --pcc-check baselines $(PYTEST_ARGS)
+	@status=0; \
+	.venv/bin/python -m pytest $(APART) --pcc-check baselines $(PYTEST_ARGS) || status=1; \
+	.venv/bin/python -m pytest tests/mesh --system t3000 $(PYTEST_ARGS) || status=1; \
+	exit $$status
 
 # The tests of the tests: each fault of the catalogue must be caught, and located in the whole model;
 # no variant of a model without a fault may be accused.

@@ -10,6 +10,7 @@ import pytest
 
 import ttnn_emulator
 from tests.support.checkpoint import ROOT
+from ttnn_emulator.machine import systems
 from ttnn_verify import backend
 
 # Prints what torch would find when it is imported, and imports nothing.
@@ -108,6 +109,53 @@ def test_a_card_that_does_not_open_is_ttnns_error(card, monkeypatch):
 def test_the_arithmetics_are_the_emulators_the_default_first():
     assert set(backend.ARITHMETICS) == set(ttnn_emulator.ARITHMETICS)
     assert backend.ARITHMETICS[0] == ttnn_emulator.DEFAULT_ARITHMETIC
+
+
+def test_the_systems_are_the_emulators_the_smallest_first():
+    known = {system.name: system.chips for system in systems.SYSTEMS.values()}
+    assert list(backend.SYSTEMS.items()) == list(known.items())
+
+
+@pytest.mark.parametrize(
+    ("system", "mesh", "picked"),
+    [
+        (None, None, "n150"),
+        (None, (1, 1), "n150"),
+        (None, (2, 1), "n300"),
+        (None, (2, 4), "t3000"),
+        ("t3000", None, "t3000"),
+        ("t3000", (1, 2), "t3000"),
+    ],
+)
+def test_the_smallest_system_that_holds_the_mesh(system, mesh, picked):
+    assert backend.pick_system("emulated", system, mesh) == picked
+
+
+@pytest.mark.parametrize(
+    ("system", "mesh", "says"),
+    [("n9000", None, "there are n150, n300, t3000"), ("n150", (1, 2), "an n150 has 1")],
+)
+def test_a_system_that_is_too_small_or_unknown(system, mesh, says):
+    with pytest.raises(backend.BackendError, match=says):
+        backend.pick_system("emulated", system, mesh)
+
+
+@pytest.mark.parametrize("chips", [1, 8])
+def test_cards_are_opened_as_a_mesh_with_the_fabric(card, monkeypatch, chips):
+    calls = []
+    monkeypatch.setattr("ttnn.get_num_devices", lambda: chips)
+    monkeypatch.setattr("ttnn.set_fabric_config", lambda fabric: calls.append(fabric.name))
+    monkeypatch.setattr("ttnn.open_mesh_device", lambda shape: calls.append(tuple(shape)) or "mesh")
+    monkeypatch.setattr("ttnn.close_mesh_device", lambda mesh: calls.append(f"close {mesh}"))
+    opening = backend.open_device("silicon", mesh=(1, 8))
+    if chips < 8:
+        with pytest.raises(backend.BackendError, match=r"is 8 chips: there are 1\."), opening:
+            pass
+        assert calls == []
+        return
+    with opening as mesh:
+        assert mesh == "mesh"
+    assert calls == ["FABRIC_1D", (1, 8), "close mesh", "DISABLED"]
 
 
 @pytest.mark.parametrize(("threads", "numba"), [(None, None), ("1", "1"), ("3,1", "3")])
