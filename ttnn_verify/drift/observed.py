@@ -325,7 +325,7 @@ def read(
     tensor: ttnn.Tensor,
     reader: reading.Reader,
     origins: Mapping[int, Origin],
-    lies: spread.Spread | None = None,
+    lies: spread.Distribution | None = None,
 ) -> ReadTensor:
     """A device tensor's contents and where they come from.
 

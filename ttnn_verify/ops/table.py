@@ -7,33 +7,17 @@ from typing import Any
 import torch
 
 from ttnn_verify.numerics import op_floors
-from ttnn_verify.ops import (
-    attention,
-    collectives,
-    eltwise,
-    heads,
-    kv_caches,
-    movement,
-    products,
-    rotary,
-)
+from ttnn_verify.ops import attention, eltwise, heads, kv_caches, movement, products, rotary
 from ttnn_verify.ops.expected import CallContext, Expected, NoGolden
+from ttnn_verify.ops.mesh import collectives, spread_norms
 from ttnn_verify.ops.spec import PLACEMENT, PRECISION, OpSpec
 
-ROWS: tuple[OpSpec, ...] = tuple(
-    spec
-    for family in (
-        attention,
-        collectives,
-        eltwise,
-        heads,
-        kv_caches,
-        movement,
-        products,
-        rotary,
-    )
-    for spec in family.SPECS
+MODULES = (
+    *(attention, collectives, eltwise, heads, kv_caches),
+    *(movement, products, rotary, spread_norms),
 )
+
+ROWS: tuple[OpSpec, ...] = tuple(spec for family in MODULES for spec in family.SPECS)
 
 SPECS = {name: spec for spec in ROWS for name in spec.names}
 

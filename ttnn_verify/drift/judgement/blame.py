@@ -151,21 +151,30 @@ class Blame:
         for step in steps:
             expected = self.reference.expected(step, rows, model_call.starts, model_call.ends)
             value = dataclasses.replace(step, shape=tuple(expected.rows.shape[1:]))
+            attends = self._consumer(step, graph) if step.kind == "attention" else None
+            in_cache = None if attends is None else self._in_cache(attends, step, verdict)
+            if in_cache is not None and lost is None:
+                return in_cache
             some = chip_blame.on_some(graph.calls, value, expected, self.finder)
             if some is not None and (lost is None or some.observed.index < lost.observed.index):
                 return self._on_chips(some, verdict, step)
             partial = chip_blame.sums(graph.calls, value, expected, self.finder)
             if lost is None and partial is not None:
                 return self._on_sums(graph.calls, partial, step, verdict)
-            product = self._consumer(step, graph) if step.kind == "product" else None
-            if lost is None and product is not None:
-                weights = dict(self.reference.hf_model.named_parameters())
-                some = chip_blame.of_weights(product, weights, step.layer)
-                if some is not None:
-                    return self._on_chips(some, verdict, step)
+            some = self._weight_on_chips(step, graph) if lost is None else None
+            if some is not None:
+                return self._on_chips(some, verdict, step)
             if step.kind != "heads":
                 break
         return None if lost is None else self._on_chips(lost, verdict)
+
+    def _weight_on_chips(self, step: HfValue, graph: CallGraph) -> chip_blame.OnSomeChips | None:
+        """The product with a wrong weight on some chips, whose sum would be a step's value."""
+        product = self._consumer(step, graph) if step.kind == "product" else None
+        if product is None:
+            return None
+        weights = dict(self.reference.hf_model.named_parameters())
+        return chip_blame.of_weights(product, weights, step.layer)
 
     def _on_chips(
         self,

@@ -76,9 +76,9 @@ class CacheWrites:
             caches = [t for t in observed.operands.tensors if t.values.dim() == 4][1:3]
         for (step, expected), cache in zip(values, caches, strict=False):
             lies, whole = self._as_it_lies(cache, expected, observed.operands.pages)
-            op_finding = self._on_cache(observed, step, expected, whole, calls, verdict)
-            if op_finding is not None and not op_finding.chip:
-                chips = self._chips(whole, lies, expected, observed.operands.pages)
+            chips, cells = self._chips(whole, lies, expected, observed.operands.pages)
+            op_finding = self._on_cache(observed, step, expected, whole, calls, verdict, cells)
+            if op_finding is not None and chips:
                 return dataclasses.replace(op_finding, chip=spread.named(chips, whole.mesh))
             if op_finding is not None:
                 return op_finding
@@ -86,7 +86,7 @@ class CacheWrites:
 
     def _as_it_lies(
         self, cache: ReadTensor, expected: ExpectedRows, pages: torch.Tensor | None
-    ) -> tuple[spread.Spread, ReadTensor]:
+    ) -> tuple[spread.Distribution, ReadTensor]:
         """A cache on several chips as it holds the most rows, from the first on."""
         if len(cache.parts) <= 1:
             return spread.ONE, cache
@@ -95,7 +95,7 @@ class CacheWrites:
             for lies in spread.of(cache.parts, cache.mesh)
         ]
 
-        def rows_in_place(way: tuple[spread.Spread, ReadTensor]) -> float:
+        def rows_in_place(way: tuple[spread.Distribution, ReadTensor]) -> float:
             rows, wrong = _held(way[1], expected, pages, tuple(self.orders))
             return (math.inf if len(rows) else -1) if wrong is None else wrong
 
@@ -104,18 +104,24 @@ class CacheWrites:
     def _chips(
         self,
         cache: ReadTensor,
-        lies: spread.Spread,
+        lies: spread.Distribution,
         expected: ExpectedRows,
         pages: torch.Tensor | None,
-    ) -> tuple[int, ...]:
-        """The chips on which the first row that is not in its place is not; none where all."""
+    ) -> tuple[tuple[int, ...], torch.Tensor | None]:
+        """Where the first row that is not in its place is not: chips, bool [W] of the row's cells.
+
+        () and None where it is on all chips.
+        """
         index, wrong = _held(cache, expected, pages, tuple(self.orders))
         if wrong is None or wrong >= len(index) or len(cache.parts) <= 1:
-            return ()
+            return (), None
         place = torch.tensor([wrong])
         where = arrangements.Arrangement("in a cache", index)
         row = Found("", where, place, place, spread=lies)
-        return found_parts.off(cache, row, expected.flat[place], SAME)
+        chips = found_parts.off(cache, row, expected.flat[place], SAME)
+        pieces = lies.split(torch.arange(cache.values.numel()).reshape(cache.shape))
+        theirs = [piece.flatten() for chip in chips if (piece := pieces[chip]) is not None]
+        return chips, torch.isin(index[wrong], torch.cat(theirs)) if theirs else None
 
     def _on_cache(
         self,
@@ -125,12 +131,14 @@ class CacheWrites:
         cache: ReadTensor,
         calls: Sequence[ModelCall],
         verdict: tolerance.Verdict,
+        cells: torch.Tensor | None = None,
     ) -> OpFinding | None:
+        """`cells` [W] of a row are those that are wrong, None for all."""
         rows, wrong = _held(cache, expected, observed.operands.pages, tuple(self.orders))
         if wrong is None:
             return None
         where = Where(step.layer, f"{step.short[0]} cache", "attention")
-        written = _held_at(cache, rows, wrong, expected)  # over it, perhaps
+        written = _held_at(cache, rows, wrong, expected, cells)  # over it, perhaps
         new = wrong if written is None else written
         call = next((one for one in calls if one.starts[0] <= new < one.ends[0]), calls[-1])
         note = f"position {wrong} is not {step.name}"
@@ -217,13 +225,19 @@ def _held(
 
 
 def _held_at(
-    cache: ReadTensor, rows: torch.Tensor, wrong: int, expected: ExpectedRows
+    cache: ReadTensor,
+    rows: torch.Tensor,
+    wrong: int,
+    expected: ExpectedRows,
+    cells: torch.Tensor | None,
 ) -> int | None:
     """The position whose row a cache has at another one; None if it has none."""
     if wrong >= len(rows):
         return None
-    golden = expected.flat[: expected.lengths[0]]
-    error = (golden - cache.values.flatten()[rows[wrong]]).norm(dim=-1) / golden.norm(dim=-1)
+    golden, actual = expected.flat[: expected.lengths[0]], cache.values.flatten()[rows[wrong]]
+    if cells is not None:
+        golden, actual = golden[:, cells], actual[cells]
+    error = (golden - actual).norm(dim=-1) / golden.norm(dim=-1)
     nearest = int(error.argmin())
     return nearest if error[nearest] <= SAME else None
 

@@ -9,7 +9,7 @@ import torch
 
 from ttnn_verify.drift.expected_values import ExpectedRows
 from ttnn_verify.drift.mesh import spread
-from ttnn_verify.drift.mesh.spread import Spread
+from ttnn_verify.drift.mesh.spread import Distribution
 from ttnn_verify.drift.observation import columns
 from ttnn_verify.drift.observation.identification import Finder, Found
 from ttnn_verify.drift.observation.pool import Pool
@@ -88,7 +88,7 @@ def _without_part(
     return fewest
 
 
-def _lines(result: ReadTensor) -> Iterator[Spread]:
+def _lines(result: ReadTensor) -> Iterator[Distribution]:
     """The ways to divide a value along one dimension, whatever that is."""
     seen = set()
     for lies in spread.of(result.parts, result.mesh):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from ttnn_verify.drift.mesh import spread
-from ttnn_verify.drift.mesh.spread import Spread
+from ttnn_verify.drift.mesh.spread import Distribution
 from ttnn_verify.drift.observation.identification import Found
 from ttnn_verify.drift.observation.pool import SAME
 from ttnn_verify.drift.observed import ReadTensor
@@ -34,7 +34,7 @@ def find(result: ReadTensor, find_in: Find) -> tuple[ReadTensor, tuple[Found, ..
     return second
 
 
-def _takes_all(lies: Spread, result: ReadTensor, found: Sequence[Found]) -> bool:
+def _takes_all(lies: Distribution, result: ReadTensor, found: Sequence[Found]) -> bool:
     """Whether each chip of those that are joined has something of a value."""
     if len(lies.chips) == 1:
         return True
@@ -45,7 +45,7 @@ def _takes_all(lies: Spread, result: ReadTensor, found: Sequence[Found]) -> bool
     return all(piece is None or bool(piece.any()) for piece in pieces)
 
 
-def _agreeing(lies: Spread, parts: spread.Parts, found: Found) -> Spread:
+def _agreeing(lies: Distribution, parts: spread.Parts, found: Found) -> Distribution:
     """How a value lies, without the chips that have something else than those it was found on."""
     own, like = found.read(lies.joined(parts)), list(lies.like)
     for chip, place in enumerate(lies.like):

@@ -21,7 +21,7 @@ MOST_WHOLES = 2
 
 
 @dataclasses.dataclass(frozen=True)
-class Spread:
+class Distribution:
     """How a value lies over chips.
 
     Attributes:
@@ -64,7 +64,7 @@ class Spread:
         ]
         return [None if place is None else pieces[place] for place in self.like]
 
-    def through(self, chip: int) -> "Spread":
+    def through(self, chip: int) -> "Distribution":
         """The same with a chip in the place of the one that it is like."""
         place = self.like[chip]
         width = len(self.grid[0])
@@ -75,12 +75,12 @@ class Spread:
         return dataclasses.replace(self, grid=grid)
 
 
-ONE = Spread(((0,),), (-1, -1), (0,))
+ONE = Distribution(((0,),), (-1, -1), (0,))
 
 
-def whole(chip: int, count: int) -> Spread:
+def whole(chip: int, count: int) -> Distribution:
     """A value that a chip has by itself, and all others too."""
-    return Spread(((chip,),), (-1, -1), (0,) * count)
+    return Distribution(((chip,),), (-1, -1), (0,) * count)
 
 
 def all_equal(parts: Parts) -> bool:
@@ -88,7 +88,7 @@ def all_equal(parts: Parts) -> bool:
     return all(part is parts[0] for part in parts)
 
 
-def of(parts: Parts, mesh: tuple[int, int]) -> Iterator[Spread]:
+def of(parts: Parts, mesh: tuple[int, int]) -> Iterator[Distribution]:
     """The ways in which a value may lie over the chips, the likeliest first."""
     count = len(parts)
     if all_equal(parts):
@@ -98,7 +98,7 @@ def of(parts: Parts, mesh: tuple[int, int]) -> Iterator[Spread]:
         return
     for grid, like in _grids(parts, mesh):
         for dims in _dims(parts[0].dim(), len(grid), len(grid[0])):
-            yield Spread(grid, dims, like)
+            yield Distribution(grid, dims, like)
     for chip in _most_frequent(parts)[:MOST_WHOLES]:
         yield whole(chip, count)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 import torch
 
 from ttnn_verify.drift.expected_values import ExpectedRows
-from ttnn_verify.drift.mesh.spread import ONE, Spread
+from ttnn_verify.drift.mesh.spread import ONE, Distribution
 from ttnn_verify.drift.observation import arrangements, columns
 from ttnn_verify.drift.observation import rows as matching_rows
 from ttnn_verify.drift.observation.arrangements import Arrangement
@@ -52,7 +52,7 @@ class Found:
     positions: torch.Tensor
     factor: float = 1.0
     error: float = 0.0
-    spread: Spread = ONE
+    spread: Distribution = ONE
 
     def read(self, tensor: torch.Tensor) -> torch.Tensor:
         """The rows in a torch tensor: `[R, ...]`."""

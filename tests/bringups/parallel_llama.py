@@ -114,7 +114,12 @@ class ParallelLlama:
             layout=ttnn.ROW_MAJOR_LAYOUT,
         )
 
+    def embedded(self, tokens):
+        """The rows of the embedding that are looked up."""
+        return self.ids(tokens)
+
     def rope_rows(self, positions):
+        """The same of the tables of cos and sin."""
         return self.ids(positions)
 
     def cache_position(self, position):
@@ -182,7 +187,7 @@ class ParallelLlama:
         x, cos, sin = (
             ttnn.unsqueeze_to_4D(ttnn.embedding(ids, table, layout=ttnn.TILE_LAYOUT))
             for ids, table in (
-                (self.ids(tokens), self.embedding),
+                (self.embedded(tokens), self.embedding),
                 *((self.rope_rows(positions), table) for table in self.tables),
             )
         )

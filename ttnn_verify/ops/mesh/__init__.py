@@ -1,0 +1,1 @@
+"""Operations on several chips of a mesh."""
