@@ -208,7 +208,7 @@ def _is_last(operand):
     return operand.contents is operand.replicas[-1] and operand.contents is not operand.replicas[0]
 
 
-@pytest.mark.parametrize("name", ["ttnn.silu", "ttnn.experimental.nlp_concat_heads"])
+@pytest.mark.parametrize("name", ["ttnn.silu", "ttnn.neg"])
 @pytest.mark.parametrize("shape", LINES, ids=str)
 def test_a_kernel_that_is_wrong_on_a_chip_is_named_with_it(name, shape, opened):
     with opened(shape) as mesh, ttnn_emulator.binding_replaced(name, on_chip(_is_last)):

@@ -5,14 +5,15 @@ to the format in which they are stored. This needs no support from the model or 
 """
 
 import dataclasses
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
 
 from ttnn_verify.drift.expected_values import ExpectedValues
+from ttnn_verify.drift.mesh import spread
 from ttnn_verify.drift.observation import reading, taps, walk
-from ttnn_verify.drift.observed import rewritten, written_pairs
+from ttnn_verify.drift.observed import Operands, operands_of, rewritten, written_pairs
 from ttnn_verify.drift.progress import Progress, Run
 from ttnn_verify.numerics import metrics
 from ttnn_verify.ops import table
@@ -88,22 +89,41 @@ def _error_with(
 
 def _exact(call: taps.TtnnCall, run: Callable[[], Any], reader: reading.Reader) -> Any:
     """Run a call and replace its results by the exact ones."""
-    args = reader.in_torch(call.args)
-    kwargs = {name: reader.in_torch(value) for name, value in call.kwargs.items()}
+    given = operands_of(call, reader, {})
     result = run()
     outputs = taps.device_tensors([result])
     for tensor in outputs:
         reader.note_write(tensor)
+    actual = [reader.parts(tensor) for tensor in outputs]
+    rows, columns = reading.mesh_of(outputs[0]) if outputs else spread.ONE_CHIP
     context = CallContext(
         tuple(reading.dtype_name(tensor) for tensor in outputs),
         tuple(tuple(tensor.shape) for tensor in outputs),
+        mesh=(rows, columns),
     )
     try:
-        expected = table.expected_results(call.name, call.operation, context, args, kwargs)
+        exact = [_exact_on(call, context, given, actual, chip) for chip in range(rows * columns)]
     except NoGolden:
         return result
-    for exact, tensor in zip(expected, outputs, strict=True):
-        values = reader.read(tensor).clone()
-        values[exact.region] = exact.value.float()
-        reader.write(tensor, values)
+    for tensor, parts in zip(outputs, zip(*exact, strict=True), strict=True):
+        reader.write(tensor, *parts)
     return result
+
+
+def _exact_on(
+    call: taps.TtnnCall,
+    context: CallContext,
+    given: Operands,
+    actual: Sequence[Sequence[torch.Tensor]],
+    chip: int,
+) -> list[torch.Tensor]:
+    """The exact results on a chip."""
+    context = dataclasses.replace(context, chip=chip)
+    own = given if table.spec_of(call.name).spans_chips else given.on(chip)
+    expected = table.expected_results(call.name, call.operation, context, own.args, own.kwargs)
+    results = []
+    for exact, parts in zip(expected, actual, strict=True):
+        values = parts[chip].clone()
+        values[exact.region] = exact.value.float()
+        results.append(values)
+    return results

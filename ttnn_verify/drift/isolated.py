@@ -294,13 +294,7 @@ class Walked:
         given = set(observed.operands.names)
         found = _given_rows(observed, step, found)
         handed_on = self._handed_on(step, given)
-        # what is within it may have been replaced by Hugging Face's, which rounds nothing
-        on_the_way = any(self.blame.step(name).within == step.name for name in given)
-        if handed_on:
-            expected = self.candidates.expected(step).rows[found.positions].bfloat16().float()
-        else:
-            isolated = not on_the_way
-            expected = self.candidates.expected(step, isolated).rows[found.positions]
+        expected = self._expected_as(step, found, given, handed_on)
         absent = 0 if handed_on else sum(name not in given for name in step.inputs)
         verdict = judging.step_verdict(observed, number, found, expected, own, absent, step)
         if verdict is not None and not verdict.passed:
@@ -321,6 +315,16 @@ class Walked:
         index = found.arrangement.index[found.rows]
         intended = finding.Intended((step.name,), number, expected, index, verdict.allowed)
         return dataclasses.replace(misused, intended=intended)
+
+    def _expected_as(
+        self, step: HfValue, found: Found, given: Collection[str], handed_on: bool
+    ) -> torch.Tensor:
+        """The rows that a call should make of what it is given."""
+        if handed_on:
+            return self.candidates.expected(step).rows[found.positions].bfloat16().float()
+        # what is within it may have been replaced by Hugging Face's, which rounds nothing
+        on_the_way = any(self.blame.step(name).within == step.name for name in given)
+        return self.candidates.expected(step, not on_the_way).rows[found.positions]
 
     def _handed_on(self, step: HfValue, given: Collection[str]) -> bool:
         """Whether operands hold a value, or what it is a part of."""

@@ -144,7 +144,8 @@ class Operands:
             return parts[chip]
 
         args, kwargs = with_each((self.args, self.kwargs), OnChips, own)
-        return dataclasses.replace(self, args=args, kwargs=kwargs)
+        made = self.given and self.given.on(chip)
+        return dataclasses.replace(self, args=args, kwargs=kwargs, given=made)
 
     def without_weights(self) -> "Operands":
         """The same without the contents of large tensors that no call of the model has made."""

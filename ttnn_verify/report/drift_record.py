@@ -67,6 +67,7 @@ class FindingRecord:
         relative_l2, pcc, used: of its result; `used` is a share of the tolerance.
         inputs_pcc: the least PCC of its inputs with Hugging Face's.
         note: in words.
+        chip: of a mesh, the chips on which it is bad, in words; "" for all, or one chip.
     """
 
     status: str
@@ -81,6 +82,7 @@ class FindingRecord:
     used: float | None = None
     inputs_pcc: float | None = None
     note: str = ""
+    chip: str = ""
 
 
 # How far a search went -> what a page says of it.

@@ -190,5 +190,6 @@ def _finding(op_finding: OpFinding) -> FindingRecord:
         part=op_finding.part,
         value=op_finding.value,
         note=op_finding.note,
+        chip=op_finding.chip,
         **finite(figures),
     )

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from ttnn_verify.drift import finding
-from ttnn_verify.drift.expected_values import ExpectedValues
+from ttnn_verify.drift.expected_values import ExpectedRows, ExpectedValues
 from ttnn_verify.drift.finding import OpFinding
 from ttnn_verify.drift.judgement.caches import CacheWrites
 from ttnn_verify.drift.judgement.call_graph import CallGraph, Rank
@@ -147,26 +147,51 @@ class Blame:
         """The finding on what some chips of a mesh make, or all together; None if it is neither."""
         if all(observed.mesh == (1, 1) for observed in graph.calls):
             return None
-        lost, rows = chip_blame.lost(graph.calls), self.sequences[model_call.sequence].rows
+        lost = chip_blame.lost(graph.calls)
         for step in steps:
-            expected = self.reference.expected(step, rows, model_call.starts, model_call.ends)
-            value = dataclasses.replace(step, shape=tuple(expected.rows.shape[1:]))
-            attends = self._consumer(step, graph) if step.kind == "attention" else None
-            in_cache = None if attends is None else self._in_cache(attends, step, verdict)
-            if in_cache is not None and lost is None:
-                return in_cache
-            some = chip_blame.on_some(graph.calls, value, expected, self.finder)
+            some = self._on_some(step, graph, model_call)
             if some is not None and (lost is None or some.observed.index < lost.observed.index):
                 return self._on_chips(some, verdict, step)
-            partial = chip_blame.sums(graph.calls, value, expected, self.finder)
-            if lost is None and partial is not None:
-                return self._on_sums(graph.calls, partial, step, verdict)
-            some = self._weight_on_chips(step, graph) if lost is None else None
-            if some is not None:
-                return self._on_chips(some, verdict, step)
+            made = self._together(step, graph, model_call, verdict) if lost is None else None
+            if made is not None:
+                return made
             if step.kind != "heads":
                 break
         return None if lost is None else self._on_chips(lost, verdict)
+
+    def _on_some(
+        self, step: HfValue, graph: CallGraph, model_call: ModelCall
+    ) -> chip_blame.OnSomeChips | None:
+        """The call that makes a value on some chips; not attention, which may read a cache."""
+        if step.kind == "attention":
+            return None
+        return chip_blame.on_some(graph.calls, *self._pair(step, model_call), self.finder)
+
+    def _pair(self, step: HfValue, model_call: ModelCall) -> tuple[HfValue, ExpectedRows]:
+        """A value of the shape that it has at a call of the model, and its rows."""
+        rows = self.sequences[model_call.sequence].rows
+        expected = self.reference.expected(step, rows, model_call.starts, model_call.ends)
+        return dataclasses.replace(step, shape=tuple(expected.rows.shape[1:])), expected
+
+    def _together(
+        self,
+        step: HfValue,
+        graph: CallGraph,
+        model_call: ModelCall,
+        verdict: tolerance.Verdict,
+    ) -> OpFinding | None:
+        """The finding on what chips make of a value together: in caches, or by sums."""
+        pair = self._pair(step, model_call)
+        if step.kind == "attention":
+            attends = self._consumer(step, graph)
+            in_cache = None if attends is None else self._in_cache(attends, step, verdict)
+            some = chip_blame.on_some(graph.calls, *pair, self.finder)
+            return in_cache or (some and self._on_chips(some, verdict, step))
+        partial = chip_blame.sums(graph.calls, *pair, self.finder)
+        if partial is not None:
+            return self._on_sums(graph.calls, partial, step, verdict)
+        some = self._weight_on_chips(step, graph)
+        return some and self._on_chips(some, verdict, step)
 
     def _weight_on_chips(self, step: HfValue, graph: CallGraph) -> chip_blame.OnSomeChips | None:
         """The product with a wrong weight on some chips, whose sum would be a step's value."""

@@ -136,20 +136,26 @@ def of_weights(
     Args:
         weights: by their names; only those of a layer count.
     """
-    count = observed.mesh[0] * observed.mesh[1]
     for tensor in observed.operands.tensors:
         if tensor.origin is not None or not _differs(tensor) or tensor.values.dim() < 2:
             continue
-        wrong = tuple(range(count))
-        for name, weight in weights.items():
-            if weight.dim() != 2 or (layer is not None and f".{layer}." not in name):
-                continue
-            held = [_is_part(part.reshape(-1, part.shape[-1]), weight) for part in tensor.parts]
-            without = tuple(chip for chip, one in enumerate(held) if not one)
-            wrong = min(wrong, without, key=len)
-        if 0 < len(wrong) < count:
+        matrices = [
+            weight for name, weight in weights.items() if _may_be_meant(name, weight, layer)
+        ]
+        wrong = min((_of_others(tensor, weight) for weight in matrices), key=len, default=())
+        if 0 < len(wrong) < len(tensor.parts):
             return OnSomeChips(observed, wrong, OTHER_WEIGHT)
     return None
+
+
+def _may_be_meant(name: str, weight: torch.Tensor, layer: int | None) -> bool:
+    return weight.dim() == 2 and (layer is None or f".{layer}." in name)
+
+
+def _of_others(tensor: ReadTensor, weight: torch.Tensor) -> tuple[int, ...]:
+    """The chips whose part is no part of a weight."""
+    held = [_is_part(part.reshape(-1, part.shape[-1]), weight) for part in tensor.parts]
+    return tuple(chip for chip, one in enumerate(held) if not one)
 
 
 def _is_part(part: torch.Tensor, weight: torch.Tensor) -> bool:
@@ -177,14 +183,14 @@ def sums(
     calls: Sequence[Observed], value: HfValue, expected: ExpectedRows, finder: Finder
 ) -> PartialSums | None:
     """The first call whose chips' parts add up to a value, None if there is none."""
-    for observed in calls:
-        if observed.moves or table.spec_of(observed.name).writes:
-            continue
+    computing = (op for op in calls if not (op.moves or table.spec_of(op.name).writes))
+    for observed in computing:
         for number, result in enumerate(observed.results):
-            if _differs(result) and number not in observed.found:
-                for axis, total in _totals(result):
-                    if _holds(total, value, expected, finder):
-                        return PartialSums(observed, number, axis)
+            if not _differs(result) or number in observed.found:
+                continue
+            for axis, total in _totals(result):
+                if _holds(total, value, expected, finder):
+                    return PartialSums(observed, number, axis)
     return None
 
 

@@ -107,24 +107,29 @@ def _grids(
     parts: Parts, mesh: tuple[int, int]
 ) -> Iterator[tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]]:
     """(grid, like) of the ways to choose chips whose parts are joined."""
-    rows, columns = mesh
-    chips = tuple(range(rows * columns))
-    if min(rows, columns) > 1:
-        by_row = tuple(chips[first : first + columns] for first in chips[::columns])
+    chips = tuple(range(len(parts)))
+    if min(mesh) > 1:
+        by_row = tuple(chips[first : first + mesh[1]] for first in chips[:: mesh[1]])
         by_column = tuple(zip(*by_row, strict=True))
-        in_row = tuple(chip % columns for chip in chips)
-        in_column = tuple(chip // columns for chip in chips)
+        in_row = tuple(chip % mesh[1] for chip in chips)
+        in_column = tuple(chip // mesh[1] for chip in chips)
         along = [(by_row[0], in_row), (by_column[0], in_column)]
-        exact = [pair for pair in along if _are_like(parts, *pair)]
-        if exact:
-            yield (exact[0][0],), exact[0][1]
+        exact = next((pair for pair in along if _are_like(parts, *pair)), None)
+        if exact is not None:
+            yield (exact[0],), exact[1]
             return
         for line, like in (*along, (by_row[-1], in_row), (by_column[-1], in_column)):
             yield (line,), like
         yield by_row, chips
     yield (chips,), chips
+    yield from _shared(parts)
+
+
+def _shared(parts: Parts) -> Iterator[tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]]:
+    """The first chip of each run of equal parts: heads that several chips share."""
+    chips = range(len(parts))
     first = [chip for chip in chips if not chip or parts[chip] is not parts[chip - 1]]
-    if len(first) < len(chips):  # heads that several chips share
+    if len(first) < len(parts):
         yield (tuple(first),), tuple(sum(one <= chip for one in first) - 1 for chip in chips)
 
 

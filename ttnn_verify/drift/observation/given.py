@@ -8,6 +8,7 @@ import torch
 import ttnn
 
 from ttnn_verify.drift.observation import reading, taps
+from ttnn_verify.ops.expected import OnChips
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -20,6 +21,7 @@ class GivenTensor:
         padded: the contents with padding; None where all padding is zero.
         memory_config: None of a tensor on the host.
         known: whether the values are those that it had.
+        chips: of a mesh, (values, padded) of each chip; `values` are then the first one's.
     """
 
     buffer: int | None
@@ -31,12 +33,20 @@ class GivenTensor:
     tile: ttnn.Tile
     memory_config: ttnn.MemoryConfig | None
     known: bool = True
+    chips: tuple[tuple[torch.Tensor, torch.Tensor | None], ...] = ()
 
     @property
     def empty(self) -> "GivenTensor":
         """The same tensor holding zeros, which take no room."""
         zeros = self.values.new_zeros(()).expand(self.values.shape)
-        return dataclasses.replace(self, values=zeros, padded=None, known=False)
+        return dataclasses.replace(self, values=zeros, padded=None, known=False, chips=())
+
+    def on(self, chip: int) -> "GivenTensor":
+        """As a chip of a mesh was given it."""
+        if not self.chips:
+            return self
+        values, padded = self.chips[chip]
+        return dataclasses.replace(self, values=values, padded=padded, chips=())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +63,15 @@ class GivenCall:
             return tensor.empty if tensor.buffer in buffers else tensor
 
         return GivenCall(*with_each((self.args, self.kwargs), GivenTensor, emptied))
+
+    def on(self, chip: int) -> "GivenCall":
+        """The call as a chip of a mesh makes it."""
+        own: dict[GivenTensor, GivenTensor] = {}  # a tensor that is given twice is one
+
+        def of_chip(tensor: GivenTensor) -> GivenTensor:
+            return own.setdefault(tensor, tensor.on(chip))
+
+        return GivenCall(*with_each((self.args, self.kwargs), GivenTensor, of_chip))
 
     def tensors(self) -> Iterator[tuple[str | int, list[GivenTensor]]]:
         """(name or place of an argument, the tensors in it), in their order."""
@@ -77,15 +96,18 @@ def given(call: taps.TtnnCall, reader: reading.Reader) -> GivenCall:
 
 def _given(tensor: ttnn.Tensor, reader: reading.Reader) -> GivenTensor:
     on_device = tensor.storage_type() == ttnn.StorageType.DEVICE
+    parts = OnChips(reader.parts(tensor) if on_device else [reader.in_torch(tensor)])
+    several = range(len(parts)) if len(parts) > 1 else range(0)
     return GivenTensor(
         buffer=tensor.buffer_unique_id() if on_device else None,
-        values=reader.in_torch(tensor),
+        values=parts[0],
         padded=reader.padded(tensor) if on_device else None,
         padded_shape=tuple(tensor.padded_shape),
         dtype=tensor.dtype,
         layout=tensor.layout,
         tile=tensor.tile,
         memory_config=tensor.memory_config() if on_device else None,
+        chips=tuple((parts[chip], reader.padded(tensor, chip)) for chip in several),
     )
 
 

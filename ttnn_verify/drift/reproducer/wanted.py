@@ -10,6 +10,7 @@ from ttnn_verify.drift import finding
 from ttnn_verify.drift.finding import Intended, OpFinding
 from ttnn_verify.drift.isolated import Walked
 from ttnn_verify.drift.judgement import judging
+from ttnn_verify.drift.mesh import spread
 from ttnn_verify.drift.observation import arrangements
 from ttnn_verify.drift.observation.identification import Found
 from ttnn_verify.drift.observed import Observed
@@ -54,9 +55,15 @@ def of(op_finding: OpFinding, walked: Walked) -> tuple[Observed, Wanted]:
     observed = walked.observed_at(op_finding.place)
     if op_finding.status == finding.MISSING or observed is None:
         raise NotReproducible("what is wrong is that a call is missing, which cannot be repeated.")
+    several = observed.mesh != spread.ONE_CHIP
+    if several and table.spec_of(observed.name).spans_chips:
+        raise NotReproducible("chips exchange what they have, and a program has one chip.")
     if op_finding.status == finding.WRONG:
+        observed = observed.on(observed.wrong_on[0]) if several else observed
         return observed, _of_operands(observed, walked.session.accurate)
     intended = op_finding.intended
+    if several:
+        observed, intended = _on_chip(observed, intended)
     if intended is None:
         raise NotReproducible("it is not known what the call should have made.")
     if intended.expected is None:
@@ -64,6 +71,30 @@ def of(op_finding: OpFinding, walked: Walked) -> tuple[Observed, Wanted]:
     if intended.allowed is None:
         intended = dataclasses.replace(intended, allowed=_allowed(observed, intended, walked))
     return observed, _of_huggingface(observed, intended)
+
+
+def _on_chip(observed: Observed, intended: Intended | None) -> tuple[Observed, Intended | None]:
+    """A call as the first chip that is off makes it, and its part of what is intended.
+
+    Raises:
+        NotReproducible: it is not known which part of the value a chip should have.
+    """
+    if intended is None or intended.expected is None or intended.index is None:
+        raise NotReproducible("it is not known which part of the value the chip should have made.")
+    chip = observed.off_on[0] if observed.off_on else 0
+    found = observed.found.get(intended.result, ())
+    if not found:
+        raise NotReproducible("it is not known how the value lies over the chips.")
+    lies, whole = found[0].spread, observed.results[intended.result]
+    values = torch.full((whole.values.numel(),), torch.nan)
+    values[intended.index] = intended.expected
+    piece = lies.split(values.reshape(whole.shape))[chip]
+    assert piece is not None
+    rows = piece.reshape(-1, piece.shape[-1])
+    kept = ~rows.isnan().all(-1)
+    places = torch.arange(piece.numel()).reshape(rows.shape)[kept]
+    own = dataclasses.replace(intended, expected=rows[kept], index=places)
+    return observed.on(chip), own
 
 
 # --- by its own operands --------------------------------------------------------------------------
