@@ -27,7 +27,7 @@ class CommandLine(argparse.ArgumentParser):
         super().__init__(prog=prog, description=description, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(WRONG_USE, f"error: {sentences.sentence(ValueError(message))}\n")
+        self.exit(WRONG_USE, f"error: {sentences.shortened(message).rstrip('.')}.\n")
 
 
 def refuse(error: Exception) -> int:
