@@ -1,4 +1,4 @@
-"""Commands on several chips: --system, and MESH_SHAPE of the model file."""
+"""Commands and scripts on several chips: --system, and MESH_SHAPE of the model file."""
 
 import os
 import subprocess
