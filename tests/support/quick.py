@@ -13,6 +13,8 @@ from .checkpoint import ROOT
 
 TESTS = ROOT / "tests"
 
+ANOTHER_SYSTEM = "another system, which takes a process of its own"
+
 # Files or folders in tests/.
 LEFT_OUT = {
     "emulator/arithmetic": "compiles numba code for a minute or two, where it is not in the cache",
@@ -27,7 +29,7 @@ LEFT_OUT = {
     "e2e/test_long_rope.py": "prompts of 255 tokens",
     "documentation/test_examples.py": "the suite and drift on a model of their own",
     "documentation/test_outputs.py": "eval, drift and the suite, one after the other",
-    "mesh": "another system, which takes a process of its own",
+    "mesh": ANOTHER_SYSTEM,
     "ops/test_comparison_mode.py": "every operation of the whole model twice",
     "bad_input/test_any_input.py": "a hundred and more commands",
     "verify/test_suite.py": "the whole model in processes of its own",

@@ -1,4 +1,4 @@
-"""Commands on several chips: --system, and MESH_SHAPE of the model file."""
+"""Commands and scripts on several chips: --system, and MESH_SHAPE of the model file."""
 
 import os
 import subprocess
@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.support.checkpoint import CHECKPOINT, ROOT
+from ttnn_verify import cli, eval_command
 
 BRINGUPS = ROOT / "models/microsoft/Phi-3-mini-128k-instruct"
 SHORT = ("--prompt_ids_file", "ids.txt", "--max_new_tokens", "2", "--arithmetic", "rounded")
@@ -53,24 +54,14 @@ def test_a_model_without_a_mesh_has_one_chip_of_a_system(tmp_path):
         ("(1, 2)", ("--device_id", "1"), "device 1: MESH_SHAPE (1, 2) takes chips from device 0"),
     ],
 )
-def test_a_mesh_that_is_not_there_is_wrong_use(shape, options, said, tmp_path):
+def test_a_mesh_that_is_not_there_is_wrong_use(shape, options, said, tmp_path, capsys):
     model_file = tmp_path / "odd.py"
     model_file.write_text(f"MESH_SHAPE = {shape}\ndef build_model(model, device, length): ...\n")
-    ended = evaluate(model_file, *options, folder=tmp_path)
-    assert ended.returncode == 2
-    assert f"error: {said}" in ended.stderr
-    assert ended.stderr.count("\n") == 1
-
-
-def test_a_mesh_that_the_heads_do_not_fit_tells_nothing(tmp_path):
-    model_file = tmp_path / "two_rows.py"
-    model_file.write_text(
-        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from model.optimized import build_model\nMESH_SHAPE = (2, 4)\n"
-    )
-    ended = evaluate(model_file, folder=tmp_path)
-    assert ended.returncode == 125
-    assert "this model divides its heads along one line" in ended.stderr
+    words = (str(model_file), "--model", str(CHECKPOINT), *options)
+    assert eval_command.main(words) == cli.WRONG_USE
+    refused = capsys.readouterr().err
+    assert refused.startswith(f"error: {said}")
+    assert refused.count("\n") == 1
 
 
 def test_a_script_runs_on_a_system(tmp_path):
