@@ -1,5 +1,6 @@
 """The Phi-3 hyperparameters this bring-up uses, read from a Hugging Face configuration."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +20,18 @@ class RopeConfig:
     long_factor: tuple[float, ...] | None = None
     factor: float | None = None
     attention_factor: float | None = None
+
+    @property
+    def scaling(self) -> float:
+        """LongRoPE's factor on cos and sin (arXiv 2402.13753, section 3), 1.0 for plain RoPE."""
+        if self.short_factor is None:
+            return 1.0
+        if self.attention_factor is not None:
+            return self.attention_factor
+        factor = self.factor or self.max_position / self.original_max_position
+        if factor <= 1:
+            return 1.0
+        return math.sqrt(1 + math.log(factor) / math.log(self.original_max_position))
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ B batch, S sequence, H hidden, N heads, K kv heads, D head_dim, P padded head_di
 V vocabulary, C cache length; of several chips, N, K, I and V are each one's own.
 """
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 import ttnn
@@ -18,7 +17,6 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from .config import TILE, ModelConfig, RopeConfig
 from .generation import TTPhi3ForCausalLM, from_hf_model
-from .mesh import chip_by_chip
 from .weights import DeviceWeights
 
 BATCH = TILE  # rows of the cache: a decode step fills a tile with their tokens
@@ -117,13 +115,10 @@ class PlainPhi3:
 
         return [rows(tokens, self.embedding), *(rows(table_rows, table) for table in self.tables)]
 
-    def head(self, x: ttnn.Tensor) -> ttnn.Tensor:  # [1, 1, S, H]
-        x = ttnn.rms_norm(x, weight=self.final_norm, epsilon=self.eps)
-        return ttnn.linear(x, self.lm_head)  # [1, 1, S, V]
-
     def logits(self, x: ttnn.Tensor) -> torch.Tensor:  # [1, 1, S, H]
-        """Those of the whole vocabulary, on the host."""
-        return self.mesh.columns(self.head(x))[:, : self.vocab_size]
+        """[S, V] of the whole vocabulary, on the host."""
+        x = ttnn.rms_norm(x, weight=self.final_norm, epsilon=self.eps)
+        return self.mesh.columns(ttnn.linear(x, self.lm_head))[:, : self.vocab_size]
 
 
 class PlainLayer:
@@ -134,10 +129,6 @@ class PlainLayer:
         self.n_heads, self.n_kv_heads = share.n_heads, share.n_kv_heads
         self.head_dim, self.eps = config.head_dim, config.norm_eps
         self.grid = weights.device.compute_with_storage_grid_size()
-
-        def columns(parts: Iterable[torch.Tensor], each: list[int]) -> ttnn.Tensor:
-            joined = chip_by_chip(list(parts), each, self.mesh.chips)
-            return weights.columns(joined, sum(each), ttnn.bfloat16)
 
         def rows(name: str, each: int) -> ttnn.Tensor:
             return weights.rows(weights[f"{prefix}{name}.weight"], each, ttnn.bfloat16)
@@ -150,10 +141,11 @@ class PlainLayer:
         inner = share.intermediate_size
         self.input_norm = norm_weight(weights, f"{prefix}input_layernorm.weight")
         # [H, (N + 2K) P]
-        self.wqkv = columns(heads, [width * n for n in (self.n_heads, *[self.n_kv_heads] * 2)])
+        heads_each = [width * n for n in (self.n_heads, *[self.n_kv_heads] * 2)]
+        self.wqkv = weights.joined(heads, heads_each, ttnn.bfloat16)
         self.wo = rows("self_attn.o_proj", self.n_heads * self.head_dim)  # [N D, H]
         self.mlp_norm = norm_weight(weights, f"{prefix}post_attention_layernorm.weight")
-        self.w_gate_up = columns(gate_up, [inner, inner])  # [H, 2 I]
+        self.w_gate_up = weights.joined(gate_up, [inner, inner], ttnn.bfloat16)  # [H, 2 I]
         self.w_down = rows("mlp.down_proj", inner)  # [I, H]
         self.keys, self.values = (
             ttnn.zeros(
@@ -297,7 +289,7 @@ def cos_sin(
     factors, scaling = torch.ones(head_dim // 2), 1.0
     if rope.short_factor is not None and rope.long_factor is not None:
         factors = torch.tensor(rope.long_factor if long else rope.short_factor)
-        scaling = attention_factor(rope)
+        scaling = rope.scaling
     wavelengths = factors * rope.theta ** (torch.arange(0, head_dim, 2) / head_dim)
     columns = rotated_columns(head_dim)
     angles = torch.arange(length)[:, None] * (1 / wavelengths)[columns % len(factors)]
@@ -305,13 +297,3 @@ def cos_sin(
     left = torch.arange(len(columns)) < len(columns) // 2
     sign = torch.where(left == (columns < len(factors)), 1, -1)
     return angles.cos() * scaling, angles.sin() * scaling * sign
-
-
-def attention_factor(rope: RopeConfig) -> float:
-    """LongRoPE's factor on cos and sin (arXiv 2402.13753, section 3)."""
-    if rope.attention_factor is not None:
-        return rope.attention_factor
-    factor = rope.factor or rope.max_position / rope.original_max_position
-    if factor <= 1:
-        return 1.0
-    return math.sqrt(1 + math.log(factor) / math.log(rope.original_max_position))

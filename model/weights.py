@@ -3,14 +3,14 @@
 import ctypes
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
 import ttnn
 from safetensors import safe_open
 
-from .mesh import Mesh, padded
+from .mesh import Mesh, chip_by_chip, padded
 from .weight_cache import WeightCache
 
 LIBC = ctypes.CDLL(None)  # glibc: ttnn has wheels for no other
@@ -97,6 +97,12 @@ class DeviceWeights:
         """As `linear`, of which each chip has so many outputs: those behind the last are zeros."""
         weight = padded(weight, 0, each * self.mesh.chips)
         return self.place(weight, dtype, transposed=True, split=1)
+
+    def joined(
+        self, weights: Sequence[torch.Tensor], each: list[int], dtype: ttnn.DataType
+    ) -> ttnn.Tensor:
+        """Several weights as one, of which each chip has `each` outputs of every one."""
+        return self.columns(chip_by_chip(list(weights), each, self.mesh.chips), sum(each), dtype)
 
     def rows(self, weight: torch.Tensor, each: int, dtype: ttnn.DataType) -> ttnn.Tensor:
         """As `linear`, of which each chip has so many inputs: its product is a part of a sum."""

@@ -13,7 +13,6 @@ import ttnn
 from tqdm import tqdm
 
 from ..config import TILE, ModelConfig
-from ..mesh import chip_by_chip
 from ..weights import DeviceWeights
 from .cache import KVCache
 from .positions import Chunk, DecodeState, Step, ints
@@ -206,8 +205,7 @@ class Attention:
         wqkv = _rotary_order(weights[f"{prefix}qkv_proj.weight"], config)
         rows = [n * config.head_dim for n in (config.n_heads, config.n_kv_heads, config.n_kv_heads)]
         each = [n * config.head_dim for n in (own.n_heads, own.n_kv_heads, own.n_kv_heads)]
-        wqkv = chip_by_chip(list(wqkv.split(rows)), each, self.mesh.chips)
-        wqkv = weights.columns(wqkv, sum(each), precision.qkv.weights)
+        wqkv = weights.joined(wqkv.split(rows), each, precision.qkv.weights)
         wo = weights.rows(weights[f"{prefix}o_proj.weight"], each[0], precision.o.weights)
         self.wqkv = Linear(wqkv, precision.qkv)  # [H, (N + 2K) D]
         self.wo = Linear(wo, precision.o)  # [N D, H]

@@ -3,8 +3,6 @@
 B batch, S sequence, N heads, K kv heads, D head_dim, C cache length.
 """
 
-import math
-
 import torch
 import ttnn
 
@@ -21,20 +19,6 @@ def inverse_frequencies(rope: RopeConfig, head_dim: int, long: bool) -> torch.Te
     return 1.0 / (wavelengths if factors is None else torch.tensor(factors) * wavelengths)
 
 
-def attention_scaling(rope: RopeConfig) -> float:
-    """LongRoPE's factor on cos and sin (arXiv 2402.13753, section 3), 1.0 for plain RoPE."""
-    if rope.short_factor is None:
-        return 1.0
-    if rope.attention_factor is not None:
-        return rope.attention_factor
-    factor = rope.factor
-    if factor is None:
-        factor = rope.max_position / rope.original_max_position
-    if factor <= 1.0:
-        return 1.0
-    return math.sqrt(1 + math.log(factor) / math.log(rope.original_max_position))
-
-
 def cos_sin(
     rope: RopeConfig, head_dim: int, long: bool, length: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -44,7 +28,7 @@ def cos_sin(
     """
     angles = torch.arange(length).float()[:, None] * inverse_frequencies(rope, head_dim, long)
     angles = angles.repeat_interleave(2, dim=-1)  # [length, D]
-    scaling = attention_scaling(rope)
+    scaling = rope.scaling
     return angles.cos() * scaling, angles.sin() * scaling
 
 

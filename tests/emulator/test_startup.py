@@ -76,7 +76,7 @@ def test_only_the_folders_used_last_are_kept(tmp_path):
 def test_a_folder_in_use_is_kept_however_old(tmp_path):
     oldest, *_, latest = folders(tmp_path, 4)
     code = (
-        "import pathlib, sys\nfrom ttnn_emulator import folders\n"
+        "import pathlib, sys\nfrom ttnn_emulator.machine import folders\n"
         "folders.use(pathlib.Path(sys.argv[1]))\n"
         "print('locked', flush=True)\nsys.stdin.read()\n"
     )

@@ -4,7 +4,7 @@ Data that only moves arrives unchanged; sums may be rounded at each addition. Li
 buffers and semaphores say by which way values travel, not what arrives.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 
@@ -185,7 +185,6 @@ def all_reduce_async(
     input_tensor: OnChips,
     *positional: object,
     cluster_axis: int | None = None,
-    **on_the_way: object,
 ) -> Expected:
     """The same in three forms, of which the second names the axis by position, and the mesh."""
     numbers = [value for value in positional if type(value) is int]
@@ -226,14 +225,14 @@ def all_gather_matmul_async(
     dim: int = -1,
     *on_the_way: object,
     bias: OnChips | None = None,
-    **product: object,
+    activation: object = None,
 ) -> list[Expected]:
     """The gathered input, and its product with a chip's own weight."""
     whole = _gathered(context, input_tensor, dim, None)
     weight = parts(context, weight_tensor)[context.chip]
     added = None if bias is None else parts(context, bias)[context.chip]
-    made: Callable[..., Expected] = products.linear
-    return [Expected(whole), made(context, whole, weight, bias=added, **product)]
+    product = products.linear(context, whole, weight, bias=added, activation=activation)
+    return [Expected(whole), product]
 
 
 SPECS = (
@@ -265,5 +264,6 @@ SPECS = (
         family="products",
         spans_chips=True,
         ignored=ON_THE_WAY,
+        neutral={"transpose_a": (False,), "transpose_b": (False,)},
     ),
 )
