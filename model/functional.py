@@ -115,10 +115,12 @@ class PlainPhi3:
 
         return [rows(tokens, self.embedding), *(rows(table_rows, table) for table in self.tables)]
 
-    def logits(self, x: ttnn.Tensor) -> torch.Tensor:  # [1, 1, S, H]
-        """[S, V] of the whole vocabulary, on the host."""
+    def head(self, x: ttnn.Tensor) -> ttnn.Tensor:  # [1, 1, S, H]
         x = ttnn.rms_norm(x, weight=self.final_norm, epsilon=self.eps)
-        return self.mesh.columns(ttnn.linear(x, self.lm_head))[:, : self.vocab_size]
+        return ttnn.linear(x, self.lm_head)  # [1, 1, S, V]
+
+    def logits(self, x: ttnn.Tensor) -> torch.Tensor:  # [1, 1, S, H] -> [S, whole vocabulary]
+        return self.mesh.columns(self.head(x))[:, : self.vocab_size]
 
 
 class PlainLayer:
@@ -140,9 +142,8 @@ class PlainLayer:
         gate_up = weights[f"{prefix}mlp.gate_up_proj.weight"].chunk(2)
         inner = share.intermediate_size
         self.input_norm = norm_weight(weights, f"{prefix}input_layernorm.weight")
-        # [H, (N + 2K) P]
         heads_each = [width * n for n in (self.n_heads, *[self.n_kv_heads] * 2)]
-        self.wqkv = weights.joined(heads, heads_each, ttnn.bfloat16)
+        self.wqkv = weights.joined(heads, heads_each, ttnn.bfloat16)  # [H, (N + 2K) P]
         self.wo = rows("self_attn.o_proj", self.n_heads * self.head_dim)  # [N D, H]
         self.mlp_norm = norm_weight(weights, f"{prefix}post_attention_layernorm.weight")
         self.w_gate_up = weights.joined(gate_up, [inner, inner], ttnn.bfloat16)  # [H, 2 I]

@@ -11,6 +11,7 @@ import torch
 import ttnn
 
 from model import functional
+from model.config import RopeConfig
 
 from .attention_faults import SDPA, SDPA_DECODE, greatest_so_far
 from .cache_faults import FILL, UPDATE
@@ -27,7 +28,7 @@ from .model_faults import (
     rows_of_the_filling,
 )
 from .product_faults import PRODUCT
-from .rotary_faults import DISTANCES, ROTARY, every_other_call_missing
+from .rotary_faults import DISTANCES, ROTARY, every_other_call_missing, factor_dropped
 
 PlainLayer, PlainPhi3 = functional.PlainLayer, functional.PlainPhi3
 
@@ -328,7 +329,11 @@ ROTATED = [
         place=TABLES,
         unseen=DISTANCES,
     ),
-    table("attention factor dropped", lambda own: lambda rope: 1.0, function="attention_factor"),
+    in_layers(
+        "plain: attention factor dropped",
+        part(RopeConfig, "scaling", factor_dropped),
+        place=TABLES,
+    ),
     table("long factors for short", factors(long=True)),
     table("short factors for long", factors(long=False), None),
     table("theta of another model", other_theta),

@@ -8,6 +8,7 @@ import itertools
 
 import torch
 
+from model.config import RopeConfig
 from model.optimized import phi3, rope
 
 from .inject import Fault, arithmetic, calls, holding, host, in_layers, kernels, of_stage, part
@@ -97,6 +98,10 @@ def tables_one_late(cos_sin):
     return faulty
 
 
+def factor_dropped(scaling):
+    return property(lambda rope: 1.0)
+
+
 def factors(long):
     def of(inverse_frequencies):
         return lambda rope, head_dim, asked: inverse_frequencies(rope, head_dim, long)
@@ -144,7 +149,7 @@ OPTIMIZED = [
     ),
     in_layers(
         "attention factor dropped",
-        part(rope, "attention_scaling", lambda own: lambda rope: 1.0),
+        part(RopeConfig, "scaling", factor_dropped),
         place=(PAIRS, 0),
     ),
     in_layers(
