@@ -99,12 +99,35 @@ def layer_norm(
             centred = eltwise_unit.add(residual, centred, fp32_dest_acc=fp32_dest_acc)
         squares = square(centred, fp32_dest_acc=fp32_dest_acc)
     variance = unpack(_mean([unpack(squares, fp32_dest_acc)], width, compute), fp32_dest_acc)
+    return normalized(
+        centred, variance, weight, bias, epsilon=epsilon, compute=compute, formats=formats
+    )
+
+
+def normalized(
+    centred: torch.Tensor,
+    variance: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    *,
+    epsilon: float,
+    compute: Compute,
+    formats: Formats,
+) -> torch.Tensor:
+    """centred / sqrt(variance + epsilon) * weight + bias, packed: float32 [..., S, W].
+
+    Args:
+        centred: [..., S, W], in Dst.
+        variance: [..., S, 1], as the unpacker gives it.
+        weight, bias: [..., W] contents; None leaves the step out.
+    """
+    fp32_dest_acc = compute.fp32_dest_acc
     addend = truncate_to_bfloat16(torch.tensor(float(epsilon)))
     shifted = eltwise_unit.add(variance, addend, fp32_dest_acc=fp32_dest_acc)
     factor = rsqrt(shifted, approximate=compute.approximate, fp32_dest_acc=fp32_dest_acc)
-    y = _product(centred, factor, compute)
+    y = product(centred, factor, compute)
     if weight is not None:
-        y = _product(y, weight, compute)
+        y = product(y, weight, compute)
     if bias is not None:
         y = eltwise_unit.add(
             unpack(y, fp32_dest_acc), unpack(bias, fp32_dest_acc), fp32_dest_acc=fp32_dest_acc
@@ -112,7 +135,7 @@ def layer_norm(
     return pack(y, formats.out, fp32_dest_acc)
 
 
-def _product(first: torch.Tensor, second: torch.Tensor, compute: Compute) -> torch.Tensor:
+def product(first: torch.Tensor, second: torch.Tensor, compute: Compute) -> torch.Tensor:
     """The product in Dst of two operands, each truncated by the unpacker."""
     return eltwise_unit.multiply(
         unpack(first, compute.fp32_dest_acc),

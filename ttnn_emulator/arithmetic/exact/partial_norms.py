@@ -9,12 +9,12 @@ scaler of the mean are cut to bfloat16 (float_to_scaler_bits of reduce_helpers_d
 import torch
 
 from ttnn_emulator.arithmetic.compute import BFLOAT16, Compute, Formats
+from ttnn_emulator.arithmetic.exact.layer_norms import normalized, product
 from ttnn_emulator.arithmetic.exact.matrix import eltwise_unit
 from ttnn_emulator.arithmetic.exact.matrix.matrix_unit import row_sum, unpack
 from ttnn_emulator.arithmetic.exact.packer import pack, truncate_to_bfloat16
 from ttnn_emulator.arithmetic.exact.reductions import reduce
 from ttnn_emulator.arithmetic.exact.vector.vector_functions import square
-from ttnn_emulator.arithmetic.exact.vector.vector_roots import rsqrt
 from ttnn_emulator.arithmetic.exact.vector.vector_unit import add as add_lanes
 from ttnn_emulator.arithmetic.exact.vector.vector_unit import load, store
 from ttnn_emulator.arithmetic.formats import TILE
@@ -93,29 +93,10 @@ def norm_from_statistics(
         for kind in range(kinds)
     )
     for mean in means:
-        squared = _product(mean, mean, compute)
+        squared = product(mean, mean, compute)
         variance = eltwise_unit.subtract(
             variance, unpack(squared, fp32_dest_acc), fp32_dest_acc=fp32_dest_acc
         )
         x = eltwise_unit.subtract(x, mean, fp32_dest_acc=fp32_dest_acc)
-    addend = truncate_to_bfloat16(torch.tensor(float(epsilon)))
-    shifted = eltwise_unit.add(unpack(variance, fp32_dest_acc), addend, fp32_dest_acc=fp32_dest_acc)
-    factor = rsqrt(shifted, approximate=compute.approximate, fp32_dest_acc=fp32_dest_acc)
-    y = _product(x, factor, compute)
-    if weight is not None:
-        y = _product(y, weight, compute)
-    if bias is not None:
-        y = eltwise_unit.add(
-            unpack(y, fp32_dest_acc), unpack(bias, fp32_dest_acc), fp32_dest_acc=fp32_dest_acc
-        )
-    return pack(y, formats.out, fp32_dest_acc)
-
-
-def _product(first: torch.Tensor, second: torch.Tensor, compute: Compute) -> torch.Tensor:
-    """The product in Dst of two operands as the unpacker gives them."""
-    return eltwise_unit.multiply(
-        unpack(first, compute.fp32_dest_acc),
-        unpack(second, compute.fp32_dest_acc),
-        fidelity=compute.fidelity,
-        fp32_dest_acc=compute.fp32_dest_acc,
-    )
+    variance = unpack(variance, fp32_dest_acc)
+    return normalized(x, variance, weight, bias, epsilon=epsilon, compute=compute, formats=formats)
