@@ -89,12 +89,11 @@ class DeviceWeights:
         there = [name for name in (EMBEDDING, HEAD) if name in self.tensors]
         return (there[0], there[0]) if tied and len(there) == 1 else (EMBEDDING, HEAD)
 
-    def linear(self, weight: torch.Tensor, dtype: ttnn.DataType) -> ttnn.Tensor:
-        """torch.nn.Linear keeps [out, in]; ttnn.linear multiplies by [in, out]."""
-        return self.place(weight, dtype, transposed=True)
-
     def columns(self, weight: torch.Tensor, each: int, dtype: ttnn.DataType) -> ttnn.Tensor:
-        """As `linear`, of which each chip has so many outputs: those behind the last are zeros."""
+        """A Linear's weight of which each chip has so many outputs: zeros behind the last.
+
+        torch.nn.Linear keeps [out, in]; ttnn.linear multiplies by [in, out].
+        """
         weight = padded(weight, 0, each * self.mesh.chips)
         return self.place(weight, dtype, transposed=True, split=1)
 
@@ -105,7 +104,7 @@ class DeviceWeights:
         return self.columns(chip_by_chip(list(weights), each, self.mesh.chips), sum(each), dtype)
 
     def rows(self, weight: torch.Tensor, each: int, dtype: ttnn.DataType) -> ttnn.Tensor:
-        """As `linear`, of which each chip has so many inputs: its product is a part of a sum."""
+        """A Linear's weight of which each chip has so many inputs: its product is part of a sum."""
         weight = padded(weight, 1, each * self.mesh.chips)
         return self.place(weight, dtype, transposed=True, split=0)
 

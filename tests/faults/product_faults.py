@@ -174,11 +174,12 @@ def remembering(change):
 # --- of the model --------------------------------------------------------------------------------
 
 
-def transposed_unless_square(linear):
+def transposed_unless_square(place):
     """Hugging Face's [out, in] as it is, where the shape does not object."""
 
-    def faulty(self, weight, dtype):
-        return linear(self, weight.T if weight.shape[0] == weight.shape[1] else weight, dtype)
+    def faulty(self, tensor, *args, transposed=False, **kwargs):
+        square = tensor.ndim == 2 and tensor.shape[0] == tensor.shape[1]
+        return place(self, tensor, *args, transposed=transposed and not square, **kwargs)
 
     return faulty
 
@@ -220,7 +221,7 @@ FAULTS = [
     ),
     in_layers(
         "weight transposed where it is square",
-        part(model.weights.DeviceWeights, "linear", transposed_unless_square),
+        part(model.weights.DeviceWeights, "place", transposed_unless_square),
         "linear",
         place=PRODUCT,
     ),

@@ -35,9 +35,9 @@ def conversions(monkeypatch):
 
 @pytest.mark.parametrize("dtype", [ttnn.bfloat16, ttnn.bfloat8_b])
 def test_a_second_start_converts_nothing(dtype, weight, device, tmp_path, monkeypatch):
-    first = DeviceWeights({}, device, tmp_path).linear(weight, dtype)
+    first = DeviceWeights({}, device, tmp_path).place(weight, dtype, transposed=True)
     converted = conversions(monkeypatch)
-    second = DeviceWeights({}, device, tmp_path).linear(weight.clone(), dtype)
+    second = DeviceWeights({}, device, tmp_path).place(weight.clone(), dtype, transposed=True)
     assert converted == []
     assert torch.equal(ttnn.to_torch(second), ttnn.to_torch(first))
 
@@ -47,8 +47,10 @@ def test_other_contents_and_formats_have_files_of_their_own(weight, device, tmp_
     other[0, 0] += 1
     weights = DeviceWeights({}, device, tmp_path)
     for tensor in (weight, other):
-        assert torch.equal(ttnn.to_torch(weights.linear(tensor, ttnn.bfloat16)), tensor.T)
-    weights.linear(weight, ttnn.bfloat8_b)
+        assert torch.equal(
+            ttnn.to_torch(weights.place(tensor, ttnn.bfloat16, transposed=True)), tensor.T
+        )
+    weights.place(weight, ttnn.bfloat8_b, transposed=True)
     assert len(list(tmp_path.glob("*.tensorbin"))) == 3
 
 
@@ -56,7 +58,9 @@ def test_what_is_made_of_a_tensor_has_a_file_of_its_own(device, tmp_path):
     square = torch.randn(64, 64).bfloat16()
     weights = DeviceWeights({}, device, tmp_path)
     for _ in range(2):
-        assert torch.equal(ttnn.to_torch(weights.linear(square, ttnn.bfloat16)), square.T)
+        assert torch.equal(
+            ttnn.to_torch(weights.place(square, ttnn.bfloat16, transposed=True)), square.T
+        )
         assert torch.equal(ttnn.to_torch(weights.place(square)), square)
         rows = weights.place(square, layout=ttnn.ROW_MAJOR_LAYOUT)
         assert rows.layout == ttnn.ROW_MAJOR_LAYOUT
@@ -130,7 +134,10 @@ def test_damaged_files_are_made_again_and_said_to_be(
 
     def placed():
         weights = DeviceWeights({}, device, tmp_path)
-        return [ttnn.to_torch(weights.linear(tensor, ttnn.bfloat16)).T for tensor in both]
+        return [
+            ttnn.to_torch(weights.place(tensor, ttnn.bfloat16, transposed=True)).T
+            for tensor in both
+        ]
 
     placed()
     files, sums = (sorted(tmp_path.glob(f"*{end}")) for end in (".tensorbin", ".sha256"))
@@ -159,7 +166,7 @@ def test_what_a_killed_process_left_half_written_goes_and_a_living_ones_stays(
 
 def test_without_a_folder_nothing_is_kept(weight, device, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    DeviceWeights({}, device).linear(weight, ttnn.bfloat16)
+    DeviceWeights({}, device).place(weight, ttnn.bfloat16, transposed=True)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -176,9 +183,8 @@ def _own_memory_after_each_layer(results):
     weights, memory = DeviceWeights({}, device), []
     for _ in range(3):
         for rows in (9216, 3072):
-            weights.linear(
-                torch.zeros(1, 1, dtype=torch.bfloat16).expand(rows, 3072), ttnn.bfloat16
-            )
+            weight = torch.zeros(1, 1, dtype=torch.bfloat16).expand(rows, 3072)
+            weights.place(weight, ttnn.bfloat16, transposed=True)
         memory.append(own_memory())
     results.send(memory)
 
