@@ -9,7 +9,7 @@ way: *cumulative*, on the model's own results; *isolated*, each operation on Hug
 import collections
 import dataclasses
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ttnn_verify import backend
@@ -179,22 +179,21 @@ def further(
     decoded: int = 3,
     positions: int = stretches.LONGEST,
     first: bool = False,
-    done: Collection[str] = (),
     session: Session = ALONE,
+    order: stretches.Order = tuple,
 ) -> stretches.Stretches:
     """What goes wrong farther on than `ids` reach; see `stretches`.
 
     Args:
         positions: that the model is built for.
         first: stop at the first bad operation.
-        done: labels of stretches that need not be run again.
+        order: of the labels of all stretches, those of the ones to run, in their order.
     """
     reference = ExpectedValues(hf_model, session.record)
     usual, *others = walk.sequences(ids, decoded)
     several = [sequence for sequence in others if len(sequence.rows) > 1]
     parts = [*several, *stretches.sequences(ids, positions, reference.boundary)]
-    parts = [part for part in parts if part.label not in done]
-    return stretches.run(model, reference, usual, parts, first, session)
+    return stretches.run(model, reference, usual, parts, first, session, order)
 
 
 def halve(

@@ -24,20 +24,17 @@ from ttnn_verify.files import atomic, output_paths
 from ttnn_verify.huggingface import inputs
 
 if TYPE_CHECKING:
-    import ttnn
-
-    from ttnn_verify.drift import DriftResult, OpFinding, Session
+    from ttnn_verify.drift import DriftResult, OpFinding
     from ttnn_verify.drift.attribution import Share
     from ttnn_verify.drift.reproducer import Capture
+    from ttnn_verify.drift.running.job import Job
     from ttnn_verify.drift.search import SearchResult
-    from ttnn_verify.drift.stretches import Stretches
     from ttnn_verify.report.drift_record import DriftRecord
     from ttnn_verify.report.drift_text import DriftRun
 
 DEFAULT_PROMPT_LENGTH = 33  # one row more than a tile
 DEFAULT_DECODED = 3
 LONGEST = 1152  # positions: a chunk of 1024, and more
-ROWS = 2
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -92,6 +89,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 @ending.one_line
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
+    args.own_process = argv is None  # no caller's threads or devices are in it
     backend.quiet()
     inputs.quiet_transformers()
     network.allow(args.download)
@@ -159,22 +157,22 @@ def check_reproduce(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace, bringup: jobs.Bringup, prompt: jobs.Prompt) -> int:
     """Run what the arguments select and print it. Returns the exit status."""
     from ttnn_verify import drift
-    from ttnn_verify.drift import progress, reproducer, reuse
+    from ttnn_verify.drift import progress, reproducer
+    from ttnn_verify.drift.running import beside, job
 
     captured = reproducer.Capture() if args.reproduce else None
-    earlier = contextlib.nullcontext() if args.no_reuse else reuse.opened()
-    hf_model = prompt.checkpoint.hf_model(torch.float32)
+    with beside.no_threads():
+        hf_model = prompt.checkpoint.hf_model(torch.float32)
     hf_model.set_attn_implementation("eager")
+    task = job.Task(args, bringup, hf_model, prompt.ids)
     work, report = _way(args)
-    with (
-        bringup.open_device() as device,
-        jobs.model_runs("the model"),
-        earlier as kept,
-        contextlib.closing(progress.Bar()) as bar,
-    ):
-        chip = f"{device.arch().name}, {device.compute_with_storage_grid_size()} cores"
-        session = drift.Session(args.accurate, kept, bar, captured)
-        found = work(_Job(args, bringup, hf_model, device, prompt.ids, session))
+    with task.beside() as farther, contextlib.closing(progress.Bar()) as bar:
+        session = drift.Session(args.accurate, progress=bar, on_bad=captured)
+        with task.begun(session, farther) as begun:
+            chip = (
+                f"{begun.device.arch().name}, {begun.device.compute_with_storage_grid_size()} cores"
+            )
+            found = work(begun)
     status = report(args, functools.partial(described_run, args, bringup, prompt), found)
     if captured is not None:
         blamed = captured if status else reproducer.Capture()
@@ -182,107 +180,13 @@ def run(args: argparse.Namespace, bringup: jobs.Bringup, prompt: jobs.Prompt) ->
     return status
 
 
-def _way(args: argparse.Namespace) -> "tuple[Callable[[_Job], Any], Callable[..., int]]":
+def _way(args: argparse.Namespace) -> "tuple[Callable[[Job], Any], Callable[..., int]]":
     """What a job does, and what prints and writes its result."""
+    from ttnn_verify.drift.running.job import Job
+
     if args.frugal:
-        return _Job.halved, report_search
-    return (_Job.first, report_first) if args.first else (_Job.whole, report_whole)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Job:
-    """What there is to do on an open device. No model outlives the method that builds it."""
-
-    args: argparse.Namespace
-    bringup: jobs.Bringup
-    hf_model: Any
-    device: "ttnn.Device"
-    ids: torch.Tensor
-    session: "Session"
-
-    def build(self) -> Any:
-        return self.bringup.build(self.hf_model, self.device)
-
-    @property
-    def measured(self) -> tuple[Any, torch.Tensor, int]:
-        return self.hf_model, self.ids, self.args.decoded
-
-    def halved(self) -> "SearchResult":
-        """What halving finds."""
-        from ttnn_verify import drift
-
-        return drift.halve(self.build(), *self.measured, self.session)
-
-    def first(self) -> "OpFinding | None":
-        """The first bad operation, None if there is none."""
-        from ttnn_verify import drift
-
-        model = self.build()
-        found = drift.locate(model, *self.measured, self.session)
-        if found is not None:
-            return found
-        if self.bringup.takes_batch or self._again:
-            del model
-            return self._built_again(two_rows=self.bringup.takes_batch).first
-        return self._along(model, self.bringup.max_seq_len).first
-
-    def whole(self) -> "tuple[DriftResult, Sequence[Share]]":
-        """The result, and the shares if they are asked for."""
-        from ttnn_verify import drift
-        from ttnn_verify.drift.observation.walk import SEVERAL
-
-        model = self.build()
-        result = drift.measure(model, *self.measured, self.session)
-        shares: Sequence[Share] = ()
-        if self.args.attribution:
-            shares = drift.attribute(model, *self.measured, self.session)
-        if result.first:
-            return result, shares
-        two_rows = self.bringup.takes_batch and SEVERAL in result.left_out
-        if two_rows or self._again:
-            del model
-            more = self._built_again(two_rows)
-        else:
-            more = self._along(model, self.bringup.max_seq_len)
-        return drift.with_further(result, more), shares
-
-    @property
-    def _too_large(self) -> str:
-        """Why no model is built for far positions; "" if one is."""
-        from ttnn_verify.drift.stretches import too_large
-
-        return "" if self.args.thorough else too_large(self.hf_model, self.args.longest)
-
-    @property
-    def _again(self) -> bool:
-        """Whether a model is to be built for more positions than the first one."""
-        return self.args.longest > self.bringup.max_seq_len and not self._too_large
-
-    def _built_again(self, two_rows: bool) -> "Stretches":
-        """What is found by a model built for more positions or, if asked for, for two rows."""
-        positions = self.args.longest if self._again else self.bringup.max_seq_len
-        longer = dataclasses.replace(self.bringup, max_seq_len=positions)
-        rows = ROWS if two_rows else 1
-        try:
-            model = longer.build(self.hf_model, self.device, rows)
-        except inputs.ModelFails as error:
-            found = self._along(self.build(), self.bringup.max_seq_len)
-            beside = f", {rows} rows" if two_rows else ""
-            found.left_out[f"{positions} positions{beside}"] = str(error)
-            return found
-        return self._along(model, positions, rows)
-
-    def _along(self, model: Any, positions: int, rows: int = 1) -> "Stretches":
-        """What is found by a model that is built for so many positions and rows."""
-        from ttnn_verify import drift
-        from ttnn_verify.drift.observation.walk import SEVERAL
-
-        done = [SEVERAL] if rows == 1 else []
-        first = self.args.first
-        found = drift.further(model, *self.measured, positions, first, done, self.session)
-        if self._too_large:
-            found.left_out[f"{self.args.longest} positions"] = self._too_large
-        return found
+        return Job.halved, report_search
+    return (Job.first, report_first) if args.first else (Job.whole, report_whole)
 
 
 def report_search(

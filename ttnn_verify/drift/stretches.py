@@ -5,8 +5,9 @@ a stretch whose logits are farther off than those of the walk's prompt is walked
 """
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -121,6 +122,9 @@ def _tokens(tokens: torch.Tensor, length: int) -> torch.Tensor:
     return torch.cat(parts)[:length]
 
 
+Order = Callable[[Sequence[str]], Iterable[str]]  # of all labels, those that are to be run
+
+
 def run(
     model: Callable[..., Any],
     reference: ExpectedValues,
@@ -128,34 +132,53 @@ def run(
     stretches: Sequence[walk.TokenSequence],
     first: bool = False,
     session: Session = isolated.ALONE,
+    order: Order = tuple,
 ) -> Stretches:
     """Run the model along stretches, and walk those that look off.
 
     Args:
         usual: the sequence whose errors are the measure.
         first, session: see `isolated.run`.
+        order: which of the stretches, by their labels, in which order.
     """
-    logits, _ = _logits(model, usual, session)
-    usual_errors = _errors(reference, usual, logits, _recomputed)
-    found: list[OpFinding] = []
-    left_out: dict[str, str] = {}
-    ran: list[str] = []
-    for stretch in stretches:
-        if len(stretch.rows) == 1:  # several are short, and there is no measure for them
-            logits, reason = _logits(model, stretch, session)
-            if reason:
-                left_out[stretch.label] = reason
-                continue
-            if not _is_suspicious(reference, stretch, logits, usual_errors):
-                ran.append(stretch.label)
-                continue
-        walked = isolated.run(model, [stretch], reference, first, session)
-        found += walked.findings
-        left_out |= walked.left_out
-        ran += [] if stretch.label in left_out else [stretch.label]
-        if first and any(one.bad for one in found):
+    along = _Along(model, reference, usual, first, session)
+    labelled = {stretch.label: stretch for stretch in stretches}
+    found: dict[str, Stretches] = {}
+    for label in order(tuple(labelled)):
+        found[label] = along.of(labelled[label])
+        if first and found[label].first:
             break
-    return Stretches(tuple(found), left_out, tuple(ran))
+    in_place = (found[label] for label in labelled if label in found)
+    return functools.reduce(Stretches.and_then, in_place, Stretches())
+
+
+@dataclasses.dataclass(frozen=True)
+class _Along:
+    """What `run` is given."""
+
+    model: Callable[..., Any]
+    reference: ExpectedValues
+    usual: walk.TokenSequence
+    first: bool
+    session: Session
+
+    def of(self, stretch: walk.TokenSequence) -> Stretches:
+        """What is found along a stretch."""
+        if len(stretch.rows) == 1:  # several are short, and there is no measure for them
+            logits, reason = _logits(self.model, stretch, self.session)
+            if reason:
+                return Stretches(left_out={stretch.label: reason})
+            if not _is_suspicious(self.reference, stretch, logits, self._usual_errors):
+                return Stretches(ran=(stretch.label,))
+        walked = isolated.run(self.model, [stretch], self.reference, self.first, self.session)
+        left_out = dict(walked.left_out)
+        ran = () if stretch.label in left_out else (stretch.label,)
+        return Stretches(tuple(walked.findings), left_out, ran)
+
+    @functools.cached_property
+    def _usual_errors(self) -> dict[bool, Errors]:
+        logits, _ = _logits(self.model, self.usual, self.session)
+        return _errors(self.reference, self.usual, logits, _recomputed)
 
 
 def _is_suspicious(

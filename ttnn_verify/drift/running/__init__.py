@@ -1,0 +1,1 @@
+"""What a command of drift does on an open device, and what another process does meanwhile."""
