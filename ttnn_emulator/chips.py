@@ -1,10 +1,18 @@
 """An operation on the chips of a mesh: computed once for all chips that hold the same operands."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, TypeVar
 
-from ttnn_emulator.memory import DeviceTensor
+import torch
+
+from ttnn_emulator.memory import Contents, DeviceTensor, Output, Shape
+
+# Elements of all operands on all chips, beyond which to compute takes longer than to call.
+FEW = 1 << 20
+
+Described = TypeVar("Described", DeviceTensor, Output)
 
 
 def tensors_of(value: Any) -> list[DeviceTensor]:
@@ -59,3 +67,52 @@ def unshared(tensor: DeviceTensor, groups: list[list[int]]) -> DeviceTensor:
                 replicas[chip] = contents
         taken.add(id(contents))
     return dataclasses.replace(tensor, contents=replicas[0], replicas=tuple(replicas))
+
+
+def in_one(
+    operands: Any, groups: list[list[int]], outputs: tuple[Output, ...]
+) -> tuple[Any, tuple[Output, ...]] | None:
+    """Operands and outputs of one call for all groups of chips, which are a new first dimension.
+
+    Operands that the groups share have 1 there. None where it would save nothing, or where an
+    operand is not in tiles.
+    """
+    tensors = tensors_of(operands)
+    described: list[DeviceTensor | Output] = [*tensors, *outputs]
+    if len(groups) < 2 or not all(one.tiled for one in described):
+        return None
+    chips = [group[0] for group in groups]
+    if sum(math.prod(tensor.shape) for tensor in tensors) * len(groups) > FEW:
+        return None
+    rank = max(len(one.shape) for one in described)
+    wide = tuple([_widened(output, len(groups), rank) for output in outputs])
+    return mapped(operands, lambda tensor: _joined(tensor, chips, rank)), wide
+
+
+def apart(contents: Contents, output: Output, count: int) -> list[Contents]:
+    """What `in_one` has made one of, for each group."""
+    bare = contents.bare
+    values, shape = (contents.padded, output.padded_shape) if bare is None else (bare, output.shape)
+    return [Contents(values[i].reshape(shape).clone(), output.padded_shape) for i in range(count)]
+
+
+def _joined(tensor: DeviceTensor, chips: list[int], rank: int) -> DeviceTensor:
+    distinct = {id(tensor.replicas[chip]): tensor.on(chip) for chip in chips}
+    each = [tensor.on(chip) for chip in chips] if len(distinct) > 1 else [tensor.on(chips[0])]
+    wide = _widened(tensor, len(each), rank)
+    bare = all(one.zero_padded for one in each)
+    values = torch.stack([one.logical if bare else one.data for one in each])
+    shape = wide.shape if bare else wide.padded_shape
+    contents = Contents(values.reshape(shape), wide.padded_shape)
+    return dataclasses.replace(wide, contents=contents, replicas=(contents,))
+
+
+def _widened(tensor: Described, count: int, rank: int) -> Described:
+    """The description with `count` in a new first dimension, of `rank` others."""
+    leading: Shape = (count, *(1,) * (rank - len(tensor.shape)))
+    padding: Shape = (count, *(1,) * (rank - len(tensor.padded_shape)))
+    return dataclasses.replace(
+        tensor,
+        shape=(*leading, *tensor.shape),
+        padded_shape=(*padding, *tensor.padded_shape),
+    )

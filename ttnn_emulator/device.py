@@ -20,7 +20,7 @@ from ttnn_emulator.machine import planning, systems, toolchain
 from ttnn_emulator.machine.fabric import fabric_of
 from ttnn_emulator.machine.open_devices import CLOSING, OPENING, OpenDevices, SecondDevice
 from ttnn_emulator.memory import Memory
-from ttnn_emulator.ops import BINDINGS, COLLECTIVE, WRITES
+from ttnn_emulator.ops import BINDINGS, BY_BATCH, COLLECTIVE, WRITES
 from ttnn_emulator.tensor_methods import TensorMethods
 from ttnn_emulator.trace import FUNCTIONS, Traces
 
@@ -105,6 +105,7 @@ class _Installation:
                 self.memory,
                 self.settings,
                 WRITES.get(name, ()),
+                name in BY_BATCH,
                 functools.partial(fabric_of, system=self.system) if name in COLLECTIVE else None,
             )
             self.calls[name].append(call)

@@ -131,6 +131,7 @@ class BoundCall:
         operands: the operation's positional arguments.
         named: its keyword arguments.
         writes: names of the operands that the binding writes in place.
+        by_batch: whether what it computes of a first dimension's parts is what it computes of each.
     """
 
     binding: Binding
@@ -138,6 +139,7 @@ class BoundCall:
     operands: tuple[Any, ...]
     named: dict[str, Any]
     writes: tuple[str, ...] = ()
+    by_batch: bool = False
 
     def results(self, journal: "Journal | None", own: Callable[[Key, Replicas], None]) -> Results:
         """What the binding computes on each chip.
@@ -196,12 +198,30 @@ class BoundCall:
                 own(tensor.key, apart.replicas)
                 arguments = chips.mapped(arguments, functools.partial(_other, apart))
         results: list[list[Contents | None]] = [[None] * count for _ in self.launch.outputs]
-        for group in groups:
-            stored = self._stored(journal, *chips.on_chip(arguments, group[0]))
+        for group, stored in zip(groups, self._of_groups(journal, arguments, groups), strict=True):
             for contents, result in zip(stored, results, strict=True):
                 for chip in group:
                     result[chip] = contents
         return [None if None in result else tuple(result) for result in results]  # type: ignore[arg-type]
+
+    def _of_groups(
+        self, journal: "Journal | None", arguments: Any, groups: list[list[int]]
+    ) -> "Iterator[Iterable[Contents | None]]":
+        """Each output of each group of chips."""
+        outputs, by_batch = self.launch.outputs, self.by_batch and self.launch.math.IN_ORDER
+        one = chips.in_one(arguments, groups, outputs) if by_batch else None
+        if one is None:
+            for group in groups:
+                yield self._stored(journal, *chips.on_chip(arguments, group[0]))
+            return
+        (operands, named), wide = one
+        launch = dataclasses.replace(self.launch, outputs=wide)
+        together = dataclasses.replace(self, launch=launch)._stored(journal, operands, named)
+        parts = [
+            [None] * len(groups) if contents is None else chips.apart(contents, output, len(groups))
+            for contents, output in zip(together, outputs, strict=True)
+        ]
+        yield from zip(*parts, strict=True)
 
     @property
     def _arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -242,12 +262,14 @@ def emulated_call(
     memory: Memory,
     settings: ArithmeticSettings,
     writes: tuple[str, ...] = (),
+    by_batch: bool = False,
     fabric_of: "Callable[[ttnn.MeshDevice], Fabric] | None" = None,
 ) -> EmulatedCall:
     """The host call of `operation`, followed by what `binding` computes.
 
-    `rebind` of the returned function puts another binding in the place of this one. `writes` is
-    that of `BoundCall`. `fabric_of` is given for collectives, whose binding sees all chips at once.
+    `rebind` of the returned function puts another binding in the place of this one. `writes` and
+    `by_batch` are those of `BoundCall`. `fabric_of` is given for collectives, whose binding sees
+    all chips at once.
     """
     name, host_call = operation.python_fully_qualified_name, operation.function
     if name in FOR_SOME_CHIPS:
@@ -280,7 +302,7 @@ def emulated_call(
                     f"{binding.__name__} in {binding.__module__.replace('.', '/')}.py."
                 ) from None
             bound_forms.add(form)
-        started = BoundCall(binding, launch, operands, named, writes)
+        started = BoundCall(binding, launch, operands, named, writes, by_batch)
         if memory.recording is not None:
             memory.recording.record(started, tensors)
             return result

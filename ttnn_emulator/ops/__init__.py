@@ -3,7 +3,8 @@
 Each module has a table `BINDINGS` from an operation's full name to its binding, a function
 `binding(launch, *args, **kwargs)` with the operation's own parameter names
 (`ttnn_emulator.dispatch.Binding` says what it gets and returns). Where bindings write into their
-operands, a table `WRITES` names these.
+operands, a table `WRITES` names these; `BY_BATCH` names operations that compute each part of any
+first dimension by itself.
 
 To add an operation:
 
@@ -50,6 +51,9 @@ WRITES: dict[str, tuple[str, ...]] = {
     for module in _MODULES.values()
     for name, operands in getattr(module, "WRITES", {}).items()
 }
+
+# Operations that may be computed for several chips as for a batch.
+BY_BATCH = frozenset().union(*(getattr(module, "BY_BATCH", ()) for module in _MODULES.values()))
 
 # Operations whose bindings see all chips of a mesh at once; see `ttnn_emulator.chips`.
 COLLECTIVE = frozenset().union(

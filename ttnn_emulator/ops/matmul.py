@@ -161,3 +161,5 @@ def _first_row(bias: DeviceTensor) -> torch.Tensor:
 
 # ttnn.matmul takes no bias, which its host side sees to.
 BINDINGS = {"ttnn.linear": linear, "ttnn.matmul": linear}
+
+BY_BATCH = frozenset(BINDINGS)

@@ -22,6 +22,7 @@ from ttnn_emulator.arithmetic.compute import (
 from ttnn_emulator.arithmetic.formats import TILE
 from ttnn_emulator.arithmetic.rounded import rounded_attention, rounded_eltwise
 
+IN_ORDER = False  # torch's
 COLUMN_CHUNK = 1024  # columns of a bf16 weight converted to float32 at a time
 LONG_SIDE = 1024  # rows and columns from which a matrix's order in memory matters
 REDUCTIONS: dict[str, Callable[..., torch.Tensor]] = {

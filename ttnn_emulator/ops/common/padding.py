@@ -68,7 +68,7 @@ def mark_undefined_rows(
 def distinct_rows(
     values: torch.Tensor, marked: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The rows of one matrix `[..., M, K]` that need to be computed, where each is by itself.
+    """The rows of matrices `[..., M, K]` that need to be computed, where each is by itself.
 
     Of a batch some users may be idle: their rows are `marked` (of `without_undefined_rows`), or all
     equal to the last one, of which one is enough.
@@ -77,15 +77,20 @@ def distinct_rows(
         The rows `[..., R, K]`, and int64 `[M]`: which of these stands for each of the M, 0 for a
         marked one. (values, None) where all are needed.
     """
-    rows, width = values.shape[-2:]
-    if rows < 3 or values.numel() != rows * width:
+    rows = values.shape[-2]
+    if rows < 3 or values.numel() == 0:
         return values, None
-    needed = _unlike_the_last(values) if marked is None else ~marked.flatten()
+    needed = _unlike_the_last(values) if marked is None else ~_in_all(marked)
     if needed is None or not needed.any():
         return values, None
     chosen = torch.nonzero(needed).flatten()
     other = 0 if marked is not None else len(chosen) - 1
     return values[..., chosen, :], _numbered(needed, other)
+
+
+def _in_all(marked: torch.Tensor) -> torch.Tensor:
+    """[M] bool, which rows of `[..., M, 1]` are marked in all matrices."""
+    return marked.reshape(-1, marked.shape[-2]).all(0)
 
 
 def _unlike_the_last(values: torch.Tensor) -> torch.Tensor | None:

@@ -304,3 +304,5 @@ BINDINGS = (
         "ttnn.where": where,
     }
 )
+
+BY_BATCH = frozenset(f"ttnn.{name}" for name in PLAIN)

@@ -364,3 +364,5 @@ BINDINGS = {f"ttnn.{name}": _plain(name) for name in PLAIN} | {
 }
 
 WRITES = {"ttnn.plus_one": ("input_tensor",)}
+
+BY_BATCH = frozenset(f"ttnn.{name}" for name in PLAIN)

@@ -6,6 +6,7 @@ all_reduce_async.cpp and composite_common.cpp of its operations/ccl and operatio
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -17,6 +18,7 @@ from ttnn_emulator.arithmetic.formats import TILE
 from ttnn_emulator.dispatch import Binding, Launch, NotEmulated, OnChips
 from ttnn_emulator.machine.fabric import Fabric
 from ttnn_emulator.memory import DeviceTensor, Shape
+from ttnn_emulator.ops.common import padding
 from ttnn_emulator.ops.common.chip_orders import Kernel, Way, scattered
 from ttnn_emulator.ops.common.configs import compute_of
 from ttnn_emulator.ops.common.lines import lines
@@ -276,7 +278,31 @@ def _all_reduced(
     *,
     plain: bool = True,
 ) -> MeshOperand:
-    """The sum over a line's chips on each of them."""
+    """The sum over a line's chips on each of them; of rows that a chip never wrote, unwritten."""
+    marks = [padding.undefined_rows(part) for part in operand.parts]
+    found = [mark for mark in marks if mark is not None]
+    if not found:
+        return _all_reduced_rows(launch, operand, axis, topology, plain=plain)
+    marked = torch.stack(found).any(0)
+    written = [part.masked_fill(marked, 0.0) for part in operand.parts]
+    operand = dataclasses.replace(operand, parts=written)
+    total = _all_reduced_rows(launch, operand, axis, topology, plain=plain)
+    distinct = {id(part): part for part in total.parts}
+    sums = {
+        key: padding.mark_undefined_rows(part, marked, operand.dtype)
+        for key, part in distinct.items()
+    }
+    return dataclasses.replace(total, parts=[sums[id(part)] for part in total.parts])
+
+
+def _all_reduced_rows(
+    launch: Launch,
+    operand: MeshOperand,
+    axis: int | None,
+    topology: ttnn.Topology | None,
+    *,
+    plain: bool,
+) -> MeshOperand:
     count = _count(launch, axis)
     if _gathers_first(operand, count, _fabric(launch)):
         return _added_on_each(launch, operand, axis)
@@ -302,16 +328,20 @@ def _added_on_each(launch: Launch, operand: MeshOperand, axis: int | None) -> Me
     results: dict[int, torch.Tensor] = {}
     for line in lines(launch, axis):
         terms = torch.stack([operand.with_padding(chip) for chip in line])
-        compute = None if between == "float32" else MOREH_SUM
-        (total,) = launch.math.reduce(
-            "sum", terms, (0,), compute=compute, dtype=between, out=between
-        )
+        total = padding.row_by_row(functools.partial(_added_up, launch, between), terms)
         total = launch.math.stored(total, between)
         if operand.dtype != between:
             total = launch.math.typecast(total, between, operand.dtype)
             total = launch.math.stored(total, operand.dtype)
         results |= dict.fromkeys(line, total)
     return dataclasses.replace(operand, parts=[results[chip] for chip in sorted(results)])
+
+
+def _added_up(launch: Launch, dtype: str, terms: torch.Tensor) -> torch.Tensor:
+    """The sum over the first dimension, in place by place."""
+    compute = None if dtype == "float32" else MOREH_SUM
+    (total,) = launch.math.reduce("sum", terms, (0,), compute=compute, dtype=dtype, out=dtype)
+    return total
 
 
 def all_reduce(
