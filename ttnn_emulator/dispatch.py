@@ -208,8 +208,8 @@ class BoundCall:
         self, journal: "Journal | None", arguments: Any, groups: list[list[int]]
     ) -> "Iterator[Iterable[Contents | None]]":
         """Each output of each group of chips."""
-        outputs, by_batch = self.launch.outputs, self.by_batch and self.launch.math.IN_ORDER
-        one = chips.in_one(arguments, groups, outputs) if by_batch else None
+        outputs = self.launch.outputs
+        one = chips.in_one(arguments, groups, outputs) if self.by_batch else None
         if one is None:
             for group in groups:
                 yield self._stored(journal, *chips.on_chip(arguments, group[0]))

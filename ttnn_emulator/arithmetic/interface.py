@@ -34,15 +34,7 @@ from ttnn_emulator.arithmetic.compute import (
 
 
 class Arithmetic(Protocol):
-    """The functions of an arithmetic, each documented here alone.
-
-    Attributes:
-        IN_ORDER: whether sums are always made in the same order, so that a result does not depend
-            on what else one call computes.
-    """
-
-    @property
-    def IN_ORDER(self) -> bool: ...
+    """The functions of an arithmetic, each documented here alone."""
 
     # --- matrix products -------------------------------------------------------------------------
 

@@ -43,8 +43,6 @@ from ttnn_emulator.arithmetic.exact.packer import pack
 from ttnn_emulator.arithmetic.formats import TILE, ceil_div
 from ttnn_emulator.arithmetic.rounded import rounded, rounded_attention
 
-IN_ORDER = True
-
 # Branches that depend on sizes, not only on a call's arguments.
 SEVERAL_K_BLOCKS = paths.Fact("several blocks of K")
 SEVERAL_CHUNKS = paths.Fact("several chunks of keys")

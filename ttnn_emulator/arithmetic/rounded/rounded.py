@@ -22,7 +22,6 @@ from ttnn_emulator.arithmetic.compute import (
 from ttnn_emulator.arithmetic.formats import TILE
 from ttnn_emulator.arithmetic.rounded import rounded_attention, rounded_eltwise
 
-IN_ORDER = False  # torch's
 COLUMN_CHUNK = 1024  # columns of a bf16 weight converted to float32 at a time
 LONG_SIDE = 1024  # rows and columns from which a matrix's order in memory matters
 REDUCTIONS: dict[str, Callable[..., torch.Tensor]] = {
@@ -82,7 +81,7 @@ def _biased(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, out: st
         rows = a.reshape(-1, a.shape[-1])
         product = functional.linear(rows, b.reshape(b.shape[-2:]).mT, bias.to(a.dtype).flatten())
         return product.reshape(*a.shape[:-1], b.shape[-1])
-    return _matmul(a, b).float() + bias
+    return _float32_matmul(a, b) + bias
 
 
 def _matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
