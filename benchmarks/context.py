@@ -10,16 +10,14 @@ token. The functional stage has a length of its own: a prompt fills its last row
 """
 
 import argparse
-import contextlib
 import os
 import time
-from collections.abc import Iterator
 
 import loguru
 import torch
 import ttnn
 
-from benchmarks import document, phi3_mini
+from benchmarks import document, opening, phi3_mini
 from model import functional
 from model.config import ModelConfig
 from model.optimized import PRECISIONS, build
@@ -42,22 +40,10 @@ class Ones(phi3_mini.RandomWeights):
         return torch.ones(1, dtype=torch.bfloat16).expand(self._shapes[name])
 
 
-@contextlib.contextmanager
-def opened(system: systems.System) -> Iterator[ttnn.MeshDevice]:
-    """All chips of the system as bring-ups take them, on TTNN's mock device."""
-    if system.chips > 1:
-        ttnn.set_fabric_config(ttnn.FabricConfig.FABRIC_1D)
-    device = ttnn.open_mesh_device(ttnn.MeshShape(*system.mesh))
-    try:
-        yield device
-    finally:
-        ttnn.close_mesh_device(device)
-
-
 def measure(system: systems.System, precision: str, batch: int, layers: int) -> int:
     """Positions of the longest cache that fits; builds the model, uses the last, prints a line."""
     hf_config = phi3_mini.config(layers)
-    with opened(system) as device:
+    with opening.on_mock(system) as device:
         setting = PRECISIONS[precision]
         config = ModelConfig.from_hf(hf_config)
         length = longest_cache(config, setting, batch, Dram.of(device), system.chips)
@@ -74,7 +60,7 @@ def measure_functional(system: systems.System, layers: int) -> None:
     """Builds the functional stage, uses the last of its positions, prints a line."""
     hf_config = phi3_mini.config(layers)
     batch, length = functional.BATCH, functional.MAX_CACHE_SEQ_LEN
-    with opened(system) as device:
+    with opening.on_mock(system) as device:
         start = time.perf_counter()
         model = functional.build(hf_config, Ones(hf_config), device, length)
         model.model.prefill([1] * length, batch - 1, 0, length)
@@ -95,7 +81,7 @@ def report(name: str, length: int, start: float, device: ttnn.MeshDevice) -> Non
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--system", default=systems.N150.name, choices=systems.SYSTEMS)
+    opening.add_system(parser)
     parser.add_argument("--stage", default="optimized", choices=document.STAGES)
     parser.add_argument("--precision", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
     parser.add_argument("--batch", type=int, default=1)

@@ -1,8 +1,8 @@
 """Device operations, DRAM bytes and a roofline of Phi-3-mini's prefill and decode, without a card.
 
-python -m benchmarks.device_cost [MODEL_PY ...] [--prompt 224] [--write]
+python -m benchmarks.device_cost [MODEL_PY ...] [--system n150] [--prompt 224] [--write]
 
-TTNN's own graph capture on its mock n150 says which device operations run and where their tensors
+TTNN's own graph capture on its mock system says which device operations run and where their tensors
 lie. A model of one layer and one of two at full width are captured; the difference is a layer, the
 rest is counted once, and 32 layers are that rest and 32 times the layer. MODEL_PY is any file with
 `build_model(hf_model, tt_device, max_seq_len)`; this repository's stages come first. One sequence
@@ -12,9 +12,13 @@ Counted as bytes: every operand and result in DRAM, once and with its padding; o
 the rows taken, of a cache the positions that are live, or the tiles that are written. The roofline
 is each operation's larger share of 288 GB/s and 74 TFLOP/s (n150, bf16 at HiFi4; HiFi3, HiFi2 and
 LoFi are 4/3, 2 and 4 times as quick), one after the other: a bound, not a forecast.
+
+Of several chips everything is that of one of them. What a collective sends is counted where most of
+it passes, between two neighbours in one direction; two links of 100 Gbit/s are there.
 """
 
 import argparse
+import math
 import os
 import pathlib
 import re
@@ -28,9 +32,10 @@ import torch
 import transformers
 import ttnn
 
-from benchmarks import document, phi3_mini
+from benchmarks import document, opening, phi3_mini
 from model.optimized import PRECISIONS
-from ttnn_emulator.machine import toolchain
+from ttnn_emulator.machine import systems, toolchain
+from ttnn_emulator.machine.systems import System
 from ttnn_verify.model_file import load_model_file
 
 Node = dict[str, Any]  # of TTNN's captured graph, as its JSON has it
@@ -38,6 +43,7 @@ Operand = tuple[list[int], Node | None]  # shape, and the buffer node where ther
 
 BYTES_PER_SECOND = 288e9
 FLOPS = 74e12  # at HiFi4
+FABRIC_BYTES_PER_SECOND = 2 * 12.5e9  # links between neighbours: TTNN's descriptors of the systems
 PHASES = {"LoFi": 1, "HiFi2": 2, "HiFi3": 3, "HiFi4": 4}
 PROMPT = 224  # tokens, by default
 
@@ -61,15 +67,6 @@ LIMITS = {
 }
 NO_LIMITS = {"prefill": Limits(), "decode": Limits()}
 
-HEADER = (
-    "operations a layer",
-    "in all",
-    "DRAM bytes",
-    "of weights and live cache",
-    "roofline",
-    "of a layer",
-)
-
 
 @dataclass(frozen=True)
 class Cost:
@@ -79,6 +76,7 @@ class Cost:
     bytes: float
     needed: float  # bytes of weights and live cache among them
     seconds: float
+    sent: float = 0.0  # bytes between two neighbouring chips, at most
 
     def __sub__(self, other: "Cost") -> "Cost":
         return self.plus(other, -1)
@@ -92,6 +90,7 @@ class Cost:
             self.bytes + times * other.bytes,
             self.needed + times * other.needed,
             self.seconds + times * other.seconds,
+            self.sent + times * other.sent,
         )
 
 
@@ -105,14 +104,14 @@ def capture(call: Callable[[], object]) -> list[Node]:
     return [node for node in graph if node["params"]]
 
 
-def cost(graph: list[Node], queries: int, live: int) -> Cost:
+def cost(graph: list[Node], queries: int, live: int, chips: int) -> Cost:
     """Cost of a captured call of one sequence: `queries` tokens that see `live` positions."""
     nodes = {node["counter"]: node for node in graph}
     buffers: dict[int, Node] = {}  # tensor node -> its buffer node
     for node in graph:
         if node["node_type"] == "buffer":
             buffers |= {tensor: node for tensor in node["connections"]}
-    total, needed, seconds = 0.0, 0.0, 0.0
+    total, needed, seconds, sent = 0.0, 0.0, 0.0, 0.0
     names: Counter[str] = Counter()
     for node in graph:
         name = node["params"].get("name", "")
@@ -129,8 +128,26 @@ def cost(graph: list[Node], queries: int, live: int) -> Cost:
         if re.search("Matmul|Norm|SDPA|Sdpa", name):
             needed += sum(reads[1:])
         total += moved
-        seconds += max(moved / BYTES_PER_SECOND, flops(name, tensors, queries, live) / rate(node))
-    return Cost(names, total, needed, seconds)
+        passed = between_neighbours(node, tensors, chips)
+        sent += passed
+        seconds += max(
+            moved / BYTES_PER_SECOND,
+            flops(name, tensors, queries, live) / rate(node),
+            passed / FABRIC_BYTES_PER_SECOND,
+        )
+    return Cost(names, total, needed, seconds, sent)
+
+
+def between_neighbours(operation: Node, tensors: list[Operand], chips: int) -> float:
+    """Bytes of a collective that pass between two chips of a line or a ring, where most do."""
+    name = operation["params"]["name"]
+    if not re.search("AllGather|ReduceScatter|AllReduce|AllBroadcast", name):
+        return 0
+    dims, buffer = tensors[0]
+    tiles = math.prod(-(-n // 32) * 32 if i >= len(dims) - 2 else n for i, n in enumerate(dims))
+    size = buffer["params"]["size"] if buffer else 2 * tiles  # of bfloat16
+    in_turn = (chips - 1) if "Topology::Linear" in str(operation["arguments"]) else chips / 2
+    return in_turn * size / (chips if "Scatter" in name else 1)
 
 
 def shape(tensor: Node) -> list[int]:
@@ -187,13 +204,12 @@ def rate(node: Node) -> float:
 
 
 def measure(
-    path: pathlib.Path, layers: int, prompt: int, options: Mapping[str, str]
+    path: pathlib.Path, system: System, layers: int, prompt: int, options: Mapping[str, str]
 ) -> dict[str, Cost]:
-    """Costs of prefill and decode of a model file's model with so many layers."""
+    """Costs of prefill and decode, on a chip, of a model file's model with so many layers."""
     config = phi3_mini.config(layers)
     hf_model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    device = ttnn.open_device(device_id=0)
-    try:
+    with opening.on_mock(system) as device:
         room = -(-(prompt + 2) // 256) * 256
         model = load_model_file(path).build_model(hf_model, device, room, **options)
         ids = torch.randint(3, config.vocab_size, (1, prompt))
@@ -202,16 +218,17 @@ def measure(
         past = outputs[0].past_key_values
         model(ids[:, :1], past_key_values=past)
         decode = capture(lambda: model(ids[:, :1], past_key_values=past))
-        return {"prefill": cost(prefill, prompt, prompt), "decode": cost(decode, 1, prompt + 2)}
-    finally:
-        ttnn.close_device(device)
+        return {
+            "prefill": cost(prefill, prompt, prompt, system.chips),
+            "decode": cost(decode, 1, prompt + 2, system.chips),
+        }
 
 
 def layer_and_model(
-    path: pathlib.Path, prompt: int, options: Mapping[str, str]
+    path: pathlib.Path, system: System, prompt: int, options: Mapping[str, str]
 ) -> dict[str, tuple[Cost, Cost]]:
     """Costs of prefill and decode: of a layer, and of the full model."""
-    one_layer, two_layers = (measure(path, n, prompt, options) for n in (1, 2))
+    one_layer, two_layers = (measure(path, system, n, prompt, options) for n in (1, 2))
     costs = {}
     for phase, one in one_layer.items():
         layer = two_layers[phase] - one
@@ -219,9 +236,16 @@ def layer_and_model(
     return costs
 
 
+def header(first: str, chips: int) -> list[str]:
+    """Of `rows`."""
+    between = [] if chips == 1 else ["between two chips"]
+    counted = ["operations a layer", "in all", "DRAM bytes", "of weights and live cache"]
+    return [first, *counted, *between, "roofline", "of a layer"]
+
+
 def rows(
-    name: str, costs: dict[str, tuple[Cost, Cost]], limits: dict[str, Limits]
-) -> Iterator[tuple[str, ...]]:
+    name: str, costs: dict[str, tuple[Cost, Cost]], limits: dict[str, Limits], chips: int
+) -> Iterator[list[str]]:
     """Table rows of a model's prefill and decode."""
     for phase, (layer, model) in costs.items():
         kinds = ", ".join(
@@ -229,15 +253,16 @@ def rows(
             for kind, n in layer.operations.items()
             if n
         )
-        yield (
+        yield [
             f"{name}, {phase}",
             with_verdict(layer.operations.total(), limits[phase].operations),
             f"{model.operations.total()}",
             f"{model.bytes / 1e9:.3f} GB",
             with_verdict(round(model.bytes / model.needed, 3), limits[phase].bytes),
+            *([] if chips == 1 else [f"{model.sent / 1e6:.1f} MB"]),
             f"{model.seconds * 1e3:.1f} ms",
             kinds,
-        )
+        ]
 
 
 def with_verdict(figure: float, limit: float | None) -> str:
@@ -247,32 +272,40 @@ def with_verdict(figure: float, limit: float | None) -> str:
     return f"{figure} ({'met' if figure <= limit else 'MISSED'}: {limit})"
 
 
-def stage_rows(stage: str, prompt: int) -> list[tuple[str, ...]]:
+def stage_rows(stage: str, system: System, prompt: int) -> list[list[str]]:
     """Table rows of all settings of a stage."""
-    table_rows: list[tuple[str, ...]] = []
+    table_rows: list[list[str]] = []
+    limits = LIMITS[stage] if system.chips == 1 else NO_LIMITS
     for name, options in SETTINGS[stage].items():
-        costs = layer_and_model(document.model_file(stage), prompt, options)
-        table_rows += rows(name, costs, LIMITS[stage])
+        costs = layer_and_model(document.model_file(stage, system.name), system, prompt, options)
+        table_rows += rows(name, costs, limits, system.chips)
     return table_rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model_py", nargs="*", type=pathlib.Path)
+    opening.add_system(parser)
     parser.add_argument("--prompt", type=int, default=PROMPT, help=f"tokens, default {PROMPT}")
     parser.add_argument("--write", action="store_true", help="into MODEL_BRINGUP.md of each stage")
     args = parser.parse_args()
+    system = systems.find(args.system)
     loguru.logger.disable("ttnn")  # it warns of graph capture in fast mode, which suffices here
-    os.environ.update(toolchain.runtime_root())
-    header = (f"prompt of {args.prompt}, batch 1", *HEADER)
+    os.environ.update(toolchain.runtime_root(system))
+    columns = header(f"prompt of {args.prompt}, batch 1", system.chips)
     for stage in document.STAGES:
-        lines = document.table(header, stage_rows(stage, args.prompt))
+        lines = document.table(columns, stage_rows(stage, system, args.prompt))
         print(f"{stage} stage", *lines, sep="\n", flush=True)
         if args.write:
-            document.write(stage, "device cost", lines)
+            document.write(stage, "device cost", lines, system.name)
     for path in args.model_py:
-        costs = layer_and_model(path, args.prompt, {})
-        print(path, *document.table(header, rows("its", costs, NO_LIMITS)), sep="\n", flush=True)
+        costs = layer_and_model(path, system, args.prompt, {})
+        print(
+            path,
+            *document.table(columns, rows("its", costs, NO_LIMITS, system.chips)),
+            sep="\n",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -8,16 +8,16 @@ from ttnn_verify.files import atomic
 
 ROOT = pathlib.Path(__file__).parent.parent
 STAGES = ("functional", "optimized")
-SYSTEM = ROOT / "models/microsoft/Phi-3-mini-128k-instruct/n150"
+BRINGUP = ROOT / "models/microsoft/Phi-3-mini-128k-instruct"
 
 
-def model_file(stage: str) -> pathlib.Path:
+def model_file(stage: str, system: str = "n150") -> pathlib.Path:
     """The bring-up's file of one of `STAGES`."""
-    return SYSTEM / stage / "model.py"
+    return BRINGUP / system / stage / "model.py"
 
 
-def page(stage: str) -> pathlib.Path:
-    return SYSTEM / stage / "MODEL_BRINGUP.md"
+def page(stage: str, system: str = "n150") -> pathlib.Path:
+    return BRINGUP / system / stage / "MODEL_BRINGUP.md"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -26,10 +26,10 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return [line, "|---" * len(header) + "|", *("| " + " | ".join(row) + " |" for row in rows)]
 
 
-def write(stage: str, name: str, lines: Iterable[str]) -> None:
+def write(stage: str, name: str, lines: Iterable[str], system: str = "n150") -> None:
     """Put lines between `<!-- name -->` and `<!-- end of name -->` of a stage's page."""
     first, last = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    path = page(stage)
+    path = page(stage, system)
     text = path.read_text()
     if text.count(first) != 1 or text.count(last) != 1:
         raise ValueError(f"{path} has no place for a table: {first} and {last}, once each.")

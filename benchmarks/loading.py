@@ -1,10 +1,11 @@
 """How long the full Phi-3-mini takes to start, without and with a weight cache, and its memory.
 
-python -m benchmarks.loading [--layers 32] [--precision accuracy] [--folder FOLDER]
+python -m benchmarks.loading [--system n150] [--layers 32] [--precision accuracy]
+    [--folder FOLDER]
 
-A checkpoint of random weights is written to a temporary folder and loaded onto TTNN's mock n150,
-each time in a new process. Memory is the peak of the process's own pages above what it had before
-(pages of mapped files, which the system can reclaim, do not count).
+A checkpoint of random weights is written to a temporary folder and loaded onto TTNN's mock
+system, each time in a new process. Memory is the peak of the process's own pages above what it had
+before (pages of mapped files, which the system can reclaim, do not count).
 """
 
 import argparse
@@ -19,11 +20,10 @@ from multiprocessing.queues import Queue
 import loguru
 import safetensors.torch
 import torch
-import ttnn
 
-from benchmarks import phi3_mini
+from benchmarks import opening, phi3_mini
 from model.optimized import PRECISIONS, Checkpoint, build
-from ttnn_emulator.machine import toolchain
+from ttnn_emulator.machine import systems, toolchain
 from ttnn_verify.files import atomic
 
 PEAK_LIMIT = 1.3  # times the largest layer and the embeddings
@@ -48,26 +48,26 @@ class Peak(threading.Thread):
             self.most = max(self.most, own_memory())
 
 
-def start(folder: pathlib.Path, layers: int, precision: str, results: Queue) -> None:
+def start(folder: pathlib.Path, system: str, layers: int, precision: str, results: Queue) -> None:
     """Load the model once; puts (seconds, peak GB above the start) into `results`."""
     loguru.logger.disable("ttnn")
-    os.environ.update(toolchain.runtime_root())
-    device = ttnn.open_device(device_id=0)
-    before, peak = own_memory(), Peak()
-    peak.start()
-    begin = time.perf_counter()
-    model = build(
-        phi3_mini.config(layers),
-        Checkpoint(folder),
-        device,
-        256,
-        precision=precision,
-        weight_cache=folder / "converted",
-    )
-    seconds = time.perf_counter() - begin
-    peak.done.set()
-    del model
-    ttnn.close_device(device)
+    found = systems.find(system)
+    os.environ.update(toolchain.runtime_root(found))
+    with opening.on_mock(found) as device:
+        before, peak = own_memory(), Peak()
+        peak.start()
+        begin = time.perf_counter()
+        model = build(
+            phi3_mini.config(layers),
+            Checkpoint(folder),
+            device,
+            256,
+            precision=precision,
+            weight_cache=folder / "converted",
+        )
+        seconds = time.perf_counter() - begin
+        peak.done.set()
+        del model
     results.put((seconds, peak.most - before))
 
 
@@ -85,6 +85,7 @@ def write_checkpoint(folder: pathlib.Path, layers: int) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    opening.add_system(parser)
     parser.add_argument("--layers", type=int, default=phi3_mini.N_LAYERS)
     parser.add_argument("--precision", choices=PRECISIONS, default="accuracy")
     parser.add_argument("--folder", help="where the files go; default: the system's")
@@ -97,15 +98,15 @@ def main() -> None:
         for start_name in ("first", "second"):
             results = context.Queue()
             process = context.Process(
-                target=start, args=(folder, args.layers, args.precision, results)
+                target=start, args=(folder, args.system, args.layers, args.precision, results)
             )
             process.start()
             seconds, memory = results.get()
             process.join()
             verdict = "met" if memory <= allowed else "MISSED"
             print(
-                f"{args.layers} layers, {args.precision}, {start_name} start: {seconds:.1f} s, "
-                f"{memory:.3f} GB of memory ({verdict}: {allowed:.3f} GB)"
+                f"{args.system}, {args.layers} layers, {args.precision}, {start_name} start: "
+                f"{seconds:.1f} s, {memory:.3f} GB of memory ({verdict}: {allowed:.3f} GB)"
             )
 
 

@@ -1,6 +1,6 @@
 """Host memory of an emulated full-size Phi-3-mini: its peak, and its growth while decoding.
 
-python -m benchmarks.memory [--arithmetic kernel] [--layers 32] [--tokens 200]
+python -m benchmarks.memory [--arithmetic kernel] [--system n150] [--layers 32] [--tokens 200]
 """
 
 import argparse
@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 import ttnn_emulator
-from benchmarks import phi3_mini
+from benchmarks import opening, phi3_mini
 from model.optimized import build
 
 PROMPT_TOKENS = 32
@@ -31,6 +31,7 @@ def peak() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    opening.add_system(parser)
     parser.add_argument("--layers", type=int, default=phi3_mini.N_LAYERS)
     parser.add_argument("--tokens", type=int, default=200)
     parser.add_argument(
@@ -38,9 +39,9 @@ def main() -> None:
     )
     options = parser.parse_args()
     config = phi3_mini.config(options.layers)
-    with ttnn_emulator.open_device(arithmetic=options.arithmetic) as device:
+    with opening.emulated(options.system, options.arithmetic) as device:
         model = build(config, phi3_mini.RandomWeights(config), device, max_seq_len=256)
-        print(f"{options.arithmetic} arithmetic")
+        print(f"{options.system}, {options.arithmetic} arithmetic")
         print(f"{options.layers} layers loaded: {resident():.2f} GB, peak {peak():.2f} GB")
         cache = model(torch.randint(3, config.vocab_size, (1, PROMPT_TOKENS))).past_key_values
         used = []

@@ -1,6 +1,7 @@
 """Emulated prefill and decode against Hugging Face in bf16 on the same CPU, as ratios of time.
 
-    python -m benchmarks.speed [--stage optimized] [--arithmetic kernel] [--layers 4] [--rounds 3]
+    python -m benchmarks.speed [--stage optimized] [--arithmetic kernel] [--system n150]
+        [--layers 4] [--rounds 3]
 
 Full Phi-3-mini width, random weights. The models take turns, so that other load on the machine
 affects both; the ratio is that of the fastest rounds.
@@ -12,8 +13,9 @@ import torch
 import transformers
 
 import ttnn_emulator
-from benchmarks import phi3_mini
+from benchmarks import opening, phi3_mini
 from model import functional, optimized
+from ttnn_emulator.machine import systems
 from ttnn_verify.huggingface import accuracy
 
 PROMPT_TOKENS = 155
@@ -23,7 +25,7 @@ LIMITS = {"kernel": (12.0, 4.0), "rounded": (1.5, 1.5)}  # times Hugging Face's:
 
 
 def measure(
-    stage: str, layers: int, rounds: int, arithmetic: str
+    stage: str, layers: int, rounds: int, system: str, arithmetic: str
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """(Hugging Face, TTNN) seconds of the quickest round: of the prompt, of a decoded token."""
     config = phi3_mini.config(layers)
@@ -31,7 +33,7 @@ def measure(
     hf = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).eval()
     hf.load_state_dict(weights)
     ids = torch.randint(3, config.vocab_size, (1, PROMPT_TOKENS))
-    with ttnn_emulator.open_device(arithmetic=arithmetic) as device:
+    with opening.emulated(system, arithmetic) as device:
         tt = BUILDS[stage](config, weights, device, max_seq_len=256)
         seconds = []
         for _ in range(rounds + 1):  # the first one warms up
@@ -52,22 +54,26 @@ def measure(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--stage", choices=BUILDS, default="optimized")
+    opening.add_system(parser)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--arithmetic", choices=ttnn_emulator.ARITHMETICS, default=ttnn_emulator.DEFAULT_ARITHMETIC
     )
     options = parser.parse_args()
-    prefill, decode = measure(options.stage, options.layers, options.rounds, options.arithmetic)
+    prefill, decode = measure(
+        options.stage, options.layers, options.rounds, options.system, options.arithmetic
+    )
     print(
-        f"{options.stage} stage, {options.layers} layers at full Phi-3-mini width, "
-        f"{options.arithmetic} arithmetic, {torch.get_num_threads()} threads"
+        f"{options.system}, {options.stage} stage, {options.layers} layers at full Phi-3-mini "
+        f"width, {options.arithmetic} arithmetic, {torch.get_num_threads()} threads"
     )
     for name, (hf, tt), limit in (
         (f"prefill of {PROMPT_TOKENS} tokens", prefill, LIMITS[options.arithmetic][0]),
         ("decode of a token", decode, LIMITS[options.arithmetic][1]),
     ):
-        print(f"{name}: HF {hf:.3f} s, emulated {tt:.3f} s, ratio {tt / hf:.2f} (limit {limit})")
+        of = f" (limit {limit})" if options.system == systems.N150.name else ""
+        print(f"{name}: HF {hf:.3f} s, emulated {tt:.3f} s, ratio {tt / hf:.2f}{of}")
 
 
 if __name__ == "__main__":

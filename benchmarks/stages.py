@@ -19,7 +19,7 @@ from model.config import ModelConfig
 from model.functional import BATCH, MAX_CACHE_SEQ_LEN
 from model.optimized import PRECISIONS
 from model.optimized.capacity import Dram, longest_cache
-from ttnn_emulator.machine import toolchain
+from ttnn_emulator.machine import systems, toolchain
 from ttnn_verify import evaluation, jobs, prompt_ids
 from ttnn_verify.huggingface import accuracy, inputs
 from ttnn_verify.model_file import load_model_file
@@ -32,7 +32,8 @@ DIGITS = 6  # of PCC and KL, as make eval prints them
 
 def costs(stage: str) -> list[str]:
     """Operations of a layer in prefill and decode, and DRAM bytes of a decode step."""
-    found = device_cost.layer_and_model(document.model_file(stage), device_cost.PROMPT, {})
+    path = document.model_file(stage)
+    found = device_cost.layer_and_model(path, systems.N150, device_cost.PROMPT, {})
     layers = [str(found[phase][0].operations.total()) for phase in ("prefill", "decode")]
     return [*layers, f"{found['decode'][1].bytes / 1e9:.3f} GB"]
 

@@ -60,6 +60,39 @@ def test_a_prompt_takes_the_long_factors(line, hf_model, long_ids):
     near(bound.exact, model(ids).logits[0].float(), bound.floor(LONG))
 
 
+def original_context_of_4096(long):
+    """A layer with a head for each chip, and with Phi-3 mini's length where the factors change."""
+    torch.manual_seed(0)
+    factors = {"short_factor": [1.0] * 16, "long_factor": [long] * 16}
+    config = transformers.Phi3Config(
+        vocab_size=64,
+        hidden_size=256,
+        intermediate_size=256,
+        num_hidden_layers=1,
+        num_attention_heads=CHIPS,
+        max_position_embeddings=8192,
+        original_max_position_embeddings=4096,
+        rope_parameters={"rope_type": "longrope", "rope_theta": 10000.0, **factors},
+        initializer_range=0.1,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        attn_implementation="eager",
+    )
+    return transformers.Phi3ForCausalLM(config).eval()
+
+
+def test_a_prompt_of_4097_tokens_takes_the_long_factors(line):
+    hf_model, short = original_context_of_4096(2.0), original_context_of_4096(1.0)
+    ids = torch.randint(3, 64, (1, 4097))
+    bound = bounds.bounded_logits(hf_model, ids)
+    logits = optimized.build_model(hf_model, line, 4352)(ids).logits[0].float()
+    near(bound.exact, logits, bound.floor(4097))
+    with torch.no_grad():
+        other = metrics.compare(short(ids).logits[0].float(), logits)
+    assert not tolerance.judge(other, bound.floor(4097)).passed
+
+
 def test_a_trace_gives_the_bits_of_the_operations(line, hf_model, prompt_ids):
     ids = prompt_ids[:, :PROMPT]
 
