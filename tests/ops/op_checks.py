@@ -6,7 +6,7 @@ import warnings
 import ttnn
 
 from tests.support.checks import assert_same_bits
-from ttnn_verify.numerics import erratum, floors, metrics, tolerance
+from ttnn_verify.numerics import floors, tolerance
 from ttnn_verify.pytest_plugins import comparisons
 
 from .operands import comparable, held, place
@@ -36,11 +36,10 @@ def check(op, sample, device, record=None):
         floor = floors.EXACT
         if op.floor:
             floor = op.floor(expected, *exact, **sample.kwargs)
-        values, errata = erratum.mask_erratum(expected, values, floor)
-        if errata:
-            warnings.warn(f"{name}: the matrix unit's erratum at {errata}", stacklevel=2)
-        comparison = metrics.compare(expected, values, dtype=dtype.name.lower())
-        verdict = tolerance.judge(comparison, floor)
+        verdict = tolerance.judge_values(expected, values, floor, dtype.name.lower())
+        comparison = verdict.comparison
+        if verdict.errata:
+            warnings.warn(f"{name}: the matrix unit's erratum at {verdict.errata}", stacklevel=2)
         if record:
             is_movement = floor == floors.EXACT
             record(*comparisons.entry(op.name, name, comparison, verdict, is_movement))

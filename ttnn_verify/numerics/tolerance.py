@@ -34,7 +34,7 @@ from typing import Protocol
 
 import torch
 
-from ttnn_verify.numerics import floors, metrics
+from ttnn_verify.numerics import erratum, floors, metrics
 
 # How many times its noise floor an error may be. The error of the emulated kernels was 0.6 to 1.4
 # times the floor in 156 calls of matmul, rms_norm, softmax, attention, rotary, reductions and
@@ -84,6 +84,7 @@ class Verdict:
         line: the verdict in a line, without the operation's name.
         comparison: what was judged.
         allowed: relative L2 that the whole and the worst row may have; 0 for data that only moves.
+        errata: indices of the elements left out, which the matrix unit's erratum has hit.
     """
 
     status: str
@@ -93,6 +94,7 @@ class Verdict:
     line: str
     comparison: metrics.Comparison
     allowed: tuple[float, float] = (0.0, 0.0)
+    errata: tuple[tuple[int, ...], ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -130,6 +132,15 @@ def failure(headline: str, *details: str) -> str:
         for text in details
     )
     return "\n".join([headline, *(line for lines in below for line in lines)])
+
+
+def judge_values(
+    expected: torch.Tensor, actual: torch.Tensor, floor: floors.Floor, dtype: str | None = None
+) -> Verdict:
+    """`judge` of `metrics.compare`, without the elements that the matrix unit's erratum has hit."""
+    values, errata = erratum.mask_erratum(expected, actual, floor)
+    verdict = judge(metrics.compare(expected, values, dtype=dtype), floor)
+    return dataclasses.replace(verdict, errata=tuple(errata)) if errata else verdict
 
 
 def judge(comparison: metrics.Comparison, floor: floors.Floor, k: float = K) -> Verdict:

@@ -44,6 +44,9 @@ def lines(drift: DriftResult) -> Iterator[str]:
             {f"{o.operation}: {o.note}" for o in drift.findings if o.status == status}
         ):
             yield f"{status:10}{text}"
+    for op_finding in drift.findings:
+        if op_finding.own is not None and op_finding.own.errata:
+            yield f"erratum   {op_finding.headline} [{op_finding.model_call}]"
     for low in drift.low_precision:
         yield f"declared  {low.line}"
     for sequence, reason in drift.left_out.items():

@@ -26,8 +26,8 @@ def judged(
     Args:
         movement: whether data only moves; by default, whether the values are equal.
     """
-    comparison = metrics.compare(expected, actual)
-    verdict = tolerance.judge(comparison, floor)
+    verdict = tolerance.judge_values(expected, actual, floor)
+    comparison = verdict.comparison
     moved = comparison.equal if movement is None else movement
     return verdict, comparisons.entry(op, case, comparison, verdict, moved)
 

@@ -33,6 +33,8 @@ SAME_CONSTANT = 2.0**-9
 # Half of what bfloat16 and float32 reach.
 LARGEST = 2.0**127
 
+ERRATUM = "left out: off by the matrix unit's erratum"  # so many elements
+
 FloorMaker = Callable[[], op_floors.Floor]  # called late: floors are expensive, and rarely needed
 
 
@@ -43,7 +45,7 @@ class OwnVerdicts:
     Attributes:
         verdicts, floors: per result; empty if nothing is known.
         unknown: `finding.NO_GOLDEN` or `finding.TOOL_ERROR`, None if everything is known.
-        note: the reason, if something is unknown.
+        reason: why something is unknown.
         accurate: see `ops.expected.CallContext`.
         wrong_on: the chips of a mesh on which results are wrong.
     """
@@ -51,7 +53,7 @@ class OwnVerdicts:
     verdicts: tuple[tolerance.Verdict, ...] = ()
     floors: tuple[FloorMaker | None, ...] = ()
     unknown: str | None = None
-    note: str = ""
+    reason: str = ""
     accurate: bool = False
     wrong_on: tuple[int, ...] = ()
 
@@ -60,6 +62,12 @@ class OwnVerdicts:
         """The first verdict that failed, or the first one."""
         failed = [verdict for verdict in self.verdicts if not verdict.passed]
         return next(iter([*failed, *self.verdicts]), None)
+
+    @property
+    def note(self) -> str:
+        """The reason, or what of the results was left out."""
+        count = sum(len(verdict.errata) for verdict in self.verdicts)
+        return self.reason or (f"{count} {ERRATUM}" if count else "")
 
     @property
     def wrong(self) -> bool:
@@ -89,9 +97,9 @@ def own_verdicts(observed: Observed, accurate: bool) -> OwnVerdicts:
         floors = tuple(golden.floor for golden in expected)
         return OwnVerdicts(verdicts, floors, accurate=accurate)
     except NoGolden as error:
-        return OwnVerdicts(unknown=finding.NO_GOLDEN, note=str(error))
+        return OwnVerdicts(unknown=finding.NO_GOLDEN, reason=str(error))
     except Exception as error:  # noqa: BLE001 - a golden's failure says nothing about the model
-        return OwnVerdicts(unknown=finding.TOOL_ERROR, note=f"{type(error).__name__}: {error}")
+        return OwnVerdicts(unknown=finding.TOOL_ERROR, reason=f"{type(error).__name__}: {error}")
 
 
 def expected_results(observed: Observed, accurate: bool) -> list[Expected]:
@@ -278,7 +286,7 @@ def result_verdict(
         if brief is not None:
             return brief
     allowed = op_floors.EXACT if floor is None else floor()
-    return tolerance.judge(metrics.compare(expected, actual), allowed)
+    return tolerance.judge_values(expected, actual, allowed)
 
 
 def _overflown(expected: torch.Tensor, actual: torch.Tensor) -> torch.Tensor:
