@@ -73,27 +73,27 @@ def exp2_21f(power: torch.Tensor, coefficients: tuple[float, ...] = EXP_21F) -> 
     return set_exponent(polynomial(fraction, *coefficients), fixed >> 23)
 
 
-@numba.njit
+@numba.njit(forceinline=True)
 def _exp_of_lane(x):
-    """`exp_accurate_fp32` of one lane."""
-    if np.isnan(x):
-        return x
-    turns = x * ONE_OVER_LN2_FP32
-    magnitude = np.int32(min(np.floor(np.float64(abs(turns)) + 0.5), 32767.0))
-    negative = turns < -LARGEST_DENORMAL
-    magnitude = -magnitude if negative else magnitude
-    f = mad_of_lane(np.float32(magnitude), LN2_UPPER, x)
+    """`exp_accurate_fp32` of one lane, without branches."""
+    is_finite = abs(x) < np.inf
+    argument = x if is_finite else np.float32(0.0)
+    turns = argument * ONE_OVER_LN2_FP32
+    half_up = np.float64(abs(turns)) + 0.5
+    magnitude = np.int32(min(half_up, 32767.0))
+    magnitude = -magnitude if turns < -LARGEST_DENORMAL else magnitude
+    f = mad_of_lane(np.float32(magnitude), LN2_UPPER, argument)
     f = mad_of_lane(np.float32(magnitude), LN2_LOWER, f)
     r = EXP_FP32[-1]
-    for coefficient in EXP_FP32[-2::-1]:
+    for coefficient in EXP_FP32[-2::-1]:  # of a huge argument meaningless, and not looked at
         r = mad_of_lane(r, f, coefficient)
     pattern = bits_of(r)
     scaled = ((pattern >> 23) & 0xFF) + magnitude
-    if scaled >= 255:
-        return np.float32(np.inf)
-    if scaled < 1 or x == -np.inf:
-        return np.float32(0.0)
-    return float_of(np.int32((pattern & ~INFINITY_BITS) | (scaled << 23)))
+    result = float_of(np.int32((pattern & ~INFINITY_BITS) | (scaled << 23)))
+    result = np.float32(np.inf) if scaled >= 255 else result
+    result = np.float32(0.0) if scaled < 1 else result
+    beyond = np.float32(0.0) if x < 0 else x  # minus infinity, else x itself, a NaN perhaps
+    return result if is_finite else beyond
 
 
 @numba.njit(nogil=True, cache=True)

@@ -79,7 +79,7 @@ def flush(x: torch.Tensor) -> torch.Tensor:
 
 @numba.njit
 def _beyond_finite(a, b, c):
-    """`_mad` where an operand or the product has the largest exponent."""
+    """`_mad` of operands that are `_is_beyond_finite`."""
     infinity = np.uint32(0x7F800000)
     # The unit's NaNs carry a sign and always have their lowest bit set.
     nan = np.uint32(0x7FC00001)
@@ -101,82 +101,108 @@ def _beyond_finite(a, b, c):
     return c if c_infinite else product_sign | infinity
 
 
+# Of one width with what they are applied to: numba would widen the lanes otherwise.
+_EXPONENT_PLACE, _EXPONENT_FIELD = np.uint32(23), np.uint32(0xFF)
+_FRACTION, _HIDDEN_ONE = np.uint32(0x7FFFFF), np.uint32(0x800000)
+_SIGN_BIT, _SIGN_PLACE = np.uint32(0x80000000), np.uint32(31)
+_INFINITY, _ZERO = np.uint32(0x7F800000), np.uint32(0)
+
+
+@numba.njit(forceinline=True)
+def _exponent_of(pattern):
+    return np.int64((pattern >> _EXPONENT_PLACE) & _EXPONENT_FIELD)
+
+
+@numba.njit(forceinline=True)
+def _significand_of(pattern):
+    return np.int64((pattern & _FRACTION) | _HIDDEN_ONE)
+
+
 @numba.njit
+def _is_beyond_finite(a, b, c):
+    """Whether an operand or the product has the largest exponent."""
+    product_exponent = _exponent_of(a) + _exponent_of(b) - np.int64(127)
+    return max(_exponent_of(a), _exponent_of(b), _exponent_of(c), product_exponent) >= 255
+
+
+@numba.njit(forceinline=True)
 def _mad(a, b, c):
     """Pattern of a*b + c for uint32 patterns a, b, c, as the Wormhole unit rounds it.
 
     The product is cut to 27 bits with a sticky bit before the addition, so this is not a fused
     multiply-add: a residual such as 1 - x*y loses what lies under 2**-26.
+
+    Of operands that are `_is_beyond_finite` it is meaningless. It has no branches, so that loops
+    over lanes become vector instructions.
     """
-    a_exponent = np.int64((a >> 23) & 0xFF)
-    b_exponent = np.int64((b >> 23) & 0xFF)
-    c_exponent = np.int64((c >> 23) & 0xFF)
-    product_exponent = a_exponent + b_exponent - 127
-    if max(a_exponent, b_exponent, c_exponent, product_exponent) >= 255:
-        return _beyond_finite(a, b, c)
-    if a_exponent == 0 or b_exponent == 0 or product_exponent < 0:
-        return c if c_exponent > 0 else np.uint32(0)
-    product = np.int64((a & 0x7FFFFF) | 0x800000) * np.int64((b & 0x7FFFFF) | 0x800000)
-    product = (product >> 20) | np.int64((product & 0xFFFFF) != 0)
-    addend = np.int64((c & 0x7FFFFF) | 0x800000) << 3 if c_exponent > 0 else np.int64(0)
+    none, one = np.int64(0), np.int64(1)
+    c_exponent = _exponent_of(c)
+    product_exponent = _exponent_of(a) + _exponent_of(b) - np.int64(127)
+    no_product = (_exponent_of(a) == 0) | (_exponent_of(b) == 0) | (product_exponent < 0)
+    product_exponent = none if no_product else product_exponent
+    product = _significand_of(a) * _significand_of(b)
+    product = (product >> np.int64(20)) | np.int64((product & np.int64(0xFFFFF)) != 0)
+    product = none if no_product else product
+    addend = _significand_of(c) << np.int64(3)
+    addend = addend if c_exponent > 0 else none
     # Align the smaller one; lost bits set its lowest (sticky) bit, unless nothing of it is left.
     distance = product_exponent - c_exponent
     larger = product if distance >= 0 else addend
     smaller = addend if distance >= 0 else product
     shift = min(abs(distance), np.int64(32))
     shifted = smaller >> shift
-    smaller = shifted | np.int64(shifted << shift != smaller) if shifted > 0 else np.int64(0)
-    sign = a ^ b if distance >= 0 else c
-    total = larger - smaller if (a ^ b ^ c) >> 31 else larger + smaller
-    if total == 0:
-        return np.uint32(0)
-    sign = ~sign if total < 0 else sign
+    sticky = np.int64((shifted << shift) != smaller)
+    smaller = (shifted | sticky) if shifted > 0 else none
+    opposite = ((a ^ b ^ c) >> _SIGN_PLACE) != 0
+    total = larger - smaller if opposite else larger + smaller
+    sign = (a ^ b) if distance >= 0 else c
+    sign = (~sign if total < 0 else sign) & _SIGN_BIT
     magnitude = abs(total)
     # Normalise to 27 bits: 24 of the result, guard, round, sticky. A shift down by two keeps only
     # bit 0 as sticky: bit 1 is lost.
-    excess = 64 - 27 - leading_zeros64(magnitude)
-    down = max(excess, 0)
+    excess = np.int64(64 - 27) - leading_zeros64(magnitude | np.int64(total == 0))
+    down = max(excess, none)
     magnitude = (magnitude >> down) | (magnitude & np.int64(down > 0))
-    magnitude = magnitude << max(-excess, 0)
-    significand = magnitude >> 3
-    significand += np.int64((magnitude & 7) + (significand & 1) > 4)
-    carry = significand >> 24
-    result_exponent = max(product_exponent, c_exponent) + excess + carry
-    if result_exponent < 1:
-        return np.uint32(0)
-    sign = sign & np.uint32(0x80000000)
-    if result_exponent >= 255:
-        return sign | np.uint32(0x7F800000)
-    return sign | np.uint32(result_exponent << 23) | np.uint32((significand >> carry) & 0x7FFFFF)
+    magnitude = magnitude << max(-excess, none)
+    significand = magnitude >> np.int64(3)
+    significand += np.int64((magnitude & np.int64(7)) + (significand & one) > 4)
+    carry = significand >> np.int64(24)
+    exponent = max(product_exponent, c_exponent) + excess + carry
+    fraction = np.uint32((significand >> carry) & np.int64(0x7FFFFF))
+    finite = sign | np.uint32(exponent << np.int64(23)) | fraction
+    result = (sign | _INFINITY) if exponent >= 255 else finite
+    return _ZERO if (total == 0) | (exponent < 1) else result
 
 
-@numba.njit
+@numba.njit(forceinline=True)
 def mad_of_lane(a: float, b: float, c: float) -> float:
-    """a*b + c of one lane's float32 numbers, within compiled code; see `mad`."""
-    patterns = np.uint32(bits_of(a)), np.uint32(bits_of(b)), np.uint32(bits_of(c))
-    return float_of(np.int32(_mad(*patterns)))
+    """a*b + c of one lane's finite float32 numbers, within compiled code; see `mad`."""
+    pattern = _mad(np.uint32(bits_of(a)), np.uint32(bits_of(b)), np.uint32(bits_of(c)))
+    return float_of(np.int32(pattern))
 
 
-@numba.njit
-def _mad_at(i, a, b, c):
-    """`_mad` of one lane of vectors, of which some may have length 1."""
-    return _mad(
-        a[i] if a.size > 1 else a[0],
-        b[i] if b.size > 1 else b[0],
-        c[i] if c.size > 1 else c[0],
-    )
+@numba.njit(forceinline=True)
+def _at(i, x):
+    """A lane of a vector, which may have length 1."""
+    return x[i] if x.size > 1 else x[0]
 
 
 @numba.njit(nogil=True, cache=True)
 def _mad_in_turn(a, b, c, out):
     for i in range(out.size):
-        out[i] = _mad_at(i, a, b, c)
+        out[i] = _mad(_at(i, a), _at(i, b), _at(i, c))
+    for i in range(out.size):
+        if _is_beyond_finite(_at(i, a), _at(i, b), _at(i, c)):
+            out[i] = _beyond_finite(_at(i, a), _at(i, b), _at(i, c))
 
 
 @numba.njit(parallel=True, nogil=True, cache=True)
 def _mad_in_parallel(a, b, c, out):
     for i in numba.prange(out.size):
-        out[i] = _mad_at(i, a, b, c)
+        out[i] = _mad(_at(i, a), _at(i, b), _at(i, c))
+    for i in numba.prange(out.size):
+        if _is_beyond_finite(_at(i, a), _at(i, b), _at(i, c)):
+            out[i] = _beyond_finite(_at(i, a), _at(i, b), _at(i, c))
 
 
 # Lanes that one thread computes while another is being woken.
