@@ -80,7 +80,8 @@ def _exp_of_lane(x):
     argument = x if is_finite else np.float32(0.0)
     turns = argument * ONE_OVER_LN2_FP32
     half_up = np.float64(abs(turns)) + 0.5
-    magnitude = np.int32(min(half_up, 32767.0))
+    # numba's min looks for NaN, with a branch
+    magnitude = np.int32(half_up if half_up < 32767.0 else 32767.0)  # noqa: FURB136
     magnitude = -magnitude if turns < -LARGEST_DENORMAL else magnitude
     f = mad_of_lane(np.float32(magnitude), LN2_UPPER, argument)
     f = mad_of_lane(np.float32(magnitude), LN2_LOWER, f)
