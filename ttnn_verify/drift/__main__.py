@@ -289,6 +289,7 @@ def reproduced(
         versions=", ".join(f"{name} {names[name]}" for name in ("ttnn", "torch", "transformers")),
         device=f"{chip} ({bringup.described})",
         emulated=f"python -m ttnn_emulator{arithmetic}",
+        system=bringup.system or backend.smallest_system(bringup.mesh),
     )
     try:
         written = reproducer.write(captured, pathlib.Path(args.reproduce), setting)
