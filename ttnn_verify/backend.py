@@ -77,7 +77,7 @@ def pick_system(backend: str, system: str | None, mesh: MeshShape | None) -> str
     if backend != "emulated":
         return system
     wanted = math.prod(mesh or (1, 1))
-    enough = [name for name, chips in SYSTEMS.items() if chips >= wanted]
+    enough = _large_enough(wanted)
     if system is None and enough:
         return enough[0]
     if system not in enough:
@@ -87,6 +87,16 @@ def pick_system(backend: str, system: str | None, mesh: MeshShape | None) -> str
             f"{_shape(mesh)} is {wanted} chips: {_article(there)}{largest} has {SYSTEMS[there]}."
         )
     return system
+
+
+def smallest_system(mesh: MeshShape | None) -> str | None:
+    """The name of the smallest system that holds a mesh, None where none does."""
+    return next(iter(_large_enough(math.prod(mesh or (1, 1)))), None)
+
+
+def _large_enough(chips: int) -> list[str]:
+    """The names of the systems with so many chips, the smallest first."""
+    return [name for name, there in SYSTEMS.items() if there >= chips]
 
 
 def described(

@@ -43,3 +43,16 @@ def test_a_sum_that_is_wrong_on_a_chip_is_named_with_it(stage, opened, hf_model,
         found = drift.locate(model, hf_model, ids, DECODED)
     assert (found.status, found.operation) == (finding.WRONG, "ttnn.all_reduce"), found.line
     assert (found.layer, found.chip) == (0, "chip 1"), found.line
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_halving_names_it_in_few_runs(stage, opened, hf_model, prompt_ids):
+    ids = prompt_ids[:, : PROMPT + DECODED]
+    with (
+        opened((1, 2)) as mesh,
+        ttnn_emulator.binding_replaced("ttnn.all_reduce", doubled_on_the_last_chip),
+    ):
+        model = BUILDS[stage](hf_model, mesh, CACHE_LENGTH)
+        found = drift.halve(model, hf_model, ids, DECODED)
+    assert (found.operation, found.step.layer) == ("ttnn.all_reduce", 0), found.line
+    assert found.evaluations <= 2 + 2 + 4, found.line  # 4 layers, 15 steps in each

@@ -200,3 +200,9 @@ def test_threads_are_limited_before_torch_is_imported(module):
         check=False,
     )
     assert run.stdout == "passive\n", run.stderr
+
+
+def test_no_system_is_named_for_a_mesh_that_none_holds():
+    assert backend.smallest_system(None) == "n150"
+    assert backend.smallest_system((2, 4)) == "t3000"
+    assert backend.smallest_system((4, 8)) is None

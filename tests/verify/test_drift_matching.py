@@ -1,5 +1,9 @@
 """Matching a model's calls to Hugging Face's steps by order and kind, for `drift --frugal`."""
 
+import dataclasses
+
+import pytest
+
 from ttnn_verify.drift.observation import matching
 from ttnn_verify.drift.observation.matching import Traced
 from ttnn_verify.huggingface.hf_values import HfValue
@@ -106,3 +110,46 @@ def test_a_prompt_in_pieces_is_several_passes():
     pieces = calls([LAYER] * LAYERS)
     again = [Traced(len(pieces) + call.index, call.name, call.shapes) for call in pieces]
     assert [match.rows for match in matched(pieces + again, 5, 40)] == [range(5, 37), range(37, 45)]
+
+
+def over_chips(scattered=False):
+    """The calls of two chips: heads, MLP columns and vocabulary are divided, and sums are made."""
+    sums = [("reduce_scatter", HIDDEN // 2), ("all_gather", HIDDEN)]
+    sums = sums if scattered else [("all_reduce", HIDDEN)]
+    layer = []
+    for name, *widths in LAYER:
+        whole = name in ("rms_norm", "add", "concatenate_heads") or widths[0] in (HIDDEN, WIDTH)
+        layer.append((name, *(width if whole else width // 2 for width in widths)))
+        if name == "linear" and widths == [HIDDEN]:
+            layer += [("to_memory_config", HIDDEN), *sums]
+    traced = calls([layer] * LAYERS)
+    *before, last = [dataclasses.replace(call, mesh=(1, 2)) for call in traced]
+    return [*before, dataclasses.replace(last, shapes=((1, 32, WORDS // 2),))]
+
+
+@pytest.mark.parametrize(("scattered", "adds"), [(False, "all_reduce"), (True, "reduce_scatter")])
+def test_on_a_mesh_parts_match_and_sums_are_where_they_are_added_up(scattered, adds):
+    traced = over_chips(scattered)
+    (one,) = matched(traced)
+    assert one.missing == ()
+    for i in range(LAYERS):
+        made = {x: traced[one.call_of(f"layers.{i}.{x}")[0]].short for x in ("o_proj", "down")}
+        assert made == {"o_proj": adds, "down": adds}
+        gate = traced[one.call_of(f"layers.{i}.gate_up")[0]]
+        assert (gate.short, gate.shapes[0][-1]) == ("linear", INNER)
+
+
+def test_a_table_that_is_as_wide_as_a_part_begins_no_pass():
+    """Those of cos and sin have the columns of a head."""
+    embedding, *rest = over_chips()
+    table = dataclasses.replace(embedding, shapes=((1, 32, HIDDEN // 2),))
+    ordered = [embedding, table, table, *rest]
+    traced = [dataclasses.replace(call, index=index) for index, call in enumerate(ordered)]
+    assert len(matched(traced)) == 1
+
+
+def test_a_part_of_the_embedding_begins_one():
+    embedding, *rest = over_chips()
+    part = dataclasses.replace(embedding, shapes=((1, 32, HIDDEN // 2),))
+    (one,) = matched([part, *rest])
+    assert one.call_of("embedding") == (0, 0)

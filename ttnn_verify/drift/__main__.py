@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import dataclasses
 import functools
-import math
 import os
 import pathlib
 import sys
@@ -116,8 +115,6 @@ def prepare(args: argparse.Namespace) -> tuple[jobs.Bringup, jobs.Prompt]:
         most = inputs.positions(checkpoint.config()) or cli.POSITIONS
         args.max_seq_len, args.longest = min(cli.POSITIONS, most), min(LONGEST, most)
     bringup, prompt = jobs.prepare(args, length)
-    if args.frugal and math.prod(bringup.mesh or (1, 1)) > 1:
-        raise inputs.BadInput("--frugal reads values of one chip alone; on several use --first.")
     prompt = jobs.Prompt(prompt.checkpoint, prompt.ids[:, : args.prompt_tokens])
     if prompt.length <= args.decoded:
         raise inputs.BadInput(
@@ -289,6 +286,7 @@ def reproduced(
         versions=", ".join(f"{name} {names[name]}" for name in ("ttnn", "torch", "transformers")),
         device=f"{chip} ({bringup.described})",
         emulated=f"python -m ttnn_emulator{arithmetic}",
+        system=bringup.system or backend.smallest_system(bringup.mesh),
     )
     try:
         written = reproducer.write(captured, pathlib.Path(args.reproduce), setting)

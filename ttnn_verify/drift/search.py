@@ -1,8 +1,8 @@
 """The first bad step by bisection: few runs of the model, each of which reads one value back.
 
 For slow devices. In each run at most one value is read back and at most one replaced by Hugging
-Face's. Small errors stay within the bound for a whole layer: this finds what is plainly wrong,
-`isolated` finds the rest.
+Face's; on a mesh, as it lies over the chips. Small errors stay within the bound for a whole layer:
+this finds what is plainly wrong, `isolated` finds the rest.
 """
 
 import dataclasses
@@ -14,10 +14,13 @@ import ttnn
 
 from ttnn_verify.drift.expected_values import ExpectedRows, ExpectedValues
 from ttnn_verify.drift.finding import DriftUndetermined
+from ttnn_verify.drift.mesh import found_parts
 from ttnn_verify.drift.observation import arrangements, reading, taps, tracing, walk
-from ttnn_verify.drift.observation.identification import Finder
+from ttnn_verify.drift.observation.identification import Finder, Found
 from ttnn_verify.drift.observation.matching import Matched
 from ttnn_verify.drift.observation.pool import Pool
+from ttnn_verify.drift.observed import ReadTensor
+from ttnn_verify.drift.observed import read as read_tensor
 from ttnn_verify.drift.progress import Progress, Run
 from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.numerics import metrics, tolerance
@@ -225,16 +228,33 @@ class _Search:
         step: HfValue,
         tensor: ttnn.Tensor,
     ) -> float:
-        """The relative L2 error of a step's value in a tensor, infinite where it is not in it."""
-        reader.note_write(tensor)
+        """The relative L2 error of a step's value in a tensor, infinite where it is not in it.
+
+        On a mesh that of the chips that are farthest off; infinite where some have another value.
+        """
         golden = self._expected(model_call, step)[matched.rows.start : matched.rows.stop]
-        expected = ExpectedRows(golden, (len(golden),), (0,))
-        self.finder.rows = _FirstRows(len(golden))
-        values, candidates = reader.read(tensor), [(step, expected)]
-        found = self.finder.find(values, Pool(candidates), preferred=lambda value: True)
-        if not found and step.kind == "product":
-            found = self.finder.find_parts(values, candidates)
-        return found[0].error if found else float("inf")
+        held, found = self._found(reader, step, golden, tensor)
+        if not found or found[0].spread.others:
+            return float("inf")
+        best = found[0]
+        expected = golden[best.positions] * best.factor
+        _, *others = found_parts.replicas(held, best)
+        return max([best.error, *(metrics.relative_l2(expected, best.read(x)) for x in others)])
+
+    def _found(
+        self, reader: reading.Reader, step: HfValue, golden: torch.Tensor, tensor: ttnn.Tensor
+    ) -> tuple[ReadTensor, tuple[Found, ...]]:
+        """A tensor as a value lies in it, and where; the value's rows are in their order."""
+        reader.note_write(tensor)
+        candidates = [(step, ExpectedRows(golden, (len(golden),), (0,)))]
+
+        def find(values: torch.Tensor) -> tuple[Found, ...]:
+            self.finder.rows = _FirstRows(len(golden))
+            found = self.finder.find(values, Pool(candidates), preferred=lambda value: True)
+            parts = not found and step.kind == "product"
+            return self.finder.find_parts(values, candidates) if parts else found
+
+        return found_parts.find(read_tensor(tensor, reader, {}), find)
 
     def _give(
         self,
@@ -245,9 +265,11 @@ class _Search:
         tensor: ttnn.Tensor,
     ) -> list[float]:
         """Put Hugging Face's value into a tensor; an infinite error where it has no room."""
+        golden = self._expected(model_call, step)[matched.rows.start : matched.rows.stop]
+        if reading.on_mesh(tensor):
+            return self._give_to_chips(reader, step, golden, tensor)
         reader.note_write(tensor)
         values = reader.read(tensor)
-        golden = self._expected(model_call, step)[matched.rows.start : matched.rows.stop]
         for where in arrangements.of(tuple(values.shape), step.shape):
             if len(where.index) >= len(golden):
                 flat = values.flatten().clone()
@@ -255,6 +277,17 @@ class _Search:
                 reader.write(tensor, flat.reshape(values.shape))
                 return []
         return [float("inf")]
+
+    def _give_to_chips(
+        self, reader: reading.Reader, step: HfValue, golden: torch.Tensor, tensor: ttnn.Tensor
+    ) -> list[float]:
+        """The same on a mesh, where the value is to be found to know how it lies over chips."""
+        held, found = self._found(reader, step, golden, tensor)
+        if not found or found[0].spread.others:
+            return [float("inf")]
+        values = found[0].write(held.values, golden[found[0].positions].bfloat16().float())
+        reader.write(tensor, *found_parts.written(held, found[0], values))
+        return []
 
 
 class _FirstRows(dict[int, tuple[torch.Tensor, torch.Tensor]]):

@@ -222,14 +222,15 @@ class Blame:
     ) -> OpFinding:
         """The finding on partial sums that are not added up, or wrongly."""
         adds = chip_blame.adding(calls, partial)
+        where, intended = where_of(step), finding.Intended((step.name,))
         if adds is not None:
             along = "" if partial.axis is None else f" along cluster axis {partial.axis}"
             note = chip_blame.ADDED_OTHERWISE.format(step.name, along)
-            return adds.finding(finding.MISUSED, where_of(step), step=verdict, note=note)
+            return adds.finding(finding.MISUSED, where, step=verdict, note=note, intended=intended)
         used = chip_blame.using(calls, partial)
         note = f"{chip_blame.NOT_ADDED.format(step.name)}; {used.name} is given them"
         return used.finding(
-            finding.MISSING, where_of(step), operation="an all_reduce", step=verdict, note=note
+            finding.MISSING, where, operation="an all_reduce", step=verdict, note=note
         )
 
     def _returned_wrongly(

@@ -4,6 +4,9 @@ Values are not compared, because those of a faulty operation match nothing. A mo
 Hugging Face's steps are two sequences; their longest common subsequence is matched, the earliest of
 several. Unmatched calls are intermediate (they move data or split a product); unmatched steps are
 missing.
+
+On a mesh of chips a result may be a chip's part of a step's value, and a product of parts is the
+step's value once a collective has added them up.
 """
 
 import dataclasses
@@ -27,12 +30,14 @@ class Traced:
     Attributes:
         index: of the call in its run.
         name: the operation's full name.
-        shapes: of the results.
+        shapes: of the results, of a mesh those of a chip's parts.
+        mesh: (rows, columns) of the chips.
     """
 
     index: int
     name: str
     shapes: tuple[tuple[int, ...], ...]
+    mesh: tuple[int, int] = (1, 1)
 
     @property
     def short(self) -> str:
@@ -43,6 +48,12 @@ class Traced:
     def kind(self) -> str | None:
         """The kind of Hugging Face's step that the operation computes."""
         return table.spec_of(self.name).kind
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether it is a collective that adds up what chips have, and computes nothing else."""
+        spec = table.spec_of(self.name)
+        return spec.spans_chips and not spec.moves and spec.kind is None
 
 
 # A result of a call: the call, the number of the result, its shape.
@@ -84,12 +95,7 @@ def passes(
     """
     if not calls:
         return []
-    embedding = steps[0]
-    begins = [
-        i
-        for i, call in enumerate(calls)
-        if call.kind == "embedding" and fits((call, 0, call.shapes[0]), embedding)
-    ]
+    begins = _embeddings(calls, steps[0])
     sizes = [math.prod(calls[i].shapes[0][:-1]) for i in begins]
     if not begins:
         begins, sizes = [0], [count]
@@ -103,6 +109,13 @@ def passes(
     return result
 
 
+def _embeddings(calls: Sequence[Traced], embedding: HfValue) -> list[int]:
+    """The places of the calls that look up embeddings, whole ones or, without any, parts."""
+    found = [i for i, call in enumerate(calls) if call.kind == "embedding"]
+    whole = [i for i in found if calls[i].shapes[0][-1] == math.prod(embedding.shape)]
+    return whole or [i for i in found if fits((calls[i], 0, calls[i].shapes[0]), embedding)]
+
+
 def _matched(calls: Sequence[Traced], steps: Sequence[HfValue], rows: range) -> Matched:
     outputs = [
         (call, output, shape)
@@ -111,14 +124,26 @@ def _matched(calls: Sequence[Traced], steps: Sequence[HfValue], rows: range) -> 
         for output, shape in enumerate(call.shapes)
     ]
     pairs = aligned(outputs, steps, fits)
-    places = {(outputs[i][0].index, outputs[i][1]): steps[j] for i, j in pairs}
+    places = {_place(outputs[i], calls): steps[j] for i, j in pairs}
     names = {steps[j].name for _, j in pairs}
     missing = tuple(step for step in steps if step.name not in names)
     return Matched(rows, calls[0].index, calls[-1].index + 1, places, missing)
 
 
+def _place(output: Output, calls: Sequence[Traced]) -> tuple[int, int]:
+    """The (call, output) where a value is whole: of a product, the collective that adds it up."""
+    call, number, _ = output
+    if call.kind == "product":
+        for later in calls[call.index - calls[0].index + 1 :]:
+            if later.adds_up:
+                return later.index, 0
+            if later.kind:
+                break
+    return call.index, number
+
+
 def fits(element: Output, step: HfValue) -> bool:
-    """Whether a call's result may be a step's value, by kind and width."""
+    """Whether a call's result may be a step's value or a chip's part, by kind and width."""
     call, output, shape = element
     if call.kind != step.kind:
         return False
@@ -126,8 +151,9 @@ def fits(element: Output, step: HfValue) -> bool:
         return step.short in HEADS and HEADS.index(step.short) == output
     if step.kind in ("rope", "attention"):
         return True
-    width = math.prod(step.shape)
-    return width <= shape[-1] < 2 * width if step.kind == "product" else shape[-1] == width
+    width, (rows, columns) = math.prod(step.shape), call.mesh
+    most = 2 * width - 1 if step.kind == "product" else width
+    return any(width <= shape[-1] * n <= most for n in {1, rows, columns, rows * columns})
 
 
 def aligned(

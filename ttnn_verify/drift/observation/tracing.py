@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ttnn_verify.drift.finding import DriftUndetermined
-from ttnn_verify.drift.observation import matching, taps, walk
+from ttnn_verify.drift.observation import matching, reading, taps, walk
 from ttnn_verify.drift.progress import Progress, Run
 from ttnn_verify.huggingface.hf_values import HfValue
 
@@ -42,7 +42,8 @@ def trace(
         result = run()
         outputs = taps.device_tensors([result])
         shapes = tuple(tuple(tensor.shape) for tensor in outputs)
-        calls.append(matching.Traced(len(calls), call.name, shapes))
+        rows, columns = reading.mesh_of(outputs[0]) if outputs else (1, 1)
+        calls.append(matching.Traced(len(calls), call.name, shapes, (rows, columns)))
         return result
 
     def begin(model_call: walk.ModelCall) -> None:

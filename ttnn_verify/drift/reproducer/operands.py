@@ -26,8 +26,9 @@ STORED = {
 
 # What else a program names.
 TAKEN = {
-    *("actual", "device", "differs", "error", "expected", "load_file", "name", "pathlib", "pcc"),
-    *("places", "relative_l2", "result", "size", "stored", "torch", "ttnn", "unknown", "worst"),
+    *("actual", "allowed", "chip", "device", "differs", "error", "expected", "load_file", "name"),
+    *("part", "pathlib", "pcc", "places", "relative_l2", "result", "size", "stored", "torch"),
+    *("ttnn", "unknown", "worst", "x"),
 }
 
 WHOLE_TILE = ttnn.Tile((32, 32))
@@ -38,7 +39,8 @@ class Variable:
     """An operand of the program.
 
     Attributes:
-        stored: what the file keeps of it; None where it is made of zeros.
+        stored: what the file keeps of it; None where it is made of zeros. Of a tensor of which
+            each chip has a part, the parts one after the other along the first dimension.
         made: the source that makes it, with `{}` for what is stored.
     """
 
@@ -84,21 +86,37 @@ def _unused(name: str, used: Iterable[str]) -> str:
 
 
 def _variable(name: str, tensor: GivenTensor) -> Variable:
-    contents = _contents(tensor)
-    stored = contents.to(STORED.get(tensor.dtype.name, torch.float32))
-    _check(name, tensor, stored)
-    if contents.any() or _signs(contents).any():
-        return Variable(name, stored.contiguous(), _made(tensor, "{}"))
-    zeros = f"torch.zeros({tuple(contents.shape)}, dtype={stored.dtype})"
-    return Variable(name, None, _made(tensor, zeros))
+    each = _parts(tensor)
+    with_padding = any(not _is_padded_alike(part) for part in each)
+    contents = [_with_padding(part) if with_padding else part.values for part in each]
+    dtype = STORED.get(tensor.dtype.name, torch.float32)
+    for part, values in zip(each, contents, strict=True):
+        _check(name, part, values, values.to(dtype))
+    mapper = ", mesh_mapper=ttnn.ShardTensorToMesh(device, dim=0)" if len(each) > 1 else ""
+    whole = torch.cat(contents) if mapper else contents[0]
+    if whole.any() or _signs(whole).any():
+        stored = whole.to(dtype).contiguous()
+        return Variable(name, stored, _made(tensor, "{}", with_padding, mapper))
+    zeros = f"torch.zeros({tuple(whole.shape)}, dtype={dtype})"
+    return Variable(name, None, _made(tensor, zeros, with_padding, mapper))
 
 
-def _contents(tensor: GivenTensor) -> torch.Tensor:
-    """What is stored: the values, with padding where TTNN would not pad them the same way."""
+def _parts(tensor: GivenTensor) -> list[GivenTensor]:
+    """What each chip of a mesh has, once where all have the same."""
+    distinct = {(id(values), id(padded)) for values, padded in tensor.chips}
+    return [tensor.on(chip) for chip in range(len(tensor.chips) if len(distinct) > 1 else 1)]
+
+
+def _is_padded_alike(tensor: GivenTensor) -> bool:
+    """Whether TTNN would pad the values the same way."""
+    alone = tensor.padded is None
+    return alone and tensor.padded_shape == _packed(tensor, tensor.values).padded_shape
+
+
+def _with_padding(tensor: GivenTensor) -> torch.Tensor:
+    """The contents, padding included."""
     if tensor.padded is not None:
         return tensor.padded
-    if tensor.padded_shape == _packed(tensor, tensor.values).padded_shape:
-        return tensor.values
     padded = tensor.values.new_zeros(tensor.padded_shape)
     padded[tuple(slice(0, size) for size in tensor.values.shape)] = tensor.values
     return padded
@@ -113,12 +131,11 @@ def _packed(tensor: GivenTensor, values: torch.Tensor) -> ttnn.Tensor:
     return ttnn.from_torch(values, tensor.dtype, layout=tensor.layout, tile=tensor.tile)
 
 
-def _check(name: str, tensor: GivenTensor, stored: torch.Tensor) -> None:
+def _check(name: str, tensor: GivenTensor, expected: torch.Tensor, stored: torch.Tensor) -> None:
     """Raises NotReproducible where the program's operand would hold something else."""
     again = _packed(tensor, stored)
     values = again.to_torch()
     values = values.float() if values.is_floating_point() else values.long()
-    expected = _contents(tensor)
     same = (values == expected) | (values.isnan() & expected.isnan())
     if tuple(again.padded_shape) != tensor.padded_shape or not same.all():
         raise NotReproducible(
@@ -127,15 +144,15 @@ def _check(name: str, tensor: GivenTensor, stored: torch.Tensor) -> None:
         )
 
 
-def _made(tensor: GivenTensor, values: str) -> str:
+def _made(tensor: GivenTensor, values: str, with_padding: bool, mapper: str) -> str:
     """The source that makes a tensor from the source of its contents."""
     tile = "" if tensor.tile == WHOLE_TILE else f", tile={source(tensor.tile)}"
-    host = f"{values}, {source(tensor.dtype)}, layout={source(tensor.layout)}{tile}"
+    host = f"{values}, {source(tensor.dtype)}, layout={source(tensor.layout)}{tile}{mapper}"
     if tensor.memory_config is None:
         return f"ttnn.from_torch({host})"
     place = f"device=device, memory_config={source(tensor.memory_config)}"
     shape = list(tensor.values.shape)
-    if list(_contents(tensor).shape) == shape:
+    if not with_padding or shape == list(tensor.padded_shape):
         return f"ttnn.from_torch({host}, {place})"
     view = f"ttnn.reshape(ttnn.from_torch({host}), {shape}, {list(tensor.padded_shape)})"
     return f"ttnn.to_device({view}, {place})"

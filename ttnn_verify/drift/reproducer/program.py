@@ -10,10 +10,10 @@ import ttnn
 from ttnn_verify.drift.finding import OpFinding
 from ttnn_verify.drift.observation.given import GivenCall, GivenTensor
 from ttnn_verify.drift.observed import Observed
-from ttnn_verify.drift.reproducer import operands
+from ttnn_verify.drift.reproducer import chips_compared, operands
 from ttnn_verify.drift.reproducer.as_source import NotWritable, source
 from ttnn_verify.drift.reproducer.operands import Variable
-from ttnn_verify.drift.reproducer.wanted import NotReproducible, Wanted
+from ttnn_verify.drift.reproducer.wanted import NotReproducible, Wanted, WantedOfChips
 
 PROGRAM, OPERANDS = "reproduce.py", "operands.safetensors"
 MOST_LINES = 30
@@ -26,7 +26,7 @@ class BadCall:
 
     finding: OpFinding
     observed: Observed
-    wanted: Wanted
+    wanted: Wanted | WantedOfChips
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,12 +38,14 @@ class Setting:
         versions: of TTNN, torch and others.
         device: architecture, cores and backend.
         emulated: the command that runs the program without a card.
+        system: that the command emulates for a collective; None for its own.
     """
 
     command: str
     versions: str
     device: str
     emulated: str
+    system: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,15 +74,13 @@ def written(case: BadCall, setting: Setting) -> tuple[str, dict[str, torch.Tenso
     made = operands.variables(given, case.observed.operation)
     call = _call(case.observed, given, made)
     stored = {one.name: one.stored for one in made.values() if one.stored is not None}
-    stored["expected"] = _narrowed(case.wanted.rows)
-    if case.wanted.index is not None:
-        stored["places"] = case.wanted.index.contiguous()
+    stored |= _stored(case.wanted)
     taken = {one.name for one in made.values()}
     target = _target(case.observed, case.wanted.result, made)
     for blanks, apart in ((True, True), (False, True), (False, False)):
         lines = [
             *_header(case, setting),
-            *_beginning(blanks),
+            *_beginning(blanks, case.wanted),
             *operands.lines(made.values()),
             *_calling(call, taken if apart else None),
             *_comparing(target, case.wanted),
@@ -91,6 +91,15 @@ def written(case: BadCall, setting: Setting) -> tuple[str, dict[str, torch.Tenso
     raise NotReproducible(
         f"its {len(made)} operands of {kinds} kinds are too many for {MOST_LINES} lines."
     )
+
+
+def _stored(wanted: Wanted | WantedOfChips) -> dict[str, torch.Tensor]:
+    """What the file keeps beside the operands."""
+    if isinstance(wanted, WantedOfChips):
+        values, allowed = _narrowed(wanted.values), wanted.allowed
+        return {"expected": values, "allowed": allowed}
+    places = {} if wanted.index is None else {"places": wanted.index.contiguous()}
+    return {"expected": _narrowed(wanted.rows), **places}
 
 
 # --- the call -------------------------------------------------------------------------------------
@@ -170,12 +179,15 @@ def _header(case: BadCall, setting: Setting) -> list[str]:
         )
     emptied = any(not one.known for one in _given(case))
     empty = "; its caches are empty here, which changes nothing" if emptied else ""
+    emulated = setting.emulated
+    if isinstance(wanted, WantedOfChips) and setting.system is not None:
+        emulated = f"{emulated} --system {setting.system}"
     sentences = (
         f"{found.operation}: {claim}{empty}.",
         f"Place: {found.where}{value}, call {found.index + 1} of {found.model_call}.",
         f"Drift: {found.line}",
         f"Found by {setting.command} with {setting.versions} on {setting.device}.",
-        f"Run beside {OPERANDS}: python {PROGRAM}; without a card: {setting.emulated} {PROGRAM}.",
+        f"Run beside {OPERANDS}: python {PROGRAM}; without a card: {emulated} {PROGRAM}.",
         "Exit status: 1 the result differs, 0 it agrees.",
     )
     return [f"# {' '.join(sentence.split())}" for sentence in sentences]
@@ -187,7 +199,8 @@ def _given(case: BadCall) -> list[GivenTensor]:
     return [tensor for _, tensors in given.tensors() for tensor in tensors]
 
 
-def _beginning(blanks: bool) -> list[str]:
+def _beginning(blanks: bool, wanted: Wanted | WantedOfChips) -> list[str]:
+    opening = ["device = ttnn.open_device(device_id=0)"]
     blank = [""] if blanks else []
     return [
         "import pathlib",
@@ -197,12 +210,14 @@ def _beginning(blanks: bool) -> list[str]:
         "from safetensors.torch import load_file",
         *blank,
         f'stored = load_file(pathlib.Path(__file__).with_name("{OPERANDS}"))',
-        "device = ttnn.open_device(device_id=0)",
+        *(chips_compared.opening(wanted) if isinstance(wanted, WantedOfChips) else opening),
     ]
 
 
-def _comparing(target: str, wanted: Wanted) -> list[str]:
+def _comparing(target: str, wanted: Wanted | WantedOfChips) -> list[str]:
     """The lines that compare the result by the rule of `numerics.tolerance`."""
+    if isinstance(wanted, WantedOfChips):
+        return chips_compared.comparing(target, wanted)
     whole, row = (f"{allowed:.6g}" for allowed in wanted.allowed)
     figures = (
         f"relative L2 {{relative_l2:.3g}} ({whole} allowed), worst row {{worst:.3g}} ({row} "

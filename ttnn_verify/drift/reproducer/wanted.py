@@ -2,9 +2,10 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
+import ttnn
 
 from ttnn_verify.drift import finding
 from ttnn_verify.drift.finding import Intended, OpFinding
@@ -44,7 +45,31 @@ class Wanted:
     name: str | None = None
 
 
-def of(op_finding: OpFinding, walked: Walked) -> tuple[Observed, Wanted]:
+@dataclasses.dataclass(frozen=True, eq=False)
+class WantedOfChips:
+    """What a collective's result should be on each of C chips, and how far off it may be.
+
+    Attributes:
+        result: which of the call's results.
+        shape: that it should have on a chip.
+        values: float64 `[C, ..., W]`, NaN where anything is right.
+        allowed: float64 `[C, 2]`, relative L2 of a chip's whole and of its worst row; 0 for data
+            that only moves.
+        mesh: (rows, columns) of the chips.
+        fabric: that links them.
+        name: of Hugging Face's value; None where it is what the operands make.
+    """
+
+    result: int
+    shape: tuple[int, ...]
+    values: torch.Tensor
+    allowed: torch.Tensor
+    mesh: tuple[int, int]
+    fabric: ttnn.FabricConfig
+    name: str | None = None
+
+
+def of(op_finding: OpFinding, walked: Walked) -> tuple[Observed, Wanted | WantedOfChips]:
     """The bad call, and what its result should be. To be asked while the model runs.
 
     Raises:
@@ -56,21 +81,18 @@ def of(op_finding: OpFinding, walked: Walked) -> tuple[Observed, Wanted]:
     if op_finding.status == finding.MISSING or observed is None:
         raise NotReproducible("what is wrong is that a call is missing, which cannot be repeated.")
     several = observed.mesh != spread.ONE_CHIP
-    if several and table.spec_of(observed.name).spans_chips:
-        raise NotReproducible("chips exchange what they have, and a program has one chip.")
-    if op_finding.status == finding.WRONG:
-        observed = observed.on(observed.wrong_on[0]) if several else observed
-        return observed, _of_operands(observed, walked.session.accurate)
-    intended = op_finding.intended
-    if several:
-        observed, intended = _on_chip(observed, intended)
-    if intended is None:
-        raise NotReproducible("it is not known what the call should have made.")
-    if intended.expected is None:
-        intended = _likeliest(observed, intended, walked)
-    if intended.allowed is None:
-        intended = dataclasses.replace(intended, allowed=_allowed(observed, intended, walked))
-    return observed, _of_huggingface(observed, intended)
+    exchange = several and table.spec_of(observed.name).spans_chips
+    if op_finding.status != finding.WRONG:
+        intended = op_finding.intended
+        if several and not exchange:
+            observed, intended = _on_chip(observed, intended)
+        intended = _complete(observed, intended, walked)
+        wanted = _of_value_on_chips if exchange else _of_huggingface
+        return observed, wanted(observed, intended)
+    if exchange:
+        return observed, _of_operands_on_chips(observed, walked.session.accurate)
+    observed = observed.on(observed.wrong_on[0]) if several else observed
+    return observed, _of_operands(observed, walked.session.accurate)
 
 
 def _on_chip(observed: Observed, intended: Intended | None) -> tuple[Observed, Intended | None]:
@@ -86,9 +108,7 @@ def _on_chip(observed: Observed, intended: Intended | None) -> tuple[Observed, I
     if not found:
         raise NotReproducible("it is not known how the value lies over the chips.")
     lies, whole = found[0].spread, observed.results[intended.result]
-    values = torch.full((whole.values.numel(),), torch.nan)
-    values[intended.index] = intended.expected
-    piece = lies.split(values.reshape(whole.shape))[chip]
+    piece = lies.split(_placed(intended, whole.shape))[chip]
     assert piece is not None
     rows = piece.reshape(-1, piece.shape[-1])
     kept = ~rows.isnan().all(-1)
@@ -126,6 +146,41 @@ def _rows(golden: Expected, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch
     return rows, places.reshape(rows.shape)
 
 
+def _of_operands_on_chips(observed: Observed, accurate: bool) -> WantedOfChips:
+    """The golden of the first result of a collective that is wrong on a chip, on all chips."""
+    each = [observed.on(chip) for chip in range(math.prod(observed.mesh))]
+    first = each[observed.wrong_on[0]]
+    wrong = _of_operands(first, accurate)
+    values, allowed = [], []
+    for one in each:
+        golden = judging.expected_results(one, accurate)[wrong.result]
+        whole = torch.full(wrong.shape, torch.nan, dtype=torch.float64)
+        whole[golden.region] = golden.value.double()
+        values.append(whole)
+        floor = op_floors.EXACT if golden.floor is None else golden.floor()
+        allowed.append((tolerance.K * floor.relative_l2, tolerance.K * floor.worst_row))
+    return _of_chips(observed, wrong.result, values, allowed)
+
+
+def _of_chips(
+    observed: Observed,
+    result: int,
+    values: Sequence[torch.Tensor],
+    allowed: Sequence[tuple[float, float]],
+    name: str | None = None,
+) -> WantedOfChips:
+    """What a result should be, by what it should be on each chip."""
+    return WantedOfChips(
+        result,
+        tuple(values[0].shape),
+        torch.stack([metrics.rows(one) for one in values]),
+        torch.tensor(allowed, dtype=torch.float64),
+        observed.mesh,
+        ttnn.get_fabric_config(),
+        name,
+    )
+
+
 # --- by Hugging Face ------------------------------------------------------------------------------
 
 
@@ -142,6 +197,43 @@ def _of_huggingface(observed: Observed, intended: Intended) -> Wanted:
         intended.allowed,
         intended.names[0],
     )
+
+
+def _complete(observed: Observed, intended: Intended | None, walked: Walked) -> Intended:
+    """What a call should have made, with all that is needed to compare it.
+
+    Raises:
+        NotReproducible: too little of it is known.
+    """
+    if intended is None:
+        raise NotReproducible("it is not known what the call should have made.")
+    if intended.expected is None:
+        intended = _likeliest(observed, intended, walked)
+    if intended.allowed is None:
+        intended = dataclasses.replace(intended, allowed=_allowed(observed, intended, walked))
+    return intended
+
+
+def _of_value_on_chips(observed: Observed, intended: Intended) -> WantedOfChips:
+    """Each chip's part of a value that a collective should have made; all of it if none did."""
+    assert intended.allowed is not None
+    result, found = observed.results[intended.result], observed.found.get(intended.result, ())
+    chips = len(result.parts)
+    lies = found[0].spread if found else spread.whole(0, chips)
+    pieces = lies.split(_placed(intended, result.shape))
+    anything = torch.full(result.on(0).shape, torch.nan, dtype=torch.float64)
+    values = [anything if piece is None else piece for piece in pieces]
+    allowed = [intended.allowed] * chips
+    return _of_chips(observed, intended.result, values, allowed, intended.names[0])
+
+
+def _placed(intended: Intended, shape: tuple[int, ...]) -> torch.Tensor:
+    """The value in float64 in its place in a result of that shape, NaN around it."""
+    assert intended.expected is not None
+    assert intended.index is not None
+    values = torch.full(shape, torch.nan, dtype=torch.float64).flatten()
+    values[intended.index] = intended.expected.double()
+    return values.reshape(shape)
 
 
 def _likeliest(observed: Observed, intended: Intended, walked: Walked) -> Intended:

@@ -10,7 +10,7 @@ import torch
 
 from ttnn_verify.numerics import metrics, op_floors
 from ttnn_verify.ops import products
-from ttnn_verify.ops.expected import CallContext, Expected, NoGolden, OnChips
+from ttnn_verify.ops.expected import CallContext, Expected, OnChips
 from ttnn_verify.ops.spec import OpSpec
 
 ON_THE_WAY = frozenset(
@@ -196,12 +196,17 @@ def all_reduce_async(
 def reduce_scatter(
     context: CallContext, input_tensor: OnChips, dim: int, *, cluster_axis: int | None = None
 ) -> Expected:
-    """The sum over a line's chips, of which each keeps its part along `dim`."""
-    if cluster_axis is None and min(context.mesh) > 1:
-        raise NoGolden("reduce_scatter over both axes of a mesh has no golden.")
+    """The sum over a line's chips, of which each keeps its part along `dim`.
+
+    Over both axes of a mesh, a chip keeps of its row's part its column's.
+    """
     each, chips = parts(context, input_tensor), line(context, cluster_axis)
-    place = chips.index(context.chip)
-    own = [each[chip].tensor_split(len(chips), dim)[place] for chip in chips]
+    both = cluster_axis is None and min(context.mesh) > 1
+    own = [each[chip] for chip in chips]
+    for axis in (0, 1) if both else (cluster_axis,):
+        along = line(context, axis)
+        place = along.index(context.chip)
+        own = [terms.tensor_split(len(along), dim)[place] for terms in own]
     return _sum(own, context.out)
 
 
