@@ -140,7 +140,7 @@ class Job:
         longer = dataclasses.replace(task.bringup, max_seq_len=positions)
         rows = ROWS if task.two_rows else 1
         try:
-            model = longer.build(task.hf_model, self.device, rows)
+            model = self._build(longer, rows)
         except inputs.ModelFails as error:
             found = self._along(self._build(), task.bringup.max_seq_len, order=order)
             beside = f", {rows} rows" if task.two_rows else ""
@@ -166,8 +166,13 @@ class Job:
             far = self.farther(self.beside.ends.taken_last)
         return near.and_then(far)
 
-    def _build(self) -> Any:
-        return self.task.bringup.build(self.task.hf_model, self.device)
+    def _build(self, bringup: jobs.Bringup | None = None, rows: int = 1) -> Any:
+        """A model, where all of the device's memory is free in one piece.
+
+        Programs that TTNN keeps have tensors of their own there, as ttnn.reshape's do.
+        """
+        self.device.clear_program_cache()
+        return (bringup or self.task.bringup).build(self.task.hf_model, self.device, rows)
 
     @property
     def _measured(self) -> tuple[Any, torch.Tensor, int]:
