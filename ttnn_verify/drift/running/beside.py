@@ -126,10 +126,12 @@ class Beside(Generic[T]):
         self._process.kill()
 
     def _listen(self, received: Connection) -> None:
-        with contextlib.suppress(EOFError, OSError):
-            while True:
-                self._messages.put(received.recv())
-        self._messages.put(("result", (None,)))
+        try:
+            with contextlib.suppress(EOFError, OSError):
+                while True:
+                    self._messages.put(received.recv())
+        finally:  # whatever came, somebody waits for the end
+            self._messages.put(("result", (None,)))
 
 
 def _run(
