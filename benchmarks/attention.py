@@ -1,11 +1,12 @@
 """The error of each setting of attention: the table of the optimized stage's page.
 
-python -m benchmarks.attention [--write]
+python -m benchmarks.attention [--system n150] [--write]
 
 Random queries, keys and values at Phi-3-mini's widths, N(0, 1) in bfloat16, in kernel arithmetic
-against float64 of the same values: 512 positions of 4 heads in prefill; 8 users at different
-positions and 32 heads in decode, whose kernel computes 16 heads or fewer differently. In a column
-"x 30" four channels of queries, keys and values are 30 times larger, as massive activations are.
+against float64 of the same values: 512 positions of 4 heads in prefill (8 on a T3000); 8 users at
+different positions and 32 heads in decode. Heads are divided among the chips, and decode's kernel
+computes 16 heads or fewer of a chip differently. In a column "x 30" four channels of queries, keys
+and values are 30 times larger, as massive activations are.
 """
 
 import argparse
@@ -16,8 +17,7 @@ import loguru
 import torch
 import ttnn
 
-import ttnn_emulator
-from benchmarks import document
+from benchmarks import document, opening
 from model.optimized.phi3 import ATTENTION_CHUNK
 from model.optimized.precision import PRECISIONS, AttentionPrecision, compute_config
 
@@ -70,12 +70,13 @@ def program(setting: AttentionPrecision, device: ttnn.MeshDevice) -> dict[str, o
 
 def prefill(setting: AttentionPrecision, factor: float, device: ttnn.MeshDevice) -> torch.Tensor:
     """Relative L2 of each row [1, N, S]."""
-    q, k, v = operands(PROMPT_HEADS, factor)
-    on_device = [_to_device(x, device) for x in (q, k, v)]
+    q, k, v = operands(max(PROMPT_HEADS, device.get_num_devices()), factor)
+    on_device = [_to_device(x, 1, device) for x in (q, k, v)]
     result = ttnn.transformer.scaled_dot_product_attention(
         *on_device, is_causal=True, **program(setting, device)
     )
-    return _rows(ttnn.to_torch(result), exact(q, k, v, range(POSITIONS)))
+    joined = torch.cat([ttnn.to_torch(part) for part in ttnn.get_device_tensors(result)], dim=1)
+    return _rows(joined, exact(q, k, v, range(POSITIONS)))
 
 
 def decode(setting: AttentionPrecision, factor: float, device: ttnn.MeshDevice) -> torch.Tensor:
@@ -83,17 +84,24 @@ def decode(setting: AttentionPrecision, factor: float, device: ttnn.MeshDevice) 
     q, k, v = operands(STEP_HEADS, factor)
     users = len(USERS)
     result = ttnn.transformer.scaled_dot_product_attention_decode(
-        _to_device(q[:, :, USERS].transpose(1, 2), device),  # [1, B, N, D]
-        *(_to_device(x.expand(users, -1, -1, -1), device) for x in (k, v)),
+        _to_device(q[:, :, USERS].transpose(1, 2), 2, device),  # [1, B, N, D]
+        *(_to_device(x.expand(users, -1, -1, -1), 1, device) for x in (k, v)),
         cur_pos=list(USERS),
         **program(setting, device),
     )
-    result = ttnn.to_torch(result)[:, :, :STEP_HEADS].transpose(1, 2)
-    return _rows(result, exact(q, k, v, USERS))
+    own = STEP_HEADS // device.get_num_devices()  # the kernel fills up a tile of them
+    parts = [ttnn.to_torch(part)[:, :, :own] for part in ttnn.get_device_tensors(result)]
+    return _rows(torch.cat(parts, dim=2).transpose(1, 2), exact(q, k, v, USERS))
 
 
-def _to_device(x, device):
-    return ttnn.from_torch(x, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=device)
+def _to_device(x, heads, device):
+    return ttnn.from_torch(
+        x,
+        dtype=ttnn.bfloat16,
+        layout=ttnn.TILE_LAYOUT,
+        device=device,
+        mesh_mapper=ttnn.ShardTensorToMesh(device, dim=heads),
+    )
 
 
 def _rows(result, expected):
@@ -117,19 +125,21 @@ def name(setting: AttentionPrecision) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    opening.add_system(parser)
     parser.add_argument("--write", action="store_true", help="into its MODEL_BRINGUP.md")
     args = parser.parse_args()
     loguru.logger.disable("ttnn")
     columns = list(itertools.product((prefill, decode), FACTORS))
     header = ["attention", *(f"{run.__name__}, x {factor}" for run, factor in columns)]
     table = []
-    with ttnn_emulator.open_device() as device:
+    with opening.emulated(args.system) as device:
         for setting in SETTINGS:
             cells = (cell(run(setting, factor, device)) for run, factor in columns)
             table.append([name(setting), *cells])
             print(*table[-1], sep=" | ", flush=True)
     if args.write:
-        document.write("optimized", "attention", document.table(header, table))
+        lines = document.table(header, table)
+        document.write("optimized", "attention", lines, args.system)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Bytes and accuracy of each setting of precision: the table of the optimized stage's page.
 
-python -m benchmarks.precision [--tokens 100] [--write]
+python -m benchmarks.precision [--system n150] [--tokens 100] [--write]
 
 Accuracy is that of the trained checkpoint in assets, led along Hugging Face's continuation of its
-prompt as eval.py does, in kernel arithmetic. Bytes are those of the full Phi-3-mini: weights and
-1000 positions of cache as they lie in DRAM, and the longest cache at batch 1.
+prompt as eval.py does, in kernel arithmetic. Bytes are those of the full Phi-3-mini on a chip:
+weights and 1000 positions of cache as they lie in DRAM, and the longest cache at batch 1.
 """
 
 import argparse
@@ -17,12 +17,12 @@ import torch
 import transformers
 import ttnn
 
-import ttnn_emulator
-from benchmarks import document, phi3_mini
+from benchmarks import document, opening, phi3_mini
 from model.config import ModelConfig
 from model.optimized import PRECISIONS, build_model
 from model.optimized.capacity import Dram, longest_cache, weights_bytes
 from model.optimized.precision import AttentionPrecision, MatmulPrecision
+from ttnn_emulator.machine import systems
 from ttnn_verify import prompt_ids
 from ttnn_verify.huggingface import accuracy
 
@@ -62,7 +62,7 @@ SETTINGS: dict[str, dict[str, Any]] = {  # fields of `accuracy` that are replace
 }
 
 
-def rows(tokens: int) -> Iterator[tuple[str, ...]]:
+def rows(tokens: int, system: systems.System) -> Iterator[tuple[str, ...]]:
     """A row of the table for each setting."""
     hf_model = transformers.AutoModelForCausalLM.from_pretrained(
         ASSETS / "phi3-tiny", dtype=torch.float32
@@ -71,21 +71,22 @@ def rows(tokens: int) -> Iterator[tuple[str, ...]]:
     text = prompt_ids.heldout_text()
     reference = accuracy.reference(hf_model, tokenizer(text, return_tensors="pt").input_ids, tokens)
     full = ModelConfig.from_hf(phi3_mini.config())
-    with ttnn_emulator.open_device() as device:
+    chips = system.chips
+    with opening.emulated(system.name) as device:
         dram = Dram.of(device)
         for name, fields in SETTINGS.items():
             precision = dataclasses.replace(ACCURACY, **fields)
             score = accuracy.score(
                 build_model(hf_model, device, 256, precision=precision), reference
             )
-            weights = weights_bytes(full, precision, dram) * dram.banks
-            tiles = 2 * full.n_layers * full.n_kv_heads * full.head_dim / 1024
+            weights = weights_bytes(full, precision, dram, chips) * dram.banks
+            tiles = 2 * full.n_layers * full.share(chips).n_kv_heads * full.head_dim / 1024
             cache = 1000 * tiles * (2048 if precision.cache == ttnn.bfloat16 else 1088)
             yield (
                 name,
                 f"{weights / 1e9:.2f} GB",
                 f"{cache / 1e9:.3f} GB",
-                f"{longest_cache(full, precision, 1, dram)}",
+                f"{longest_cache(full, precision, 1, dram, chips)}",
                 f"{score.top1:.0%} / {score.top5:.0%}",
                 f"{1 - score.pcc:.1e}",
                 f"{score.kl_steps.mean():.1e}",
@@ -94,9 +95,11 @@ def rows(tokens: int) -> Iterator[tuple[str, ...]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    opening.add_system(parser)
     parser.add_argument("--tokens", type=int, default=100)
     parser.add_argument("--write", action="store_true", help="into its MODEL_BRINGUP.md")
     args = parser.parse_args()
+    system = systems.find(args.system)
     loguru.logger.disable("ttnn")
     header = (
         "setting",
@@ -108,12 +111,12 @@ def main() -> None:
         "KL, nats",
     )
     table = []
-    for row in rows(args.tokens):
+    for row in rows(args.tokens, system):
         table.append(row)
         print(*row, sep=" | ", flush=True)
     lines = document.table(header, table)
     if args.write:
-        document.write("optimized", "precision", lines)
+        document.write("optimized", "precision", lines, system.name)
 
 
 if __name__ == "__main__":
