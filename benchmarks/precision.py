@@ -32,7 +32,7 @@ BFP8 = MatmulPrecision(ttnn.bfloat8_b, ttnn.MathFidelity.HiFi3)
 HIFI2 = MatmulPrecision(ttnn.bfloat16, ttnn.MathFidelity.HiFi2)
 DEFAULT = MatmulPrecision(ttnn.bfloat16, ttnn.MathFidelity.HiFi2, fp32_dest_acc=False)
 TTNN_ATTENTION = AttentionPrecision(ttnn.MathFidelity.HiFi2, fp32_dest_acc=False, exact_exp=False)
-MATMULS = ("qkv", "o", "gate_up", "down", "lm_head")
+MATMULS = ("qkv", "o", "gate", "up", "down", "lm_head")
 
 
 def matmuls(precision: MatmulPrecision) -> dict[str, MatmulPrecision]:
@@ -47,7 +47,7 @@ def attention(**fields: Any) -> dict[str, AttentionPrecision]:
 SETTINGS: dict[str, dict[str, Any]] = {  # fields of `accuracy` that are replaced
     "`accuracy`": {},
     "lm_head in bfp8": {"lm_head": BFP8},
-    "MLP in bfp8": {"gate_up": BFP8, "down": BFP8},
+    "MLP in bfp8": {"gate": BFP8, "up": BFP8, "down": BFP8},
     "cache in bfp8": {"cache": ttnn.bfloat8_b},
     "attention in HiFi2": attention(fidelity=ttnn.MathFidelity.HiFi2),
     "attention with TTNN's exponential": attention(exact_exp=False),

@@ -14,6 +14,7 @@ import transformers
 
 from ttnn_verify import backend, cli, model_file, prompt_ids, sentences
 from ttnn_verify.backend import MeshShape
+from ttnn_verify.files import output_paths
 from ttnn_verify.huggingface import inputs, model_results
 from ttnn_verify.huggingface.inputs import Undetermined
 from ttnn_verify.model_file import model_runs
@@ -254,6 +255,17 @@ def _ids(value: Any) -> list[int]:
     """The token ids of a configuration's field: one, several or none."""
     several = value if isinstance(value, (list, tuple)) else [value]
     return [id for id in several if isinstance(id, int)]
+
+
+def check_outputs(args: argparse.Namespace) -> None:
+    """Raises BadInput where --json or --html cannot be written."""
+    files = {"--json": args.json, "--html": args.html}
+    for option, file in files.items():
+        reason = "" if file is None else output_paths.unwritable(file)
+        if reason:
+            raise inputs.BadInput(f"{option}: {reason}")
+    if args.json is not None and args.json == args.html:
+        raise inputs.BadInput(f"--json and --html name the same file, {args.json!r}.")
 
 
 def read_prompt(args: argparse.Namespace, checkpoint: inputs.HubCheckpoint) -> torch.Tensor | None:

@@ -33,7 +33,7 @@ def build(
     tt_device: ttnn.MeshDevice,
     max_seq_len: int,
     batch: int = 1,
-    precision: str | Precision = "accuracy",
+    precision: str | os.PathLike | Precision = "accuracy",
     weight_cache: str | os.PathLike | None = None,
     trace: bool = False,
 ) -> TTPhi3ForCausalLM:
@@ -47,7 +47,8 @@ def build(
         tt_device: the TTNN device.
         max_seq_len: positions that each sequence's cache has.
         batch: sequences at once, 1 to 32; default 1.
-        precision: "accuracy", the default, "performance", or a precision.Precision.
+        precision: "accuracy", the default, "performance", a file of settings, or a
+            precision.Precision.
         weight_cache: folder for weights as the device has them, for a quicker second start; by
             default none is kept.
         trace: capture a decode step as a TTNN trace, which the steps after it execute; what looks

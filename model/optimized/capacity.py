@@ -14,8 +14,12 @@ from .cache import ALIGNMENT, PAGE
 from .phi3 import CHUNK
 from .precision import Precision
 
-# Bytes of a tile: two per number, or 8 bits each and an exponent for every 16 of them.
-TILE_BYTES = {ttnn.bfloat16: TILE * TILE * 2, ttnn.bfloat8_b: TILE * TILE + TILE * TILE // 16}
+# Bytes of a tile: two per number, or 8 or 4 bits each and an exponent for every 16 of them.
+TILE_BYTES = {
+    ttnn.bfloat16: TILE * TILE * 2,
+    ttnn.bfloat8_b: TILE * TILE + TILE * TILE // 16,
+    ttnn.bfloat4_b: TILE * TILE // 2 + TILE * TILE // 16,
+}
 
 # Tensors of a sum over chips beside its operand: what arrives from both sides, and the whole.
 SUMMED = 4
@@ -49,16 +53,18 @@ def weights_bytes(config: ModelConfig, precision: Precision, dram: Dram, chips: 
     hidden, inner = own.hidden_size, own.intermediate_size
     heads = own.n_heads * own.head_dim
     qkv = heads + 2 * own.n_kv_heads * own.head_dim
-    layer = (
-        dram.tiles(hidden, qkv, precision.qkv.weights)
-        + dram.tiles(heads, hidden, precision.o.weights)
-        + 2 * dram.tiles(hidden, inner, precision.gate_up.weights)
-        + dram.tiles(inner, hidden, precision.down.weights)
+    layers = sum(
+        dram.tiles(hidden, qkv, asked.qkv.weights)
+        + dram.tiles(heads, hidden, asked.o.weights)
+        + dram.tiles(hidden, inner, asked.gate.weights)
+        + dram.tiles(hidden, inner, asked.up.weights)
+        + dram.tiles(inner, hidden, asked.down.weights)
         + 2 * dram.tiles(1, hidden)
+        for asked in map(precision.of_layer, range(config.n_layers))
     )
     head = dram.tiles(hidden, own.vocab_size, precision.lm_head.weights)
     embedding = dram.rows(config.vocab_size, hidden)
-    return config.n_layers * layer + dram.tiles(1, hidden) + head + embedding
+    return layers + dram.tiles(1, hidden) + head + embedding
 
 
 def cache_bytes(
@@ -67,8 +73,8 @@ def cache_bytes(
     """Bytes of all caches and of the rotary tables of a chip in the fullest bank."""
     rows = batch * length // PAGE * config.share(chips).n_kv_heads * PAGE
     tables = 2 * dram.rows(length + config.rope.original_max_position, config.head_dim)
-    layer = 2 * dram.tiles(rows, config.head_dim, precision.cache)
-    return config.n_layers * layer + tables
+    formats = [precision.of_layer(number).cache for number in range(config.n_layers)]
+    return sum(2 * dram.tiles(rows, config.head_dim, dtype) for dtype in formats) + tables
 
 
 def activations_bytes(config: ModelConfig, dram: Dram, chips: int = 1) -> int:

@@ -59,8 +59,8 @@ class Phi3:
                 weights,
                 f"model.layers.{i}.",
                 self.rope,
-                KVCache(own, batch, cache_len, precision.cache, self.device),
-                precision,
+                KVCache(own, batch, cache_len, precision.of_layer(i).cache, self.device),
+                precision.of_layer(i),
             )
             for i in layers
         ]
@@ -294,9 +294,10 @@ class MLP:
     ):
         self.mesh = weights.mesh
         each = config.share(self.mesh.chips).intermediate_size
+        gate, up = weights[f"{prefix}gate_up_proj.weight"].chunk(2)
         self.w_gate, self.w_up = (
-            Linear(weights.columns(w, each, precision.gate_up.weights), precision.gate_up)
-            for w in weights[f"{prefix}gate_up_proj.weight"].chunk(2)
+            Linear(weights.columns(w, each, asked.weights), asked)
+            for w, asked in ((gate, precision.gate), (up, precision.up))
         )  # [H, I]
         down = weights.rows(weights[f"{prefix}down_proj.weight"], each, precision.down.weights)
         self.w_down = Linear(down, precision.down)  # [I, H]

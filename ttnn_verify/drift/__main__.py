@@ -105,7 +105,7 @@ def prepare(args: argparse.Namespace) -> tuple[jobs.Bringup, jobs.Prompt]:
 
     Of `args`, `max_seq_len` becomes a number, and `longest` the one for long sequences.
     """
-    check_outputs(args)
+    jobs.check_outputs(args)
     if args.reproduce is not None:
         check_reproduce(args)
     length = args.prompt_tokens or DEFAULT_PROMPT_LENGTH + args.decoded
@@ -126,17 +126,6 @@ def prepare(args: argparse.Namespace) -> tuple[jobs.Bringup, jobs.Prompt]:
     before = prompt.length - args.decoded
     prompt_ids.check_length(before, args.decoded, args.max_seq_len, "--max_seq_len")
     return dataclasses.replace(bringup, max_seq_len=args.max_seq_len), prompt
-
-
-def check_outputs(args: argparse.Namespace) -> None:
-    """Raises BadInput where --json or --html cannot be written."""
-    files = {"--json": args.json, "--html": args.html}
-    for option, file in files.items():
-        reason = "" if file is None else output_paths.unwritable(file)
-        if reason:
-            raise inputs.BadInput(f"{option}: {reason}")
-    if args.json is not None and args.json == args.html:
-        raise inputs.BadInput(f"--json and --html name the same file, {args.json!r}.")
 
 
 def check_reproduce(args: argparse.Namespace) -> None:

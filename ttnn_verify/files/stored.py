@@ -85,6 +85,10 @@ class StoredResults:
         if self._waiting > WAITING:
             self._tried(self._write)
 
+    def flush(self) -> None:
+        """Write what is new now, whatever becomes of the process."""
+        self._tried(self._write)
+
     # --- the file -------------------------------------------------------------------------------
 
     def _tried(self, action: Callable[[], T]) -> T | None:

@@ -22,6 +22,12 @@ TERMS = {
     "L2 to baseline": "Relative L2 error now over that of the baseline: above \u00d71 it "
     "has grown.",
     "baseline": "The last accepted figures of every comparison.",
+    # words of precision
+    "KL": "Kullback-Leibler divergence, in nats, of the model's next token from Hugging Face's: "
+    "mean of all positions. 0 is perfect.",
+    "top-1": "Share of the positions at which the model's likeliest token is Hugging Face's.",
+    "roofline": "The time below which no n150 does the workload of a prompt of 1,024 tokens and "
+    "128 after it: memory or arithmetic, whichever takes longer for a product.",
     # words of a run
     "backend": "Where TTNN ran: on a card (silicon), the vendor's simulator, or emulated without "
     "either.",

@@ -107,6 +107,39 @@ def over_depth(
         return _svg(figure, "Relative L2 error over the layers")
 
 
+def front(
+    points: Sequence[tuple[float, float]],
+    best: Sequence[tuple[float, float, float, float]],
+    chosen: tuple[float, float] | None,
+    names: tuple[str, str],
+) -> str:
+    """What configurations cost against how far off the model is, on a logarithmic scale.
+
+    Args:
+        points: (cost, error) of all.
+        best: (cost, error, and the ends of its interval) of those that no other one beats.
+        chosen: one of them.
+        names: of the axes.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure = matplotlib.figure.Figure(figsize=WIDE)
+        axes = figure.add_subplot()
+        axes.plot(*zip(*points, strict=True), color=MUTED, linestyle="", marker="o", markersize=3)
+        costs, errors, lows, highs = zip(*best, strict=True)
+        either = [
+            [max(error - low, 0.0) for error, low in zip(errors, lows, strict=True)],
+            [max(high - error, 0.0) for error, high in zip(errors, highs, strict=True)],
+        ]
+        axes.errorbar(costs, errors, yerr=either, color=ACCENT, elinewidth=0.7, **_POINTS)
+        if chosen is not None:
+            axes.plot(*chosen, color=BAD, marker="o", markersize=8, fillstyle="none")
+        axes.set_yscale("log")
+        axes.grid(axis="y", color=MUTED, alpha=0.25, linewidth=0.5)
+        axes.set_xlabel(names[0])
+        axes.set_ylabel(names[1])
+        return _svg(figure, f"{names[1]} against {names[0]}")
+
+
 def runs(points: Sequence[tuple[int, float]]) -> list[list[tuple[int, float]]]:
     """The points sorted, in parts whose places follow each other."""
     parts: list[list[tuple[int, float]]] = []

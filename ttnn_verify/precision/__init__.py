@@ -1,0 +1,1 @@
+"""What precision a model can afford: sensitivities, and a search, without touching its code."""
