@@ -99,10 +99,7 @@ def run(args: argparse.Namespace) -> int:
     from ttnn_verify.precision import running
     from ttnn_verify.report import precision_text
 
-    try:
-        result = running.searched(args, bringup, checkpoint, ids)
-    except running.BudgetMissed as error:
-        raise inputs.BadInput(str(error)) from error
+    result = running.searched(args, bringup, checkpoint, ids)
     print(*precision_text.lines(result), sep="\n")
     status = cli.FINE if result.holds else cli.SO
     return write(args, result) or status

@@ -136,7 +136,7 @@ def moves(
     for number, knob in enumerate(made):
         saved, lost, price = 0.0, 0.0, 0.0
         for step in range(1, len(knob.steps) + 1):
-            loss = _loss(losses, number, step, len(knob.steps))
+            loss = _loss(losses, number, step, knob)
             total = before - cost.of(sites, knob.at(step)).of(minimized)
             move = Move(number, step, total - saved, max(loss - lost, 0.0))
             price = max(price, move.price)  # a move cannot be made before the one above it
@@ -145,15 +145,17 @@ def moves(
     return [move for _, move in sorted(found, key=lambda pair: (pair[0], pair[1].step))]
 
 
-# By how much the KL of a step is less than that of the next coarser one: it grows with the square
-# of the error, which four bits or a phase of a product make 16 or 4 times larger and more.
-FINER = 64.0
+# By how much the KL of a step is less than that of the next coarser one, if it is not measured: it
+# grows with the square of the error, which four bits of a format make 16 times larger, and a phase
+# of a product about 4 times.
+FINER_FORMAT, FINER_PHASE = 256.0, 16.0
 
 
-def _loss(losses: Mapping[tuple[int, int], float], number: int, step: int, last: int) -> float:
-    for coarser in range(step, last + 1):
+def _loss(losses: Mapping[tuple[int, int], float], number: int, step: int, knob: Knob) -> float:
+    for coarser in range(step, len(knob.steps) + 1):
         if (number, coarser) in losses:
-            return losses[number, coarser] / FINER ** (coarser - step)
+            finer = FINER_FORMAT if knob.steps[step - 1].dtype else FINER_PHASE
+            return losses[number, coarser] / finer ** (coarser - step)
     return 0.0
 
 

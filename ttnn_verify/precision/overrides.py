@@ -13,6 +13,7 @@ from typing import Any
 import ttnn
 
 from ttnn_verify.drift.observation import reading, taps
+from ttnn_verify.huggingface.inputs import Undetermined
 from ttnn_verify.numerics.compute_config import ComputeConfig
 from ttnn_verify.ops import table
 from ttnn_verify.precision.settings import AS_IT_IS, Configuration, Setting
@@ -23,7 +24,7 @@ from ttnn_verify.precision.sites import CACHE, DEFAULTS, Site
 FILLS = "fill_cache"
 
 
-class Unused(RuntimeError):
+class Unused(Undetermined):
     """A setting met no call: the model computes in a way that taps do not see, as in a trace."""
 
 

@@ -11,6 +11,7 @@ import torch
 
 from ttnn_verify import sentences
 from ttnn_verify.files.stored import StoredResults
+from ttnn_verify.huggingface.inputs import ModelFails, Undetermined
 from ttnn_verify.precision import cost
 from ttnn_verify.precision.cost import Cost
 from ttnn_verify.precision.measuring import Measured
@@ -18,7 +19,7 @@ from ttnn_verify.precision.settings import Configuration, as_json
 from ttnn_verify.precision.sites import Sites
 
 # What TTNN and the emulated device raise where a call is not to be had in a format.
-REFUSALS = (RuntimeError, ValueError, TypeError, NotImplementedError)
+REFUSALS = (RuntimeError, NotImplementedError)
 
 
 class Refused(Exception):
@@ -87,6 +88,8 @@ class Points:
             return self._noted(configuration, _read(content), step)
         try:
             measured = self._measure(configuration)
+        except (ModelFails, Undetermined):
+            raise
         except REFUSALS as error:
             self.refused[name] = sentences.first_line(error)
             raise Refused(self.refused[name]) from error

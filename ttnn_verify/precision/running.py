@@ -19,12 +19,10 @@ from ttnn_verify.precision import ladder, measuring, sites, texts
 from ttnn_verify.precision.overrides import Overrides
 from ttnn_verify.precision.points import Point, Points
 from ttnn_verify.precision.result import PrecisionResult
-from ttnn_verify.precision.searching import ALONE, Budget, BudgetMissed, Search
+from ttnn_verify.precision.searching import ALONE, Budget, Search
 from ttnn_verify.precision.settings import Configuration
 from ttnn_verify.precision.texts import Text
 from ttnn_verify.report import machine
-
-__all__ = ["BudgetMissed", "searched"]
 
 FILE = "precision.sqlite"
 DEFAULT = Budget("kl", 1e-3)

@@ -7,7 +7,7 @@ length of a prompt and the kind of a step no longer matter.
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from ttnn_verify.drift.expected_values import ExpectedValues
 from ttnn_verify.drift.observation import walk
 from ttnn_verify.drift.observed import Observed, ReadTensor
 from ttnn_verify.drift.session import Session
+from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.numerics.compute_config import HIFI4, ComputeConfig
 from ttnn_verify.ops.expected import compute_of
 from ttnn_verify.precision.settings import FORMATS, Place
@@ -24,6 +25,8 @@ from ttnn_verify.precision.settings import FORMATS, Place
 TILE = 32
 PROMPT = 33  # tokens of the walk, one more than a tile
 CACHE = "cache"
+
+OF_PRODUCTS = ("heads",)  # kinds of steps that are a part of a product
 
 # What TTNN computes with where a call has no compute config, by the kind of the step.
 DEFAULTS = {"product": ComputeConfig(), "attention": ComputeConfig(), "norm": HIFI4}
@@ -88,9 +91,9 @@ def find(model: Any, hf_model: Any, ids: torch.Tensor, session: Session) -> Site
         sequence = walk.TokenSequence((tokens[: sum(counts)],), tuple((n,) for n in counts))
         reference = ExpectedValues(hf_model, session.record)
         walked = isolated.run(model, [sequence], reference, session=session)
-        places = {step.name: Place(step.layer, step.short) for step in walked.reference.steps}
+        steps = {step.name: step for step in walked.reference.steps}
         for call in walked.calls:  # those of the last call of the model
-            site = _site(call, places)
+            site = _site(call, steps)
             if site is None:
                 if call.kind == "product" and _weight(call) is not None:
                     unmatched[_described(call)] = None
@@ -101,12 +104,15 @@ def find(model: Any, hf_model: Any, ids: torch.Tensor, session: Session) -> Site
     return Sites(tuple(found.values()), tuple(unmatched))
 
 
-def _site(call: Observed, places: dict[str, Place]) -> Site | None:
-    """The site of a product, norm or attention that makes a value of Hugging Face's."""
-    held = [places[one.name] for one in call.held(0)]
-    if call.kind not in DEFAULTS or not held:
+def _site(call: Observed, steps: Mapping[str, HfValue]) -> Site | None:
+    """The site of a product, norm or attention that makes what that step of Hugging Face's does."""
+    if call.kind not in DEFAULTS:
         return None
-    place = Place(held[0].layer, "+".join(dict.fromkeys(one.part for one in held)))
+    kinds = (call.kind, *OF_PRODUCTS) if call.kind == "product" else (call.kind,)
+    held = [steps[one.name] for one in call.held(0) if steps[one.name].kind in kinds]
+    if not held:
+        return None
+    place = Place(held[0].layer, "+".join(dict.fromkeys(one.short for one in held)))
     asked = compute_of(call.operands.kwargs.get("compute_kernel_config"))
     compute = asked or DEFAULTS[call.kind]
     if call.kind == "attention":
