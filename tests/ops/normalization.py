@@ -1,4 +1,6 @@
-"""RMS norm and softmax."""
+"""RMS norm, layer norm and softmax."""
+
+import dataclasses
 
 import torch
 import ttnn
@@ -102,6 +104,66 @@ RMS_NORM = Op(
 )
 
 
+def layer_norm_call(x, weight, bias, *, compute, epsilon, dtype):
+    config = compute and compute_config(**compute)
+    return ttnn.layer_norm(
+        x, weight=weight, bias=bias, epsilon=epsilon, compute_kernel_config=config
+    )
+
+
+def layer_norm_golden(x, weight, bias, *, compute, epsilon, dtype):
+    return torch.nn.functional.layer_norm(
+        x.double(), x.shape[-1:], weight.flatten().double(), bias.flatten().double(), epsilon
+    )
+
+
+def layer_norm_floor(golden, x, weight, bias, *, compute, epsilon, dtype):
+    return op_floors.layer_norm(
+        x,
+        weight.flatten(),
+        bias.flatten(),
+        epsilon,
+        compute=compute and op_floors.ComputeConfig(**compute),
+        out=dtype.name.lower(),
+    )
+
+
+def with_bias(*args, **kwargs):
+    """As `norm`, and a bias."""
+    sample = norm(*args, **kwargs)
+
+    def make():
+        x, weight = sample.make()
+        return x, weight, Operand(0.1 * plain(1, 1, 1, x.values.shape[-1]), weight.dtype)
+
+    return dataclasses.replace(sample, make=make)
+
+
+SIXTEEN = {"fidelity": "HiFi4", "fp32_dest_acc": False, "packer_l1_acc": True}
+
+LAYER_NORM = Op(
+    "layer_norm",
+    call=layer_norm_call,
+    golden=layer_norm_golden,
+    floor=layer_norm_floor,
+    samples=(
+        with_bias((32, 32)),
+        with_bias((1, 1, 37, 192)),
+        with_bias((1, 1, 37, 192), compute=SIXTEEN, note="16-bit"),
+        with_bias((1, 1, 37, 192), compute=SIXTEEN | {"fidelity": "HiFi2"}, note="16-bit-hifi2"),
+        with_bias((2, 2, 33, 96), memory="l1", compute=ACCURATE),
+        with_bias((1, 1, 1, 1024), compute=SIXTEEN, note="16-bit"),
+        with_bias((1, 1, 37, 80)),
+    ),
+    references=(
+        with_bias((1, 1, 32, 3072)),
+        with_bias((1, 1, 32, 3072), compute=SIXTEEN, note="16-bit"),
+        with_bias((1, 1, 32, 3072), values=massive),
+    ),
+    errors=(Refused("torch", lambda device: ttnn.layer_norm(plain(32, 64)), "incompatible"),),
+)
+
+
 def softmax_floor(golden, x, *, dim, stable, dtype):
     return op_floors.softmax(x, dim=dim, out=dtype.name.lower())
 
@@ -169,4 +231,4 @@ SOFTMAX = Op(
     ),
 )
 
-OPS = [RMS_NORM, SOFTMAX]
+OPS = [RMS_NORM, LAYER_NORM, SOFTMAX]

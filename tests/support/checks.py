@@ -8,7 +8,7 @@ import ttnn
 
 from ttnn_verify.huggingface import module_floors
 from ttnn_verify.numerics import tolerance
-from ttnn_verify.numerics.floors import EXACT, Floor
+from ttnn_verify.numerics.floors import EXACT, Floor, larger
 from ttnn_verify.suite import figures
 
 Record = Callable[[str, object], None]  # pytest's record_property
@@ -122,9 +122,7 @@ def check_row(
     """
     expected_row, rounded_row = (x[..., row : row + 1, :] for x in (expected, rounded))
     usual = module_floors.measured(expected, rounded).relative_l2
-    floor = module_floors.larger(
-        module_floors.measured(expected_row, rounded_row), Floor(usual, usual)
-    )
+    floor = larger(module_floors.measured(expected_row, rounded_row), Floor(usual, usual))
     judge(part, case, expected_row, actual, floor, record)
 
 

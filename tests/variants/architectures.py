@@ -3,7 +3,7 @@
 import torch
 import ttnn
 
-from .attending import HIDDEN, AttentionByHand, MaskGiven, attended_by_mask
+from .attending import HIDDEN, AttentionByHand, MaskGiven, ScoresScaled, attended_by_mask
 from .plain_decoder import Decoder
 
 
@@ -170,3 +170,43 @@ class NormsInFront(NormsBehind):
         x = self.add(x, self.attention(self.norm(x, f"{name}post_attention_layernorm"), i))
         h = self.norm(self.mlp(x, f"{name}mlp."), f"{name}post_feedforward_layernorm")
         return self.add(x, h)
+
+
+class LayerNorms(ScoresScaled):
+    """StarCoder 2: norms that take the mean away, with biases as all products; sums of 16 bits."""
+
+    def placed(self, name, weight):
+        if weight.dim() == 1:
+            return self.to_device(weight[None, None, None])
+        return super().placed(name, weight)
+
+    def build(self):
+        self.sums = ttnn.WormholeComputeKernelConfig(
+            math_fidelity=ttnn.MathFidelity.HiFi4, fp32_dest_acc_en=False, packer_l1_acc=True
+        )
+
+    def norm(self, x, name):
+        return ttnn.layer_norm(
+            x,
+            weight=self.w[name],
+            bias=self.shift(name),
+            epsilon=self.eps,
+            compute_kernel_config=self.sums,
+        )
+
+    def shift(self, name):
+        return self.w[f"{name}.bias"]
+
+    def product(self, x, name):
+        return ttnn.linear(x, self.w[name], bias=self.w.get(f"{name}.bias"))
+
+    def mlp(self, x, name):
+        y = ttnn.gelu(self.product(x, f"{name}c_fc"), fast_and_approximate_mode=False)
+        return self.product(y, f"{name}c_proj")
+
+
+class NormsWithoutBias(LayerNorms):
+    """Fault: the norms have no bias."""
+
+    def shift(self, name):
+        return None

@@ -119,6 +119,13 @@ def arcee() -> transformers.PretrainedConfig:
     return transformers.ArceeConfig(**SIZES, head_dim=32)
 
 
+def starcoder2() -> transformers.PretrainedConfig:
+    sizes = SIZES | {"hidden_size": 128}
+    config = transformers.Starcoder2Config(**sizes, norm_epsilon=1e-5, hidden_act="gelu")
+    config.rms_norm_eps = config.norm_epsilon
+    return config
+
+
 def granite() -> transformers.PretrainedConfig:
     return transformers.GraniteConfig(
         **SIZES | {"hidden_size": 128},
@@ -428,6 +435,11 @@ ROWS = [
         others.NormsBehind,
         olmo2,
         twins=(attends(others.NormsInFront, "rms_norm", "a call of kind norm", "linear", "add"),),
+    ),
+    Variant(
+        others.LayerNorms,
+        starcoder2,
+        twins=(attends(others.NormsWithoutBias, "layer_norm"),),
     ),
     # weights
     Variant(Decoder, large, also="large"),

@@ -37,6 +37,7 @@ with backend.imports():
     from ttnn_verify.huggingface import as_called, bf16_pass, module_floors, verdict
     from ttnn_verify.huggingface.as_called import CalledProduct
     from ttnn_verify.numerics import tolerance
+    from ttnn_verify.numerics.floors import larger
 
 __all__ = [
     "DriftResult",
@@ -241,7 +242,7 @@ def _logits_floor(hf_model: Any, ids: torch.Tensor, session: Session) -> float:
     if isinstance(hf_model, transformers.Phi3ForCausalLM):  # attention as the kernels compute it
         measures.append(module_floors.of_logits)
     floors = [session.floor(measure, hf_model, ids) for measure in measures]
-    return module_floors.larger(*floors).relative_l2
+    return larger(*floors).relative_l2
 
 
 def _prepared(

@@ -56,11 +56,6 @@ def measured(exact: torch.Tensor, rounded_reference: torch.Tensor) -> Floor:
     return shown if shown.relative_l2 > last.relative_l2 else chain(shown, last)
 
 
-def larger(*floors: Floor) -> Floor:
-    """The largest of several floors, separately for the whole and for the worst row."""
-    return Floor(max(f.relative_l2 for f in floors), max(f.worst_row for f in floors))
-
-
 @torch.no_grad()
 def of_logits(
     hf_model: transformers.PreTrainedModel, ids: torch.Tensor, last: int | None = None

@@ -22,3 +22,9 @@ class ComputeConfig:
 
 # TTNN's own for norms and rotations.
 HIFI4 = ComputeConfig("HiFi4")
+
+
+def of_steps(compute: ComputeConfig | None, default: ComputeConfig = HIFI4) -> tuple[str, bool]:
+    """Fidelity and fp32_dest_acc of each step of a norm or a rotation; `default` is TTNN's own."""
+    compute = compute or default
+    return compute.fidelity, compute.fp32_dest_acc

@@ -7,6 +7,11 @@ import torch
 
 from ttnn_verify.numerics import metrics
 
+# A few sums may happen to have small errors: with fewer results than this they are computed again
+# with their terms in other orders.
+LEAST_RESULTS = 256
+MOST_ORDERS = 16
+
 # The root mean square of few independent errors varies from case to case. In one of 10,000 it lies
 # this many standard deviations above the expected one (the normal quantile); a run of all tests
 # makes some thousand comparisons. November 2026.
@@ -94,6 +99,11 @@ def between(exact: torch.Tensor, rounded: torch.Tensor, count: float | None = No
     )
 
 
+def larger(*floors: Floor) -> Floor:
+    """The largest of several floors, separately for the whole and for the worst row."""
+    return Floor(max(f.relative_l2 for f in floors), max(f.worst_row for f in floors))
+
+
 def of_errors(exact: torch.Tensor, error: torch.Tensor) -> Floor:
     """The floor of independent errors with the given standard deviations, of the shape of `exact`.
 
@@ -108,6 +118,15 @@ def of_errors(exact: torch.Tensor, error: torch.Tensor) -> Floor:
         float(_luck(_count(x.flatten())) * error.norm() / x.norm()),
         float((_luck(_count(x)) * share).nan_to_num(0).max()),
     )
+
+
+def orders(length: int, count: int) -> list[torch.Tensor]:
+    """Permutations of `length` terms, the first the identity; only that if `count` is large."""
+    generator = torch.Generator().manual_seed(0)
+    several = [torch.arange(length)]
+    while len(several) * count < LEAST_RESULTS and len(several) < MOST_ORDERS:
+        several.append(torch.randperm(length, generator=generator))
+    return several
 
 
 def _known_rows(exact: torch.Tensor, other: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,20 +14,28 @@ import torch
 
 from ttnn_verify.numerics import metrics
 from ttnn_verify.numerics.attention_floors import attention
-from ttnn_verify.numerics.compute_config import HIFI4, ComputeConfig
+from ttnn_verify.numerics.compute_config import ComputeConfig, of_steps
 from ttnn_verify.numerics.destination import add_up, as_read, exponentials, packed, stored
-from ttnn_verify.numerics.floors import EXACT, Floor, between, chain, of_errors, output, shifted
+from ttnn_verify.numerics.floors import (
+    EXACT,
+    Floor,
+    between,
+    chain,
+    of_errors,
+    orders,
+    output,
+    shifted,
+)
 from ttnn_verify.numerics.formats import BLOCK_BITS, TILE
+from ttnn_verify.numerics.norm_floors import layer_norm, rms_norm, rounded_rms_norm
 from ttnn_verify.numerics.rounding import (
     BF16_BITS,
     TF32_BITS,
     add,
     blocks,
     cut,
-    distinct_rows,
     dot,
     group_alignment,
-    independent_rows,
     multiply,
     nearest,
     phases,
@@ -44,12 +52,14 @@ __all__ = [
     "block_float",
     "chain",
     "default_k_block",
+    "layer_norm",
     "matmul",
     "of_errors",
     "output",
     "reduce",
     "rms_norm",
     "rotary",
+    "rounded_rms_norm",
     "shifted",
     "softmax",
     "typecast",
@@ -58,11 +68,6 @@ __all__ = [
 
 # A product's floor is measured on at most this many of its columns, evenly spread.
 MOST_COLUMNS = 4096
-
-# A few sums may happen to have small errors: with fewer results than this they are computed again
-# with their terms in other orders.
-LEAST_RESULTS = 256
-MOST_ORDERS = 16
 
 # Float32 operations one after the other in a vector function, the last of which rounds the result
 # (ckernel_sfpu_exp.h, _recip.h, _silu.h, ...; of a power series those that still matter). They
@@ -193,47 +198,6 @@ def default_k_block(rows: int, depth: int, columns: int) -> int:
     return depth // 8 if depth % 8 == 0 else 1
 
 
-def rms_norm(
-    x: torch.Tensor,
-    weight: torch.Tensor | None,
-    epsilon: float,
-    *,
-    compute: ComputeConfig | None = None,
-    out: str = "bfloat16",
-) -> Floor:
-    """Root-mean-square norm over the last dimension, x `[..., W]`, weight `[W]` or None.
-
-    The steps are those of layernorm.cpp: squares, their sum, the mean (truncated), the inverse of
-    its square root, two products. `compute` is None for TTNN's own config, in HiFi4.
-    """
-    fp32_dest_acc = _steps(compute)[1]
-    width = x.shape[-1]
-    x, weight = x.float(), torch.ones(width) if weight is None else weight.float()
-    exact = x.double() * (x.double().square().mean(-1, keepdim=True) + epsilon).rsqrt()
-    exact = exact * weight.double()
-    few, which = distinct_rows(x)
-    rows = few.numel() // width  # all values of a row share the error of its sum of squares
-    few, weight, exact = _repeated_rows(few, weight, exact)
-    result = rounded_rms_norm(few, weight, epsilon, compute)
-    result = result if which is None else result[..., which, :]
-    floor = packed(exact, result, out, fp32_dest_acc, rows)
-    whole = packed(exact, result, out, fp32_dest_acc, independent_rows(x)).relative_l2
-    return dataclasses.replace(floor, relative_l2=max(floor.relative_l2, whole))
-
-
-def rounded_rms_norm(
-    x: torch.Tensor, weight: torch.Tensor, epsilon: float, compute: ComputeConfig | None = None
-) -> torch.Tensor:
-    """The norm of `rms_norm` with the roundings of its kernel, but for the last: float32."""
-    fidelity, fp32_dest_acc = _steps(compute)
-    squares = multiply(x, x, fidelity, fp32_dest_acc)
-    mean = stored(row_sum(squares, fidelity, fp32_dest_acc) / x.shape[-1], fp32_dest_acc)
-    shifted = add(mean, torch.tensor(float(epsilon)), fp32_dest_acc)
-    factor = shifted.rsqrt() if fp32_dest_acc else nearest(shifted.rsqrt(), BF16_BITS)
-    y = multiply(x, as_read(factor, fp32_dest_acc), fidelity, fp32_dest_acc)
-    return multiply(as_read(y, fp32_dest_acc), weight, fidelity, fp32_dest_acc)
-
-
 def softmax(
     x: torch.Tensor,
     *,
@@ -276,7 +240,7 @@ def rotary(
         rotated: x with its halves exchanged and the first negated (Llama's rotate_half) by default.
         compute: None for TTNN's own config, in HiFi4.
     """
-    fidelity, fp32_dest_acc = _steps(compute)
+    fidelity, fp32_dest_acc = of_steps(compute)
     x, cos, sin = x.float(), cos.float(), sin.float()
     if rotated is None:
         rotated = torch.cat([-x[..., x.shape[-1] // 2 :], x[..., : x.shape[-1] // 2]], -1)
@@ -333,12 +297,6 @@ def reduce(
     return chain(between(exact, exact * divisor), of_errors(exact, error), output(exact, out))
 
 
-def _steps(compute: ComputeConfig | None) -> tuple[str, bool]:
-    """Fidelity and fp32_dest_acc of each step of a norm or a rotation."""
-    compute = compute or HIFI4
-    return compute.fidelity, compute.fp32_dest_acc
-
-
 def _repeated(
     a: torch.Tensor, b: torch.Tensor, exact: torch.Tensor, count: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -349,31 +307,10 @@ def _repeated(
     padding = -a.shape[-1] % TILE
     a = torch.nn.functional.pad(a, (0, padding))
     b = torch.nn.functional.pad(b, (0, 0, 0, padding))
-    orders = _orders(a.shape[-1], count)
+    several = orders(a.shape[-1], count)
     b = b[(None,) * (a.dim() - b.dim())]  # before them comes the order, for both
     return (
-        torch.stack([a[..., order] for order in orders]),
-        torch.stack([b[..., order, :] for order in orders]),
-        torch.stack([exact] * len(orders)),
+        torch.stack([a[..., order] for order in several]),
+        torch.stack([b[..., order, :] for order in several]),
+        torch.stack([exact] * len(several)),
     )
-
-
-def _repeated_rows(
-    x: torch.Tensor, weight: torch.Tensor, exact: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Rows, weight and exact result, stacked for several orders of the columns if rows are few."""
-    orders = _orders(x.shape[-1], x.numel() // x.shape[-1])
-    return (
-        torch.stack([x[..., order] for order in orders]),
-        torch.stack([weight[order].expand(x.shape) for order in orders]),
-        torch.stack([exact[..., order] for order in orders]),
-    )
-
-
-def _orders(length: int, count: int) -> list[torch.Tensor]:
-    """Permutations of `length` terms, the first the identity; only that if `count` is large."""
-    generator = torch.Generator().manual_seed(0)
-    orders = [torch.arange(length)]
-    while len(orders) * count < LEAST_RESULTS and len(orders) < MOST_ORDERS:
-        orders.append(torch.randperm(length, generator=generator))
-    return orders

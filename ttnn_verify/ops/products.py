@@ -74,6 +74,32 @@ def rms_norm(
     return Expected(shifted, floor)
 
 
+def layer_norm(
+    context: CallContext,
+    input_tensor: torch.Tensor,
+    *,
+    epsilon: float = 1e-12,
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    residual_input_tensor: torch.Tensor | None = None,
+) -> Expected:
+    """(x - mean) / sqrt(variance + epsilon) * weight + bias, of x + residual if given; [..., W]."""
+    x = input_tensor if residual_input_tensor is None else input_tensor + residual_input_tensor
+    scale, shift = (None if row is None else row.reshape(-1) for row in (weight, bias))
+    scale_64, shift_64 = (None if row is None else row.double() for row in (scale, shift))
+    value = torch.nn.functional.layer_norm(x.double(), x.shape[-1:], scale_64, shift_64, epsilon)
+
+    def floor() -> op_floors.Floor:
+        norm = op_floors.layer_norm(
+            x, scale, shift, epsilon, out=context.out, compute=context.compute
+        )
+        if residual_input_tensor is None:
+            return norm
+        return op_floors.chain(norm, op_floors.output(x.double()))
+
+    return Expected(value, floor)
+
+
 def softmax(context: CallContext, input_tensor: torch.Tensor, dim: int = -1) -> Expected:
     """Softmax over a dimension, by the precision that the compute config asks for."""
     config = context.compute_kernel_config
@@ -100,7 +126,7 @@ SPECS = (
         family="norms",
         neutral={"recip_tensor": ()},
     ),
-    OpSpec(("layer_norm",), kind="norm", family="norms"),  # TTNN's own golden
+    OpSpec(("layer_norm",), layer_norm, kind="norm", constant="epsilon", family="norms"),
     # the maximum that a stable softmax subtracts changes no exact value
     OpSpec(("softmax",), softmax, ignored=frozenset({"numeric_stable"})),
 )

@@ -10,7 +10,7 @@ import ttnn
 from ttnn_verify.drift import finding
 from ttnn_verify.drift.finding import Intended, OpFinding
 from ttnn_verify.drift.isolated import Walked
-from ttnn_verify.drift.judgement import judging
+from ttnn_verify.drift.judgement import expecting, judging
 from ttnn_verify.drift.mesh import spread
 from ttnn_verify.drift.observation import arrangements
 from ttnn_verify.drift.observation.identification import Found
@@ -122,7 +122,7 @@ def _on_chip(observed: Observed, intended: Intended | None) -> tuple[Observed, I
 
 def _of_operands(observed: Observed, accurate: bool) -> Wanted:
     """The golden of the first result that is wrong."""
-    expected = judging.expected_results(observed, accurate)
+    expected = expecting.expected_results(observed, accurate)
     for number, (golden, result) in enumerate(zip(expected, observed.results, strict=True)):
         verdict = judging.own_verdict(golden, result.values, result.dtype)
         if not verdict.passed:
@@ -153,7 +153,7 @@ def _of_operands_on_chips(observed: Observed, accurate: bool) -> WantedOfChips:
     wrong = _of_operands(first, accurate)
     values, allowed = [], []
     for one in each:
-        golden = judging.expected_results(one, accurate)[wrong.result]
+        golden = expecting.expected_results(one, accurate)[wrong.result]
         whole = torch.full(wrong.shape, torch.nan, dtype=torch.float64)
         whole[golden.region] = golden.value.double()
         values.append(whole)
