@@ -22,7 +22,11 @@ from ttnn_emulator.arithmetic.exact.vector import (
     vector_binary,
     vector_exponential,
     vector_functions,
+    vector_linear_units,
+    vector_logarithms,
     vector_roots,
+    vector_special,
+    vector_trigonometry,
     vector_typecast,
 )
 from ttnn_emulator.arithmetic.exact.vector.vector_unit import flush, round_to_bf16, store
@@ -31,26 +35,22 @@ from ttnn_emulator.arithmetic.rounded import rounded_eltwise
 
 INTEGERS = {"int32", "uint32", "uint16", "uint8"}
 
-# Functions whose instructions are followed: name -> (function, whether it has a fast variant).
-FOLLOWED: dict[str, tuple[Callable[..., torch.Tensor], bool]] = {
-    "abs": (vector_functions.absolute, False),
-    "cos": (vector_functions.cos, False),
-    "exp": (vector_exponential.exp, True),
-    "fill": (vector_functions.fill, False),
-    "gelu": (vector_activations.gelu, True),
-    "log": (vector_functions.log, False),
-    "neg": (vector_functions.negate, False),
-    "reciprocal": (vector_roots.reciprocal, False),
-    "relu": (vector_activations.relu, False),
-    # Their fast variants only skip the check of the sign.
-    "rsqrt": (vector_roots.rsqrt, False),
-    "sqrt": (vector_roots.sqrt, False),
-    "sigmoid": (vector_activations.sigmoid, False),
-    "silu": (vector_activations.silu, False),
-    "sin": (vector_functions.sin, False),
-    "square": (vector_functions.square, False),
-    "tanh": (vector_activations.tanh, True),
-}
+# Functions whose instructions are followed.
+FOLLOWED: dict[str, Callable[..., torch.Tensor]] = (
+    vector_activations.FOLLOWED
+    | vector_exponential.FOLLOWED
+    | vector_functions.FOLLOWED
+    | vector_linear_units.FOLLOWED
+    | vector_logarithms.FOLLOWED
+    | vector_roots.FOLLOWED
+    | vector_special.FOLLOWED
+    | vector_trigonometry.FOLLOWED
+    | {"multiply_by": vector_binary.multiply_by_scalar}
+)
+
+# Those with a fast variant of other steps. That of the roots only skips the check of the sign, that
+# of log1p nothing.
+FAST = {"erf", "exp", "gelu", "log", "log10", "log2", "mish", "tanh"}
 
 # Functions that never round: a result is an operand, a part of one or a constant.
 EXACT = {
@@ -83,18 +83,10 @@ EXACT_OF_INTEGERS = EXACT | {"abs", "neg", "relu", "square"}
 NOT_FOLLOWED = {
     name: paths.approximation(f"{name} in float32")
     for name in rounded_eltwise.UNARY
-    if name not in FOLLOWED and name not in EXACT and name != "softplus"
+    if name not in FOLLOWED and name not in EXACT
 }
-FP32_DEST_SOFTPLUS = paths.approximation("softplus beside a 32-bit destination in float32")
 OF_INTEGERS = paths.approximation("other functions of integers than the exact ones in float32")
 POWER = paths.approximation("pow of two tensors in float32")
-
-# Functions whose fast variant is not followed. That of a root only skips the check of the sign.
-ACCURATE_INSTEAD = {
-    name: paths.approximation(f"the fast {name} as the accurate one")
-    for name, (_, has_fast_variant) in FOLLOWED.items()
-    if name in ("log", "sigmoid") and not has_fast_variant
-}
 
 
 def has_fp32_dest(*dtypes: str) -> bool:
@@ -105,22 +97,17 @@ def has_fp32_dest(*dtypes: str) -> bool:
 def in_dest(op: FusedOp, dst: torch.Tensor, fp32_dest_acc: bool) -> torch.Tensor:
     """A function's result in Dst, from its operand in Dst.
 
-    Functions outside `FOLLOWED` are computed in float32 and rounded once; those in `EXACT` need no
-    rounding.
+    Functions outside `FOLLOWED` are computed in float32 and rounded once; those in `EXACT` are
+    only cut by a 16-bit Dst, where a number of theirs is no bf16.
     """
     if op.name in FOLLOWED:
-        function, has_fast_variant = FOLLOWED[op.name]
-        fast = {"approximate": True} if has_fast_variant and op.approximate else {}
-        if op.approximate and op.name in ACCURATE_INSTEAD:
-            paths.tell(ACCURATE_INSTEAD[op.name])
-        return function(dst, *op.numbers, fp32_dest_acc=fp32_dest_acc, **fast)
-    if op.name == "softplus" and not fp32_dest_acc:
-        beta, threshold = (*op.numbers, 1.0, 20.0)[:2] if op.numbers else (1.0, 20.0)
-        return vector_activations.softplus(dst, beta=beta, threshold=threshold)
-    if op.name not in EXACT:
-        paths.tell(NOT_FOLLOWED.get(op.name, FP32_DEST_SOFTPLUS))
+        fast = {"approximate": True} if op.approximate and op.name in FAST else {}
+        return FOLLOWED[op.name](dst, *op.numbers, fp32_dest_acc=fp32_dest_acc, **fast)
     result = rounded_eltwise.UNARY[op.name](flush(dst), *op.numbers).float()
-    return store(result if fp32_dest_acc else round_to_bf16(result), fp32_dest_acc)
+    if op.name not in EXACT:
+        paths.tell(NOT_FOLLOWED[op.name])
+        result = result if fp32_dest_acc else round_to_bf16(result)
+    return store(result, fp32_dest_acc)
 
 
 def unary(

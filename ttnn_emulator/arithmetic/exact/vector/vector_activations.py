@@ -8,11 +8,14 @@ Kernel sources are ckernel_sfpu_<name>.h of Wormhole unless another is named.
 import torch
 
 from ttnn_emulator.arithmetic.exact.vector.vector_exponential import (
+    exp,
     exp2_21f,
     exp_21f,
     exp_accurate_fp32,
 )
-from ttnn_emulator.arithmetic.exact.vector.vector_roots import reciprocal_lanes
+from ttnn_emulator.arithmetic.exact.vector.vector_functions import NAN, above
+from ttnn_emulator.arithmetic.exact.vector.vector_linear_units import negative_exp_lanes
+from ttnn_emulator.arithmetic.exact.vector.vector_roots import reciprocal, reciprocal_lanes
 from ttnn_emulator.arithmetic.exact.vector.vector_unit import (
     add,
     bits,
@@ -25,9 +28,7 @@ from ttnn_emulator.arithmetic.exact.vector.vector_unit import (
     maximum,
     minimum,
     mul,
-    on_bf16_dest,
     on_dest,
-    piecewise_linear,
     polynomial,
     round_to_bf16,
     round_to_integer,
@@ -35,9 +36,24 @@ from ttnn_emulator.arithmetic.exact.vector.vector_unit import (
     set_exponent,
 )
 
-NAN = constant(float("nan"))
-
 Segments = tuple[tuple[float, float, float], ...]  # see `piecewise_linear`
+
+
+def piecewise_linear(x: torch.Tensor, segments: Segments) -> torch.Tensor:
+    """slope*|x| + intercept of the segment |x| falls in (SFPLUT, SFPLUTFP32).
+
+    Args:
+        x: float32 lanes.
+        segments: (upper bound of |x|, slope, intercept), ascending; the last bound is infinite.
+    """
+    magnitude = x.abs()
+    slope = torch.full_like(x, segments[-1][1])
+    intercept = torch.full_like(x, segments[-1][2])
+    for bound, segment_slope, segment_intercept in reversed(segments[:-1]):
+        inside = magnitude < bound
+        slope = torch.where(inside, constant(segment_slope), slope)
+        intercept = torch.where(inside, constant(segment_intercept), intercept)
+    return mad(slope, magnitude, intercept)
 
 
 def _sigmoid_21f(x: torch.Tensor) -> torch.Tensor:
@@ -63,6 +79,36 @@ _silu_bf16 = rounded(_silu_21f)
 def sigmoid(x: torch.Tensor, *, fp32_dest_acc: bool = False) -> torch.Tensor:
     """1 / (1 + e**-x) as `sigmoid_tile` leaves it in Dst, not approximate (the default)."""
     return choose(_sigmoid_bf16, _sigmoid_fp32, x, fp32_dest_acc)
+
+
+_SIGMOID_LUT: Segments = (  # SFPLUT: slopes and intercepts of 8 bits, which hold these exactly
+    (1.0, 0.2265625, 0.0),
+    (2.0, 0.265625, -0.046875),
+    (float("inf"), 0.0, 0.5),
+)
+
+
+def _sigmoid_linear(x: torch.Tensor) -> torch.Tensor:
+    return add(copy_sign(piecewise_linear(x, _SIGMOID_LUT), x), 0.5)
+
+
+def sigmoid_linear(x: torch.Tensor, *, fp32_dest_acc: bool = False) -> torch.Tensor:
+    """sigmoid(x) by a table of three lines (SigmoidMode.FastApproximate): nothing rounds."""
+    return on_dest(_sigmoid_linear, x, fp32_dest_acc=fp32_dest_acc)
+
+
+def _plus_one(x: torch.Tensor) -> torch.Tensor:
+    return add(x, 1.0)
+
+
+def sigmoid_chain(x: torch.Tensor, *, fp32_dest_acc: bool = False) -> torch.Tensor:
+    """sigmoid(x) as four functions: negation, approximate exponential, one more, reciprocal.
+
+    SigmoidMode.AccurateWithFastExp, and the fast mode of sigmoid_accurate.
+    """
+    exponential = exp(-x, approximate=True, fp32_dest_acc=fp32_dest_acc)
+    one_more = on_dest(_plus_one, exponential, fp32_dest_acc=fp32_dest_acc)
+    return reciprocal(one_more, fp32_dest_acc=fp32_dest_acc)
 
 
 def silu(x: torch.Tensor, *, fp32_dest_acc: bool = False) -> torch.Tensor:
@@ -125,7 +171,7 @@ def _gelu_linear(x: torch.Tensor) -> torch.Tensor:
     return add(mul(x, 0.5), piecewise_linear(x, _GELU_LUT))
 
 
-_ERF_NUMERATOR = (
+ERF_FP32_NUMERATOR = (
     1.1283791065e00,
     2.1477432549e-01,
     6.2133435160e-02,
@@ -135,7 +181,7 @@ _ERF_NUMERATOR = (
     2.7384647439e-08,
     -2.8632063387e-10,
 )
-_ERF_DENOMINATOR = (
+ERF_FP32_DENOMINATOR = (
     1.0,
     5.2367275953e-01,
     1.2961706519e-01,
@@ -152,8 +198,8 @@ def _gelu_fp32(x: torch.Tensor) -> torch.Tensor:
     """x/2 * (1 + erf(x/sqrt 2)) with erf as a quotient of polynomials."""
     scaled = minimum(mul(x, 0.7071067811865475), 10.0)
     square = mul(scaled, scaled)
-    numerator = mul(polynomial(square, *_ERF_NUMERATOR), scaled)
-    denominator = polynomial(square, *_ERF_DENOMINATOR)
+    numerator = mul(polynomial(square, *ERF_FP32_NUMERATOR), scaled)
+    denominator = polynomial(square, *ERF_FP32_DENOMINATOR)
     erf = mul(numerator, reciprocal_lanes(denominator, 2))
     erf = minimum(maximum(erf, -1.0), 1.0)
     result = mul(x, mad(0.5, erf, 0.5))
@@ -244,6 +290,19 @@ def tanh(
     return choose(_tanh_polynomial, _tanh_fp32, x, fp32_dest_acc)
 
 
+def _gelu_tanh(x: torch.Tensor, fp32_dest_acc: bool) -> torch.Tensor:
+    p = mad(0.044715, mul(x, x), 1.0)
+    t = _tanh_fp32(mul(0.7978845608028654, mul(x, p)))
+    half = mul(0.5, x)
+    result = mad(half, t, half)
+    return result if fp32_dest_acc else round_to_bf16(result)
+
+
+def gelu_tanh(x: torch.Tensor, *, fp32_dest_acc: bool = False) -> torch.Tensor:
+    """x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x**3))) as `gelu_tanh_tile` leaves it."""
+    return on_dest(_gelu_tanh, x, fp32_dest_acc, fp32_dest_acc=fp32_dest_acc)
+
+
 _SOFTPLUS_BF16 = (
     6.9423984729e-01,
     -5.0932420424e-01,
@@ -264,11 +323,61 @@ def _softplus_bf16(x: torch.Tensor, beta: float, threshold: float) -> torch.Tens
     return torch.where(t <= threshold, round_to_bf16(result), x)
 
 
-def softplus(x: torch.Tensor, *, beta: float = 1.0, threshold: float = 20.0) -> torch.Tensor:
-    """log(1 + e**(beta x)) / beta as `softplus_tile` leaves it in a 16-bit Dst."""
-    return on_bf16_dest(_softplus_bf16, x, float(beta), float(threshold))
+_SOFTPLUS_FP32 = (
+    6.9310557842e-01,
+    -4.9926245213e-01,
+    1.2186349183e-01,
+    5.6753782555e-03,
+    -1.0528374463e-02,
+    2.7290175203e-03,
+    -3.4358495031e-04,
+    2.1285692128e-05,
+    -4.8245715334e-07,
+)
+_EXP_TAYLOR = (
+    1.0,
+    1.0,
+    0.5,
+    0.166666667,
+    0.0416666667,
+    0.00833333333,
+    0.00138888889,
+    0.000198412698,
+)
+
+
+def _softplus_fp32(x: torch.Tensor, beta: float, threshold: float) -> torch.Tensor:
+    t = mul(beta, x)
+    magnitude = t.abs()
+    e = negative_exp_lanes(-magnitude, _EXP_TAYLOR)
+    tail = mul(e, mad(e, add(mul(e, 0.333333343), -0.5), 1.0))
+    residual = torch.where(above(magnitude, 5.0), tail, polynomial(magnitude, *_SOFTPLUS_FP32))
+    inverse = (constant(1.0) / constant(beta)).item()
+    result = mul(inverse, add(maximum(t, 0.0), residual))
+    return torch.where(above(t, threshold), x, result)
+
+
+def softplus(
+    x: torch.Tensor, beta: float = 1.0, threshold: float = 20.0, *, fp32_dest_acc: bool = False
+) -> torch.Tensor:
+    """log(1 + e**(beta x)) / beta as `softplus_tile` leaves it in Dst."""
+    run = _softplus_fp32 if fp32_dest_acc else _softplus_bf16
+    return on_dest(run, x, float(beta), float(threshold), fp32_dest_acc=fp32_dest_acc)
 
 
 def relu(x: torch.Tensor, *, fp32_dest_acc: bool = False) -> torch.Tensor:
     """max(x, 0); relu_tile is relu_min with threshold 0."""
     return on_dest(maximum, x, 0.0, fp32_dest_acc=fp32_dest_acc)
+
+
+FOLLOWED = {
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "relu": relu,
+    "sigmoid": sigmoid,
+    "sigmoid_chain": sigmoid_chain,
+    "sigmoid_linear": sigmoid_linear,
+    "silu": silu,
+    "softplus": softplus,
+    "tanh": tanh,
+}

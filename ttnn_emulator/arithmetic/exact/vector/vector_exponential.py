@@ -300,3 +300,6 @@ def attention_merge(
         other_total = store(other_total, fp32_dest_acc)
     total = store(add(other_total, own_total), fp32_dest_acc)
     return store(own_factor, fp32_dest_acc), store(other_factor, fp32_dest_acc), maximum_, total
+
+
+FOLLOWED = {"exp": exp}

@@ -1,124 +1,133 @@
-"""Other functions of one value on the vector unit: log, sine, cosine, square, sign changes.
+"""Short functions on the vector unit, and the steps that longer ones share.
 
-Arguments and results are float32 tensors of any shape, as they lie in Dst before and after. In a
-16-bit Dst most kernels round to bf16 themselves; where one does not, the store truncates.
-Kernel sources are ckernel_sfpu_<name>.h of Wormhole unless another is named.
+Arguments and results of functions are float32 tensors of any shape, as they lie in Dst before and
+after; those of steps are lanes. In a 16-bit Dst most kernels round to bf16 themselves; where one
+does not, the store truncates. Kernel sources are ckernel_sfpu_<name>.h of Wormhole unless another
+is named.
 """
 
 import torch
 
 from ttnn_emulator.arithmetic.exact.vector.vector_unit import (
+    Function,
+    Lanes,
     add,
     bits,
     choose,
     constant,
     copy_sign,
+    exponent,
+    flush,
     from_bits,
     is_zero,
     mad,
     mul,
     on_dest,
-    polynomial,
     round_to_bf16,
     round_to_bf16_even,
+    round_to_integer,
+    set_exponent,
     store,
 )
 
 INFINITY = constant(float("inf"))
 NAN = constant(float("nan"))
+ZERO = constant(0.0)
+
+# --- steps ---------------------------------------------------------------------------------------
 
 
-_LOG_FP32 = tuple(
-    float.fromhex(c)
-    for c in (
-        "0x1.555572p-2",
-        "-0x1.00001ap-2",
-        "0x1.998p-3",
-        "-0x1.55p-3",
-        "0x1.274p-3",
-        "-0x1.0c4p-3",
-        "0x1.b84p-4",
-        "-0x1.92cp-5",
-    )
-)
+def _is_immediate(c: Lanes) -> bool:
+    """Whether the compiler adds a constant by SFPADDI: bf16, and not one of a constant register."""
+    if isinstance(c, torch.Tensor) or c in (0.0, 1.0, -1.0):
+        return False
+    return (int(bits(constant(c))) & 0xFFFF) == 0
 
 
-def _log_lanes(x: torch.Tensor, coefficients: tuple[float, ...]) -> torch.Tensor:
-    three_quarters = bits(constant(0.75))
-    scaled = (bits(x) - three_quarters) & -0x800000
-    m = add(from_bits(bits(x) - scaled), -1.0)
-    r = polynomial(m, *coefficients)
-    r = mad(r, mul(m, m), m)
-    powers = copy_sign(scaled.abs().to(torch.float32), from_bits(scaled))
-    per_power = (constant(0.693147182) * constant(1.19209290e-7)).item()
-    result = mad(powers, per_power, r)
-    result = torch.where(is_zero(x), -INFINITY, result)
-    result = torch.where(x == float("inf"), INFINITY, result)
-    return torch.where((x < 0) | x.isnan(), NAN, result)
+def evaluate(x: torch.Tensor, *coefficients: float) -> torch.Tensor:
+    """Horner's scheme as compiled from PolynomialEvaluator::eval, from the constant term up.
+
+    As `polynomial` of `vector_unit`, but for constants of bf16: the compiler makes an SFPADDI of
+    them before it looks for products to join (gimple-rvtt-combine.cc of sfpi-gcc), so that such a
+    step rounds twice.
+    """
+    *lower, highest = coefficients
+    result: Lanes = highest
+    for coefficient in reversed(lower):
+        if _is_immediate(coefficient):
+            result = add(mul(result, x), coefficient)
+        else:
+            result = mad(result, x, coefficient)
+    assert isinstance(result, torch.Tensor)  # there are at least two coefficients
+    return result
 
 
-def _log_bf16(x: torch.Tensor) -> torch.Tensor:
-    coefficients = (float.fromhex("-0x1.008p-1"), float.fromhex("0x1.744p-2"), -0.25)
-    return round_to_bf16(_log_lanes(x, coefficients))
+def below(x: torch.Tensor, limit: Lanes) -> torch.Tensor:
+    """x < limit, by the sign of the difference (SFPSETCC): a NaN as its sign says."""
+    return bits(add(x, -limit)) < 0
 
 
-def _log_fp32(x: torch.Tensor) -> torch.Tensor:
-    return _log_lanes(x, (-0.5, *_LOG_FP32))
+def above(x: torch.Tensor, limit: Lanes) -> torch.Tensor:
+    """x > limit, by the sign of the difference (SFPSETCC): a NaN as its sign says."""
+    difference = add(x, -limit)
+    return (bits(difference) >= 0) & (difference != 0)
 
 
-def log(x: torch.Tensor, *, fp32_dest_acc: bool = False) -> torch.Tensor:
-    """Natural logarithm as `log_tile` leaves it in Dst; -infinity at 0, NaN below."""
-    return choose(_log_bf16, _log_fp32, x, fp32_dest_acc)
+def for_dest(x: torch.Tensor, fp32_dest_acc: bool) -> torch.Tensor:
+    """`x`, rounded to bf16 as most kernels do before they store it in a 16-bit Dst."""
+    return x if fp32_dest_acc else round_to_bf16(x)
 
 
-_SINE = {  # coefficients of a**2 in (sin(a) - a) / a**3
-    False: ("-0x1.5554a4p-3", "0x1.10c2a2p-7", "-0x1.8b10a4p-13"),
-    True: ("-0x1.55554cp-3", "0x1.110edap-7", "-0x1.9f70fp-13", "0x1.5dc908p-19"),
-}
-_ROUNDING = 12582912.0  # 1.5 * 2**23: adding it leaves a rounded integer in the low bits
-_ONE_OVER_PI = 0.31830987334251404
+def followed(lanes: Function) -> Function:
+    """From Dst to Dst, the function of lanes `lanes(x, fp32_dest_acc, *numbers)`."""
+
+    def in_dest(x: torch.Tensor, *numbers: float, fp32_dest_acc: bool = False) -> torch.Tensor:
+        given = (float(number) for number in numbers)
+        return on_dest(lanes, x, fp32_dest_acc, *given, fp32_dest_acc=fp32_dest_acc)
+
+    return in_dest
 
 
-def _sine_of_turns(
-    x: torch.Tensor,
-    turns: torch.Tensor,
-    parity: torch.Tensor,
-    parts: tuple[str, ...],
-    fp32_dest_acc: bool,
-) -> torch.Tensor:
-    a = x
-    for part in parts:
-        a = mad(turns, float.fromhex(part), a)
-    s = mul(a, a)
-    a = from_bits(bits(a) ^ (parity << 31))
-    r = polynomial(s, *(float.fromhex(c) for c in _SINE[fp32_dest_acc]))
-    r = mad(r, mul(a, s), a)
-    return r if fp32_dest_acc else round_to_bf16(r)
+def followed_fast(lanes: Function) -> Function:
+    """As `followed`, of `lanes(x, fp32_dest_acc, approximate, *numbers)`."""
+
+    def in_dest(
+        x: torch.Tensor,
+        *numbers: float,
+        approximate: bool = False,
+        fp32_dest_acc: bool = False,
+    ) -> torch.Tensor:
+        given = (float(number) for number in numbers)
+        return on_dest(lanes, x, fp32_dest_acc, approximate, *given, fp32_dest_acc=fp32_dest_acc)
+
+    return in_dest
 
 
-def _sin(x: torch.Tensor, fp32_dest_acc: bool) -> torch.Tensor:
-    turns = mad(x, _ONE_OVER_PI, _ROUNDING)
-    parity = bits(turns)
-    parts = ("-0x1.92p+1", "-0x1.fbp-11", "-0x1.51p-21", "-0x1.0b4612p-33")
-    return _sine_of_turns(x, add(turns, -_ROUNDING), parity, parts, fp32_dest_acc)
+def signed_integer(x: torch.Tensor, largest: int) -> torch.Tensor:
+    """`round_to_integer` with the sign of `x`, as the modes INT8 and INT16 keep it: int32."""
+    magnitude = round_to_integer(x, largest)
+    return torch.where(bits(x) < 0, -magnitude, magnitude)
 
 
-def _cos(x: torch.Tensor, fp32_dest_acc: bool) -> torch.Tensor:
-    turns = add(mad(x, _ONE_OVER_PI, 0.5), _ROUNDING)
-    parity = bits(turns)
-    turns = mad(add(turns, -_ROUNDING), 2.0, -1.0)
-    parts = ("-0x1.92p+0", "-0x1.fbp-12", "-0x1.51p-22", "-0x1.0b4612p-34")
-    return _sine_of_turns(x, turns, parity, parts, fp32_dest_acc)
+def add_exponent(x: torch.Tensor, power: int) -> torch.Tensor:
+    """`x` with `power` added to its exponent field, modulo 256; not of infinities (SFPDIVP2)."""
+    return torch.where(exponent(x) == 255, x, set_exponent(x, exponent(x) + power))
 
 
-def sin(x: torch.Tensor, *, fp32_dest_acc: bool = False) -> torch.Tensor:
-    """sin(x) as `sin_tile` leaves it in Dst (ckernel_sfpu_trigonometry.h)."""
-    return on_dest(_sin, x, fp32_dest_acc, fp32_dest_acc=fp32_dest_acc)
+def truncated(x: torch.Tensor) -> torch.Tensor:
+    """The integer part of lanes: fraction bits cleared (_trunc_body_, sfpu_rounding_ops.h)."""
+    kept = (23 - (exponent(x) - 127)).clamp(0, 31)
+    integer = from_bits(bits(x) & (torch.full_like(bits(x), -1) << kept))
+    return torch.where(exponent(x) < 127, copy_sign(ZERO, x), integer)
 
 
-def cos(x: torch.Tensor, *, fp32_dest_acc: bool = False) -> torch.Tensor:
-    """cos(x) as `cos_tile` leaves it in Dst (ckernel_sfpu_trigonometry.h)."""
-    return on_dest(_cos, x, fp32_dest_acc, fp32_dest_acc=fp32_dest_acc)
+def floored(x: torch.Tensor) -> torch.Tensor:
+    """The largest integer that is not above each lane (_floor_body_, sfpu_rounding_ops.h)."""
+    integer = truncated(x)
+    return torch.where((bits(x) < 0) & (integer != x), add(integer, -1.0), integer)
+
+
+# --- of a few instructions -----------------------------------------------------------------------
 
 
 def negate(x: torch.Tensor, *, fp32_dest_acc: bool = False) -> torch.Tensor:
@@ -139,11 +148,6 @@ def _square_fp32(x: torch.Tensor) -> torch.Tensor:
     return mul(x, x)
 
 
-def fill(x: torch.Tensor, value: float, *, fp32_dest_acc: bool = False) -> torch.Tensor:
-    """One number everywhere; a 16-bit Dst cuts it, no instruction rounds (ckernel_sfpu_fill.h)."""
-    return store(torch.full_like(x, value), fp32_dest_acc)
-
-
 def square(x: torch.Tensor, *, fp32_dest_acc: bool = False) -> torch.Tensor:
     """x*x as `square_tile` leaves it in Dst: nearest even in either width.
 
@@ -151,3 +155,48 @@ def square(x: torch.Tensor, *, fp32_dest_acc: bool = False) -> torch.Tensor:
     otherwise its matrix unit multiplies (layernorm.cpp).
     """
     return choose(_square_bf16, _square_fp32, x, fp32_dest_acc)
+
+
+def fill(x: torch.Tensor, value: float, *, fp32_dest_acc: bool = False) -> torch.Tensor:
+    """One number everywhere; a 16-bit Dst cuts it, no instruction rounds (ckernel_sfpu_fill.h)."""
+    return store(torch.full_like(x, value), fp32_dest_acc)
+
+
+# --- of a number and a few instructions ----------------------------------------------------------
+# None of these rounds: a 16-bit Dst truncates.
+
+
+def _round(x: torch.Tensor, fp32: bool, decimals: float = 0.0) -> torch.Tensor:
+    """x to so many decimals, ties to even, by a power of ten and its inverse (rounding_ops.h)."""
+    scale, inverse = (flush(constant(_power_of_ten(int(n)))) for n in (decimals, -decimals))
+    scaled = mul(x, scale)
+    even = add(add(scaled.abs(), 8388608.0), -8388608.0)  # 2**23: no fraction is left
+    even = torch.where(exponent(scaled) < 127 + 23, copy_sign(even, scaled), scaled)
+    return mul(inverse, even)
+
+
+def _power_of_ten(power: int) -> float:
+    if power > 38:
+        return float("inf")
+    return 0.0 if power < -45 else float(f"1e{power}")
+
+
+def _leaky_relu(x: torch.Tensor, fp32: bool, slope: float) -> torch.Tensor:
+    """x, times `slope` below zero (ckernel_sfpu_relu.h, ckernel_sfpu_prelu.h)."""
+    return torch.where(bits(x) < 0, mul(x, slope), x)
+
+
+def _heaviside(x: torch.Tensor, fp32: bool, value: float) -> torch.Tensor:
+    """0 below zero, 1 above, `value` at it; a NaN goes by its sign."""
+    return torch.where(is_zero(x), constant(value), add(copy_sign(constant(0.5), x), 0.5))
+
+
+FOLLOWED = {
+    "abs": absolute,
+    "fill": fill,
+    "heaviside": followed(_heaviside),
+    "leaky_relu": followed(_leaky_relu),
+    "neg": negate,
+    "round": followed(_round),
+    "square": square,
+}

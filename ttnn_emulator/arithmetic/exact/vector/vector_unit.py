@@ -1,10 +1,9 @@
 """The vector unit (SFPU): what one instruction does to float32 lanes, and its loads and stores.
 
-Functions made of these instructions are in `vector_exponential`, `vector_roots`,
-`vector_activations`, `vector_functions`, `vector_binary` and `vector_typecast`. A lane is a
-float32; a tensor stands for any number of lanes. Sources: the Wormhole pages of Tenstorrent's ISA
-documentation (SFPMAD, SFPSTOCHRND, SFPLUTFP32, SFPSWAP, SFPSTORE) and its bit-exact model of the
-multiply-add (Miscellaneous/FMA).
+Functions made of these instructions are in the modules beside this one. A lane is a float32; a
+tensor stands for any number of lanes. Sources: the Wormhole pages of Tenstorrent's ISA
+documentation (SFPMAD, SFPSTOCHRND, SFPSWAP, SFPSTORE) and its bit-exact model of the multiply-add
+(Miscellaneous/FMA).
 """
 
 import functools
@@ -329,25 +328,6 @@ def round_to_integer(x: torch.Tensor, largest: int) -> torch.Tensor:
     """
     magnitude = torch.nan_to_num(x.abs().double(), nan=float(largest), posinf=float(largest))
     return torch.floor(magnitude + 0.5).clamp(max=largest).to(torch.int32)
-
-
-def piecewise_linear(
-    x: torch.Tensor, segments: tuple[tuple[float, float, float], ...]
-) -> torch.Tensor:
-    """slope*|x| + intercept of the segment |x| falls in (SFPLUT, SFPLUTFP32).
-
-    Args:
-        x: float32 lanes.
-        segments: (upper bound of |x|, slope, intercept), ascending; the last bound is infinite.
-    """
-    magnitude = x.abs()
-    slope = torch.full_like(x, segments[-1][1])
-    intercept = torch.full_like(x, segments[-1][2])
-    for bound, segment_slope, segment_intercept in reversed(segments[:-1]):
-        inside = magnitude < bound
-        slope = torch.where(inside, constant(segment_slope), slope)
-        intercept = torch.where(inside, constant(segment_intercept), intercept)
-    return mad(slope, magnitude, intercept)
 
 
 # --- Dst -----------------------------------------------------------------------------------------
