@@ -11,8 +11,8 @@ from ttnn_emulator.arithmetic.formats import TILE
 from ttnn_emulator.dispatch import Launch
 from ttnn_emulator.memory import DeviceTensor, Output, Shape
 from ttnn_emulator.ops.common import padding
+from ttnn_emulator.ops.common.activations import Fusable, steps_of
 from ttnn_emulator.ops.common.configs import compute_of
-from ttnn_emulator.ops.eltwise.eltwise_unary import Fusable, steps_of
 
 SHARDED_BLOCKS = paths.approximation(
     "blocks of K of a sharded operand as if it lay in L1 interleaved"
@@ -48,7 +48,7 @@ def linear(
     b = _matrix(input_tensor_b, transpose_b, vector_dim=-1, rows=False)
     a, marked = padding.without_undefined_rows(a)
     fused_bias = bias is not None and bias.padded_shape[-2] <= TILE
-    activation = steps_of([activation] if activation else ())
+    activation = steps_of([activation] if activation else (), alone=True)
     fused = steps_of(_as_tuple(getattr(program_config, "fused_activation", None)))
     if core_grid is not None:
         fused, activation = fused + activation, ()

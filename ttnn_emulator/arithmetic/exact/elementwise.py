@@ -52,12 +52,10 @@ FOLLOWED: dict[str, Callable[..., torch.Tensor]] = (
 # of log1p nothing.
 FAST = {"erf", "exp", "gelu", "log", "log10", "log2", "mish", "tanh"}
 
-# Functions that never round: a result is an operand, a part of one or a constant.
+# Functions that never round: a result is a part of the operand or 0 or 1.
 EXACT = {
     "ceil",
-    "clamp",
     "eqz",
-    "fill",
     "floor",
     "frac",
     "gez",
@@ -66,19 +64,32 @@ EXACT = {
     "isfinite",
     "isinf",
     "isnan",
+    "isneginf",
+    "isposinf",
     "lez",
     "logical_not",
     "ltz",
     "nez",
+    "signbit",
+    "trunc",
+}
+
+# Integers wrap where they are stored, as the kernels' own do.
+EXACT_OF_INTEGERS = EXACT | {
+    "abs",
+    "bitwise_not",
+    "clamp",
+    "fill",
+    "neg",
+    "pow",
+    "power_iterative",
+    "relu",
     "relu6",
     "relu_max",
     "relu_min",
     "sign",
-    "threshold",
-    "trunc",
+    "square",
 }
-
-EXACT_OF_INTEGERS = EXACT | {"abs", "neg", "relu", "square"}
 
 NOT_FOLLOWED = {
     name: paths.approximation(f"{name} in float32")
@@ -97,17 +108,16 @@ def has_fp32_dest(*dtypes: str) -> bool:
 def in_dest(op: FusedOp, dst: torch.Tensor, fp32_dest_acc: bool) -> torch.Tensor:
     """A function's result in Dst, from its operand in Dst.
 
-    Functions outside `FOLLOWED` are computed in float32 and rounded once; those in `EXACT` are
-    only cut by a 16-bit Dst, where a number of theirs is no bf16.
+    Functions outside `FOLLOWED` are computed in float32 and rounded once; those in `EXACT` need no
+    rounding.
     """
     if op.name in FOLLOWED:
         fast = {"approximate": True} if op.approximate and op.name in FAST else {}
         return FOLLOWED[op.name](dst, *op.numbers, fp32_dest_acc=fp32_dest_acc, **fast)
-    result = rounded_eltwise.UNARY[op.name](flush(dst), *op.numbers).float()
     if op.name not in EXACT:
         paths.tell(NOT_FOLLOWED[op.name])
-        result = result if fp32_dest_acc else round_to_bf16(result)
-    return store(result, fp32_dest_acc)
+    result = rounded_eltwise.UNARY[op.name](flush(dst), *op.numbers).float()
+    return store(result if fp32_dest_acc else round_to_bf16(result), fp32_dest_acc)
 
 
 def unary(

@@ -21,7 +21,7 @@ def _fill(x: torch.Tensor, value: float) -> torch.Tensor:
 
 
 def _threshold(x: torch.Tensor, threshold: float, value: float) -> torch.Tensor:
-    return torch.where(x > threshold, x, value)
+    return torch.where(x <= threshold, value, x)
 
 
 def _softplus(x: torch.Tensor, beta: float = 1.0, threshold: float = 20.0) -> torch.Tensor:
@@ -29,20 +29,50 @@ def _softplus(x: torch.Tensor, beta: float = 1.0, threshold: float = 20.0) -> to
 
 
 def _round(x: torch.Tensor, decimals: int = 0) -> torch.Tensor:
-    return torch.round(x, decimals=decimals)
+    return torch.round(x, decimals=int(decimals))
+
+
+def _selu(
+    x: torch.Tensor, scale: float = 1.0506999492645264, alpha: float = 1.673259973526001
+) -> torch.Tensor:
+    return scale * torch.where(x >= 0, x, alpha * torch.expm1(x))
+
+
+def _heaviside(x: torch.Tensor, value: float) -> torch.Tensor:
+    return torch.heaviside(x, torch.tensor(value, dtype=x.dtype))
+
+
+def _xielu(x: torch.Tensor, alpha_p: float = 0.8, alpha_n: float = 0.8) -> torch.Tensor:
+    """Huang and Schlag 2024, with beta of 1/2."""
+    return x / 2 + torch.where(x > 0, alpha_p * x * x, alpha_n * (torch.expm1(x) - x))
+
+
+def _polygamma(x: torch.Tensor, n: float, scale: float) -> torch.Tensor:
+    return torch.special.polygamma(int(n), x)
 
 
 # Operation -> function of promoted values and the operation's own numbers.
 UNARY: dict[str, Function] = {
     "abs": torch.abs,
+    "acos": torch.acos,
+    "acosh": torch.acosh,
+    "asin": torch.asin,
+    "asinh": torch.asinh,
+    "atan": torch.atan,
+    "atanh": torch.atanh,
+    "bitwise_not": torch.bitwise_not,
     "cbrt": lambda x: x.sign() * x.abs().pow(1 / 3),
     "ceil": torch.ceil,
+    "celu": functional.celu,
     "clamp": torch.clamp,
     "cos": torch.cos,
     "cosh": torch.cosh,
+    "digamma": torch.digamma,
     "elu": functional.elu,
     "eqz": lambda x: x == 0,
     "erf": torch.erf,
+    "erfc": torch.erfc,
+    "erfinv": torch.erfinv,
     "exp": torch.exp,
     "exp2": torch.exp2,
     "expm1": torch.expm1,
@@ -53,46 +83,65 @@ UNARY: dict[str, Function] = {
     "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
     "gez": lambda x: x >= 0,
     "gtz": lambda x: x > 0,
+    "hardmish": lambda x: x * (x / 2 + 1).clamp(0, 1),
+    "hardshrink": functional.hardshrink,
     "hardsigmoid": functional.hardsigmoid,
     "hardswish": functional.hardswish,
+    "heaviside": _heaviside,
+    "i0": torch.special.i0,
+    "i1": torch.special.i1,
     "identity": torch.clone,
     "isfinite": torch.isfinite,
     "isinf": torch.isinf,
     "isnan": torch.isnan,
+    "isneginf": torch.isneginf,
+    "isposinf": torch.isposinf,
     "leaky_relu": functional.leaky_relu,
     "lez": lambda x: x <= 0,
+    "lgamma": torch.lgamma,
     "log": torch.log,
     "log10": torch.log10,
     "log1p": torch.log1p,
     "log2": torch.log2,
     "log_sigmoid": functional.logsigmoid,
     "logical_not": torch.logical_not,
+    "logit": torch.logit,
     "ltz": lambda x: x < 0,
     "mish": functional.mish,
+    "multiply_by": torch.multiply,
     "neg": torch.neg,
     "nez": lambda x: x != 0,
+    "polygamma": _polygamma,
     "pow": torch.pow,
+    "power": torch.pow,
+    "power_iterative": torch.pow,
     "reciprocal": torch.reciprocal,
     "relu": torch.relu,
     "relu6": lambda x: x.clamp(0, 6),
-    "relu_max": lambda x, upper: x.clamp(0, upper),
-    "relu_min": lambda x, lower: torch.relu(x.clamp(min=lower)),
+    "relu_max": lambda x, upper: torch.relu(x.clamp(max=upper)),
+    "relu_min": lambda x, lower: x.clamp(min=lower),
     "round": _round,
     "rsqrt": torch.rsqrt,
-    "selu": functional.selu,
+    "selu": _selu,
     "sigmoid": torch.sigmoid,
+    "sigmoid_chain": torch.sigmoid,
+    "sigmoid_linear": torch.sigmoid,
     "sign": torch.sign,
+    "signbit": torch.signbit,
     "silu": functional.silu,
     "sin": torch.sin,
     "sinh": torch.sinh,
     "softplus": _softplus,
+    "softshrink": functional.softshrink,
     "softsign": functional.softsign,
     "sqrt": torch.sqrt,
     "square": torch.square,
     "tan": torch.tan,
     "tanh": torch.tanh,
+    "tanhshrink": functional.tanhshrink,
     "threshold": _threshold,
     "trunc": torch.trunc,
+    "xielu": _xielu,
 }
 
 BINARY: dict[str, Function] = {

@@ -267,27 +267,6 @@ def _float(value: Operand) -> Operand:
     return value if isinstance(value, DeviceTensor) else float(value)
 
 
-def _gated(activation: str) -> Callable[..., torch.Tensor]:
-    """x[first half of dim] * activation(x[second half]), the form of swiglu, geglu and reglu.
-
-    TTNN composes them of slices, the unary operation and a multiplication.
-    """
-
-    def binding(launch: Launch, input_tensor: DeviceTensor, dim: int = -1) -> torch.Tensor:
-        value, gate = input_tensor.data.chunk(2, dim)  # TTNN plans the padded rows as logical
-        dtype = input_tensor.dtype
-        return launch.math.binary(
-            "multiply",
-            value,
-            gate,
-            dtypes=(dtype, dtype),
-            out=launch.output.dtype,
-            fused=FusedOps(b=(FusedOp(activation),)),
-        )
-
-    return binding
-
-
 BINDINGS = (
     {f"ttnn.{name}": _binary(name) for name in PLAIN}
     | {f"ttnn.{name}_": _binary(name) for name in IN_PLACE}
@@ -296,11 +275,8 @@ BINDINGS = (
         "ttnn.clip": clamp,
         "ttnn.div": divide,
         "ttnn.divide": divide,
-        "ttnn.geglu": _gated("gelu"),
         "ttnn.pow": pow_,
         "ttnn.rdiv": rdiv,
-        "ttnn.reglu": _gated("relu"),
-        "ttnn.swiglu": _gated("silu"),
         "ttnn.where": where,
     }
 )

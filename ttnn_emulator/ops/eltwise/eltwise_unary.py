@@ -1,31 +1,39 @@
-"""Elementwise operations of one tensor, and the activations that other operations fuse.
+"""Elementwise operations of one tensor that have no numbers of their own.
 
 The kernels run over whole tiles, so padding holds their result on padding: exp leaves ones.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-import ttnn
 
 from ttnn_emulator.arithmetic.compute import FusedOp
+from ttnn_emulator.arithmetic.formats import FACE, TILE
 from ttnn_emulator.dispatch import Launch, NotEmulated
 from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common import padding
-
-# What TTNN takes for an activation that is fused to another operation.
-Fusable: TypeAlias = ttnn.UnaryWithParam | ttnn.UnaryOpType | str
+from ttnn_emulator.ops.common.activations import Fusable, steps_of
 
 # Operations without arguments of their own: TTNN's name after "ttnn." is the arithmetic's name.
 PLAIN = [
     "abs",
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atanh",
+    "bitwise_not",
     "cbrt",
     "ceil",
     "cos",
     "cosh",
+    "digamma",
     "eqz",
     "erf",
+    "erfc",
+    "erfinv",
     "exp",
     "exp2",
     "expm1",
@@ -33,13 +41,19 @@ PLAIN = [
     "frac",
     "gez",
     "gtz",
+    "hardmish",
     "hardsigmoid",
     "hardswish",
+    "i0",
+    "i1",
     "identity",
     "isfinite",
     "isinf",
     "isnan",
+    "isneginf",
+    "isposinf",
     "lez",
+    "lgamma",
     "log",
     "log10",
     "log1p",
@@ -54,9 +68,9 @@ PLAIN = [
     "relu",
     "relu6",
     "rsqrt",
-    "selu",
     "sigmoid",
     "sign",
+    "signbit",
     "silu",
     "sin",
     "sinh",
@@ -65,98 +79,9 @@ PLAIN = [
     "square",
     "tan",
     "tanh",
+    "tanhshrink",
     "trunc",
 ]
-
-# UnaryOpType -> name in the arithmetic, of those whose parameters are numbers.
-FUSED = {
-    "ABS": "abs",
-    "COS": "cos",
-    "ELU": "elu",
-    "EQZ": "eqz",
-    "EXP2": "exp2",
-    "EXPM1": "expm1",
-    "FILL": "fill",
-    "FLOOR": "floor",
-    "GELU_TANH": "gelu_tanh",
-    "GEZ": "gez",
-    "GTZ": "gtz",
-    "HARDSIGMOID": "hardsigmoid",
-    "HARDSWISH": "hardswish",
-    "IDENTITY": "identity",
-    "LEAKY_RELU": "leaky_relu",
-    "LEZ": "lez",
-    "LOGICAL_NOT_UNARY": "logical_not",
-    "LTZ": "ltz",
-    "MISH": "mish",
-    "NEG": "neg",
-    "NEZ": "nez",
-    "POWER": "pow",
-    "RECIP": "reciprocal",
-    "RELU": "relu",
-    "RELU6": "relu6",
-    "RELU_MAX": "relu_max",
-    "RELU_MIN": "relu_min",
-    "SELU": "selu",
-    "SIGN": "sign",
-    "SILU": "silu",
-    "SIN": "sin",
-    "SQUARE": "square",
-    "THRESHOLD": "threshold",
-}
-
-# UnaryOpType -> name, of those whose last parameter says whether to approximate.
-FUSED_APPROXIMABLE = {
-    "EXP": "exp",
-    "GELU": "gelu",
-    "LOG": "log",
-    "LOG10": "log10",
-    "LOG1P": "log1p",
-    "LOG2": "log2",
-    "RSQRT": "rsqrt",
-    "SIGMOID": "sigmoid",
-    "SQRT": "sqrt",
-    "TANH": "tanh",
-}
-
-# Strings that matmul and linear take for their activation (unary_op_utils.cpp), where the
-# UnaryOpType is not the same word in capitals.
-ACTIVATION_STRINGS = {
-    "gelu_approx": ("gelu", True),
-    "sigmoid_approx": ("sigmoid", True),
-    "recip": ("reciprocal", False),
-    "exp": ("exp", True),
-}
-
-
-def steps_of(activations: Iterable[Fusable] | None) -> tuple[FusedOp, ...]:
-    """A list of fused activations as steps of the arithmetic.
-
-    Args:
-        activations: `ttnn.UnaryWithParam`, `ttnn.UnaryOpType` or strings; or None.
-    """
-    return tuple(_step(activation) for activation in activations or ())
-
-
-def _step(activation: Fusable) -> FusedOp:
-    if isinstance(activation, str):
-        name, approximate = ACTIVATION_STRINGS.get(activation, (activation, False))
-        kind, parameters = name.upper().replace("RECIPROCAL", "RECIP"), [approximate]
-        if kind in FUSED or kind == "SOFTPLUS":
-            parameters = []
-    else:
-        kind = getattr(activation, "op_type", activation).name
-        parameters = list(getattr(activation, "params", ()))
-    if kind in FUSED_APPROXIMABLE:
-        return FusedOp(FUSED_APPROXIMABLE[kind], approximate=bool(parameters and parameters[-1]))
-    if kind == "SOFTPLUS":
-        return FusedOp("softplus", tuple(parameters[:2]))
-    if kind in FUSED:
-        return FusedOp(FUSED[kind], tuple(parameters))
-    raise NotEmulated(
-        f"The fused activation {activation} has no arithmetic in the emulation. Add it to FUSED in "
-        "ttnn_emulator/ops/eltwise/eltwise_unary.py."
-    )
 
 
 def apply(launch: Launch, operand: DeviceTensor, *steps: FusedOp) -> torch.Tensor:
@@ -196,117 +121,71 @@ def gelu(
     variant: Any = None,
     output_tensor: DeviceTensor | None = None,
 ) -> torch.Tensor:
-    name = "gelu_tanh" if variant is not None and variant.name == "Tanh" else "gelu"
-    return apply(launch, input_tensor, FusedOp(name, approximate=fast_and_approximate_mode))
+    return apply(launch, input_tensor, gelu_of(variant, fast_and_approximate_mode))
+
+
+def gelu_of(variant: Any, approximate: bool = False) -> FusedOp:
+    """The function of a `ttnn.GeluVariant`, or of None."""
+    name = "Accurate" if variant is None else variant.name
+    if name == "Tanh":
+        return FusedOp("gelu_tanh")
+    return FusedOp("gelu", approximate=approximate or name == "FastLut")
+
+
+# SigmoidMode -> name in the arithmetic.
+SIGMOIDS = {
+    "Accurate": "sigmoid",
+    "AccurateWithFastExp": "sigmoid_chain",
+    "FastApproximate": "sigmoid_linear",
+}
+ALL_FACES, LEFT_FACES = 4, 2  # vector modes RC and C
 
 
 def sigmoid(
     launch: Launch,
     input_tensor: DeviceTensor,
     *,
-    vector_mode: int = 4,
+    vector_mode: int = ALL_FACES,
     mode: Any = None,
     output_tensor: DeviceTensor | None = None,
 ) -> torch.Tensor:
-    if vector_mode != 4:
+    """`vector_mode` 2 computes the left half of each tile and copies the right one."""
+    op = FusedOp(SIGMOIDS["Accurate" if mode is None else mode.name])
+    if vector_mode == ALL_FACES or op.name == "sigmoid_chain":
+        return apply(launch, input_tensor, op)
+    if vector_mode != LEFT_FACES:
         raise NotEmulated(
-            f"ttnn.sigmoid: vector_mode {vector_mode} writes part of each tile; 4 is all."
+            f"ttnn.sigmoid: vector_mode {vector_mode} is none of 2 (the left faces of each tile) "
+            "and 4 (all of them)."
         )
-    approximate = mode is not None and "APPROX" in mode.name.upper()
-    return apply(launch, input_tensor, FusedOp("sigmoid", approximate=approximate))
+    values, dtypes = input_tensor.data, {"dtype": input_tensor.dtype, "out": launch.output.dtype}
+    left = torch.arange(values.shape[-1]) % TILE < FACE
+    copied = launch.math.unary(values, FusedOp("identity"), **dtypes)
+    return torch.where(left, launch.math.unary(values, op, **dtypes), copied)
 
 
-def softplus(
+def sigmoid_accurate(
     launch: Launch,
     input_tensor: DeviceTensor,
-    *,
-    beta: float = 1.0,
-    threshold: float = 20.0,
-    output_tensor: DeviceTensor | None = None,
-) -> torch.Tensor:
-    return apply(launch, input_tensor, FusedOp("softplus", (beta, threshold)))
-
-
-def leaky_relu(
-    launch: Launch,
-    input_tensor: DeviceTensor,
-    negative_slope: float,
+    fast_and_approximate_mode: bool = False,
     *,
     output_tensor: DeviceTensor | None = None,
 ) -> torch.Tensor:
-    return apply(launch, input_tensor, FusedOp("leaky_relu", (negative_slope,)))
+    name = "sigmoid_chain" if fast_and_approximate_mode else "sigmoid"
+    return apply(launch, input_tensor, FusedOp(name))
 
 
-def elu(
-    launch: Launch,
-    input_tensor: DeviceTensor,
-    *,
-    alpha: float = 1.0,
-    output_tensor: DeviceTensor | None = None,
+def alt_complex_rotate90(
+    launch: Launch, input_tensor: DeviceTensor, *, output_tensor: DeviceTensor | None = None
 ) -> torch.Tensor:
-    return apply(launch, input_tensor, FusedOp("elu", (alpha,)))
-
-
-def relu_max(
-    launch: Launch,
-    input_tensor: DeviceTensor,
-    upper_limit: float,
-    *,
-    output_tensor: DeviceTensor | None = None,
-) -> torch.Tensor:
-    return apply(launch, input_tensor, FusedOp("relu_max", (upper_limit,)))
-
-
-def relu_min(
-    launch: Launch,
-    input_tensor: DeviceTensor,
-    lower_limit: float,
-    *,
-    output_tensor: DeviceTensor | None = None,
-) -> torch.Tensor:
-    return apply(launch, input_tensor, FusedOp("relu_min", (lower_limit,)))
-
-
-def threshold(
-    launch: Launch,
-    input_tensor: DeviceTensor,
-    threshold: float,
-    value: float,
-    *,
-    output_tensor: DeviceTensor | None = None,
-) -> torch.Tensor:
-    return apply(launch, input_tensor, FusedOp("threshold", (threshold, value)))
-
-
-def hardtanh(
-    launch: Launch,
-    input_tensor: DeviceTensor,
-    *,
-    min_val: float = -1.0,
-    max_val: float = 1.0,
-    output_tensor: DeviceTensor | None = None,
-) -> torch.Tensor:
-    return apply(launch, input_tensor, FusedOp("clamp", (min_val, max_val)))
-
-
-def round_(
-    launch: Launch,
-    input_tensor: DeviceTensor,
-    *,
-    decimals: int | None = 0,
-    output_tensor: DeviceTensor | None = None,
-) -> torch.Tensor:
-    return apply(launch, input_tensor, FusedOp("round", (decimals or 0,)))
-
-
-def fill(
-    launch: Launch,
-    input_tensor: DeviceTensor,
-    fill_value: float,
-    *,
-    output_tensor: DeviceTensor | None = None,
-) -> torch.Tensor:
-    return apply(launch, input_tensor, FusedOp("fill", (fill_value,)))
+    """i times the complex number that each even column and the odd one after it are."""
+    dtypes = {"dtype": input_tensor.dtype, "out": launch.output.dtype}
+    real, imaginary = input_tensor.data[..., 0::2], input_tensor.data[..., 1::2]
+    parts = (
+        launch.math.unary(imaginary, FusedOp("neg"), **dtypes),
+        launch.math.unary(real, FusedOp("identity"), **dtypes),
+    )
+    return torch.stack(parts, -1).flatten(-2)
 
 
 def unary_chain(
@@ -316,53 +195,17 @@ def unary_chain(
     *,
     output_tensor: DeviceTensor | None = None,
 ) -> torch.Tensor:
-    return apply(launch, input_tensor, *steps_of(ops_chain))
-
-
-def typecast(
-    launch: Launch,
-    input_tensor: DeviceTensor,
-    *dtypes: object,
-    dtype: ttnn.DataType | None = None,
-    input_dtype: ttnn.DataType | None = None,
-    output_dtype: ttnn.DataType | None = None,
-    output_tensor: DeviceTensor | None = None,
-) -> torch.Tensor:
-    """Every pair of dtypes; the target is the planned output's."""
-    bare = input_tensor.zero_padded and input_tensor.shape == launch.output.shape
-    values = input_tensor.logical if bare else input_tensor.data
-    result = launch.math.typecast(values, input_tensor.dtype, launch.output.dtype)
-    return padding.mark_undefined_rows(result, padding.undefined_rows(values), launch.output.dtype)
-
-
-def plus_one(
-    launch: Launch, input_tensor: DeviceTensor, *, skip_negative_entries: bool = False
-) -> None:
-    """Add 1 to integers in place; with `skip_negative_entries` only to those from 0 on."""
-    counts = input_tensor.data.long()  # torch adds no uint32
-    input_tensor.data.copy_(counts + ((counts >= 0) if skip_negative_entries else 1))
+    return apply(launch, input_tensor, *steps_of(ops_chain, alone=True))
 
 
 BINDINGS = {f"ttnn.{name}": _plain(name) for name in PLAIN} | {
-    "ttnn.elu": elu,
-    "ttnn.experimental.typecast": typecast,
-    "ttnn.fill": fill,
+    "ttnn.alt_complex_rotate90": alt_complex_rotate90,
     "ttnn.gelu": gelu,
-    "ttnn.hardtanh": hardtanh,
-    "ttnn.leaky_relu": leaky_relu,
-    "ttnn.plus_one": plus_one,
-    "ttnn.relu_max": relu_max,
-    "ttnn.relu_min": relu_min,
-    "ttnn.round": round_,
+    "ttnn.logical_not_": _plain("logical_not"),
     "ttnn.sigmoid": sigmoid,
-    "ttnn.sigmoid_accurate": _plain("sigmoid"),
-    "ttnn.softplus": softplus,
+    "ttnn.sigmoid_accurate": sigmoid_accurate,
     "ttnn.swish": _plain("silu"),
-    "ttnn.threshold": threshold,
-    "ttnn.typecast": typecast,
     "ttnn.unary_chain": unary_chain,
 }
-
-WRITES = {"ttnn.plus_one": ("input_tensor",)}
 
 BY_BATCH = frozenset(f"ttnn.{name}" for name in PLAIN)

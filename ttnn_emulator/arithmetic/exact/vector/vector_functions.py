@@ -21,6 +21,8 @@ from ttnn_emulator.arithmetic.exact.vector.vector_unit import (
     from_bits,
     is_zero,
     mad,
+    maximum,
+    minimum,
     mul,
     on_dest,
     round_to_bf16,
@@ -186,6 +188,47 @@ def _leaky_relu(x: torch.Tensor, fp32: bool, slope: float) -> torch.Tensor:
     return torch.where(bits(x) < 0, mul(x, slope), x)
 
 
+def _sign(x: torch.Tensor, fp32: bool) -> torch.Tensor:
+    """1 with x's sign, 0 of a zero; a NaN goes by its sign."""
+    return torch.where(is_zero(x), ZERO, copy_sign(constant(1.0), x))
+
+
+LARGEST = float.fromhex("0x1.fffffep127")  # what the host sends in place of a bound that is None
+
+
+def _clamp(x: torch.Tensor, low: float, high: float) -> torch.Tensor:
+    return minimum(maximum(x, low), high)
+
+
+def clamp(
+    x: torch.Tensor,
+    low: float | None = -1.0,
+    high: float | None = 1.0,
+    *,
+    fp32_dest_acc: bool = False,
+) -> torch.Tensor:
+    """x between two numbers (SFPSWAP, ckernel_sfpu_clamp.h); a 16-bit Dst cuts the numbers."""
+    low = -LARGEST if low is None else float(low)
+    high = LARGEST if high is None else float(high)
+    return on_dest(_clamp, x, low, high, fp32_dest_acc=fp32_dest_acc)
+
+
+def _relu_max(x: torch.Tensor, fp32: bool, upper: float = 6.0) -> torch.Tensor:
+    """x between 0 and a number, by comparisons: a NaN is above it (ckernel_sfpu_relu.h)."""
+    x = torch.where(above(x, upper), constant(upper), x)
+    return torch.where(bits(x) < 0, ZERO, x)
+
+
+def _relu_min(x: torch.Tensor, fp32: bool, lower: float) -> torch.Tensor:
+    """The larger of x and a number (SFPSWAP, sfpu/ckernel_sfpu_relu.h)."""
+    return maximum(x, lower)
+
+
+def _threshold(x: torch.Tensor, fp32: bool, limit: float, value: float) -> torch.Tensor:
+    """x, up to a limit a number (sfpu/ckernel_sfpu_threshold.h)."""
+    return torch.where(above(x, limit), x, constant(value))
+
+
 def _heaviside(x: torch.Tensor, fp32: bool, value: float) -> torch.Tensor:
     """0 below zero, 1 above, `value` at it; a NaN goes by its sign."""
     return torch.where(is_zero(x), constant(value), add(copy_sign(constant(0.5), x), 0.5))
@@ -193,10 +236,16 @@ def _heaviside(x: torch.Tensor, fp32: bool, value: float) -> torch.Tensor:
 
 FOLLOWED = {
     "abs": absolute,
+    "clamp": clamp,
     "fill": fill,
     "heaviside": followed(_heaviside),
     "leaky_relu": followed(_leaky_relu),
     "neg": negate,
+    "relu6": followed(_relu_max),
+    "relu_max": followed(_relu_max),
+    "relu_min": followed(_relu_min),
     "round": followed(_round),
+    "sign": followed(_sign),
     "square": square,
+    "threshold": followed(_threshold),
 }

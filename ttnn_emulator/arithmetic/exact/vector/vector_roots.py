@@ -348,8 +348,16 @@ def _power_iterative(x: torch.Tensor, fp32: bool, exponent_: float) -> torch.Ten
     return result
 
 
+def _pow(x: torch.Tensor, fp32: bool, exponent_: float) -> torch.Tensor:
+    """x to a number as `ttnn.pow` chooses: 2 and 3 by squaring, 0 fills ones, 1 copies."""
+    if exponent_ in (0.0, 1.0, 2.0, 3.0):
+        return _power_iterative(x, fp32, exponent_)
+    return _power(x, fp32, exponent_)
+
+
 FOLLOWED = {
     "cbrt": followed(_cbrt),
+    "pow": followed(_pow),
     "power": followed(_power),
     "power_iterative": followed(_power_iterative),
     "reciprocal": reciprocal,
