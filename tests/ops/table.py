@@ -1,6 +1,7 @@
 """The table of ops: adding an op is adding an entry to the module of its family."""
 
 from . import (
+    activations,
     attention,
     eltwise,
     heads,
@@ -19,6 +20,7 @@ FAMILIES = (
     movement,
     matmul,
     eltwise,
+    activations,
     normalization,
     rotary,
     rotary_pairs,

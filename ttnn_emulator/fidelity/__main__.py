@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import ttnn_emulator
-from ttnn_emulator.arithmetic.exact import elementwise
 from ttnn_emulator.fidelity import note, recordings
 from ttnn_emulator.fidelity.figures import Limit, ReplayFigures
 from ttnn_emulator.fidelity.measure import measure_all
@@ -26,9 +25,6 @@ from ttnn_emulator.fidelity.replay import RECORDED_CORES
 EXACT = Limit(1.0)
 # float32 rounded once, where the kernels have a series of their own
 NOT_FOLLOWED = Limit(0.5, ulp=2)
-
-# Functions of one value that are computed in float32 until their instructions are followed.
-IN_FLOAT32 = tuple(sorted(elementwise.NOT_FOLLOWED))
 
 
 class TableRow(NamedTuple):
@@ -52,8 +48,7 @@ ROWS = (
     TableRow("add, subtract, multiply, divide", "binary", ("",), EXACT),
     TableRow("sum, mean, max, argmax", "reduce", ("",), EXACT),
     TableRow("rotary", "rotary", ("",), EXACT),
-    TableRow("functions in float32", "unary", IN_FLOAT32, NOT_FOLLOWED),
-    TableRow("other functions", "unary", ("",), EXACT),
+    TableRow("functions of one value", "unary", ("",), EXACT),
     TableRow("rms_norm, layer_norm", "norm", ("",), EXACT),
     TableRow("softmax", "softmax", ("",), EXACT),
     TableRow("swiglu", "swiglu", ("",), EXACT),

@@ -76,6 +76,8 @@ VECTOR_STEPS = {
     "abs": 1,
     "neg": 1,
     "relu": 1,
+    "relu6": 1,
+    "leaky_relu": 1,
     "square": 1,
     "exp": 2,
     "log": 2,
@@ -87,8 +89,20 @@ VECTOR_STEPS = {
     "tanh": 3,
     "sigmoid": 4,  # exponential, sum, inverse in two
     "silu": 5,  # and a product
+    "elu": 3,
+    "selu": 4,
+    "softsign": 4,
+    "hardsigmoid": 4,
+    "erf": 8,  # two polynomials and an inverse in two
+    "hardswish": 8,
+    "mish": 8,
     "gelu": 7,  # thirteen powers of the argument by Horner's rule
 }
+
+# Roundings to bfloat16 of a 16-bit result, where it is not one. A store that cuts counts as four:
+# its error is twice that of a rounding (ckernel_sfpu_erf.h, _softsign.h, _activations.h, _relu.h).
+# hardswish's gate is cut, and its product rounded in each of four phases (hardswish_kernel.cpp).
+ROUNDINGS = {"erf": 4, "hardsigmoid": 4, "hardswish": 8, "leaky_relu": 4, "softsign": 4}
 
 # Relative error of the approximate variants, root mean square: the exponential's straight lines
 # (mean 0.8 %, deviation 1.8 %), and the tables of six lines of the others, whose largest values
@@ -119,8 +133,10 @@ def vector(exact: torch.Tensor, dtype: str, function: str) -> Floor:
     if function not in VECTOR_STEPS:
         known = ", ".join([*VECTOR_STEPS, *VECTOR_RELATIVE])
         raise ValueError(f"function {function!r} has no noise floor; these have: {known}.")
-    step = output(exact, "float32")
-    return chain(output(exact, dtype), *[step] * (VECTOR_STEPS[function] - 1))
+    steps = [output(exact, "float32")] * (VECTOR_STEPS[function] - 1)
+    if dtype != "float32":
+        steps += [output(exact, "bfloat16")] * (ROUNDINGS.get(function, 1) - 1)
+    return chain(output(exact, dtype), *steps)
 
 
 def block_float(x: torch.Tensor, dtype: str) -> Floor:

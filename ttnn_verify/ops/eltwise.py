@@ -57,6 +57,30 @@ def unary(name: str) -> Golden:
     return golden
 
 
+def elu(context: CallContext, input_tensor: torch.Tensor, *, alpha: float = 1.0) -> Expected:
+    """x, below zero alpha * (e**x - 1)."""
+    value = torch.nn.functional.elu(input_tensor.double(), alpha)
+    return Expected(value, lambda: op_floors.vector(value, context.out, "elu"))
+
+
+def selu(
+    context: CallContext,
+    input_tensor: torch.Tensor,
+    *,
+    scale: float = 1.0506999492645264,
+    alpha: float = 1.673259973526001,
+) -> Expected:
+    """scale * x, below zero scale * alpha * (e**x - 1)."""
+    value = scale * torch.nn.functional.elu(input_tensor.double(), alpha)
+    return Expected(value, lambda: op_floors.vector(value, context.out, "selu"))
+
+
+def leaky_relu(context: CallContext, input_tensor: torch.Tensor, negative_slope: float) -> Expected:
+    """x, below zero times negative_slope."""
+    value = torch.nn.functional.leaky_relu(input_tensor.double(), negative_slope)
+    return Expected(value, lambda: op_floors.vector(value, context.out, "leaky_relu"))
+
+
 def swiglu(context: CallContext, input_tensor: torch.Tensor, dim: int = -1) -> Expected:
     """x[first half of dim] * silu(x[second half])."""
     first, gate = input_tensor.double().chunk(2, dim)
@@ -68,7 +92,26 @@ def swiglu(context: CallContext, input_tensor: torch.Tensor, dim: int = -1) -> E
 
 APPROXIMATE: dict[str, tuple] = {"fast_and_approximate_mode": (False,)}
 
+# Functions of one value, whose approximate variants (where they have one) are no golden's.
+OF_ONE_VALUE = (
+    *("abs", "erf", "hardsigmoid", "hardswish", "log", "mish", "neg", "reciprocal", "relu"),
+    *("relu6", "rsqrt", "softsign", "sqrt", "square", "tanh"),
+)
+
 SPECS = (
+    *(
+        OpSpec((name,), unary(name), family="elementwise", neutral=APPROXIMATE)
+        for name in OF_ONE_VALUE
+    ),
+    OpSpec(
+        ("sigmoid",),
+        unary("sigmoid"),
+        family="elementwise",
+        neutral={"mode": ("Accurate",), "vector_mode": (4,)},
+    ),
+    OpSpec(("elu",), elu, family="elementwise"),
+    OpSpec(("leaky_relu",), leaky_relu, family="elementwise"),
+    OpSpec(("selu",), selu, family="elementwise"),
     OpSpec(
         ("add", "add_"),
         binary(torch.add),

@@ -86,12 +86,25 @@ def compute_of(config: Any) -> ComputeConfig | None:
 
 
 FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "silu": torch.nn.functional.silu,
-    "gelu": torch.nn.functional.gelu,
-    "relu": torch.relu,
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
+    "abs": torch.abs,
+    "erf": torch.erf,
     "exp": torch.exp,
+    "gelu": torch.nn.functional.gelu,
+    "hardsigmoid": torch.nn.functional.hardsigmoid,
+    "hardswish": torch.nn.functional.hardswish,
+    "log": torch.log,
+    "mish": torch.nn.functional.mish,
+    "neg": torch.neg,
+    "reciprocal": torch.reciprocal,
+    "relu": torch.relu,
+    "relu6": torch.nn.functional.relu6,
+    "rsqrt": torch.rsqrt,
+    "sigmoid": torch.sigmoid,
+    "silu": torch.nn.functional.silu,
+    "softsign": torch.nn.functional.softsign,
+    "sqrt": torch.sqrt,
+    "square": torch.square,
+    "tanh": torch.tanh,
 }
 
 

@@ -4,34 +4,18 @@ import pytest
 import torch
 
 from tests.emulator.arithmetic.recorded import assert_same_bits
+from ttnn_emulator.arithmetic.exact import elementwise
 from ttnn_emulator.arithmetic.exact.vector import (
     vector_activations,
     vector_binary,
     vector_exponential,
-    vector_functions,
+    vector_logarithms,
     vector_roots,
+    vector_trigonometry,
 )
 from ttnn_emulator.arithmetic.exact.vector import vector_unit as unit
 from ttnn_emulator.fidelity import recordings
 
-UNARY = {
-    "ttnn.abs": vector_functions.absolute,
-    "ttnn.cos": vector_functions.cos,
-    "ttnn.exp": vector_exponential.exp,
-    "ttnn.gelu": vector_activations.gelu,
-    "ttnn.log": vector_functions.log,
-    "ttnn.neg": vector_functions.negate,
-    "ttnn.reciprocal": vector_roots.reciprocal,
-    "ttnn.relu": vector_activations.relu,
-    "ttnn.rsqrt": vector_roots.rsqrt,
-    "ttnn.sigmoid": vector_activations.sigmoid,
-    "ttnn.silu": vector_activations.silu,
-    "ttnn.sin": vector_functions.sin,
-    "ttnn.softplus": vector_activations.softplus,
-    "ttnn.sqrt": vector_roots.sqrt,
-    "ttnn.square": vector_functions.square,
-    "ttnn.tanh": vector_activations.tanh,
-}
 BF16_ULP = 2.0**-7  # relative to a significand of 1, where it is largest
 # Recorded with fast_and_approximate_mode=True, which the recordings tell by the name alone.
 APPROXIMATE = "_fast_"
@@ -51,7 +35,8 @@ def test_function_equals_the_recorded_kernel(case):
     fp32_dest_acc = case.attributes.get("dtype") == "f32"
     if fp32_dest_acc:
         options["fp32_dest_acc"] = True
-    result = UNARY[case.op](case.tensor("a"), **options)
+    function = elementwise.FOLLOWED[case.op.removeprefix("ttnn.")]
+    result = function(case.tensor("a"), **options)
     assert_same_bits(result if fp32_dest_acc else packed(result), case.output())
 
 
@@ -225,7 +210,7 @@ FP32 = {
     vector_activations.silu: (torch.nn.functional.silu, (-30.0, 30.0), 4),
     vector_activations.tanh: (torch.tanh, (-10.0, 10.0), 2),
     vector_exponential.exp: (torch.exp, (-80.0, 80.0), 2),
-    vector_functions.log: (torch.log, (1e-3, 1e4), 2),
+    vector_logarithms.log: (torch.log, (1e-3, 1e4), 2),
     vector_roots.reciprocal: (torch.reciprocal, (1e-3, 1e4), 1),
     vector_roots.rsqrt: (torch.rsqrt, (1e-3, 1e4), 2),
     vector_roots.sqrt: (torch.sqrt, (1e-3, 1e4), 2),
@@ -251,7 +236,8 @@ def test_32_bit_gelu_inherits_the_absolute_error_of_erf_near_minus_one():
 
 
 @pytest.mark.parametrize(
-    ("function", "exact"), [(vector_functions.sin, torch.sin), (vector_functions.cos, torch.cos)]
+    ("function", "exact"),
+    [(vector_trigonometry.sin, torch.sin), (vector_trigonometry.cos, torch.cos)],
 )
 def test_32_bit_sine_and_cosine_are_accurate_in_absolute_terms(function, exact):
     x = torch.linspace(-50, 50, 20001)

@@ -87,6 +87,7 @@ def followed(lanes: Function) -> Function:
         given = (float(number) for number in numbers)
         return on_dest(lanes, x, fp32_dest_acc, *given, fp32_dest_acc=fp32_dest_acc)
 
+    in_dest.__name__ = lanes.__name__.lstrip("_")
     return in_dest
 
 
@@ -102,6 +103,7 @@ def followed_fast(lanes: Function) -> Function:
         given = (float(number) for number in numbers)
         return on_dest(lanes, x, fp32_dest_acc, approximate, *given, fp32_dest_acc=fp32_dest_acc)
 
+    in_dest.__name__ = lanes.__name__.lstrip("_")
     return in_dest
 
 
