@@ -91,6 +91,8 @@ def _row(name: str, operation: Callable[..., Any], opened: ttnn.MeshDevice) -> O
 
 # Operations whose plain call is not one of `_guesses`: its arguments, of a tensor.
 CALLS: dict[str, Callable[[ttnn.Tensor], dict[str, Any]]] = {
+    "ttnn.bitcast": lambda x: {"input_tensor": x, "dtype": ttnn.uint16},
+    "ttnn.bitwise_not": lambda x: {"input_tensor": ttnn.typecast(x, ttnn.int32)},
     "ttnn.clamp": lambda x: {"input_tensor": x, "min": 0.5, "max": 1.0},
     "ttnn.clip": lambda x: {"input_tensor": x, "min": 0.5, "max": 1.0},
     "ttnn.rand": lambda x: {"shape": list(x.shape), "device": x.device()},
