@@ -219,6 +219,7 @@ def softmax(
     *,
     dim: int = -1,
     exp_approximate: bool | None = None,
+    fidelity: str = "HiFi3",
     fp32_dest_acc: bool = True,
     out: str = "bfloat16",
 ) -> Floor:
@@ -227,7 +228,7 @@ def softmax(
     Args:
         exp_approximate: whether the exponential is the approximate one (math_approx_mode); None for
             TTNN's default, which is approximate unless the tensors are float32.
-        fp32_dest_acc: of the compute config.
+        fidelity, fp32_dest_acc: of the compute config.
     """
     if exp_approximate is None:
         exp_approximate = out != "float32"
@@ -235,10 +236,12 @@ def softmax(
     exact = torch.softmax(x.double(), -1)
     shifted = add(x, -x.amax(-1, keepdim=True), fp32_dest_acc)
     weights = exponentials(shifted, exp_approximate, fp32_dest_acc)
-    total = row_sum(weights, "HiFi3", fp32_dest_acc)
+    total = row_sum(weights, fidelity, fp32_dest_acc)
     inverse = as_read(stored(1 / total, fp32_dest_acc), fp32_dest_acc)
-    result = multiply(weights, inverse, "HiFi3", fp32_dest_acc)
-    return packed(exact.movedim(-1, dim), result.movedim(-1, dim), out, fp32_dest_acc)
+    result = multiply(weights, inverse, fidelity, fp32_dest_acc)
+    # all values of a row share the error of a sum of 16 bits
+    rows = None if fp32_dest_acc else max(x[..., 0].numel(), 1)
+    return packed(exact.movedim(-1, dim), result.movedim(-1, dim), out, fp32_dest_acc, rows)
 
 
 def rotary(

@@ -102,11 +102,12 @@ def layer_norm(
 
 def softmax(context: CallContext, input_tensor: torch.Tensor, dim: int = -1) -> Expected:
     """Softmax over a dimension, by the precision that the compute config asks for."""
-    config = context.compute_kernel_config
+    config, compute = context.compute_kernel_config, context.compute
     precision = {}
-    if config is not None:
+    if config is not None and compute is not None:
         precision = {
-            "fp32_dest_acc": config.fp32_dest_acc_en,
+            "fidelity": compute.fidelity,
+            "fp32_dest_acc": compute.fp32_dest_acc,
             "exp_approximate": config.math_approx_mode,
         }
     return Expected(
