@@ -71,7 +71,7 @@ def log(x: torch.Tensor, *, fp32_dest_acc: bool = False) -> torch.Tensor:
     return choose(_log_bf16, _log_fp32, x, fp32_dest_acc)
 
 
-_SINE = {  # coefficients of a**2 in (sin(a) - a) / a**3
+SINE_SERIES = {  # coefficients of a**2 in (sin(a) - a) / a**3
     False: ("-0x1.5554a4p-3", "0x1.10c2a2p-7", "-0x1.8b10a4p-13"),
     True: ("-0x1.55554cp-3", "0x1.110edap-7", "-0x1.9f70fp-13", "0x1.5dc908p-19"),
 }
@@ -91,7 +91,7 @@ def _sine_of_turns(
         a = mad(turns, float.fromhex(part), a)
     s = mul(a, a)
     a = from_bits(bits(a) ^ (parity << 31))
-    r = polynomial(s, *(float.fromhex(c) for c in _SINE[fp32_dest_acc]))
+    r = polynomial(s, *(float.fromhex(c) for c in SINE_SERIES[fp32_dest_acc]))
     r = mad(r, mul(a, s), a)
     return r if fp32_dest_acc else round_to_bf16(r)
 
