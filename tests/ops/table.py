@@ -3,6 +3,7 @@
 from . import (
     attention,
     eltwise,
+    eltwise_pairs,
     heads,
     kv_cache,
     layouts,
@@ -19,6 +20,7 @@ FAMILIES = (
     movement,
     matmul,
     eltwise,
+    eltwise_pairs,
     normalization,
     rotary,
     rotary_pairs,
