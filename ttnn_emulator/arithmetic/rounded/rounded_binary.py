@@ -108,9 +108,19 @@ BINARY: dict[str, Function] = {
     "xlogy": torch.xlogy,
 }
 
+
+def whole(value: float) -> int:
+    """A number beside integers: a float is float32, then cut."""
+    return int(torch.tensor(value, dtype=torch.float32)) if isinstance(value, float) else value
+
+
+def _addcmul(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, value: float) -> torch.Tensor:
+    return a + (value if a.is_floating_point() else whole(value)) * b * c
+
+
 TERNARY: dict[str, Function] = {
     "addcdiv": lambda a, b, c, value: a + value * b / c,
-    "addcmul": lambda a, b, c, value: a + value * b * c,
+    "addcmul": _addcmul,
     "lerp": lambda a, b, weight: a + weight * (b - a),
     "mac": lambda a, b, c: a * b + c,
     "snake_beta": lambda x, alpha, beta: x + torch.sin(alpha * x) ** 2 / beta,

@@ -48,7 +48,7 @@ def addcmul(
     value: float = 1.0,
     output_tensor: DeviceTensor | None = None,
 ) -> torch.Tensor:
-    """a + value*b*c; of bfloat8_b with a row that broadcasts it is three kernels."""
+    """a + value*b*c; of bfloat8_b that broadcasts within a tile it is three kernels."""
     operands = (input_a, input_b, input_c)
     if _is_composed(*operands):
         return over_tiles(launch, _sum_of_product(launch, operands, value), *operands)
@@ -58,7 +58,7 @@ def addcmul(
 def _is_composed(*operands: DeviceTensor) -> bool:
     heights = {x.shape[-2] if len(x.shape) > 1 else 1 for x in operands}
     widths = {x.shape[-1] for x in operands}
-    return len(heights) > 1 and len(widths) == 1 and operands[0].dtype == "bfloat8_b"
+    return len(heights) + len(widths) > 2 and operands[0].dtype == "bfloat8_b"
 
 
 def _sum_of_product(

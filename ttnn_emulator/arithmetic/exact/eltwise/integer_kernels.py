@@ -14,7 +14,7 @@ from ttnn_emulator.arithmetic.exact.vector import vector_typecast
 from ttnn_emulator.arithmetic.exact.vector.vector_roots import reciprocal_lanes
 from ttnn_emulator.arithmetic.exact.vector.vector_unit import mad, mul
 from ttnn_emulator.arithmetic.formats import STORAGE
-from ttnn_emulator.arithmetic.rounded import rounded_eltwise
+from ttnn_emulator.arithmetic.rounded import rounded_binary, rounded_eltwise
 
 LARGE_LCM = paths.approximation("lcm of integers of 32768 and more, which its kernel cannot hold")
 BY_ZERO = paths.approximation("integers divided by zero")
@@ -72,4 +72,4 @@ def _divided(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 def addcmul(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, value: float) -> torch.Tensor:
     """a + value*b*c, the value cut to an integer; see ternary_addcmul_int_sfpu.cpp."""
     a, b, c = (rounded_eltwise.promoted(x) for x in (a, b, c))
-    return a + int(value) * b * c
+    return a + rounded_binary.whole(value) * b * c
