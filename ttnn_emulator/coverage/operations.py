@@ -132,7 +132,7 @@ CALLS |= {
     f"ttnn.{name}": lambda x: {"input_tensor_a": ttnn.typecast(x, ttnn.int32), "input_b": 3}
     for name in (*(f"bitwise_{kind}" for kind in _BITWISE), "logical_left_shift")
 }
-CALLS["ttnn.logical_right_shift"] = CALLS["ttnn.logical_left_shift"]
+CALLS["ttnn.logical_right_shift"] = CALLS["ttnn.gcd"]
 
 # Families whose operations copy or make values: derived, but for those of `CALLS`.
 COPYING = frozenset({"collectives", "creation", "heads", "kv_cache", "movement"})
