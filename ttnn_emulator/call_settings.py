@@ -36,7 +36,9 @@ VALUES = frozenset(
         *("input_dtype", "k", "keepdim", "layout", "lower_limit", "max_val", "mesh_coords"),
         *("min_val", "negative_slope", "optional_output_tensor", "output_dtype", "output_layout"),
         *("output_tensor", "scalar", "scale", "sub_device_id", "threshold", "token_index"),
-        *("update_idx", "update_idxs", "update_index", "upper_limit", "value"),
+        *("update_idx", "update_idxs", "update_index", "upper_limit", "value", "value1", "value2"),
+        *("alpha", "atol", "coeffs", "equal_nan", "in_scale", "in_zero_point", "out_scale"),
+        *("out_zero_point", "rtol", "weight", "zero_point"),
     }
 )
 
@@ -76,7 +78,7 @@ def setting_of(family: str, launch: Launch, bound: inspect.BoundArguments) -> st
         if value is launch:
             continue
         if name == "dim":
-            words.append(_dimension(value, bound))
+            words.append(getattr(value, "name", None) or _dimension(value, bound))
         elif name not in bound.arguments:
             continue
         elif parameter.kind is inspect.Parameter.VAR_KEYWORD:

@@ -60,6 +60,17 @@ def sharded(device, rows, width):
 
 # --- another format than the operand's -----------------------------------------------------------
 
+# Each copies through SrcA and a 16-bit Dst, whose 16 bits the packer reads as bfloat8_b: it rounds
+# to six fraction bits, then to the block (pack source and target as in the programs TTNN builds).
+#
+#   operation                kernel                          pack source -> target
+#   assign, copy             eltwise_copy.cpp                bfloat8_b -> bfloat8_b   rounds twice
+#   clone                    clone's compute_kernel.cpp      bfloat8_b -> bfloat8_b   rounds twice
+#   to_memory_config         eltwise_copy_metal2.cpp         bfloat8_b -> bfloat8_b   rounds twice
+#   interleaved_to_sharded   eltwise_copy_metal2.cpp         bfloat8_b -> bfloat8_b   rounds twice
+#   sharded_to_interleaved   eltwise_copy_metal2.cpp         bfloat8_b -> bfloat8_b   rounds twice
+#   typecast of bfloat16     eltwise_typecast.cpp            bfloat16  -> bfloat8_b   rounds once
+#   typecast of float32      eltwise_typecast.cpp, 32 bits   float32   -> bfloat8_b   rounds once
 COPIES = {
     "assign": lambda t, to: ttnn.assign(t, memory_config=L1, dtype=to),
     "assign into": lambda t, to: ttnn.assign(t, on_tiles(t.device(), torch.ones(64, 64), to)),
@@ -118,6 +129,14 @@ def test_a_typecast_rounds_once_to_eight_bits(device, source, to):
     x = on_tiles(device, floats(source), source)
     due = packed(ttnn.to_torch(x), to, six_bits=to == ttnn.bfloat4_b)
     assert_is(ttnn.typecast(x, to), due)
+
+
+def test_a_typecast_of_float32_differs_from_the_host_only_in_ties(device):
+    """Half away asks for the next bit alone, so what Dst's low bits hold does not matter."""
+    torch.manual_seed(0)
+    x = torch.randn(32, 32)
+    got = ttnn.to_torch(ttnn.typecast(on_tiles(device, x, ttnn.float32), ttnn.bfloat8_b))
+    assert got.equal(ttnn.to_torch(on_tiles(device, x, ttnn.bfloat8_b)))
 
 
 @pytest.mark.parametrize("to", BLOCK_FORMATS, ids=str)

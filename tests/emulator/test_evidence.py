@@ -7,6 +7,7 @@ import ttnn
 import ttnn_emulator
 from ttnn_emulator.arithmetic import paths
 from ttnn_emulator.arithmetic.exact import elementwise
+from ttnn_emulator.arithmetic.exact.eltwise import binary_kernels
 from ttnn_emulator.evidence import Evidence, Journal, status_of
 
 TWO_TILES = (1, 1, 32, 64)
@@ -169,7 +170,7 @@ def test_a_trace_is_noted_when_it_is_executed(device):
 
 
 def test_facts_of_an_interrupted_call_are_not_told_of_the_next(device):
-    paths.tell(elementwise.POWER)
+    paths.tell(binary_kernels.POWER)
     ttnn.abs(random_tensor(device))
     assert of_last() == ("bf16 -> bf16", "recorded")
 

@@ -263,7 +263,7 @@ class Arithmetic(Protocol):
 
     def binary(
         self,
-        operation: str,
+        operation: str | FusedOp,
         a: Tensor,
         b: Tensor,
         *,
@@ -275,7 +275,7 @@ class Arithmetic(Protocol):
         """An operation on the elements of two tensors that broadcast.
 
         Args:
-            operation: a name of `rounded_eltwise.BINARY`.
+            operation: a name of `rounded_binary.BINARY`, with its numbers if it has some.
             a, b: contents.
             dtypes, out: the operands' and the result's formats.
             fused: functions of the operands and of the result.
@@ -297,10 +297,10 @@ class Arithmetic(Protocol):
         """
         ...
 
-    def where(
-        self, condition: Tensor, if_true: Tensor, if_false: Tensor, *, out: str = "bfloat16"
+    def ternary(
+        self, op: FusedOp, a: Tensor, b: Tensor, c: Tensor, *, dtypes: tuple[str, ...], out: str
     ) -> Tensor:
-        """`if_true` where `condition` is not zero, `if_false` elsewhere; all three broadcast."""
+        """An operation of `rounded_binary.TERNARY` on the elements of tensors that broadcast."""
         ...
 
     def typecast(self, x: Tensor, from_dtype: str, to_dtype: str) -> Tensor:

@@ -91,15 +91,50 @@ def _row(name: str, operation: Callable[..., Any], opened: ttnn.MeshDevice) -> O
 
 # Operations whose plain call is not one of `_guesses`: its arguments, of a tensor.
 CALLS: dict[str, Callable[[ttnn.Tensor], dict[str, Any]]] = {
+    "ttnn.addalpha": lambda x: {"input_tensor_a": x, "input_tensor_b": x, "alpha": 0.5},
+    "ttnn.bcast": lambda x: {
+        "input_a": x,
+        "input_b": x,
+        "dim": ttnn.BcastOpDim.H,
+        "math_op": ttnn.BcastOpMath.ADD,
+    },
     "ttnn.bitcast": lambda x: {"input_tensor": x, "dtype": ttnn.uint16},
     "ttnn.bitwise_not": lambda x: {"input_tensor": ttnn.typecast(x, ttnn.int32)},
     "ttnn.clamp": lambda x: {"input_tensor": x, "min": 0.5, "max": 1.0},
     "ttnn.clip": lambda x: {"input_tensor": x, "min": 0.5, "max": 1.0},
+    "ttnn.dequantize": lambda x: {
+        "input_tensor": ttnn.typecast(x, ttnn.int32),
+        "scale": 0.5,
+        "zero_point": 3,
+    },
+    "ttnn.gcd": lambda x: dict.fromkeys(
+        ("input_tensor_a", "input_tensor_b"), ttnn.typecast(x, ttnn.int32)
+    ),
+    "ttnn.lcm": lambda x: dict.fromkeys(
+        ("input_tensor_a", "input_tensor_b"), ttnn.typecast(x, ttnn.int32)
+    ),
+    "ttnn.polyval": lambda x: {"input_tensor_a": x, "coeffs": [1.0, 2.0]},
+    "ttnn.quantize": lambda x: {"input_tensor": x, "scale": 0.5, "zero_point": 3},
     "ttnn.rand": lambda x: {"shape": list(x.shape), "device": x.device()},
     "ttnn.randn": lambda x: {"shape": list(x.shape), "device": x.device()},
+    "ttnn.requantize": lambda x: {
+        "input_tensor": ttnn.typecast(x, ttnn.int32),
+        "in_scale": 0.5,
+        "in_zero_point": 3,
+        "out_scale": 0.25,
+        "out_zero_point": 1,
+    },
+    "ttnn.subalpha": lambda x: {"input_tensor_a": x, "input_tensor_b": x, "alpha": 0.5},
     "ttnn.std": lambda x: {"input_tensor": x, "dim": -1},
     "ttnn.var": lambda x: {"input_tensor": x, "dim": -1},
 }
+
+_BITWISE = ("and", "or", "xor", "left_shift", "right_shift")
+CALLS |= {
+    f"ttnn.{name}": lambda x: {"input_tensor_a": ttnn.typecast(x, ttnn.int32), "input_b": 3}
+    for name in (*(f"bitwise_{kind}" for kind in _BITWISE), "logical_left_shift")
+}
+CALLS["ttnn.logical_right_shift"] = CALLS["ttnn.gcd"]
 
 # Families whose operations copy or make values: derived, but for those of `CALLS`.
 COPYING = frozenset({"collectives", "creation", "heads", "kv_cache", "movement"})

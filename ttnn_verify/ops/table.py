@@ -7,13 +7,22 @@ from typing import Any
 import torch
 
 from ttnn_verify.numerics import op_floors
-from ttnn_verify.ops import attention, eltwise, heads, kv_caches, movement, products, rotary
+from ttnn_verify.ops import (
+    attention,
+    eltwise,
+    eltwise_pairs,
+    heads,
+    kv_caches,
+    movement,
+    products,
+    rotary,
+)
 from ttnn_verify.ops.expected import CallContext, Expected, NoGolden, compute_of
 from ttnn_verify.ops.mesh import collectives, spread_norms
 from ttnn_verify.ops.spec import PLACEMENT, PRECISION, OpSpec
 
 MODULES = (
-    *(attention, collectives, eltwise, heads, kv_caches),
+    *(attention, collectives, eltwise, eltwise_pairs, heads, kv_caches),
     *(movement, products, rotary, spread_norms),
 )
 

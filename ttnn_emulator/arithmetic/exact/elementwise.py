@@ -1,4 +1,4 @@
-"""Elementwise operations as the unary, binary_ng and typecast kernels compute them.
+"""Elementwise operations of one operand, conversions and moves as their kernels compute them.
 
 Operands are contents in storage dtype with their device dtype beside them; results are float32
 values as the packer leaves them in the format `out`, or int64. A kernel's destination has 32 bits
@@ -13,7 +13,7 @@ import numba
 import torch
 
 from ttnn_emulator.arithmetic import paths
-from ttnn_emulator.arithmetic.compute import NOTHING_FUSED, FusedOp, FusedOps
+from ttnn_emulator.arithmetic.compute import FusedOp
 from ttnn_emulator.arithmetic.exact.matrix import eltwise_unit
 from ttnn_emulator.arithmetic.exact.matrix.matrix_unit import unpack
 from ttnn_emulator.arithmetic.exact.packer import pack, pack_bfloat16, pack_block_float
@@ -24,6 +24,7 @@ from ttnn_emulator.arithmetic.exact.vector import (
     vector_functions,
     vector_linear_units,
     vector_logarithms,
+    vector_powers,
     vector_roots,
     vector_special,
     vector_trigonometry,
@@ -45,7 +46,9 @@ FOLLOWED: dict[str, Callable[..., torch.Tensor]] = (
     | vector_roots.FOLLOWED
     | vector_special.FOLLOWED
     | vector_trigonometry.FOLLOWED
-    | {"multiply_by": vector_binary.multiply_by_scalar}
+    | vector_binary.FOLLOWED
+    | vector_powers.FOLLOWED
+    | vector_typecast.FOLLOWED
 )
 
 # Those with a fast variant of other steps. That of the roots only skips the check of the sign, that
@@ -80,6 +83,8 @@ EXACT_OF_INTEGERS = EXACT | {
     "bitwise_not",
     "clamp",
     "fill",
+    "maximum",
+    "minimum",
     "neg",
     "pow",
     "power_iterative",
@@ -87,6 +92,7 @@ EXACT_OF_INTEGERS = EXACT | {
     "relu6",
     "relu_max",
     "relu_min",
+    "remainder",
     "sign",
     "square",
 }
@@ -97,7 +103,6 @@ NOT_FOLLOWED = {
     if name not in FOLLOWED and name not in EXACT
 }
 OF_INTEGERS = paths.approximation("other functions of integers than the exact ones in float32")
-POWER = paths.approximation("pow of two tensors in float32")
 
 
 def has_fp32_dest(*dtypes: str) -> bool:
@@ -140,87 +145,7 @@ def packed(dst: torch.Tensor, out: str, fp32_dest_acc: bool) -> torch.Tensor:
     return dst if out in INTEGERS else pack(dst, out, fp32_dest_acc)
 
 
-# --- two operands --------------------------------------------------------------------------------
-
-
-def _takes_vector_unit(operation: str, dtypes: tuple[str, ...], fast: bool | None) -> bool:
-    """Whether binary_ng runs an operation on the vector unit rather than the matrix unit."""
-    if all(dtype == "float32" for dtype in dtypes):
-        return True
-    if fast is not None:
-        return not fast
-    return operation == "multiply" and not all(dtype in BLOCK_FORMAT_BITS for dtype in dtypes)
-
-
-def _sum(
-    a: torch.Tensor,
-    b: torch.Tensor,
-    operation: str,
-    dtypes: tuple[str, ...],
-    fast: bool | None,
-    fp32_dest_acc: bool,
-) -> torch.Tensor:
-    if operation == "rsub":
-        a, b = b, a
-    minus = operation != "add"
-    if _takes_vector_unit(operation, dtypes, fast):
-        on_vectors = vector_binary.subtract if minus else vector_binary.add
-        return on_vectors(a, b, fp32_dest_acc=fp32_dest_acc)
-    on_matrices = eltwise_unit.subtract if minus else eltwise_unit.add
-    return on_matrices(
-        unpack(a, fp32_dest_acc), unpack(b, fp32_dest_acc), fp32_dest_acc=fp32_dest_acc
-    )
-
-
-def _product(
-    a: torch.Tensor,
-    b: torch.Tensor,
-    operation: str,
-    dtypes: tuple[str, ...],
-    fast: bool | None,
-    fp32_dest_acc: bool,
-) -> torch.Tensor:
-    if _takes_vector_unit(operation, dtypes, fast):
-        return vector_binary.multiply(a, b, fp32_dest_acc=fp32_dest_acc)
-    return eltwise_unit.multiply(
-        unpack(a, fp32_dest_acc),
-        unpack(b, fp32_dest_acc),
-        fidelity="HiFi4",
-        fp32_dest_acc=fp32_dest_acc,
-    )
-
-
-def _squared_difference(
-    a: torch.Tensor,
-    b: torch.Tensor,
-    operation: str,
-    dtypes: tuple[str, ...],
-    fast: bool | None,
-    fp32_dest_acc: bool,
-) -> torch.Tensor:
-    difference = _sum(a, b, "subtract", dtypes, fast, fp32_dest_acc)
-    return vector_functions.square(difference, fp32_dest_acc=fp32_dest_acc)
-
-
-def _quotient(
-    a: torch.Tensor,
-    b: torch.Tensor,
-    operation: str,
-    dtypes: tuple[str, ...],
-    fast: bool | None,
-    fp32_dest_acc: bool,
-) -> torch.Tensor:
-    return vector_binary.divide(a, b, fp32_dest_acc=fp32_dest_acc)
-
-
-FOLLOWED_BINARY = {
-    "add": _sum,
-    "divide": _quotient,
-    "multiply": _product,
-    "rsub": _sum,
-    "squared_difference": _squared_difference,
-    "subtract": _sum,
-}
+# --- sums of chips ------------------------------------------------------------------------------
 
 
 def chip_sum(*terms: torch.Tensor, dtype: str, fp32_dest_acc: bool) -> torch.Tensor:
@@ -237,64 +162,6 @@ def chip_sum(*terms: torch.Tensor, dtype: str, fp32_dest_acc: bool) -> torch.Ten
         total = eltwise_unit.add(a, b, onto=total, fp32_dest_acc=fp32_dest_acc)
     assert total is not None  # there are terms
     return stored(total, dtype)
-
-
-def binary(
-    operation: str,
-    a: torch.Tensor,
-    b: torch.Tensor,
-    *,
-    dtypes: tuple[str, str] = ("bfloat16", "bfloat16"),
-    out: str = "bfloat16",
-    fused: FusedOps = NOTHING_FUSED,
-    fast: bool | None = None,
-) -> torch.Tensor:
-    """See `interface.Arithmetic`.
-
-    Operations that are not in `FOLLOWED_BINARY` only choose (maximum, comparisons) and are exact,
-    or (pow) are computed in float32 and rounded once.
-    """
-    if any(dtype in INTEGERS for dtype in dtypes):
-        return rounded_eltwise.binary(operation, a, b, fused=fused)
-    fp32_dest_acc = has_fp32_dest(*dtypes, out)
-    a = _prepared(a, fused.a, dtypes[0], fp32_dest_acc)
-    b = _prepared(b, fused.b, dtypes[1], fp32_dest_acc)
-    if operation in FOLLOWED_BINARY:
-        dst = FOLLOWED_BINARY[operation](a, b, operation, dtypes, fast, fp32_dest_acc)
-    else:
-        if operation == "pow":
-            paths.tell(POWER)
-        dst = rounded_eltwise.BINARY[operation](flush(a), flush(b)).float()
-        dst = store(dst if fp32_dest_acc else round_to_bf16(dst), fp32_dest_acc)
-    for op in fused.result:
-        dst = in_dest(op, dst, fp32_dest_acc)
-    return packed(dst, out, fp32_dest_acc)
-
-
-def _prepared(
-    x: torch.Tensor, ops: tuple[FusedOp, ...], dtype: str, fp32_dest_acc: bool
-) -> torch.Tensor:
-    """An operand after its fused functions, whose result is packed in the operand's format."""
-    x = x.float()
-    if not ops:
-        return x
-    for op in ops:
-        x = in_dest(op, x, fp32_dest_acc)
-    number = x.dim() == 0  # its buffer is bfloat16 beside a block format
-    buffer = "bfloat16" if number and dtype in BLOCK_FORMAT_BITS else dtype
-    return pack(x, buffer, fp32_dest_acc)
-
-
-def where(
-    condition: torch.Tensor,
-    if_true: torch.Tensor,
-    if_false: torch.Tensor,
-    *,
-    out: str = "bfloat16",
-) -> torch.Tensor:
-    """See `interface.Arithmetic`."""
-    chosen = rounded_eltwise.where(condition, if_true, if_false)
-    return chosen if out in INTEGERS else pack(chosen, out, fp32_dest_acc=out == "float32")
 
 
 def moved(

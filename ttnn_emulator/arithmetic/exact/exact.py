@@ -38,6 +38,7 @@ from ttnn_emulator.arithmetic.exact.attention_steps import (
     SMALLEST_CHUNKS,
     AttentionConfig,
 )
+from ttnn_emulator.arithmetic.exact.eltwise import binary_kernels, ternary_kernels
 from ttnn_emulator.arithmetic.exact.matrix import matrix_plan, matrix_unit
 from ttnn_emulator.arithmetic.exact.packer import pack
 from ttnn_emulator.arithmetic.formats import TILE, ceil_div
@@ -54,13 +55,13 @@ DECODE_WINDOW = paths.approximation("a window of decode attention in float32")
 INTEGER_MEAN = paths.approximation("the mean of integers in float32")
 
 # Functions that are implemented in modules of their own.
-binary = elementwise.binary
+binary = binary_kernels.binary
 chip_sum = elementwise.chip_sum
 moved = elementwise.moved
 stored = elementwise.stored
 typecast = elementwise.typecast
 unary = elementwise.unary
-where = elementwise.where
+ternary = ternary_kernels.ternary
 rms_norm = norms.rms_norm
 layer_norm = layer_norms.layer_norm
 norm_statistics = partial_norms.norm_statistics

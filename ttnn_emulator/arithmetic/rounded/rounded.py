@@ -44,7 +44,7 @@ moved = rounded_eltwise.moved
 stored = rounded_eltwise.stored
 typecast = rounded_eltwise.typecast
 unary = rounded_eltwise.unary
-where = rounded_eltwise.where
+ternary = rounded_eltwise.ternary
 
 
 # --- matrix products -----------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from ttnn_emulator.arithmetic.compute import NOTHING_FUSED, FusedOp, FusedOps
 from ttnn_emulator.arithmetic.formats import encode
+from ttnn_emulator.arithmetic.rounded.rounded_binary import BINARY, TERNARY, WITH_NUMBERS
 
 Function = Callable[..., torch.Tensor]
 
@@ -52,7 +53,7 @@ def _polygamma(x: torch.Tensor, n: float, scale: float) -> torch.Tensor:
 
 
 # Operation -> function of promoted values and the operation's own numbers.
-UNARY: dict[str, Function] = {
+UNARY: dict[str, Function] = WITH_NUMBERS | {
     "abs": torch.abs,
     "acos": torch.acos,
     "acosh": torch.acosh,
@@ -144,27 +145,6 @@ UNARY: dict[str, Function] = {
     "xielu": _xielu,
 }
 
-BINARY: dict[str, Function] = {
-    "add": torch.add,
-    "subtract": torch.subtract,
-    "multiply": torch.multiply,
-    "divide": torch.divide,
-    "rsub": torch.rsub,
-    "pow": torch.pow,
-    "maximum": torch.maximum,
-    "minimum": torch.minimum,
-    "eq": torch.eq,
-    "ne": torch.ne,
-    "lt": torch.lt,
-    "le": torch.le,
-    "gt": torch.gt,
-    "ge": torch.ge,
-    "logical_and": torch.logical_and,
-    "logical_or": torch.logical_or,
-    "logical_xor": torch.logical_xor,
-    "squared_difference": lambda a, b: torch.square(a - b),
-}
-
 
 def unary(
     x: torch.Tensor, *ops: FusedOp, dtype: str = "bfloat16", out: str = "bfloat16"
@@ -185,7 +165,7 @@ def chip_sum(*terms: torch.Tensor, dtype: str, fp32_dest_acc: bool) -> torch.Ten
 
 
 def binary(
-    operation: str,
+    operation: str | FusedOp,
     a: torch.Tensor,
     b: torch.Tensor,
     *,
@@ -195,18 +175,24 @@ def binary(
     fast: bool | None = None,
 ) -> torch.Tensor:
     """See `interface.Arithmetic`."""
-    return unary(BINARY[operation](unary(a, *fused.a), unary(b, *fused.b)), *fused.result)
+    op = FusedOp(operation) if isinstance(operation, str) else operation
+    a, b = unary(a, *fused.a), unary(b, *fused.b)
+    if not a.is_floating_point() or not b.is_floating_point():
+        a, b = torch.broadcast_tensors(a, b)
+    return unary(BINARY[op.name](a, b, *op.numbers), *fused.result)
 
 
-def where(
-    condition: torch.Tensor,
-    if_true: torch.Tensor,
-    if_false: torch.Tensor,
+def ternary(
+    op: FusedOp,
+    a: torch.Tensor,
+    b: torch.Tensor,
+    c: torch.Tensor,
     *,
-    out: str = "bfloat16",
+    dtypes: tuple[str, ...],
+    out: str,
 ) -> torch.Tensor:
     """See `interface.Arithmetic`."""
-    return torch.where(condition != 0, promoted(if_true), promoted(if_false))
+    return TERNARY[op.name](*map(promoted, (a, b, c)), *op.numbers)
 
 
 def typecast(x: torch.Tensor, from_dtype: str, to_dtype: str) -> torch.Tensor:

@@ -1,8 +1,4 @@
-"""Elementwise operations of two or three tensors that broadcast, with fused activations.
-
-Shapes broadcast as logical shapes. The kernels run over whole tiles: a broadcast row or column is
-the operand's first one, everything else combines tile by tile, padding with padding.
-"""
+"""Elementwise operations of two tensors that broadcast, with fused activations."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,22 +6,19 @@ from typing import Any
 import torch
 import ttnn
 
-from ttnn_emulator.arithmetic import formats
 from ttnn_emulator.arithmetic.compute import FusedOp, FusedOps
 from ttnn_emulator.dispatch import Launch, NotEmulated
-from ttnn_emulator.memory import DeviceTensor, Output
-from ttnn_emulator.ops.common import padding
-from ttnn_emulator.ops.eltwise.eltwise_unary import Fusable, apply, steps_of
-
-Operand = DeviceTensor | float  # a tensor, or a Python number in its place
+from ttnn_emulator.memory import DeviceTensor
+from ttnn_emulator.ops.common.activations import Fusable, steps_of
+from ttnn_emulator.ops.common.broadcasting import Operand, over_tiles, storage, tensors_of
+from ttnn_emulator.ops.common.two_operands import combined, of_two
+from ttnn_emulator.ops.eltwise.eltwise_unary import apply
 
 PLAIN = [
     "add",
     "subtract",
     "multiply",
     "rsub",
-    "maximum",
-    "minimum",
     "eq",
     "ne",
     "lt",
@@ -36,7 +29,14 @@ PLAIN = [
     "logical_or",
     "logical_xor",
     "squared_difference",
+    "hypot",
+    "ldexp",
+    "logaddexp",
+    "logaddexp2",
+    "xlogy",
 ]
+# With other names of their arguments, or none of the activations.
+NAMED_OTHERWISE = ["atan2", "gcd", "lcm", "nextafter"]
 IN_PLACE = [
     "add",
     "subtract",
@@ -49,6 +49,9 @@ IN_PLACE = [
     "le",
     "gt",
     "ge",
+    "ldexp",
+    "logaddexp",
+    "logaddexp2",
     "logical_and",
     "logical_or",
     "logical_xor",
@@ -56,110 +59,21 @@ IN_PLACE = [
 ]
 
 
-def broadcastable(launch: Launch, *operands: Operand) -> list[torch.Tensor]:
-    """Operands as torch tensors that broadcast to the output's padded (else logical) shape.
-
-    Args:
-        launch: the `Launch`.
-        operands: `DeviceTensor`s and Python numbers. A number is rounded to the storage dtype of
-            the first tensor, as the kernels get it (a scalar 0.3 beside bf16 is bf16's 0.3).
-    """
-    tensors = [x for x in operands if isinstance(x, DeviceTensor)]
-    whole_tiles = launch.output.tiled and all(x.tiled for x in tensors)
-    take = _tiles if whole_tiles else lambda x, _: x.logical
-    return [
-        take(x, launch.output) if isinstance(x, DeviceTensor) else _number(x, _storage(tensors[0]))
-        for x in operands
-    ]
-
-
-def _tiles(operand: DeviceTensor, output: Output) -> torch.Tensor:
-    """Padded contents, cut to the first row (column, ...) where the operand broadcasts."""
-    rank = len(output.padded_shape)
-    data = operand.data.reshape((1,) * (rank - operand.data.dim()) + operand.data.shape)
-    shape = (1,) * (rank - len(operand.shape)) + operand.shape
-    target = (1,) * (rank - len(output.shape)) + output.shape
-    for dim, (size, target_size) in enumerate(zip(shape, target, strict=True)):
-        if size == 1 and target_size != 1:
-            data = data.narrow(dim, 0, 1)
-    return data
-
-
-def _number(value: float, dtype: torch.dtype) -> torch.Tensor:
-    if isinstance(value, float) and not dtype.is_floating_point:
-        return torch.tensor(value)
-    return torch.tensor(value, dtype=dtype)
-
-
-def combined(
-    launch: Launch, name: str, first: Operand, second: Operand, **options: Any
-) -> torch.Tensor:
-    """The kernel of a binary operation on operands that may be Python numbers."""
-    tensors = [x for x in (first, second) if isinstance(x, DeviceTensor)]
-    dtypes = tuple(
-        x.dtype if isinstance(x, DeviceTensor) else tensors[0].dtype for x in (first, second)
-    )
-    binary, options = launch.math.binary, {"dtypes": dtypes, "out": launch.output.dtype, **options}
-    bare = all(x.zero_padded and x.shape[-2:] == launch.output.shape[-2:] for x in tensors)
-    bare = bare and not padding.cuts_a_block(launch.output)
-    if bare:
-        a, b = (
-            x.logical if isinstance(x, DeviceTensor) else _number(x, _storage(tensors[0]))
-            for x in (first, second)
-        )
-    else:
-        a, b = broadcastable(launch, first, second)
-    values = padding.row_by_row(lambda *rows: binary(name, *rows, **options), a, b)
-    for operand in (a, b):
-        if operand.shape == values.shape:
-            marked = padding.undefined_rows(operand)
-            values = padding.mark_undefined_rows(values, marked, launch.output.dtype)
-    if not bare:
-        return values
-    zeros = (padding.ZERO if isinstance(x, DeviceTensor) else x for x in (first, second))
-    return padding.beside(values, launch.output, _of_zeros(binary, name, *zeros, **options))
-
-
-def _of_zeros(
-    binary: Callable[..., torch.Tensor], name: str, first: Any, second: Any, **options: Any
-) -> float:
-    """The operation's result in padding: on zeros, or on zeros and a Python number.
-
-    `first` and `second` are numbers, or `padding.ZERO` in place of a tensor.
-    """
-    numbers = [x for x in (first, second) if x is not padding.ZERO]
-    if numbers:
-        first, second = (
-            x if x is padding.ZERO else _number(x, formats.STORAGE[options["dtypes"][0]]).item()
-            for x in (first, second)
-        )
-        return padding.of_zero(
-            _with_number, options["dtypes"][0], binary, name, first, second, **options
-        )
-    return padding.of_zero(binary, options["dtypes"][0], name, first, second, **options)
-
-
-def _with_number(
-    binary: Callable[..., torch.Tensor],
-    name: str,
-    first: torch.Tensor | float,
-    second: torch.Tensor | float,
-    **options: Any,
-) -> torch.Tensor:
-    first, second = (torch.as_tensor(x) for x in (first, second))
-    return binary(name, first, second, **options)
-
-
-def _storage(operand: DeviceTensor) -> torch.dtype:
-    return formats.STORAGE[operand.dtype]
+def _given(*candidates: Operand | None) -> Operand:
+    """The one of several names that the caller used; TTNN has checked that it is one of its own."""
+    return next(x for x in candidates if x is not None)
 
 
 def _binary(name: str) -> Callable[..., torch.Tensor]:
+    """The binding of an operation whose operands TTNN calls by different names."""
+
     def binding(
         launch: Launch,
-        input_tensor_a: Operand,
-        input_tensor_b: Operand,
+        input_tensor_a: Operand | None = None,
+        input_tensor_b: Operand | None = None,
         *,
+        input_a: Operand | None = None,
+        input_b: Operand | None = None,
         dtype: ttnn.DataType | None = None,
         output_tensor: DeviceTensor | None = None,
         activations: Sequence[Fusable] = (),
@@ -168,11 +82,11 @@ def _binary(name: str) -> Callable[..., torch.Tensor]:
         fast_and_approximate_mode: bool | None = None,
         sub_device_id: object = None,
     ) -> torch.Tensor:
-        return combined(
+        return of_two(
             launch,
             name,
-            input_tensor_a,
-            input_tensor_b,
+            _given(input_tensor_a, input_a),
+            _given(input_tensor_b, input_b),
             fused=FusedOps(
                 a=steps_of(input_tensor_a_activations),
                 b=steps_of(input_tensor_b_activations),
@@ -186,23 +100,31 @@ def _binary(name: str) -> Callable[..., torch.Tensor]:
 
 
 divide_floats = _binary("divide")
+add_gelu = _binary("bias_gelu")
 
 
 def divide(
     launch: Launch,
     input_tensor_a: Operand,
-    input_tensor_b: Operand,
+    input_tensor_b: Operand | None = None,
     *,
+    value: float | None = None,
     rounding_mode: str | None = None,
     **kwargs: Any,
 ) -> torch.Tensor:
-    quotient = divide_floats(launch, input_tensor_a, input_tensor_b, **kwargs)
-    if rounding_mode is None:
-        return quotient
-    if rounding_mode not in ("floor", "trunc"):
+    """Of integers with a rounding one kernel; of floats the rounding is a kernel of its own."""
+    second = _given(input_tensor_b, value)
+    if rounding_mode not in (None, "floor", "trunc"):
         raise NotEmulated(f"ttnn.div: rounding_mode {rounding_mode!r}; known are floor and trunc.")
+    (first, *_) = tensors_of(input_tensor_a, second)
+    if rounding_mode is None:
+        return divide_floats(launch, input_tensor_a, second, **kwargs)
+    if not storage(first).is_floating_point:
+        return of_two(launch, FusedOp("divide", (rounding_mode,)), input_tensor_a, second)
+    quotient = divide_floats(launch, input_tensor_a, second, **kwargs)
     out = launch.output.dtype
-    return launch.math.unary(quotient, FusedOp(rounding_mode), dtype=out, out=out)
+    rounded = launch.math.stored(quotient, out)
+    return launch.math.unary(rounded, FusedOp(rounding_mode), dtype=out, out=out)
 
 
 def rdiv(
@@ -213,71 +135,179 @@ def rdiv(
     rounding_mode: str | None = None,
     output_tensor: DeviceTensor | None = None,
 ) -> torch.Tensor:
-    return divide(launch, value, input_tensor, rounding_mode=rounding_mode)
+    if rounding_mode not in (None, "floor", "trunc"):
+        raise NotEmulated(f"ttnn.rdiv: rounding_mode {rounding_mode!r}; known are floor and trunc.")
+    return apply(launch, input_tensor, FusedOp("rdiv", (value, rounding_mode)))
 
 
 def pow_(
     launch: Launch,
-    input_tensor: Operand,
+    input_tensor: Any,
     exponent: Operand,
     *,
     output_tensor: DeviceTensor | None = None,
     **fused: Any,
 ) -> torch.Tensor:
-    """A Python exponent stays float32; a tensor or a Python base broadcasts as in any binary op."""
-    if isinstance(exponent, DeviceTensor) or not isinstance(input_tensor, DeviceTensor):
+    """A Python exponent stays float32; a Python base fills a tensor of the exponent's dtype."""
+    if not isinstance(exponent, DeviceTensor):
+        return apply(launch, input_tensor, FusedOp("pow", (exponent,)))
+    if isinstance(input_tensor, DeviceTensor):
         return _binary("pow")(launch, input_tensor, exponent, **fused)
-    return apply(launch, input_tensor, FusedOp("pow", (exponent,)))
+    dtype, fill = exponent.dtype, FusedOp("fill", (float(input_tensor),))
+
+    def of_number(powers: torch.Tensor) -> torch.Tensor:
+        base = launch.math.stored(launch.math.unary(powers, fill, dtype=dtype, out=dtype), dtype)
+        return launch.math.binary(
+            "pow", base, powers, dtypes=(dtype, dtype), out=launch.output.dtype
+        )
+
+    return over_tiles(launch, of_number, exponent)
 
 
-def clamp(
+def rpow(
     launch: Launch,
     input_tensor: DeviceTensor,
-    min: Operand | None = None,
-    max: Operand | None = None,
+    exponent: float,
     *,
     output_tensor: DeviceTensor | None = None,
 ) -> torch.Tensor:
-    if not any(isinstance(bound, DeviceTensor) for bound in (min, max)):
-        return apply(launch, input_tensor, FusedOp("clamp", (min, max)))
-    (values,) = broadcastable(launch, input_tensor)
-    dtypes = (input_tensor.dtype,) * 2
-    for name, bound in (("maximum", min), ("minimum", max)):
-        if bound is not None:
-            (limit,) = broadcastable(launch, bound)
-            values = launch.math.binary(name, values, limit, dtypes=dtypes, out=launch.output.dtype)
-    return values
+    """The number to the power of each element."""
+    return apply(launch, input_tensor, FusedOp("rpow", (exponent,)))
 
 
-def where(
+def _extreme(name: str) -> Callable[..., torch.Tensor]:
+    """maximum, minimum: of a tensor and a number a unary kernel, without activations."""
+    of_tensors = _binary(name)
+
+    def binding(
+        launch: Launch,
+        input_tensor_a: Any,
+        input_tensor_b: Operand | None = None,
+        *,
+        input_b: Operand | None = None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        second = _given(input_tensor_b, input_b)
+        if isinstance(second, DeviceTensor):
+            return of_tensors(launch, input_tensor_a, second, **kwargs)
+        whole = not storage(input_tensor_a).is_floating_point
+        return apply(launch, input_tensor_a, FusedOp(name, (int(second) if whole else second,)))
+
+    binding.__name__ = name
+    return binding
+
+
+def _remainder(name: str) -> Callable[..., torch.Tensor]:
+    """fmod, remainder: of floats and a number a unary kernel, which takes it as float32."""
+    of_tensors = _binary(name)
+
+    def binding(
+        launch: Launch,
+        input_tensor_a: DeviceTensor,
+        input_tensor_b: Operand | None = None,
+        *,
+        scalar: float | None = None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        second = _given(input_tensor_b, scalar)
+        if isinstance(second, DeviceTensor):
+            return of_tensors(launch, input_tensor_a, second, **kwargs)
+        op = FusedOp(name, (float(second),))
+        if storage(input_tensor_a).is_floating_point:
+            if "dtype" in kwargs or any("activations" in key for key in kwargs):
+                return of_tensors(launch, input_tensor_a, second, **kwargs)
+            return apply(launch, input_tensor_a, op)
+        if isinstance(second, int):
+            return of_tensors(launch, input_tensor_a, second, **kwargs)
+
+        def of_floats(x: torch.Tensor) -> torch.Tensor:
+            values = launch.math.typecast(x, input_tensor_a.dtype, "float32")
+            return launch.math.unary(values, op, dtype="float32", out=launch.output.dtype)
+
+        return over_tiles(launch, of_floats, input_tensor_a)
+
+    binding.__name__ = name
+    return binding
+
+
+def bias_gelu(
     launch: Launch,
-    predicate: DeviceTensor,
-    true_value: Operand,
-    false_value: Operand,
+    input_tensor_a: Operand | None = None,
+    input_tensor_b: Operand | None = None,
     *,
-    output_tensor: DeviceTensor | None = None,
+    input_a: Operand | None = None,
+    input_b: Operand | None = None,
+    **kwargs: Any,
 ) -> torch.Tensor:
-    predicate_, first, second = broadcastable(
-        launch, predicate, *(_float(v) for v in (true_value, false_value))
-    )
-    return launch.math.where(predicate_, first, second, out=launch.output.dtype)
+    """gelu(a + b); with a number the sum and gelu are two kernels."""
+    first, second = _given(input_tensor_a, input_a), _given(input_tensor_b, input_b)
+    if isinstance(second, DeviceTensor):
+        return add_gelu(launch, first, second, **kwargs)
+    out, approximate = launch.output.dtype, bool(kwargs.get("fast_and_approximate_mode"))
+    total = launch.math.stored(_binary("add")(launch, first, second), out)
+    return launch.math.unary(total, FusedOp("gelu", approximate=approximate), dtype=out, out=out)
 
 
-def _float(value: Operand) -> Operand:
-    return value if isinstance(value, DeviceTensor) else float(value)
+def _scaled(name: str) -> Callable[..., torch.Tensor]:
+    """a + alpha*b, a - alpha*b: the factor is fused to the second operand."""
+
+    def binding(
+        launch: Launch,
+        input_tensor_a: DeviceTensor,
+        input_tensor_b: DeviceTensor,
+        alpha: float,
+        *,
+        output_tensor: DeviceTensor | None = None,
+    ) -> torch.Tensor:
+        factor = FusedOps(b=(FusedOp("multiply_by", (alpha,)),))
+        return combined(launch, name, input_tensor_a, input_tensor_b, fused=factor)
+
+    return binding
+
+
+def isclose(
+    launch: Launch,
+    input_tensor_a: DeviceTensor,
+    input_tensor_b: DeviceTensor,
+    *,
+    rtol: float = 1e-5,
+    atol: float = 1e-8,
+    equal_nan: bool = False,
+) -> torch.Tensor:
+    """1 or 0; integers are cast to float32 first."""
+    op, out = FusedOp("isclose", (rtol, atol, equal_nan)), launch.output.dtype
+    dtypes = _as_float(input_tensor_a), _as_float(input_tensor_b)
+
+    def close(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        a, b = (
+            x if x.is_floating_point() else launch.math.typecast(x, "int32", "float32")
+            for x in (a, b)
+        )
+        return launch.math.binary(op, a, b, dtypes=dtypes, out=out)
+
+    return over_tiles(launch, close, input_tensor_a, input_tensor_b)
+
+
+def _as_float(operand: DeviceTensor) -> str:
+    return operand.dtype if storage(operand).is_floating_point else "float32"
 
 
 BINDINGS = (
-    {f"ttnn.{name}": _binary(name) for name in PLAIN}
+    {f"ttnn.{name}": _binary(name) for name in [*PLAIN, *NAMED_OTHERWISE]}
     | {f"ttnn.{name}_": _binary(name) for name in IN_PLACE}
+    | {f"ttnn.{name}": _extreme(name) for name in ("maximum", "minimum")}
+    | {f"ttnn.{name}": _remainder(name) for name in ("fmod", "remainder")}
     | {
-        "ttnn.clamp": clamp,
-        "ttnn.clip": clamp,
+        "ttnn.addalpha": _scaled("add"),
+        "ttnn.bias_gelu": bias_gelu,
+        "ttnn.bias_gelu_": bias_gelu,
         "ttnn.div": divide,
         "ttnn.divide": divide,
+        "ttnn.isclose": isclose,
         "ttnn.pow": pow_,
         "ttnn.rdiv": rdiv,
-        "ttnn.where": where,
+        "ttnn.rpow": rpow,
+        "ttnn.subalpha": _scaled("subtract"),
     }
 )
 

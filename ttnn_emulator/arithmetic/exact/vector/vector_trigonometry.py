@@ -66,7 +66,7 @@ def _reduced(x: torch.Tensor, turns: torch.Tensor, parts: tuple[str, ...]) -> to
 
 # --- sine, cosine, tangent -----------------------------------------------------------------------
 
-_SINE = {  # coefficients of a**2 in (sin(a) - a) / a**3
+SINE_SERIES = {  # coefficients of a**2 in (sin(a) - a) / a**3
     False: _hex("-0x1.5554a4p-3", "0x1.10c2a2p-7", "-0x1.8b10a4p-13"),
     True: _hex("-0x1.55554cp-3", "0x1.110edap-7", "-0x1.9f70fp-13", "0x1.5dc908p-19"),
 }
@@ -75,7 +75,7 @@ _SINE = {  # coefficients of a**2 in (sin(a) - a) / a**3
 def _sine_of_turns(a: torch.Tensor, parity: torch.Tensor, fp32: bool) -> torch.Tensor:
     s = mul(a, a)
     a = from_bits(bits(a) ^ (parity << 31))
-    return for_dest(mad(polynomial(s, *_SINE[fp32]), mul(a, s), a), fp32)
+    return for_dest(mad(polynomial(s, *SINE_SERIES[fp32]), mul(a, s), a), fp32)
 
 
 def _sin(x: torch.Tensor, fp32: bool) -> torch.Tensor:

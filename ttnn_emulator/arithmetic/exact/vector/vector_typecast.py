@@ -8,8 +8,11 @@ uint16 tensors.
 import torch
 
 from ttnn_emulator.arithmetic.exact.vector.vector_unit import (
+    add,
     bits,
     load,
+    mad,
+    mul,
     round_to_bf16,
     round_to_bf16_even,
     round_to_integer,
@@ -66,3 +69,39 @@ def integer_to_uint16(values: torch.Tensor) -> torch.Tensor:
     A negative int32 read as sign and magnitude is negative too, so it clamps to 0.
     """
     return values.to(torch.int64).clamp(0, 65535).to(torch.uint16)
+
+
+# --- quantization (ckernel_sfpu_quant.h), whose Dst has 32 bits ----------------------------------
+
+
+def _fixed(x: torch.Tensor, factor: float, zero_point: float) -> torch.Tensor:
+    return mad(load(x), float(torch.tensor(factor)), float(torch.tensor(zero_point)))
+
+
+def quantize(
+    x: torch.Tensor, factor: float, zero_point: float, *, fp32_dest_acc: bool = True
+) -> torch.Tensor:
+    """x*factor + zero_point to the nearest integer from -127 to 127, as float32 values."""
+    value = _fixed(x, factor, zero_point)
+    return round_to_integer(value, 127).float().copysign(value)
+
+
+def quantize_uint8(
+    x: torch.Tensor, factor: float, zero_point: float, *, fp32_dest_acc: bool = True
+) -> torch.Tensor:
+    """The same without sign, up to 255: a negative value gives its magnitude."""
+    return round_to_integer(_fixed(x, factor, zero_point), 255).float()
+
+
+def dequantize(
+    x: torch.Tensor, factor: float, zero_point: float, *, fp32_dest_acc: bool = True
+) -> torch.Tensor:
+    """(x + zero_point)*factor; the caller negates the zero point."""
+    return store(mul(add(load(x), zero_point), float(torch.tensor(factor))), fp32_dest_acc=True)
+
+
+FOLLOWED = {
+    "dequantize": dequantize,
+    "quantize": quantize,
+    "quantize_uint8": quantize_uint8,
+}

@@ -1,0 +1,1 @@
+"""Elementwise kernels of two and of three operands."""
