@@ -8,7 +8,7 @@ from tests.support.emulated import contents, fill_padding
 from tests.support.packing import AS_IT_LIES, NO_SUCH_OUTPUT, PACKER, assert_is, named, packed
 from tests.support.tensors import bf16_normal, on_cores, on_tiles
 from ttnn_emulator.dispatch import NotEmulated
-from ttnn_emulator.ops.heads import BINDINGS
+from ttnn_emulator.ops.heads.heads import BINDINGS
 
 SPLITS = [  # batch, sequence, heads, kv heads, head_dim
     (1, 32, 4, 4, 96),
