@@ -146,7 +146,9 @@ def paged_update_cache(
     where = "cache_tensor" if page_table is None else "the sequence in page_table"
     bounds.within(positions, capacity, op=launch.name, operand=where, unit="row")
     rows_of_user = input_tensor.padded_shape[2]
-    bounds.span(0, geometry.heads, rows_of_user, op=launch.name, operand="input_tensor", unit="head")
+    bounds.span(
+        0, geometry.heads, rows_of_user, op=launch.name, operand="input_tensor", unit="head"
+    )
     slots = torch.zeros_like(active) if share_cache else active
     if page_table is not None:
         pages = _page_of(launch, page_table, active, positions // geometry.block, cache_tensor)

@@ -96,7 +96,7 @@ class Visible:
                 yield Part(first, end, max(taken, new), stop, fresh=True)
 
     def rows_of(self, first: int, end: int, rows: int) -> tuple[int, int]:
-        """The first of `rows` queries that any key of `first` to `end` - 1 is taken for; the end."""
+        """First and end of the `rows` queries that a key of `first` to `end` - 1 is taken for."""
         lows, highs = self._ranges(rows)
         row = bisect.bisect_right(highs, first // self.k_chunk)
         stop = bisect.bisect_right(lows, ceil_div(end, self.k_chunk) - 1)
@@ -126,7 +126,7 @@ class Visible:
         return low, high
 
     def last_seen(self, rows: torch.Tensor) -> torch.Tensor | None:
-        """The end of the keys that the chunks of these rows take; None where that is all of them."""
+        """The end of the keys that the chunks of these rows take; None for all of them."""
         if self.masked or not (self.causal or self.reach):
             return None
         after = 0 if self.reach is None else ceil_div(self.reach[1], TILE) * TILE
@@ -204,9 +204,7 @@ def _of_sequences(
     """First and end of the chunks of keys of the sequences that queries `start` to `end` are in."""
     bounds = scores.sequences or ()
     spans = list(itertools.pairwise(bounds))
-    here = [
-        i for i, (low, high) in enumerate(spans) if low <= start < high or low < end <= high
-    ]
+    here = [i for i, (low, high) in enumerate(spans) if low <= start < high or low < end <= high]
     if not here:  # one chunk, of which everything is hidden
         return count - 1, count
     last = here[0]

@@ -119,9 +119,8 @@ def _of_other_sequences(
 ) -> torch.Tensor:
     """[S, T] bool, keys of other sequences than the queries' own; what is in none sees nothing."""
     edges = torch.tensor(bounds)
-    own, of_key = (
-        torch.searchsorted(edges, places, right=True) for places in (positions, torch.arange(length))
-    )
+    own = torch.searchsorted(edges, positions, right=True)
+    of_key = torch.searchsorted(edges, torch.arange(length), right=True)
     outside = (own == 0) | (own == len(edges))
     return (own[:, None] != of_key) | outside[:, None]
 

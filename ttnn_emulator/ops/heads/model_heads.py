@@ -16,9 +16,7 @@ FALCON_7B = (71, 1, 64)  # N, K, D of nlp_create_qkv_heads_falcon7b
 VIT = (12, 12, 64)
 
 
-def nlp_create_qkv_heads_falcon7b(
-    launch: Launch, input: DeviceTensor
-) -> tuple[torch.Tensor, ...]:
+def nlp_create_qkv_heads_falcon7b(launch: Launch, input: DeviceTensor) -> tuple[torch.Tensor, ...]:
     """[B, 1, S, 4672] -> [B, 71, S, 64] and twice [B, 1, S, 64], padding rows included."""
     return _sections(input, *FALCON_7B)
 
