@@ -11,6 +11,7 @@ from tests.support.packing import (
     BLOCK_FORMATS,
     MIDDLE,
     NEXT,
+    NO_SUCH_OUTPUT,
     PACKER,
     assert_is,
     named,
@@ -207,6 +208,7 @@ def test_of_every_operation_on_caches_it_is_known_who_encodes_its_blocks():
         PACKER: """update_cache kv_cache.update_cache_for_token_ experimental.paged_update_cache
             experimental.paged_fused_update_cache""",
         AS_IT_LIES: "fill_cache kv_cache.fill_cache_for_user_ experimental.paged_fill_cache",
+        NO_SUCH_OUTPUT: "experimental.indexed_fused_update_cache",
     }
     assert named(encoders) == sorted(BINDINGS)
 

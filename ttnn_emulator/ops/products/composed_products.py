@@ -180,7 +180,8 @@ def matmul_decode(
     Raises:
         NotEmulated: `partial_width_sharded`, weights whose depth is divided, too.
     """
-    if partial_width_sharded or len(input_tensor_b.shape) > 2 and input_tensor_b.shape[-3] > 1:
+    divided = len(input_tensor_b.shape) > 2 and input_tensor_b.shape[-3] > 1
+    if partial_width_sharded or divided:
         raise NotEmulated(f"{launch.name} of weights divided along their depth is not emulated.")
     paths.tell(OWN_BLOCKS)
     a, b = input_tensor_a.logical, input_tensor_b.logical

@@ -37,7 +37,7 @@ def sparse_matmul(
 ) -> torch.Tensor:
     """[A, B, M, K] @ [1, E, K, N] -> [A, B, 1, E, M, N] where `sparsity` [A, B, 1, E] is not zero.
 
-    With `is_input_a_sparse` the first operand is [G, E, M, K], and the result [G, E, M, N]. Products
+    With `is_input_a_sparse` the first operand is [G, E, M, K], the result [G, E, M, N]. Products
     that are left out are zero. An output [1, nnz, M, N] has the others alone. With `indices` their
     experts are computed, whatever the sparsity is, each with its row of `bias` [E, 32, N].
 
@@ -88,8 +88,8 @@ def sparse_matmul(
 def _check_count(launch: Launch, nnz: int | None, count: int) -> None:
     if nnz is not None and nnz != count:
         raise NotEmulated(
-            f"{launch.name} with nnz={nnz}: the sparsity has {count} numbers that are not zero, and "
-            "the kernel waits forever for the others."
+            f"{launch.name} with nnz={nnz}: the sparsity has {count} numbers that are not zero; "
+            "the kernel would wait for the others forever."
         )
 
 
