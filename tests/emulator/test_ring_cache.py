@@ -78,17 +78,22 @@ def test_rows_go_to_the_places_they_are_given(device):
 # --- bounds --------------------------------------------------------------------------------------
 
 
-def prompt_rows(device, length):
-    filled(device, bf16_normal(1, 2, length, 64), [[1, 0]])
+def users_of_a_table(device, table):
+    X.paged_update_cache(
+        on_tiles(device, bf16_normal(8, 2, 32, 64)),
+        on_cores(device, bf16_normal(1, 2, 2, 64)),
+        update_idxs_tensor=ints(device, [3, 40]),
+        page_table=ints(device, table),
+    )
 
 
 EDGES = [
     Edge(
-        "prompt longer than its pages",
-        prompt_rows,
-        64,
-        96,
-        "reaches page 2 of page_table (of the input's positions), which has pages 0 to 1",
+        "users of a page table",
+        users_of_a_table,
+        [[0, 1], [2, 3]],
+        [[0, 1]],
+        "reaches row 1 of page_table (of a user), which has row 0 only",
     ),
 ]
 

@@ -6,60 +6,13 @@ B batch, S sequence, N heads, K kv heads, D head_dim.
 import torch
 import ttnn
 
-from .heads import BFP8, sample
+from .heads import BFP8, HEIGHTS, golden_of_groups, grouped, sample
 from .operands import on
 from .opinfo import Op, Refused, massive, plain
 
 IN_ROWS = ttnn.ROW_MAJOR_LAYOUT
-HEIGHTS = ttnn.L1_HEIGHT_SHARDED_MEMORY_CONFIG
 X = ttnn.experimental
 
-
-def by_group(x, heads, kv_heads, rows_first=True):
-    """Columns [K, N / K + 2, D]: query heads [B, N, S, D], keys and values [B, K, S, D]."""
-    each = heads // kv_heads
-    groups = x[:, 0].unflatten(-1, (kv_heads, each + 2, -1)).movedim(1, 3)  # [B, K, heads, S, D]
-    return groups[:, :, :each].flatten(1, 2), groups[:, :, each], groups[:, :, each + 1]
-
-
-def grouped(batch, rows, heads, kv_heads, width, memory, **how):
-    """One kv head with its query heads on each core of a row of cores, or of all of them."""
-    columns = (heads + 2 * kv_heads) * width
-    counts = {"num_heads": heads, "num_kv_heads": kv_heads}
-    note = f"{heads}-heads-{kv_heads}-kv"
-    return sample((batch, 1, rows, columns), memory=memory, note=note, **counts, **how)
-
-
-def golden_of_groups(x, *, num_heads, num_kv_heads, transpose_k_heads, memory_config=None):
-    q, k, v = by_group(x, num_heads, num_kv_heads)
-    return q, k.mT if transpose_k_heads else k, v
-
-
-ON_WIDTH = {"transpose_k_heads": False, "memory_config": HEIGHTS}
-
-CREATE_SHARDED = Op(
-    "nlp_create_qkv_heads_sharded",
-    operation="nlp_create_qkv_heads",
-    call=lambda x, **how: X.nlp_create_qkv_heads(x, **how),
-    golden=golden_of_groups,
-    samples=(
-        grouped(1, 32, 64, 64, 32, "width", **ON_WIDTH),
-        grouped(1, 32, 64, 64, 32, "width", dtype=BFP8, **ON_WIDTH),
-    ),
-    references=(grouped(1, 32, 64, 64, 32, "width", values=massive, **ON_WIDTH),),
-    errors=(
-        Refused(
-            "transposed",
-            lambda device: X.nlp_create_qkv_heads(
-                on(device, plain(1, 1, 32, 6144), memory="width"),
-                num_heads=64,
-                num_kv_heads=64,
-                memory_config=HEIGHTS,
-            ),
-            "Transpose K heads must be false",
-        ),
-    ),
-)
 
 CREATE_BLOCKS = Op(
     "create_qkv_heads",
@@ -191,7 +144,6 @@ PAIRS_JOINED = Op(
 )
 
 OPS = [
-    CREATE_SHARDED,
     CREATE_BLOCKS,
     FALCON,
     VIT,

@@ -16,7 +16,7 @@ from ttnn_emulator.ops.common.attending import refuse
 from ttnn_emulator.ops.common.configs import compute_of
 from ttnn_emulator.ops.eltwise.eltwise_unary import Fusable, steps_of
 
-OWN_BLOCKS = paths.approximation("blocks of K of a kernel of its own as those of a linear")
+OWN_BLOCKS = paths.approximation("blocks of K of a kernel of its own as those of a plain product")
 
 # What TTNN builds minimal_matmul with where the caller gives no configuration.
 MINIMAL, MINIMAL_K_BLOCK = Compute("HiFi2", fp32_dest_acc=True, packer_l1_acc=True), 8
