@@ -10,6 +10,7 @@ import ttnn
 
 from ttnn_emulator.arithmetic import paths
 from ttnn_emulator.arithmetic.compute import Blocking, Compute, Product
+from ttnn_emulator.arithmetic.formats import TILE
 from ttnn_emulator.dispatch import Launch, NotEmulated
 from ttnn_emulator.memory import DeviceTensor, Output
 from ttnn_emulator.ops.common.attending import refuse
@@ -152,16 +153,20 @@ def _minimal(
     paths.tell(OWN_BLOCKS)
     first, weight, bias = operands
     rows = None if bias is None else bias.logical.reshape(1, -1)
+    k_block = getattr(config, "K_block_size", MINIMAL_K_BLOCK)
+    missing = -a.shape[-1] % (k_block * TILE)  # blocks are filled up with zeros
+    a = torch.nn.functional.pad(a, (0, missing))
+    b = torch.nn.functional.pad(b.reshape(b.shape[-2:]), (0, 0, 0, missing))
     return launch.math.matmul(
         a,
-        b.reshape(b.shape[-2:]),
+        b,
         rows,
         product=_product(first, weight, launch.outputs[0], a, b, bias),
         compute=compute_of(compute) or MINIMAL,
         blocking=Blocking(
             cores=launch.cores,
             planned=True,
-            k_block=getattr(config, "K_block_size", MINIMAL_K_BLOCK),
+            k_block=k_block,
         ),
         fused=steps_of(() if activation is None else (activation,)),
     )
