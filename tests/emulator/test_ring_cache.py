@@ -3,7 +3,7 @@
 import torch
 import ttnn
 
-from tests.support.edges import Edge, each, ints, refuses_what_is_beyond
+from tests.support.edges import ints
 from tests.support.emulated import contents
 from tests.support.tensors import bf16_normal, on_cores, on_tiles
 
@@ -73,31 +73,3 @@ def test_rows_go_to_the_places_they_are_given(device):
     for cache, tensor, new in zip(caches, (keys, values), rows, strict=True):
         cache[1, :, 8], cache[0, :, 3] = new[0, :, 0], new[0, :, 3]
         assert torch.equal(contents(tensor).float(), cache)
-
-
-# --- bounds --------------------------------------------------------------------------------------
-
-
-def users_of_a_table(device, table):
-    X.paged_update_cache(
-        on_tiles(device, bf16_normal(8, 2, 32, 64)),
-        on_cores(device, bf16_normal(1, 2, 2, 64)),
-        update_idxs_tensor=ints(device, [3, 40]),
-        page_table=ints(device, table),
-    )
-
-
-EDGES = [
-    Edge(
-        "users of a page table",
-        users_of_a_table,
-        [[0, 1], [2, 3]],
-        [[0, 1]],
-        "reaches row 1 of page_table (of a user), which has row 0 only",
-    ),
-]
-
-
-@each(EDGES)
-def test_what_a_page_table_does_not_hold_is_refused(device, edge):
-    refuses_what_is_beyond(device, edge)
