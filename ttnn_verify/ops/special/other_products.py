@@ -197,6 +197,7 @@ SPECS = (
     OpSpec(
         ("minimal_matmul",),
         minimal_matmul,
+        kind="product",
         family="products",
         ignored=frozenset({"config"}),
         neutral={"fuse_swiglu": (False,)},
