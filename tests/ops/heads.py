@@ -114,31 +114,6 @@ def golden_of_groups(x, *, num_heads, num_kv_heads, transpose_k_heads, memory_co
 
 
 HEIGHTS = ttnn.L1_HEIGHT_SHARDED_MEMORY_CONFIG
-ON_WIDTH = {"transpose_k_heads": False, "memory_config": HEIGHTS}
-
-CREATE_SHARDED = Op(
-    "nlp_create_qkv_heads_sharded",
-    operation="nlp_create_qkv_heads",
-    call=lambda x, **how: ttnn.experimental.nlp_create_qkv_heads(x, **how),
-    golden=golden_of_groups,
-    samples=(
-        grouped(1, 32, 64, 64, 32, "width", **ON_WIDTH),
-        grouped(1, 32, 64, 64, 32, "width", dtype=BFP8, **ON_WIDTH),
-    ),
-    references=(grouped(1, 32, 64, 64, 32, "width", values=massive, **ON_WIDTH),),
-    errors=(
-        Refused(
-            "transposed",
-            lambda device: ttnn.experimental.nlp_create_qkv_heads(
-                on(device, plain(1, 1, 32, 6144), memory="width"),
-                num_heads=64,
-                num_kv_heads=64,
-                memory_config=HEIGHTS,
-            ),
-            "Transpose K heads must be false",
-        ),
-    ),
-)
 
 
 def heads(shape, **how):
@@ -289,4 +264,4 @@ CONCAT_DECODE = Op(
     ),
 )
 
-OPS = [CREATE, CREATE_SHARDED, CONCAT, CREATE_DECODE, CONCAT_DECODE]
+OPS = [CREATE, CONCAT, CREATE_DECODE, CONCAT_DECODE]

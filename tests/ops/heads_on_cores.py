@@ -50,7 +50,8 @@ def in_sections(x, *counts):
 def of_a_model(name, columns, counts):
     operation = getattr(X, name)
     return Op(
-        name,
+        name.removesuffix("7b"),
+        operation=name,
         call=lambda x: operation(x),
         golden=lambda x: in_sections(x, *counts),
         samples=(sample((1, 1, 32, columns)), sample((2, 1, 64, columns), BFP8)),
