@@ -23,10 +23,11 @@ SHORTER = {
 }
 
 # Families whose kernels copy values. Their settings name only formats that may be packed again.
-MOVING = frozenset({"collectives", "creation", "embedding", "heads", "movement"})
+MOVING = frozenset({"collectives", "creation", "embedding", "heads", "model_heads", "movement"})
 
+ATTENTION = frozenset({"attention", "decode_attention", "latent_attention"})
 # Families in which integer operands are positions or pages, not values to compute with.
-PLACED_BY_INTEGERS = frozenset({"attention", "kv_cache", "rotary"})
+PLACED_BY_INTEGERS = ATTENTION | {"kv_cache", "rotary"}
 
 # Arguments that are values or places, or choose a result's format, which the setting names anyway.
 VALUES = frozenset(
@@ -52,6 +53,12 @@ VALUES |= {
     *("subdevice_id", "topology", "use_l1_small_for_semaphores", "use_noc1_only"),
     *("use_optimal_ccl_for_llama", "all_gather_core_grid_offset", "memory_config_ag"),
     *("memory_config_mm", "persistent_output_buffer"),
+}
+
+# Arguments of attention, of heads and of products that say which rows, columns or cores are meant.
+VALUES |= {
+    *("alpha", "block_size", "chunks", "compute_with_storage_grid_size", "head_dim_v", "nnz"),
+    *("num_kv_heads", "num_tokens", "paged_cache_geometry", "windowed_q_token_offset"),
 }
 
 
@@ -87,7 +94,7 @@ def setting_of(family: str, launch: Launch, bound: inspect.BoundArguments) -> st
             operands += [_operand(family, v) for v in value if name not in VALUES]
         elif _is_operand(parameter, value):
             operands.append(_operand(family, value))
-        elif value is not parameter.default and value != parameter.default:
+        elif name not in VALUES and value is not parameter.default and value != parameter.default:
             words.append(_word(family, name, value))
     outputs = [_format(output) for output in launch.outputs]
     formats = ", ".join(filter(None, operands))
@@ -176,7 +183,7 @@ def _compute(family: str, config: Any) -> str:
 
 
 def _program(family: str, config: Any) -> str:
-    if family == "attention":  # else only the numbers of chunks and of cores matter
+    if family in ATTENTION:  # else only the numbers of chunks and of cores matter
         return "exact exp" if config.exp_approx_mode is False else ""
     name = type(config).__name__
     flags = [field for field in dir(config) if getattr(config, field) is True]

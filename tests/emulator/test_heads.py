@@ -8,7 +8,8 @@ from tests.support.emulated import contents, fill_padding
 from tests.support.packing import AS_IT_LIES, NO_SUCH_OUTPUT, PACKER, assert_is, named, packed
 from tests.support.tensors import bf16_normal, on_cores, on_tiles
 from ttnn_emulator.dispatch import NotEmulated
-from ttnn_emulator.ops.heads import BINDINGS
+from ttnn_emulator.ops.common.bounds import OutOfBounds
+from ttnn_emulator.ops.heads.heads import BINDINGS
 
 SPLITS = [  # batch, sequence, heads, kv heads, head_dim
     (1, 32, 4, 4, 96),
@@ -114,6 +115,106 @@ def test_heads_that_end_within_a_tile_are_refused(device):
     fused = on_tiles(device, bf16_normal(1, 1, 32, 3 * 2 * 80))
     with pytest.raises(NotEmulated, match="80 columns"):
         ttnn.experimental.nlp_create_qkv_heads(fused, num_heads=2)
+
+
+# --- of shards -----------------------------------------------------------------------------------
+
+
+def on_width(device, values, cores):
+    """The columns of [1, 1, 32, W] on `cores` cores."""
+    grid = ttnn.num_cores_to_corerangeset(cores, ttnn.CoreCoord(8, 8), row_wise=True)
+    shard = ttnn.ShardSpec(grid, [32, values.shape[-1] // cores], ttnn.ShardOrientation.ROW_MAJOR)
+    layout = ttnn.TensorMemoryLayout.WIDTH_SHARDED
+    place = ttnn.MemoryConfig(layout, ttnn.BufferType.L1, shard)
+    return ttnn.to_memory_config(on_tiles(device, values), place)
+
+
+def groups_of(fused, kv_heads, *sizes):
+    """Columns [K, parts, D] -> the heads of each part, [1, heads, S, D]."""
+    parts = fused[:, 0].unflatten(-1, (kv_heads, sum(sizes), -1)).movedim(1, 3)  # [1, K, n, S, D]
+    return [part.flatten(1, 2) for part in parts.split(sizes, 2)]
+
+
+SHARDED = {"transpose_k_heads": False, "memory_config": ttnn.L1_HEIGHT_SHARDED_MEMORY_CONFIG}
+
+
+def test_each_core_splits_its_own_columns(device):
+    fused = bf16_normal(1, 1, 32, 8 * (4 + 2) * 64)
+    outputs = ttnn.experimental.nlp_create_qkv_heads(
+        on_width(device, fused, 8), num_heads=32, num_kv_heads=8, **SHARDED
+    )
+    for part, tensor in zip(groups_of(fused, 8, 4, 1, 1), outputs, strict=True):
+        assert torch.equal(ttnn.to_torch(tensor).float(), part)
+
+
+def test_each_core_splits_its_own_keys_and_values(device):
+    query, kv = bf16_normal(1, 1, 32, 32 * 64), bf16_normal(1, 1, 32, 8 * 2 * 64)
+    outputs = ttnn.experimental.nlp_create_qkv_heads(
+        on_width(device, query, 8), on_width(device, kv, 8), num_heads=32, num_kv_heads=8, **SHARDED
+    )
+    expected = groups_of(query, 8, 4) + groups_of(kv, 8, 1, 1)
+    for part, tensor in zip(expected, outputs, strict=True):
+        assert torch.equal(ttnn.to_torch(tensor).float(), part)
+
+
+def test_blocks_of_a_grid_have_their_heads_one_after_the_other(device):
+    fused = bf16_normal(2, 64, 4 * 3 * 64)
+    place = ttnn.create_sharded_memory_config(
+        tuple(fused.shape), core_grid=ttnn.CoreGrid(y=2, x=4), strategy=ttnn.ShardStrategy.BLOCK
+    )
+    q, k, v = ttnn.transformer.split_query_key_value_and_split_heads(
+        ttnn.to_memory_config(on_tiles(device, fused), place),
+        num_heads=4,
+        memory_config=ttnn.L1_HEIGHT_SHARDED_MEMORY_CONFIG,
+    )
+    expected = groups_of(fused[:, None], 4, 1, 1, 1)
+    for part, tensor in zip((expected[0], expected[1].mT, expected[2]), (q, k, v), strict=True):
+        assert torch.equal(ttnn.to_torch(tensor).float(), part)
+
+
+def test_a_slice_of_users_begins_at_its_offset(device):
+    fused = bf16_normal(1, 1, 32, 8 * 64)
+    offset = ttnn.from_torch(torch.tensor([8]), dtype=ttnn.uint32, device=device)
+    outputs = ttnn.experimental.nlp_create_qkv_heads_decode(
+        on_width(device, fused, 8),
+        num_heads=4,
+        num_kv_heads=2,
+        batch_offset=offset,
+        slice_size=8,
+        memory_config=ttnn.L1_HEIGHT_SHARDED_MEMORY_CONFIG,
+    )
+    heads = fused[0, 0, 8:16].unflatten(-1, (8, 64))[None]
+    for part, tensor in zip(heads.split([4, 2, 2], 2), outputs, strict=True):
+        assert torch.equal(ttnn.to_torch(tensor).float(), part)
+
+
+def test_users_beyond_the_rows_of_a_slice_are_refused(device):
+    fused = on_width(device, bf16_normal(1, 1, 32, 8 * 64), 8)
+    offset = ttnn.from_torch(torch.tensor([28]), dtype=ttnn.uint32, device=device)
+    with pytest.raises(OutOfBounds, match="rows 28 to 35 of input_tensor"):
+        ttnn.experimental.nlp_create_qkv_heads_decode(
+            fused,
+            num_heads=4,
+            num_kv_heads=2,
+            batch_offset=offset,
+            slice_size=8,
+            memory_config=ttnn.L1_HEIGHT_SHARDED_MEMORY_CONFIG,
+        )
+
+
+def test_shards_that_are_not_full_are_refused(device):
+    grid = ttnn.num_cores_to_corerangeset(8, ttnn.CoreCoord(8, 8), row_wise=True)
+    shard = ttnn.ShardSpec(grid, [32, 96], ttnn.ShardOrientation.ROW_MAJOR)
+    layout = ttnn.TensorMemoryLayout.WIDTH_SHARDED
+    place = ttnn.MemoryConfig(layout, ttnn.BufferType.L1, shard)
+    fused = ttnn.to_memory_config(on_tiles(device, bf16_normal(1, 1, 32, 8 * 64)), place)
+    with pytest.raises(NotEmulated, match="do not fill"):
+        ttnn.experimental.nlp_create_qkv_heads_decode(
+            fused,
+            num_heads=4,
+            num_kv_heads=2,
+            memory_config=ttnn.L1_HEIGHT_SHARDED_MEMORY_CONFIG,
+        )
 
 
 # --- block formats -------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from tests.support.packing import (
     BLOCK_FORMATS,
     MIDDLE,
     NEXT,
+    NO_SUCH_OUTPUT,
     PACKER,
     assert_is,
     named,
@@ -207,8 +208,40 @@ def test_of_every_operation_on_caches_it_is_known_who_encodes_its_blocks():
         PACKER: """update_cache kv_cache.update_cache_for_token_ experimental.paged_update_cache
             experimental.paged_fused_update_cache""",
         AS_IT_LIES: "fill_cache kv_cache.fill_cache_for_user_ experimental.paged_fill_cache",
+        NO_SUCH_OUTPUT: "experimental.indexed_fused_update_cache",
     }
     assert named(encoders) == sorted(BINDINGS)
+
+
+# --- rings -------------------------------------------------------------------------------------
+
+TABLE = [[2, 0, 3, 1]]
+
+
+def filled(device, prompt, table=TABLE, pages=4, **how):
+    """A prompt [1, K, S, D] in pages [P, K, 32, D] of zeros."""
+    cache = on_tiles(device, torch.zeros(pages, prompt.shape[1], 32, prompt.shape[3]))
+    ttnn.experimental.paged_fill_cache(
+        cache, on_tiles(device, prompt), ints(device, table), batch_idx=0, **how
+    )
+    return contents(cache).float()
+
+
+def test_the_last_positions_of_a_prompt_stay_in_a_ring(device):
+    prompt = bf16_normal(1, 2, 160, 64)
+    pages = filled(device, prompt, cache_position_modulo=64)
+    assert torch.equal(pages[2], prompt[0, :, 128:160])  # position 128 is place 0 of the ring
+    assert torch.equal(pages[0], prompt[0, :, 96:128])
+    assert not pages[[1, 3]].any()
+
+
+def test_padding_behind_a_valid_length_does_not_enter_the_ring(device):
+    prompt = bf16_normal(1, 2, 160, 64)
+    pages = filled(
+        device, prompt, cache_position_modulo=64, valid_seq_len_tensor=ints(device, [90])
+    )
+    assert torch.equal(pages[2], prompt[0, :, 64:96])
+    assert torch.equal(pages[0], prompt[0, :, 32:64])
 
 
 # --- bounds --------------------------------------------------------------------------------------

@@ -93,6 +93,29 @@ CREATE = Op(
 )
 
 
+def by_group(x, heads, kv_heads):
+    """Columns [K, N / K + 2, D]: query heads [B, N, S, D], keys and values [B, K, S, D]."""
+    each = heads // kv_heads
+    groups = x[:, 0].unflatten(-1, (kv_heads, each + 2, -1)).movedim(1, 3)  # [B, K, heads, S, D]
+    return groups[:, :, :each].flatten(1, 2), groups[:, :, each], groups[:, :, each + 1]
+
+
+def grouped(batch, rows, heads, kv_heads, width, memory, **how):
+    """One kv head with its query heads on each core of a row of cores, or of all of them."""
+    columns = (heads + 2 * kv_heads) * width
+    counts = {"num_heads": heads, "num_kv_heads": kv_heads}
+    note = f"{heads}-heads-{kv_heads}-kv"
+    return sample((batch, 1, rows, columns), memory=memory, note=note, **counts, **how)
+
+
+def golden_of_groups(x, *, num_heads, num_kv_heads, transpose_k_heads, memory_config=None):
+    q, k, v = by_group(x, num_heads, num_kv_heads)
+    return q, k.mT if transpose_k_heads else k, v
+
+
+HEIGHTS = ttnn.L1_HEIGHT_SHARDED_MEMORY_CONFIG
+
+
 def heads(shape, **how):
     return sample(shape, **how)
 

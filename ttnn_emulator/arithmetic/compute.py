@@ -155,6 +155,8 @@ class PromptScores:
         mask_format: the mask's dtype.
         sink: [N] logits before scaling that take part in the softmax's sum and have no value; or
             None.
+        sequences: bounds 0, s1, s1 + s2, ... of packed sequences, of which a query sees its own
+            alone (cu_window_seqlens); None for one.
     """
 
     scale: float | None = None
@@ -165,6 +167,7 @@ class PromptScores:
     mask: torch.Tensor | None = None
     mask_format: str = "bfloat16"
     sink: torch.Tensor | None = None
+    sequences: tuple[int, ...] | None = None
 
 
 CAUSAL = PromptScores()

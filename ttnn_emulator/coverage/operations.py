@@ -14,6 +14,7 @@ import ttnn
 
 from ttnn_emulator import device, evidence, transfer
 from ttnn_emulator.arithmetic import paths
+from ttnn_emulator.coverage.plain_calls import PRODUCTS_AND_ATTENTION
 from ttnn_emulator.ops import BINDINGS, FAMILY_OF
 from ttnn_emulator.ops.mesh.fused_collectives import ARRIVING_BLOCKS
 
@@ -127,6 +128,7 @@ CALLS: dict[str, Callable[[ttnn.Tensor], dict[str, Any]]] = {
     "ttnn.subalpha": lambda x: {"input_tensor_a": x, "input_tensor_b": x, "alpha": 0.5},
     "ttnn.std": lambda x: {"input_tensor": x, "dim": -1},
     "ttnn.var": lambda x: {"input_tensor": x, "dim": -1},
+    **PRODUCTS_AND_ATTENTION,
 }
 
 _BITWISE = ("and", "or", "xor", "left_shift", "right_shift")
@@ -137,7 +139,7 @@ CALLS |= {
 CALLS["ttnn.logical_right_shift"] = CALLS["ttnn.gcd"]
 
 # Families whose operations copy or make values: derived, but for those of `CALLS`.
-COPYING = frozenset({"collectives", "creation", "heads", "kv_cache", "movement"})
+COPYING = frozenset({"collectives", "creation", "heads", "kv_cache", "model_heads", "movement"})
 # Operations beside those that are not called, since they compute as others do.
 AS_OTHERS = {
     "ttnn.experimental.all_reduce_async": "ttnn.all_reduce",

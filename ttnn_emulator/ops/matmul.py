@@ -8,10 +8,11 @@ import ttnn
 from ttnn_emulator.arithmetic import paths
 from ttnn_emulator.arithmetic.compute import Blocking, Product
 from ttnn_emulator.arithmetic.formats import TILE
-from ttnn_emulator.dispatch import Launch
+from ttnn_emulator.dispatch import Launch, NotEmulated
 from ttnn_emulator.memory import DeviceTensor, Output, Shape
 from ttnn_emulator.ops.common import padding
 from ttnn_emulator.ops.common.activations import Fusable, steps_of
+from ttnn_emulator.ops.common.attending import refuse
 from ttnn_emulator.ops.common.configs import compute_of
 
 SHARDED_BLOCKS = paths.approximation(
@@ -37,13 +38,20 @@ def linear(
     global_cb: object = None,
     sub_device_id: object = None,
     prefetcher_pipes: object = (),
+    output_tile: object = None,
+    in0_column_offset: int | None = None,
 ) -> torch.Tensor:
     """a @ b + bias, then the activation.
 
     Padding of K is not read. Padding rows of `a` give rows of the output like any others. An
     activation within the program_config, or beside a core_grid, is fused to the product; otherwise
     `activation` is an operation of its own on the rounded product (matmul.cpp).
+
+    Raises:
+        NotEmulated: an output tile that is not 32 x 32; `in0_column_offset`.
     """
+    _check_tile(launch, output_tile)
+    refuse(launch, in0_column_offset=in0_column_offset)
     a = _matrix(input_tensor_a, transpose_a, vector_dim=0, rows=True)
     b = _matrix(input_tensor_b, transpose_b, vector_dim=-1, rows=False)
     a, marked = padding.without_undefined_rows(a)
@@ -92,6 +100,12 @@ def linear(
         marked = torch.nn.functional.pad(marked, (0, 0, 0, values.shape[-2] - marked.shape[-2]))
         values = padding.mark_undefined_rows(values, marked, out)
     return values
+
+
+def _check_tile(launch: Launch, tile: object) -> None:
+    shape = getattr(tile, "tile_shape", tile)
+    if shape is not None and list(shape) != [TILE, TILE]:
+        raise NotEmulated(f"{launch.name} with output_tile={list(shape)} is not emulated.")
 
 
 def _matrix(operand: DeviceTensor, transpose: bool, vector_dim: int, rows: bool) -> torch.Tensor:

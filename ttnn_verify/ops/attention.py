@@ -180,6 +180,17 @@ def paged(cache: torch.Tensor, table: torch.Tensor, rows: int) -> torch.Tensor:
 
 # A window or a sink changes which keys are seen, and no golden here computes that.
 NO_WINDOW: dict[str, tuple] = {"sliding_window_size": (0,), "attention_sink": ()}
+WHOLE: dict[str, tuple] = {
+    "cu_window_seqlens": (),
+    "windowed_q_token_offset": (0,),
+    "windowed_q_token_offset_tensor": (),
+    "attn_mask_block_map": (),
+}
+PAGES: dict[str, tuple] = {
+    "paged_cache_geometry": (),
+    "cache_position_modulo": (),
+    "spec_multi_pos_tiles": (0,),
+}
 CAUSAL_ALONE: dict[str, tuple] = {"is_causal": (True,), "attn_mask": (), "share_cache": (False,)}
 
 SPECS = (
@@ -189,7 +200,7 @@ SPECS = (
         kind="attention",
         constant="scale",
         family="attention",
-        neutral=NO_WINDOW,
+        neutral=NO_WINDOW | WHOLE,
     ),
     OpSpec(
         ("chunked_scaled_dot_product_attention",),
@@ -198,7 +209,7 @@ SPECS = (
         constant="scale",
         family="attention",
         page_table_at=3,
-        neutral=NO_WINDOW,
+        neutral=NO_WINDOW | {"paged_cache_geometry": ()},
     ),
     OpSpec(
         ("scaled_dot_product_attention_decode",),
@@ -215,6 +226,6 @@ SPECS = (
         constant="scale",
         family="attention",
         page_table_at=3,
-        neutral=NO_WINDOW | CAUSAL_ALONE,
+        neutral=NO_WINDOW | CAUSAL_ALONE | PAGES,
     ),
 )

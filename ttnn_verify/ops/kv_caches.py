@@ -125,6 +125,25 @@ def paged_fill_cache(
     return cache
 
 
+def indexed_fused_update_cache(
+    cache_tensor1: torch.Tensor,
+    input_tensor1: torch.Tensor,
+    cache_tensor2: torch.Tensor,
+    input_tensor2: torch.Tensor,
+    physical_update_idxs_tensor: torch.Tensor,
+) -> tuple[torch.Tensor, ...]:
+    """Rows [1, K, R, D] into pages [P, K, block, D] at places that count all pages' rows."""
+    places = physical_update_idxs_tensor.flatten()
+    results = []
+    for cache, rows in ((cache_tensor1, input_tensor1), (cache_tensor2, input_tensor2)):
+        flat = cache.transpose(0, 1).flatten(1, 2).clone()  # [K, P block, D]
+        for row, place in zip(rows[0].transpose(0, 1), places.tolist(), strict=False):
+            if 0 <= place < flat.shape[1]:
+                flat[:, place] = row.to(flat.dtype)
+        results.append(flat.unflatten(1, (cache.shape[0], -1)).transpose(0, 1))
+    return tuple(results)
+
+
 SPECS = (
     OpSpec(
         ("fill_cache",),
@@ -143,7 +162,12 @@ SPECS = (
         ("paged_update_cache",),
         without_context(paged_update_cache),
         writes=(CacheWrite(0, "cache_tensor", 1, "input_tensor"),),
-        neutral={"batch_offset": (0,), "mesh_coords": ()},
+        neutral={
+            "batch_offset": (0,),
+            "mesh_coords": (),
+            "block_size": (),
+            "num_kv_heads": (),
+        },
         comparison=paged_update_cache,
     ),
     OpSpec(
@@ -161,7 +185,20 @@ SPECS = (
         without_context(paged_fill_cache),
         writes=(CacheWrite(0, "cache_tensor", 1, "input_tensor"),),
         page_table_at=2,
-        neutral={"mesh_coords": ()},
+        neutral={
+            "mesh_coords": (),
+            "block_size": (),
+            "cache_position_modulo": (),
+            "valid_seq_len_tensor": (),
+        },
         comparison=paged_fill_cache,
+    ),
+    OpSpec(
+        ("indexed_fused_update_cache",),
+        without_context(indexed_fused_update_cache),
+        writes=(
+            CacheWrite(0, "cache_tensor1", 1, "input_tensor1"),
+            CacheWrite(2, "cache_tensor2", 3, "input_tensor2"),
+        ),
     ),
 )

@@ -118,7 +118,6 @@ def softmax(context: CallContext, input_tensor: torch.Tensor, dim: int = -1) -> 
 
 SPECS = (
     OpSpec(("linear", "matmul"), linear, kind="product", family="products"),
-    OpSpec(("minimal_matmul",), kind="product", family="products"),
     OpSpec(
         ("rms_norm",),
         rms_norm,

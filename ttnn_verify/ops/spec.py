@@ -78,6 +78,8 @@ class OpSpec:
             fails; see `comparison`. It takes the operation's own arguments alone.
         spans_chips: whether a chip's result depends on what others have. Its golden is given an
             `OnChips` for each tensor on a mesh, and the context says whose result is expected.
+        by_shards: its golden where its results are sharded, if each core then computes from what it
+            holds alone, and that means something else.
     """
 
     names: tuple[str, ...]
@@ -94,6 +96,7 @@ class OpSpec:
     neutral: Mapping[str, tuple] = dataclasses.field(default_factory=dict)
     comparison: Callable[..., Any] | None = None
     spans_chips: bool = False
+    by_shards: Golden | None = None
 
     @property
     def moves(self) -> bool:
@@ -116,6 +119,13 @@ class OpSpec:
             operand = list(bound.arguments.values())[1]
             return operand.shape[-1] ** -0.5
         return None if value is None else float(value)
+
+    def golden_of(self, kwargs: Mapping[str, Any]) -> Golden | None:
+        """The golden of a call with these named arguments, which say where its results lie."""
+        place = kwargs.get("memory_config")
+        if self.by_shards is None or not hasattr(place, "is_sharded"):
+            return self.golden
+        return self.by_shards if place.is_sharded() else self.golden
 
     def computed_arguments(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The named arguments that the golden has to know.
@@ -144,7 +154,8 @@ class OpSpec:
         Raises:
             NoGolden: there is no golden, or none for an argument.
         """
-        if self.golden is None:
+        golden = self.golden_of(kwargs)
+        if golden is None:
             raise NoGolden(f"{self.names[0]} has no golden function, here or in TTNN.")
         context = dataclasses.replace(
             context,
@@ -152,7 +163,7 @@ class OpSpec:
             program_config=kwargs.get("program_config"),
         )
         known = self.computed_arguments(kwargs)
-        found = called(self.names[0], self.golden, context, *args, **known)
+        found = called(self.names[0], golden, context, *args, **known)
         found = list(found) if isinstance(found, (list, tuple)) else [found]
         return [one if isinstance(one, Expected) else Expected(one) for one in found]
 

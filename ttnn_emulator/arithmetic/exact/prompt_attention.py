@@ -7,9 +7,7 @@ rounds them. Kernel sources: sdpa.cpp, compute_streaming.hpp (16-bit Dst), compu
 in chunks (k_chunk) with a running maximum, a running sum and a running output.
 """
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 
@@ -20,10 +18,10 @@ from ttnn_emulator.arithmetic.exact.attention_steps import (
     larger,
     product,
 )
+from ttnn_emulator.arithmetic.exact.attention_visible import Part, Visible
 from ttnn_emulator.arithmetic.exact.matrix import eltwise_unit
 from ttnn_emulator.arithmetic.exact.matrix.matrix_unit import LANES, row_max, row_sum, unpack
 from ttnn_emulator.arithmetic.exact.packer import add_in_l1, pack, pack_bfloat16
-from ttnn_emulator.arithmetic.exact.vector import vector_binary
 from ttnn_emulator.arithmetic.exact.vector.vector_exponential import (
     attention_score_exp,
     attention_score_exp_accurate,
@@ -41,25 +39,6 @@ SUBBLOCKS = (
     *((2, 4), (4, 2), (1, 8), (8, 1), (1, 7), (7, 1), (2, 3), (3, 2), (1, 6), (6, 1)),
     *((1, 5), (5, 1), (2, 2), (1, 4), (4, 1), (1, 3), (3, 1), (1, 2), (2, 1), (1, 1)),
 )
-
-
-@dataclass(frozen=True)
-class _Visible:
-    """Which keys each query sees.
-
-    Attributes:
-        hidden: [S, T] bool, keys that the kernel's own masks hide.
-        mask: [B*K, G, S, T], the caller's mask as it is added to scores before scaling, or None.
-        causal: whether chunks of keys after a chunk of queries are skipped.
-        start: position of the first query.
-        stamped: whether the packer adds the kernel's own masks in L1; else the matrix unit does.
-    """
-
-    hidden: torch.Tensor
-    mask: torch.Tensor | None
-    causal: bool
-    start: int
-    stamped: bool
 
 
 def attention(
@@ -92,20 +71,19 @@ def attention(
     kv_heads, length = key.shape[1:3]
     scale = default_scale(width) if scores.scale is None else scores.scale
     scale = torch.tensor(scale, dtype=torch.float32).item()
-    mask, sink, window = scores.mask, scores.sink, scores.window
-    causal = scores.causal and mask is None
-    if mask is not None:
-        mask = _scaled_mask(mask, scale, scores.mask_format).expand(batch, heads, rows, length)
-        mask = _by_kv_head(mask, kv_heads)
+    sink = scores.sink
     if sink is not None:
         sink = sink.float().expand(batch, heads)[..., None, None]
         sink = _by_kv_head(sink, kv_heads)
-    visible = _Visible(
-        hidden=_hidden(scores.start, rows, length, causal, window, scores.keys),
-        mask=mask,
-        causal=causal,
-        start=scores.start,
-        stamped=not fp32_dest_acc or (causal and window is None),  # use_lightweight_causal_mask
+    visible = Visible(
+        scores=scores,
+        scale=scale,
+        keys=length,
+        batch=batch,
+        kv_heads=kv_heads,
+        q_chunk=config.program.q_chunk,
+        k_chunk=config.program.k_chunk,
+        streaming=not fp32_dest_acc,
     )
     run = _in_32_bits if fp32_dest_acc else _in_16_bits
     result = run(
@@ -126,80 +104,36 @@ def _by_kv_head(x: torch.Tensor, kv_heads: int) -> torch.Tensor:
     return x.reshape(batch * kv_heads, heads // kv_heads, rows, width)
 
 
-def _hidden(
-    start: int, rows: int, length: int, causal: bool, window: int | None, keys: int | None
-) -> torch.Tensor:
-    """[S, T] bool, which keys the kernel's own masks hide."""
-    position = torch.arange(start, start + rows)[:, None]
-    column = torch.arange(length)
-    hidden = torch.zeros(rows, length, dtype=torch.bool)
-    if causal:
-        hidden |= column > position
-    elif keys is not None:
-        hidden |= column >= keys
-    if window is not None:
-        hidden |= column <= position - window
-    return hidden
-
-
-def _scaled_mask(mask: torch.Tensor, scale: float, mask_format: str) -> torch.Tensor:
-    """The mask divided by the scale, which the exponential applies to scores and mask alike.
-
-    TTNN multiplies it by a scalar before the kernel: nearest even (binary_ng).
-    """
-    inverse = torch.tensor(1 / scale).bfloat16().float()
-    return pack(vector_binary.multiply(mask.float(), inverse), mask_format, fp32_dest_acc=False)
-
-
-def _chunks(
-    rows: int, length: int, visible: _Visible, config: AttentionConfig
-) -> Iterator[tuple[int, int, int]]:
-    """(first column, end column, first row) of each chunk of keys, for the rows that take it.
-
-    Rows are taken by whole chunks of queries; a causal chunk of queries stops at its diagonal.
-    """
-    q_chunk, k_chunk = config.program.q_chunk, config.program.k_chunk
-    for first in range(0, length, k_chunk):
-        row = 0
-        if visible.causal:
-            row = max(first - visible.start, 0) // q_chunk * q_chunk
-        if row < rows:
-            yield first, min(first + k_chunk, length), row
-
-
 class _Scores:
     """query @ key^T a few columns at a time, so that the matrix unit's lanes are full."""
 
     def __init__(
-        self, query: torch.Tensor, key: torch.Tensor, config: AttentionConfig, out: str
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        visible: Visible,
+        config: AttentionConfig,
+        out: str,
     ) -> None:
         self.query, self.key, self.config, self.out = query, key, config, out
+        self.visible = visible
         self.first = self.end = self.row = 0
 
-    def __call__(self, first: int, end: int, row: int) -> torch.Tensor:
-        """[B*K, G, S - row, end - first]."""
-        if end > self.end:
+    def __call__(self, part: Part) -> torch.Tensor:
+        """[B*K, G, rows, keys] of one part."""
+        if part.end > self.end:
             columns = max(LANES, self.config.program.k_chunk)
-            self.first, self.end, self.row = first, min(first + columns, self.key.shape[1]), row
+            self.first = part.first
+            self.end = min(part.first + columns, self.key.shape[1])
+            self.row, stop = self.visible.rows_of(self.first, self.end, self.query.shape[2])
             self.block = product(
-                self.query[:, :, row:],
+                self.query[:, :, self.row : stop],
                 self.key[:, self.first : self.end].transpose(1, 2),
                 self.config,
                 self.out,
             )
-        return self.block[:, :, row - self.row :, first - self.first : end - self.first]
-
-
-def _hide(scores: torch.Tensor, first: int, end: int, row: int, visible: _Visible) -> torch.Tensor:
-    """Minus infinity on the scores that the kernel's own masks hide.
-
-    Infinity plus minus infinity is NaN to the packer and 0 to the matrix unit.
-    """
-    hidden = visible.hidden[row:, first:end]
-    if not hidden.any():
-        return scores
-    cancelled = torch.nan if visible.stamped else 0.0
-    return torch.where(hidden, torch.where(scores == math.inf, cancelled, -math.inf), scores)
+        rows = slice(part.row - self.row, part.stop - self.row)
+        return self.block[:, :, rows, part.first - self.first : part.end - self.first]
 
 
 def _sum_of_tiles(probabilities: torch.Tensor, float32: bool) -> torch.Tensor:
@@ -216,38 +150,38 @@ def _sum_of_tiles(probabilities: torch.Tensor, float32: bool) -> torch.Tensor:
 
 def _in_16_bits(query, key, value, scale, visible, sink, config):
     """[B*K, G, S, Dv] in a 16-bit Dst."""
-    rows, length = query.shape[2], key.shape[1]
     fidelity = config.compute.fidelity
-    scores_of = _Scores(query, key, config, "bfloat16")
+    scores_of = _Scores(query, key, visible, config, "bfloat16")
     largest = torch.empty(*query.shape[:3], 1)
     total = torch.empty(*query.shape[:3], TILE)
     output = torch.empty(*query.shape[:3], value.shape[-1])
-    for first, end, row in _chunks(rows, length, visible, config):
-        scores = scores_of(first, end, row)
-        if visible.mask is None:
-            scores = _hide(scores, first, end, row, visible)
+    for part in visible.parts(query.shape[2]):
+        scores, rows = scores_of(part), slice(part.row, part.stop)
+        mask = visible.mask(part)
+        if mask is None:
+            scores = visible.hide(scores, part)
         else:
-            scores = add_in_l1(scores, visible.mask[:, :, row:, first:end], float32=False)
+            scores = add_in_l1(scores, mask, float32=False)
         new = row_max(scores)
-        if first:
-            old = largest[:, :, row:]
+        if not part.fresh:
+            old = largest[:, :, rows]
             new = larger(old, new)
         # Always the approximate exponential, whatever exp_approx_mode says.
         difference = eltwise_unit.subtract(scores, new)
         probabilities = attention_score_exp(difference, scale)
         chunk_total = _sum_of_tiles(probabilities, float32=False)
         chunk_output = _weighted_values(
-            probabilities, value[:, first:end], first, row, visible, config
+            probabilities, value[:, part.first : part.end], part, visible, config
         )
-        if first:
+        if not part.fresh:
             factor = correction(old, new, scale, config)
-            rescaled = eltwise_unit.multiply(total[:, :, row:], factor, fidelity=fidelity)
+            rescaled = eltwise_unit.multiply(total[:, :, rows], factor, fidelity=fidelity)
             chunk_total = add_in_l1(chunk_total, rescaled, float32=False)
-            rescaled = eltwise_unit.multiply(output[:, :, row:], factor, fidelity=fidelity)
+            rescaled = eltwise_unit.multiply(output[:, :, rows], factor, fidelity=fidelity)
             chunk_output = add_in_l1(chunk_output, rescaled, float32=False)
-        largest[:, :, row:] = new
-        total[:, :, row:] = chunk_total
-        output[:, :, row:] = chunk_output
+        largest[:, :, rows] = new
+        total[:, :, rows] = chunk_total
+        output[:, :, rows] = chunk_output
     denominator = row_sum(total, config.compute)
     if sink is not None:
         share = correction(largest, sink, -scale, config)
@@ -258,17 +192,17 @@ def _in_16_bits(query, key, value, scale, visible, sink, config):
     return eltwise_unit.multiply(output, inverse, fidelity=fidelity)
 
 
-def _weighted_values(probabilities, value, first, row, visible, config):
+def _weighted_values(probabilities, value, part, visible, config):
     """probabilities @ value of one chunk of keys.
 
     The rows of a chunk of queries that the kernel computes first take the keys in pieces, as their
     exponentials become ready, and sum the pieces in L1. The other rows take all keys at once.
     """
     width = _subblock(config.program.q_chunk // TILE, config.program.k_chunk // TILE)[1] * TILE
-    rows = torch.arange(row, row + probabilities.shape[2])
+    rows = torch.arange(part.row, part.stop)
     pieces = []
     if width < config.program.k_chunk:
-        pieces = list(_pieces(rows, first, len(value[0]), width, value.shape[-1], visible, config))
+        pieces = list(_pieces(rows, part, width, value.shape[-1], visible, config))
     result = torch.empty(*probabilities.shape[:3], value.shape[-1])
     unsplit = torch.ones_like(rows, dtype=torch.bool)
     for piece, extent, chosen in pieces:
@@ -288,25 +222,25 @@ def _weighted_values(probabilities, value, first, row, visible, config):
 
 def _pieces(
     rows: torch.Tensor,
-    first: int,
-    available: int,
+    part: Part,
     width: int,
     value_width: int,
-    visible: _Visible,
+    visible: Visible,
     config: AttentionConfig,
 ) -> Iterator[tuple[int, int, torch.Tensor]]:
     """(columns of a piece, columns of all pieces, row indices) for the rows computed first.
 
-    In its diagonal chunk of keys a chunk of queries takes only the keys up to its own end, in the
-    widest pieces that divide them (largest_factor_le). The last chunk of keys without a causal mask
-    is cut likewise.
+    In its last chunk of keys, with the diagonal or the end of a window, a chunk of queries takes
+    only the keys up to there, in the widest pieces that divide them (largest_factor_le). The last
+    chunk of all keys without a mask is cut likewise.
     """
     q_chunk, k_chunk = config.program.q_chunk, config.program.k_chunk
+    available = part.end - part.first
     early = rows % q_chunk < _first_rows(q_chunk, value_width)
-    active = torch.full_like(rows, available if visible.mask is None else k_chunk)
-    if visible.causal:
-        chunk_end = visible.start + (rows // q_chunk + 1) * q_chunk
-        active = (chunk_end - first).clamp(max=k_chunk)
+    active = torch.full_like(rows, k_chunk if visible.masked else available)
+    last_seen = visible.last_seen(rows)
+    if last_seen is not None:
+        active = (last_seen - part.first).clamp(max=k_chunk if visible.causal else available)
     for extent in active[early].unique().tolist():
         tiles, widest = extent // TILE, width // TILE
         piece = next(f for f in range(widest, 0, -1) if tiles % f == 0) * TILE
@@ -348,8 +282,7 @@ def _in_32_bits(query, key, value, scale, visible, sink, config):
     """
     if sink is not None:
         raise ValueError("attention with a sink is not followed with a 32-bit Dst; leave out one")
-    rows, length = query.shape[2], key.shape[1]
-    scores_of = _Scores(query, key, config, "float32")
+    scores_of = _Scores(query, key, visible, config, "float32")
     score_exp = attention_score_exp
     if not config.program.exp_approximate:
         score_exp = attention_score_exp_accurate
@@ -362,35 +295,36 @@ def _in_32_bits(query, key, value, scale, visible, sink, config):
     largest = torch.empty(*query.shape[:3], 1)
     total = torch.empty(*query.shape[:3], TILE)
     output = torch.empty(*query.shape[:3], value.shape[-1])
-    for first, end, row in _chunks(rows, length, visible, config):
-        scores = unpack(scores_of(first, end, row), fp32_dest_acc=True)
-        if visible.mask is None:
-            scores = _hide(scores, first, end, row, visible)
+    for part in visible.parts(query.shape[2]):
+        rows = slice(part.row, part.stop)
+        scores = unpack(scores_of(part), fp32_dest_acc=True)
+        mask = visible.mask(part)
+        if mask is None:
+            scores = visible.hide(scores, part)
         else:
-            mask = visible.mask[:, :, row:, first:end]
             scores = unpack(eltwise_unit.add(scores, mask, fp32_dest_acc=True), fp32_dest_acc=True)
         # The reduction moves its Dst through SrcB, which cuts it to bfloat16 (llk_math_reduce.h).
         new = unpack(row_max(scores), fp32_dest_acc=False)
-        if first:
-            old = largest[:, :, row:]
+        if not part.fresh:
+            old = largest[:, :, rows]
             new = larger(old, new)
         difference = eltwise_unit.subtract(scores, new, fp32_dest_acc=True)
         probabilities = score_exp(difference, scale, fp32_dest_acc=True)
         chunk_total = _sum_of_tiles(probabilities, float32=True)
-        chunk_output = product(probabilities, value[:, first:end], config, "bfloat16")
-        if first:
+        chunk_output = product(probabilities, value[:, part.first : part.end], config, "bfloat16")
+        if not part.fresh:
             factor = pack_bfloat16(correction(old, new, scale, config), fp32_dest_acc=True)
-            rescaled = multiply(unpack(total[:, :, row:], fp32_dest_acc=True), factor)
+            rescaled = multiply(unpack(total[:, :, rows], fp32_dest_acc=True), factor)
             chunk_total = eltwise_unit.add(
                 unpack(chunk_total, fp32_dest_acc=True),
                 unpack(rescaled, fp32_dest_acc=True),
                 fp32_dest_acc=True,
             )
-            rescaled = pack_bfloat16(multiply(output[:, :, row:], factor), fp32_dest_acc=True)
+            rescaled = pack_bfloat16(multiply(output[:, :, rows], factor), fp32_dest_acc=True)
             chunk_output = add_in_l1(chunk_output, rescaled, float32=False)
-        largest[:, :, row:] = new
-        total[:, :, row:] = chunk_total
-        output[:, :, row:] = chunk_output
+        largest[:, :, rows] = new
+        total[:, :, rows] = chunk_total
+        output[:, :, rows] = chunk_output
     denominator = row_sum(total, config.compute)
     denominator = unpack(denominator, fp32_dest_acc=True)
     inverse = attention_reciprocal(

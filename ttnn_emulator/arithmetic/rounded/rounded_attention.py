@@ -64,18 +64,30 @@ def attention(
     out: str = "bfloat16",
 ) -> torch.Tensor:
     """See `interface.Arithmetic`; a query that sees no key gets zeros."""
-    length = key.shape[-2]
-    bias = None
-    if scores.mask is not None:
-        bias = scores.mask.float()
-    else:
-        positions = torch.arange(scores.start, scores.start + query.shape[-2])
+    scale = _scale(scores.scale, query)
+    rows, length = query.shape[-2], key.shape[-2]
+
+    def bias(first: int, end: int) -> torch.Tensor | None:
+        """[..., end - first, T]: what is added to the scores of some queries."""
+        if scores.mask is not None:
+            return scores.mask[..., first:end, :].float()
+        positions = torch.arange(scores.start + first, scores.start + end)
         keys = length if scores.keys is None else scores.keys
         hidden = hidden_keys(positions, length, keys, causal=scores.causal, window=scores.window)
-        if hidden.any():
-            bias = torch.zeros(hidden.shape).masked_fill_(hidden, -math.inf)
-    scale = _scale(scores.scale, query)
-    return _in_parts(query, key, value, scale, bias, _scaled(scores.sink, scale))
+        if scores.sequences is not None:
+            hidden = hidden | _of_other_sequences(positions, length, scores.sequences)
+        if not hidden.any():
+            return None
+        return torch.zeros(hidden.shape).masked_fill_(hidden, -math.inf)
+
+    sink = _scaled(scores.sink, scale)
+    at_once = max(1, SCORES_AT_ONCE // (query.shape[0] * query.shape[1] * length))
+    parts = [(first, min(first + at_once, rows)) for first in range(0, rows, at_once)]
+    results = [
+        _attend(query[:, :, first:end], key, value, scale, bias(first, end), sink)
+        for first, end in parts
+    ]
+    return results[0] if len(results) == 1 else torch.cat(results, dim=2)
 
 
 def _scale(scale: float | None, query: torch.Tensor) -> float:
@@ -100,6 +112,17 @@ def hidden_keys(
     if window:
         hidden = hidden | (distance >= window if causal else distance.abs() > window // 2)
     return hidden
+
+
+def _of_other_sequences(
+    positions: torch.Tensor, length: int, bounds: tuple[int, ...]
+) -> torch.Tensor:
+    """[S, T] bool, keys of other sequences than the queries' own; what is in none sees nothing."""
+    edges = torch.tensor(bounds)
+    own = torch.searchsorted(edges, positions, right=True)
+    of_key = torch.searchsorted(edges, torch.arange(length), right=True)
+    outside = (own == 0) | (own == len(edges))
+    return (own[:, None] != of_key) | outside[:, None]
 
 
 def attention_rows(last: int, capacity: int, program: AttentionProgram | None) -> int:
@@ -127,28 +150,7 @@ def attention_decode(
         mask = mask if mask is None else mask[..., first:last]
     bias = None if mask is None else (mask.float() * scale).unsqueeze(-2)
     sink = _scaled(scores.sink, scale)
-    return _in_parts(query.unsqueeze(-2), key, value, scale, bias, sink).squeeze(-2)
-
-
-def _in_parts(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    scale: float,
-    bias: torch.Tensor | None,
-    sink: torch.Tensor | None,
-) -> torch.Tensor:
-    """Attention of some queries at a time, so that their scores fit in memory."""
-    batch, heads, length, _ = query.shape
-    at_once = max(1, SCORES_AT_ONCE // (batch * heads * key.shape[-2]))
-    if length <= at_once:
-        return _attend(query, key, value, scale, bias, sink)
-    results = []
-    for start in range(0, length, at_once):
-        rows = slice(start, start + at_once)
-        part = bias if bias is None or bias.shape[-2] == 1 else bias[..., rows, :]
-        results.append(_attend(query[:, :, rows], key, value, scale, part, sink))
-    return torch.cat(results, dim=2)
+    return _attend(query.unsqueeze(-2), key, value, scale, bias, sink).squeeze(-2)
 
 
 def _attend(

@@ -1,0 +1,155 @@
+"""Splitting a projection into heads where each core splits its own block, and heads of models.
+
+B batch, S sequence, N heads, K kv heads, D head_dim.
+"""
+
+import torch
+import ttnn
+
+from .heads import BFP8, HEIGHTS, golden_of_groups, grouped, sample
+from .operands import on
+from .opinfo import Op, Refused, massive, plain
+
+IN_ROWS = ttnn.ROW_MAJOR_LAYOUT
+X = ttnn.experimental
+
+
+CREATE_BLOCKS = Op(
+    "create_qkv_heads",
+    call=lambda x, **how: X.create_qkv_heads(x, **how),
+    golden=golden_of_groups,
+    samples=(
+        grouped(2, 32, 8, 8, 64, "block", transpose_k_heads=True, memory_config=HEIGHTS),
+        grouped(2, 32, 16, 8, 64, "block", transpose_k_heads=False, memory_config=HEIGHTS),
+    ),
+    references=(
+        grouped(8, 32, 16, 8, 64, "block", transpose_k_heads=False, memory_config=HEIGHTS),
+    ),
+    errors=(
+        Refused(
+            "heads",
+            lambda device: X.create_qkv_heads(
+                on(device, plain(2, 1, 32, 1536), memory="block"),
+                num_heads=9,
+                num_kv_heads=8,
+                memory_config=HEIGHTS,
+            ),
+            "must be a multiple of the combine",
+        ),
+    ),
+)
+
+# --- of models -----------------------------------------------------------------------------------
+
+
+def in_sections(x, *counts):
+    heads = x[:, 0].unflatten(-1, (sum(counts), -1)).transpose(1, 2)
+    return heads.split(counts, 1)
+
+
+def of_a_model(name, columns, counts):
+    operation = getattr(X, name)
+    return Op(
+        name.removesuffix("7b"),
+        operation=name,
+        call=lambda x: operation(x),
+        golden=lambda x: in_sections(x, *counts),
+        samples=(sample((1, 1, 32, columns)), sample((2, 1, 64, columns), BFP8)),
+        references=(sample((1, 1, 128, columns), values=massive),),
+        errors=(
+            Refused("width", lambda device: operation(on(device, plain(1, 1, 32, 64))), "shape"),
+        ),
+    )
+
+
+FALCON = of_a_model("nlp_create_qkv_heads_falcon7b", 4672, (71, 1, 1))
+VIT = of_a_model("nlp_create_qkv_heads_vit", 2304, (12, 12, 12))
+
+Q_SPLIT = Op(
+    "nlp_create_q_heads_split",
+    call=lambda x, **how: X.nlp_create_q_heads_split(x, **how),
+    golden=lambda x, *, num_heads, split_head_dim: [
+        part.transpose(1, 2)
+        for part in x[:, 0].unflatten(-1, (num_heads, -1)).tensor_split((split_head_dim,), -1)
+    ],
+    samples=(
+        sample((1, 1, 37, 4 * 96), num_heads=4, split_head_dim=64),
+        sample((2, 1, 64, 2 * 64), num_heads=2, split_head_dim=32),
+    ),
+    references=(sample((1, 1, 128, 16 * 192), num_heads=16, split_head_dim=128),),
+    errors=(
+        Refused(
+            "rows",
+            lambda device: X.nlp_create_q_heads_split(
+                on(device, plain(1, 1, 32, 256), layout=IN_ROWS), num_heads=4, split_head_dim=32
+            ),
+            "must be TILE",
+        ),
+    ),
+)
+
+LOAD_SLICE = Op(
+    "nlp_kv_cache_load_slice",
+    call=lambda x, **rows: X.nlp_kv_cache_load_slice(x, **rows),
+    golden=lambda x, *, seq_len_start, seq_len_end: x[:, :, seq_len_start:seq_len_end],
+    samples=(
+        sample((1, 4, 128, 64), seq_len_start=32, seq_len_end=96),
+        sample((2, 2, 64, 32), seq_len_start=0, seq_len_end=64),
+    ),
+    references=(sample((1, 32, 256, 96), seq_len_start=0, seq_len_end=128),),
+    errors=(
+        Refused(
+            "rows",
+            lambda device: X.nlp_kv_cache_load_slice(
+                on(device, plain(1, 4, 128, 64)), seq_len_start=5, seq_len_end=96
+            ),
+            "must be tile",
+        ),
+    ),
+)
+
+PAIRS_SPLIT = Op(
+    "nlp_create_qkv_heads_boltz",
+    call=lambda x, **how: X.nlp_create_qkv_heads_boltz(x, **how),
+    golden=lambda x, *, num_heads, transpose_k_heads: [
+        torch.stack(part[0].chunk(num_heads, -1)) for part in x.chunk(3, -1)
+    ],
+    samples=(sample((1, 32, 32, 3 * 2 * 32), num_heads=2, transpose_k_heads=False),),
+    references=(sample((1, 64, 64, 3 * 4 * 32), num_heads=4, transpose_k_heads=False),),
+    errors=(
+        Refused(
+            "rows",
+            lambda device: X.nlp_create_qkv_heads_boltz(
+                on(device, plain(1, 32, 32, 192), layout=IN_ROWS), num_heads=2
+            ),
+            "Layout::TILE",
+        ),
+    ),
+)
+
+PAIRS_JOINED = Op(
+    "nlp_concat_heads_boltz",
+    call=lambda x: X.nlp_concat_heads_boltz(x),
+    golden=lambda x: x.movedim(0, 2).flatten(2)[None],
+    samples=(sample((2, 32, 32, 32)), sample((4, 64, 64, 64), BFP8)),
+    references=(sample((4, 64, 64, 32), values=massive),),
+    errors=(
+        Refused(
+            "rows",
+            lambda device: X.nlp_concat_heads_boltz(
+                on(device, plain(2, 32, 32, 32), layout=IN_ROWS)
+            ),
+            "Layout::TILE",
+        ),
+    ),
+)
+
+OPS = [
+    CREATE_BLOCKS,
+    FALCON,
+    VIT,
+    Q_SPLIT,
+    LOAD_SLICE,
+    PAIRS_SPLIT,
+    PAIRS_JOINED,
+]

@@ -1,0 +1,119 @@
+"""Plain calls of operations that take several tensors of particular shapes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import ttnn
+
+GRID = ttnn.CoreCoord(8, 8)
+CHUNKS = ttnn.SDPAProgramConfig(
+    compute_with_storage_grid_size=(8, 8), q_chunk_size=32, k_chunk_size=32
+)
+BLOCKS = ttnn.MatmulMultiCoreReuseMultiCast1DProgramConfig(
+    compute_with_storage_grid_size=GRID,
+    in0_block_w=1,
+    out_subblock_h=1,
+    out_subblock_w=1,
+    out_block_h=1,
+    out_block_w=1,
+    per_core_M=1,
+    per_core_N=1,
+    fuse_batch=False,
+    fused_activation=None,
+    mcast_in0=True,
+)
+
+
+def _tiles(x: ttnn.Tensor, *shape: int) -> ttnn.Tensor:
+    """A bfloat16 tensor in tiles on the device of x [..., 64]."""
+    values = torch.linspace(0.5, 1.5, torch.Size(shape).numel()).reshape(shape)
+    return ttnn.from_torch(values, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=x.device())
+
+
+def _integers(x: ttnn.Tensor, numbers: list) -> ttnn.Tensor:
+    return ttnn.from_torch(torch.tensor(numbers, dtype=torch.int32), device=x.device())
+
+
+def _columns(x: ttnn.Tensor, rows: int, columns: int) -> ttnn.Tensor:
+    """A tensor whose columns lie on two cores."""
+    cores = ttnn.CoreRangeSet({ttnn.CoreRange(ttnn.CoreCoord(0, 0), ttnn.CoreCoord(1, 0))})
+    shard = ttnn.ShardSpec(cores, [rows, columns // 2], ttnn.ShardOrientation.ROW_MAJOR)
+    layout = ttnn.TensorMemoryLayout.WIDTH_SHARDED
+    place = ttnn.MemoryConfig(layout, ttnn.BufferType.L1, shard)
+    return ttnn.to_memory_config(_tiles(x, rows, columns), place)
+
+
+def _of_users(x: ttnn.Tensor) -> dict[str, Any]:
+    return {
+        "input_tensor_a": _tiles(x, 1, 2, 32, 64),
+        "input_tensor_b": _tiles(x, 32, 1, 64, 64),
+        "compute_with_storage_grid_size": GRID,
+    }
+
+
+def _latent(x: ttnn.Tensor) -> dict[str, Any]:
+    return {"input_tensor_q": _tiles(x, 1, 2, 32, 64), "program_config": CHUNKS, "head_dim_v": 32}
+
+
+# Operation -> its arguments, of a tensor.
+PRODUCTS_AND_ATTENTION: dict[str, Callable[[ttnn.Tensor], dict[str, Any]]] = {
+    "ttnn.addmm": lambda x: {
+        "input_tensor": _tiles(x, 32, 32),
+        "mat1_tensor": _tiles(x, 32, 64),
+        "mat2_tensor": _tiles(x, 64, 32),
+    },
+    "ttnn.experimental.attn_matmul": _of_users,
+    "ttnn.experimental.group_attn_matmul": _of_users,
+    "ttnn.experimental.attn_matmul_from_cache": lambda x: (
+        _of_users(x) | {"num_tokens": 40, "transpose_hw": True}
+    ),
+    "ttnn.experimental.matmul_decode": lambda x: {
+        "input_tensor_a": _columns(x, 32, 64),
+        "input_tensor_b": _columns(x, 64, 64),
+    },
+    "ttnn.experimental.minimal_matmul": lambda x: {
+        "input_tensor": x,
+        "weight_tensor": _tiles(x, 64, 32),
+    },
+    "ttnn.experimental.minimal_matmul_split": lambda x: {
+        "input_tensor": x,
+        "weight_tensor": _tiles(x, 64, 64),
+        "chunks": 2,
+        "dim": -1,
+    },
+    "ttnn.sparse_matmul": lambda x: {
+        "input_tensor_a": x,
+        "input_tensor_b": _tiles(x, 1, 2, 64, 32),
+        "sparsity": ttnn.to_layout(_tiles(x, 1, 1, 1, 2), ttnn.ROW_MAJOR_LAYOUT),
+        "program_config": BLOCKS,
+    },
+    "ttnn.transformer.flash_mla_prefill": lambda x: (
+        _latent(x) | {"input_tensor_k": _tiles(x, 1, 1, 32, 64)}
+    ),
+    "ttnn.transformer.chunked_flash_mla_prefill": lambda x: (
+        _latent(x)
+        | {
+            "input_tensor_k": _tiles(x, 8, 1, 32, 64),
+            "page_table_tensor": _integers(x, [list(range(8))]),
+            "chunk_start_idx": 32,
+        }
+    ),
+    "ttnn.transformer.flash_multi_latent_attention_decode": lambda x: (
+        _latent(x) | {"input_tensor_k": _tiles(x, 2, 1, 64, 64), "cur_pos": [3, 40]}
+    ),
+    "ttnn.transformer.paged_flash_multi_latent_attention_decode": lambda x: (
+        _latent(x)
+        | {
+            "input_tensor_k": _tiles(x, 8, 1, 32, 64),
+            "page_table_tensor": _integers(x, [[0, 1, 2, 3], [4, 5, 6, 7]]),
+            "cur_pos_tensor": _integers(x, [3, 40]),
+        }
+    ),
+    "ttnn.transformer.joint_scaled_dot_product_attention": lambda x: {
+        **{f"input_tensor_{name}": _tiles(x, 1, 2, 32, 64) for name in "qkv"},
+        **{f"joint_tensor_{name}": _tiles(x, 1, 2, 32, 64) for name in "qkv"},
+        "joint_strategy": "rear",
+        "program_config": CHUNKS,
+    },
+}

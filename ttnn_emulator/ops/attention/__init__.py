@@ -1,0 +1,1 @@
+"""Scaled dot product attention: over a prompt, over a cache, of latent keys, and joint."""

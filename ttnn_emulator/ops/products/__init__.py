@@ -1,0 +1,1 @@
+"""Matrix products of particular operations: of caches, experts, and by kernels of their own."""

@@ -1,0 +1,1 @@
+"""Operations of particular kinds of models: latent and joint attention, experts, own kernels."""
