@@ -189,6 +189,8 @@ def _dimension(value: Any, bound: inspect.BoundArguments) -> str:
     rank = len(first.shape)
     names = {rank - 1: "columns", rank - 2: "rows"}
     dims = [value] if isinstance(value, int) else value
+    if not rank:
+        return ""
     return "over " + " and ".join(sorted({names.get(d % rank, "leading") for d in dims}))
 
 

@@ -139,10 +139,11 @@ def normalize_hw(launch: Launch, input_tensor: DeviceTensor) -> torch.Tensor:
 
 
 def normalize_global(launch: Launch, input_tensor: DeviceTensor) -> torch.Tensor:
-    """As `normalize_hw`, of the whole tensor as one matrix [1, 1, H, W * the rest]."""
-    x = input_tensor.logical
+    """As `normalize_hw`, of the whole tensor as one matrix, in which padding takes part."""
+    x = input_tensor.data
     flat = x.reshape(1, 1, x.shape[-2], -1)
-    return _normalised(launch, flat, input_tensor.dtype).reshape(launch.output.shape)
+    normalised = _normalised(launch, flat, input_tensor.dtype)
+    return normalised.reshape(launch.output.padded_shape)
 
 
 BINDINGS = {

@@ -2,7 +2,6 @@
 
 import torch
 
-from ttnn_emulator.arithmetic.formats import TILE, ceil_div
 from ttnn_emulator.dispatch import Launch
 from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common import bounds
@@ -41,8 +40,6 @@ def topk(
     stable: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The `k` first in order and where they were, or what `indices_tensor` has for there.
-
-    Along the last dimension whole tiles of them are found: those after the k-th are padding.
 
     Raises:
         OutOfBounds: `indices_tensor` has fewer elements along the dimension.
@@ -92,11 +89,6 @@ def _by_pattern(values: torch.Tensor) -> torch.Tensor:
     patterns = values.contiguous().view(torch.int32).long()
     order = torch.where(patterns < 0, -1 - (patterns & 0x7FFFFFFF), patterns)
     return torch.where(values.isnan(), 2**31, order)
-
-
-def whole_tiles(count: int) -> int:
-    """`count` elements rounded up to whole tiles."""
-    return ceil_div(count, TILE) * TILE
 
 
 BINDINGS = {"ttnn.argmax": argmax, "ttnn.sort": sort, "ttnn.topk": topk}

@@ -88,9 +88,9 @@ def _in_blocks(launch: Launch, values: torch.Tensor, dtype: str) -> torch.Tensor
 def prod(
     launch: Launch,
     input_tensor: DeviceTensor,
-    dim: int | DeviceTensor | None = None,
+    *dim_or_output: int | DeviceTensor | None,
+    dim: int | None = None,
     keepdim: bool = False,
-    *,
     output_tensor: DeviceTensor | None = None,
     dims: Sequence[int] = (),
 ) -> torch.Tensor:
@@ -100,7 +100,9 @@ def prod(
     """
     dtype, out = input_tensor.dtype, launch.output.dtype
     values, rank = input_tensor.logical, len(input_tensor.shape)
-    if isinstance(dim, DeviceTensor) or dims:
+    given, *_ = [*dim_or_output, dim]
+    dim = given if isinstance(given, int) else None
+    if dims:
         over: list[int] = sorted(d % rank for d in dims)[::-1]
     elif dim is None or rank < 2:
         return _of_all(launch, input_tensor)
