@@ -1,6 +1,7 @@
 """The table of ops: adding an op is adding an entry to the module of its family."""
 
 from . import (
+    along,
     attention,
     eltwise,
     heads,
@@ -28,6 +29,7 @@ FAMILIES = (
     kv_cache,
     paged_cache,
     layouts,
+    along,
 )
 
 OPS = {op.name: op for family in FAMILIES for op in family.OPS}

@@ -8,13 +8,14 @@ import torch
 
 from ttnn_verify.numerics import op_floors
 from ttnn_verify.ops import attention, eltwise, heads, kv_caches, movement, products, rotary
+from ttnn_verify.ops.along import picking, scanning
 from ttnn_verify.ops.expected import CallContext, Expected, NoGolden, compute_of
 from ttnn_verify.ops.mesh import collectives, spread_norms
 from ttnn_verify.ops.spec import PLACEMENT, PRECISION, OpSpec
 
 MODULES = (
     *(attention, collectives, eltwise, heads, kv_caches),
-    *(movement, products, rotary, spread_norms),
+    *(movement, picking, products, rotary, scanning, spread_norms),
 )
 
 ROWS: tuple[OpSpec, ...] = tuple(spec for family in MODULES for spec in family.SPECS)

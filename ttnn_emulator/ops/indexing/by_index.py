@@ -8,7 +8,6 @@ from ttnn_emulator.ops.common import bounds
 from ttnn_emulator.ops.common.moving import copied, through_dest
 from ttnn_emulator.ops.common.padding import undefined
 
-REDUCTIONS = ("add", "multiply", "amax", "amin")
 TRUE = 0xFFFFFFFF  # of a mask of uint32, all bits set
 
 
