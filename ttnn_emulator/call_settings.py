@@ -23,7 +23,12 @@ SHORTER = {
 }
 
 # Families whose kernels copy values. Their settings name only formats that may be packed again.
-MOVING = frozenset({"collectives", "creation", "embedding", "heads", "movement"})
+MOVING = frozenset(
+    {
+        *("by_index", "collectives", "creation", "embedding", "heads", "movement", "parts"),
+        "shifting",
+    }
+)
 
 # Families in which integer operands are positions or pages, not values to compute with.
 PLACED_BY_INTEGERS = frozenset({"attention", "kv_cache", "rotary"})

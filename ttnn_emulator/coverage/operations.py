@@ -15,6 +15,8 @@ import ttnn
 from ttnn_emulator import device, evidence, transfer
 from ttnn_emulator.arithmetic import paths
 from ttnn_emulator.ops import BINDINGS, FAMILY_OF
+from ttnn_emulator.ops.creation import RANDOM
+from ttnn_emulator.ops.indexing.experts import ROUTER
 from ttnn_emulator.ops.mesh.fused_collectives import ARRIVING_BLOCKS
 
 # Basis -> what it says of an operation.
@@ -93,25 +95,53 @@ def _row(name: str, operation: Callable[..., Any], opened: ttnn.MeshDevice) -> O
 CALLS: dict[str, Callable[[ttnn.Tensor], dict[str, Any]]] = {
     "ttnn.clamp": lambda x: {"input_tensor": x, "min": 0.5, "max": 1.0},
     "ttnn.clip": lambda x: {"input_tensor": x, "min": 0.5, "max": 1.0},
+    "ttnn.cumprod": lambda x: {"input_tensor": x, "dim": -1},
+    "ttnn.cumsum": lambda x: {"input": x, "dim": -1},
+    "ttnn.ema": lambda x: {"input_tensor": x, "alpha": 0.9},
+    "ttnn.experimental.deepseek_grouped_gate": lambda x: {
+        "scores": _wide(x, 4),
+        "bias": _wide(x, 4),
+    },
+    "ttnn.experimental.fast_reduce_nc": lambda x: {"input": x, "dims": [1]},
+    "ttnn.manual_seed": lambda x: {"seeds": 1, "device": x.device()},
+    "ttnn.moe": lambda x: {
+        "input_tensor": x,
+        "expert_mask_tensor": x[:, :, :1, :],
+        "topk_mask_tensor": x[:, :, :1, :32],
+    },
     "ttnn.rand": lambda x: {"shape": list(x.shape), "device": x.device()},
     "ttnn.randn": lambda x: {"shape": list(x.shape), "device": x.device()},
     "ttnn.std": lambda x: {"input_tensor": x, "dim": -1},
     "ttnn.var": lambda x: {"input_tensor": x, "dim": -1},
 }
 
+
+def _wide(x: ttnn.Tensor, times: int) -> ttnn.Tensor:
+    """Copies of a tensor side by side."""
+    return ttnn.concat([x] * times, dim=-1)
+
+
 # Families whose operations copy or make values: derived, but for those of `CALLS`.
-COPYING = frozenset({"collectives", "creation", "heads", "kv_cache", "movement"})
+COPYING = frozenset(
+    {"by_index", "collectives", "creation", "heads", "kv_cache", "movement", "parts", "shifting"}
+)
 # Operations beside those that are not called, since they compute as others do.
 AS_OTHERS = {
     "ttnn.experimental.all_reduce_async": "ttnn.all_reduce",
+    "ttnn.experimental.deepseek_moe_fast_reduce_nc": "ttnn.experimental.fast_reduce_nc",
     "ttnn.experimental.typecast": "ttnn.typecast",
+    "ttnn.moe_expert_token_remap": "a copy",
+    "ttnn.moe_routing_remap": "a copy",
     "ttnn.scale_causal_mask_hw_dims_softmax_in_place": "ttnn.scale_mask_softmax_in_place",
     "ttnn.transformer.attention_softmax_": "ttnn.transformer.attention_softmax",
     "ttnn.unary_chain": "the functions of the chain",
 }
 
 # Operations that no single chip can be asked for -> the steps that they do not follow.
+# Beside them those whose plain call is too large.
 ON_SEVERAL_CHIPS = {
+    "ttnn.experimental.topk_router_gpt": (ROUTER.text,),
+    "ttnn.sampling": (RANDOM.text,),
     "ttnn.experimental.all_gather_matmul_async": (ARRIVING_BLOCKS.text,),
 }
 

@@ -38,7 +38,7 @@ def sorted_rows(
     values = _in_buffers(x, dtype)
     width = x.shape[-1]
     chosen, places = _stably(values, width, descending)
-    tied = _tied(values, chosen)
+    tied = tied_rows(values, chosen)
     if not (stable or width > WIDEST_SORTED) and tied.any():
         rows = _padded(values[tied], _power_of_two(width), -1.0 if descending else 1.0)
         keys, moved = _keys_and_places(rows)
@@ -89,7 +89,7 @@ def top_of_rows(
     """See `interface.Arithmetic`."""
     values = _in_buffers(x, dtype)
     chosen, places = _stably(values, count, largest)
-    tied = _tied(values, chosen)
+    tied = tied_rows(values, chosen)
     partial = x.shape[-1] % TILE != 0  # beside padding the kernel is built stable
     if stable or partial or not tied.any():
         return chosen, places
@@ -141,7 +141,7 @@ def _stably(
     return values.gather(-1, places), places
 
 
-def _tied(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+def tied_rows(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     """[...] bool: rows of which some chosen value is equal to another of the row's."""
     last = chosen[..., -1:]
     among_chosen = (chosen[..., 1:] == chosen[..., :-1]).any(-1)

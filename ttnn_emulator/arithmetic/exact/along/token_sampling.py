@@ -7,8 +7,9 @@ numbers come about is the caller's affair.
 
 import torch
 
+from ttnn_emulator.arithmetic import paths
 from ttnn_emulator.arithmetic.compute import Compute
-from ttnn_emulator.arithmetic.exact.along.ordering import top_of_rows
+from ttnn_emulator.arithmetic.exact.along.ordering import tied_rows, top_of_rows
 from ttnn_emulator.arithmetic.exact.matrix import eltwise_unit
 from ttnn_emulator.arithmetic.exact.matrix.matrix_unit import row_max
 from ttnn_emulator.arithmetic.exact.packer import pack_bfloat16
@@ -16,6 +17,8 @@ from ttnn_emulator.arithmetic.exact.reductions import matrix_sum
 from ttnn_emulator.arithmetic.exact.vector.vector_exponential import exp
 from ttnn_emulator.arithmetic.exact.vector.vector_roots import reciprocal
 from ttnn_emulator.arithmetic.rounded import rounded_along
+
+EXPERT_TIES = paths.approximation("experts of equal score in order of place")
 
 KEPT = 32  # largest of a row that take part: one tile
 CONFIG = Compute("HiFi4")  # of both programs of TTNN 0.81.1
@@ -53,6 +56,8 @@ def expert_share(
     """See `interface.Arithmetic`."""
     masked = _packed(eltwise_unit.add(x.float(), expert_mask.float()))
     values, places = top_of_rows(masked, k, stable=True)
+    if tied_rows(masked, values).any():
+        paths.tell(EXPERT_TIES)
     shares = softmax(_packed(eltwise_unit.add(values, top_mask.float())))
     first = (places == 0).float()
     own = _packed(eltwise_unit.multiply(shares, first, fidelity="HiFi4"))
