@@ -23,7 +23,12 @@ SHORTER = {
 }
 
 # Families whose kernels copy values. Their settings name only formats that may be packed again.
-MOVING = frozenset({"collectives", "creation", "embedding", "heads", "model_heads", "movement"})
+MOVING = frozenset(
+    {
+        *("by_index", "collectives", "creation", "embedding", "heads", "model_heads", "movement"),
+        *("parts", "shifting"),
+    }
+)
 
 ATTENTION = frozenset({"attention", "decode_attention", "latent_attention"})
 # Families in which integer operands are positions or pages, not values to compute with.
@@ -198,6 +203,8 @@ def _dimension(value: Any, bound: inspect.BoundArguments) -> str:
     rank = len(first.shape)
     names = {rank - 1: "columns", rank - 2: "rows"}
     dims = [value] if isinstance(value, int) else value
+    if not rank:
+        return ""
     return "over " + " and ".join(sorted({names.get(d % rank, "leading") for d in dims}))
 
 

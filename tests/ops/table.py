@@ -2,6 +2,7 @@
 
 from . import (
     activations,
+    along,
     attention,
     eltwise,
     eltwise_pairs,
@@ -38,6 +39,7 @@ FAMILIES = (
     kv_cache,
     paged_cache,
     layouts,
+    along,
 )
 
 OPS = {op.name: op for family in FAMILIES for op in family.OPS}

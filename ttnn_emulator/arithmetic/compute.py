@@ -68,6 +68,30 @@ class FusedOps:
 NOTHING_FUSED = FusedOps()
 
 
+# --- experts -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class GroupedGate:
+    """How a gate chooses experts by groups (deepseek_grouped_gate).
+
+    Attributes:
+        groups: equal groups that the experts are in, in their order.
+        summed: best experts of a group whose scores add up to the group's.
+        chosen_groups: groups that take part.
+        experts: experts that are chosen.
+        scale: factor of the weights, after they are divided by their sum.
+        epsilon: added to that sum.
+    """
+
+    groups: int = 8
+    summed: int = 2
+    chosen_groups: int = 4
+    experts: int = 8
+    scale: float = 1.0
+    epsilon: float = 1e-20
+
+
 # --- matrix products -----------------------------------------------------------------------------
 
 

@@ -31,9 +31,10 @@ from ttnn_emulator.arithmetic.compute import (
     Product,
     PromptScores,
 )
+from ttnn_emulator.arithmetic.reducing_interface import ReducingArithmetic
 
 
-class Arithmetic(Protocol):
+class Arithmetic(ReducingArithmetic, Protocol):
     """The functions of an arithmetic, each documented here alone."""
 
     # --- matrix products -------------------------------------------------------------------------
@@ -188,63 +189,6 @@ class Arithmetic(Protocol):
         Raises:
             ValueError: from the exact arithmetic for a scale without a mask, which TTNN refuses.
         """
-        ...
-
-    # --- reductions ------------------------------------------------------------------------------
-
-    def reduce(
-        self,
-        operation: str,
-        x: Tensor,
-        dims: tuple[int, ...],
-        *,
-        scalar: float = 1.0,
-        compute: Compute | None = None,
-        fast: bool | None = None,
-        dtype: str = "bfloat16",
-        out: str = "bfloat16",
-    ) -> Tensor:
-        """Contents reduced over `dims`, which stay as ones, times a scalar.
-
-        Args:
-            operation: "sum", "mean", "max" or "min".
-            x: [...] logical contents.
-            dims: dimensions.
-            scalar: factor of the result.
-            compute: compute kernel configuration.
-            fast: fast_and_approximate_mode: leave float32 to the matrix unit, which cuts it to
-                tf32.
-            dtype, out: the operand's and the result's format.
-        """
-        ...
-
-    def variance(
-        self,
-        x: Tensor,
-        dims: tuple[int, ...],
-        correction: bool,
-        *,
-        scalar: float = 1.0,
-        compute: Compute | None = None,
-        out: str = "bfloat16",
-    ) -> Tensor:
-        """Variance of x * scalar over `dims`, which stay as ones.
-
-        The divisor is the count, less one with `correction`; other arguments as for `reduce`.
-        """
-        ...
-
-    def standard_deviation(
-        self,
-        x: Tensor,
-        dims: tuple[int, ...],
-        correction: bool,
-        *,
-        scalar: float = 1.0,
-        compute: Compute | None = None,
-        out: str = "bfloat16",
-    ) -> Tensor:
-        """The root of `variance`."""
         ...
 
     # --- elementwise -----------------------------------------------------------------------------

@@ -14,8 +14,10 @@ import ttnn
 
 from ttnn_emulator import device, evidence, transfer
 from ttnn_emulator.arithmetic import paths
-from ttnn_emulator.coverage.plain_calls import PRODUCTS_AND_ATTENTION
+from ttnn_emulator.coverage.plain_calls import CALLS
 from ttnn_emulator.ops import BINDINGS, FAMILY_OF
+from ttnn_emulator.ops.creation import RANDOM
+from ttnn_emulator.ops.indexing.experts import ROUTER
 from ttnn_emulator.ops.mesh.fused_collectives import ARRIVING_BLOCKS
 
 # Basis -> what it says of an operation.
@@ -90,67 +92,30 @@ def _row(name: str, operation: Callable[..., Any], opened: ttnn.MeshDevice) -> O
     )
 
 
-# Operations whose plain call is not one of `_guesses`: its arguments, of a tensor.
-CALLS: dict[str, Callable[[ttnn.Tensor], dict[str, Any]]] = {
-    "ttnn.addalpha": lambda x: {"input_tensor_a": x, "input_tensor_b": x, "alpha": 0.5},
-    "ttnn.bcast": lambda x: {
-        "input_a": x,
-        "input_b": x,
-        "dim": ttnn.BcastOpDim.H,
-        "math_op": ttnn.BcastOpMath.ADD,
-    },
-    "ttnn.bitcast": lambda x: {"input_tensor": x, "dtype": ttnn.uint16},
-    "ttnn.bitwise_not": lambda x: {"input_tensor": ttnn.typecast(x, ttnn.int32)},
-    "ttnn.clamp": lambda x: {"input_tensor": x, "min": 0.5, "max": 1.0},
-    "ttnn.clip": lambda x: {"input_tensor": x, "min": 0.5, "max": 1.0},
-    "ttnn.dequantize": lambda x: {
-        "input_tensor": ttnn.typecast(x, ttnn.int32),
-        "scale": 0.5,
-        "zero_point": 3,
-    },
-    "ttnn.gcd": lambda x: dict.fromkeys(
-        ("input_tensor_a", "input_tensor_b"), ttnn.typecast(x, ttnn.int32)
-    ),
-    "ttnn.lcm": lambda x: dict.fromkeys(
-        ("input_tensor_a", "input_tensor_b"), ttnn.typecast(x, ttnn.int32)
-    ),
-    "ttnn.polyval": lambda x: {"input_tensor_a": x, "coeffs": [1.0, 2.0]},
-    "ttnn.quantize": lambda x: {"input_tensor": x, "scale": 0.5, "zero_point": 3},
-    "ttnn.rand": lambda x: {"shape": list(x.shape), "device": x.device()},
-    "ttnn.randn": lambda x: {"shape": list(x.shape), "device": x.device()},
-    "ttnn.requantize": lambda x: {
-        "input_tensor": ttnn.typecast(x, ttnn.int32),
-        "in_scale": 0.5,
-        "in_zero_point": 3,
-        "out_scale": 0.25,
-        "out_zero_point": 1,
-    },
-    "ttnn.subalpha": lambda x: {"input_tensor_a": x, "input_tensor_b": x, "alpha": 0.5},
-    "ttnn.std": lambda x: {"input_tensor": x, "dim": -1},
-    "ttnn.var": lambda x: {"input_tensor": x, "dim": -1},
-    **PRODUCTS_AND_ATTENTION,
-}
-
-_BITWISE = ("and", "or", "xor", "left_shift", "right_shift")
-CALLS |= {
-    f"ttnn.{name}": lambda x: {"input_tensor_a": ttnn.typecast(x, ttnn.int32), "input_b": 3}
-    for name in (*(f"bitwise_{kind}" for kind in _BITWISE), "logical_left_shift")
-}
-CALLS["ttnn.logical_right_shift"] = CALLS["ttnn.gcd"]
-
 # Families whose operations copy or make values: derived, but for those of `CALLS`.
-COPYING = frozenset({"collectives", "creation", "heads", "kv_cache", "model_heads", "movement"})
+COPYING = frozenset(
+    {
+        *("by_index", "collectives", "creation", "heads", "kv_cache", "model_heads", "movement"),
+        *("parts", "shifting"),
+    }
+)
 # Operations beside those that are not called, since they compute as others do.
 AS_OTHERS = {
     "ttnn.experimental.all_reduce_async": "ttnn.all_reduce",
+    "ttnn.experimental.deepseek_moe_fast_reduce_nc": "ttnn.experimental.fast_reduce_nc",
     "ttnn.experimental.typecast": "ttnn.typecast",
+    "ttnn.moe_expert_token_remap": "a copy",
+    "ttnn.moe_routing_remap": "a copy",
     "ttnn.scale_causal_mask_hw_dims_softmax_in_place": "ttnn.scale_mask_softmax_in_place",
     "ttnn.transformer.attention_softmax_": "ttnn.transformer.attention_softmax",
     "ttnn.unary_chain": "the functions of the chain",
 }
 
 # Operations that no single chip can be asked for -> the steps that they do not follow.
+# Beside them those whose plain call is too large.
 ON_SEVERAL_CHIPS = {
+    "ttnn.experimental.topk_router_gpt": (ROUTER.text,),
+    "ttnn.sampling": (RANDOM.text,),
     "ttnn.experimental.all_gather_matmul_async": (ARRIVING_BLOCKS.text,),
 }
 
@@ -173,7 +138,7 @@ def plain_call(
                 return device.last_evidence()
     raise ValueError(
         f"{name}: no plain call is known, so nothing can be told of its basis. Give its arguments "
-        "in CALLS of ttnn_emulator/coverage/operations.py."
+        "in CALLS of ttnn_emulator/coverage/plain_calls.py."
     )
 
 

@@ -1,4 +1,4 @@
-"""Plain calls of operations that take several tensors of particular shapes."""
+"""Plain calls of operations whose arguments cannot be guessed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -54,6 +54,11 @@ def _of_users(x: ttnn.Tensor) -> dict[str, Any]:
 
 def _latent(x: ttnn.Tensor) -> dict[str, Any]:
     return {"input_tensor_q": _tiles(x, 1, 2, 32, 64), "program_config": CHUNKS, "head_dim_v": 32}
+
+
+def _wide(x: ttnn.Tensor, times: int) -> ttnn.Tensor:
+    """Copies of a tensor side by side."""
+    return ttnn.concat([x] * times, dim=-1)
 
 
 # Operation -> its arguments, of a tensor.
@@ -117,3 +122,65 @@ PRODUCTS_AND_ATTENTION: dict[str, Callable[[ttnn.Tensor], dict[str, Any]]] = {
         "program_config": CHUNKS,
     },
 }
+
+# Operations whose call is short -> the same; those from above are among them.
+CALLS: dict[str, Callable[[ttnn.Tensor], dict[str, Any]]] = {
+    "ttnn.addalpha": lambda x: {"input_tensor_a": x, "input_tensor_b": x, "alpha": 0.5},
+    "ttnn.bcast": lambda x: {
+        "input_a": x,
+        "input_b": x,
+        "dim": ttnn.BcastOpDim.H,
+        "math_op": ttnn.BcastOpMath.ADD,
+    },
+    "ttnn.bitcast": lambda x: {"input_tensor": x, "dtype": ttnn.uint16},
+    "ttnn.bitwise_not": lambda x: {"input_tensor": ttnn.typecast(x, ttnn.int32)},
+    "ttnn.clamp": lambda x: {"input_tensor": x, "min": 0.5, "max": 1.0},
+    "ttnn.clip": lambda x: {"input_tensor": x, "min": 0.5, "max": 1.0},
+    "ttnn.dequantize": lambda x: {
+        "input_tensor": ttnn.typecast(x, ttnn.int32),
+        "scale": 0.5,
+        "zero_point": 3,
+    },
+    "ttnn.gcd": lambda x: dict.fromkeys(
+        ("input_tensor_a", "input_tensor_b"), ttnn.typecast(x, ttnn.int32)
+    ),
+    "ttnn.lcm": lambda x: dict.fromkeys(
+        ("input_tensor_a", "input_tensor_b"), ttnn.typecast(x, ttnn.int32)
+    ),
+    "ttnn.polyval": lambda x: {"input_tensor_a": x, "coeffs": [1.0, 2.0]},
+    "ttnn.quantize": lambda x: {"input_tensor": x, "scale": 0.5, "zero_point": 3},
+    "ttnn.cumprod": lambda x: {"input_tensor": x, "dim": -1},
+    "ttnn.cumsum": lambda x: {"input": x, "dim": -1},
+    "ttnn.ema": lambda x: {"input_tensor": x, "alpha": 0.9},
+    "ttnn.experimental.deepseek_grouped_gate": lambda x: {
+        "scores": _wide(x, 4),
+        "bias": _wide(x, 4),
+    },
+    "ttnn.experimental.fast_reduce_nc": lambda x: {"input": x, "dims": [1]},
+    "ttnn.manual_seed": lambda x: {"seeds": 1, "device": x.device()},
+    "ttnn.moe": lambda x: {
+        "input_tensor": x,
+        "expert_mask_tensor": x[:, :, :1, :],
+        "topk_mask_tensor": x[:, :, :1, :32],
+    },
+    "ttnn.rand": lambda x: {"shape": list(x.shape), "device": x.device()},
+    "ttnn.randn": lambda x: {"shape": list(x.shape), "device": x.device()},
+    "ttnn.requantize": lambda x: {
+        "input_tensor": ttnn.typecast(x, ttnn.int32),
+        "in_scale": 0.5,
+        "in_zero_point": 3,
+        "out_scale": 0.25,
+        "out_zero_point": 1,
+    },
+    "ttnn.subalpha": lambda x: {"input_tensor_a": x, "input_tensor_b": x, "alpha": 0.5},
+    "ttnn.std": lambda x: {"input_tensor": x, "dim": -1},
+    "ttnn.var": lambda x: {"input_tensor": x, "dim": -1},
+    **PRODUCTS_AND_ATTENTION,
+}
+
+_BITWISE = ("and", "or", "xor", "left_shift", "right_shift")
+CALLS |= {
+    f"ttnn.{name}": lambda x: {"input_tensor_a": ttnn.typecast(x, ttnn.int32), "input_b": 3}
+    for name in (*(f"bitwise_{kind}" for kind in _BITWISE), "logical_left_shift")
+}
+CALLS["ttnn.logical_right_shift"] = CALLS["ttnn.gcd"]

@@ -1,12 +1,14 @@
-"""Reductions: sums, extremes, their positions, and the k largest."""
+"""Reductions: sums, means, extremes, variances, and what TTNN composes of them."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 
 import torch
 import ttnn
 
-from ttnn_emulator.dispatch import Launch, NotEmulated
+from ttnn_emulator.arithmetic.compute import FusedOp, FusedOps
+from ttnn_emulator.dispatch import Launch
 from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common.configs import compute_of
 
@@ -90,47 +92,69 @@ def _dims(dim: int | Sequence[int] | None, operand: DeviceTensor) -> tuple[int, 
     return tuple(sorted(d % rank for d in ([dim] if isinstance(dim, int) else dim)))
 
 
-def argmax(
-    launch: Launch,
-    input_tensor: DeviceTensor,
-    dim: int | None = None,
-    keepdim: bool = False,
-    *,
-    output_tensor: DeviceTensor | None = None,
-    enable_secondary_dm: object = None,
-) -> torch.Tensor:
-    """Position of the first largest value, in the flattened tensor where `dim` is None."""
-    return torch.argmax(input_tensor.logical, dim).reshape(launch.output.shape)
+# --- composites of TTNN's host, each step a program that rounds ---------------------------------
 
 
-def topk(
-    launch: Launch,
-    input_tensor: DeviceTensor,
-    k: int = 32,
-    dim: int = -1,
-    largest: bool = True,
-    sorted: bool = True,
-    *,
-    indices_tensor: DeviceTensor | None = None,
-    output_tensor: DeviceTensor | None = None,
-    stable: bool = False,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Values and positions. Equal values come in order of position (the kernel's order is open)."""
-    if indices_tensor is not None:
-        raise NotEmulated(
-            "ttnn.topk: indices_tensor is not emulated; positions are those of the input."
-        )
-    values, positions = torch.sort(input_tensor.logical, dim=dim, descending=largest, stable=True)
-    return values.narrow(dim, 0, k), positions.narrow(dim, 0, k)
+def _centred(launch: Launch, x: torch.Tensor, dtype: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """x - mean(x) and its mean square over the last two dimensions.
+
+    The differences are made by the matrix unit (bcast), as are those of `ttnn.subtract`.
+    """
+    dims = (x.dim() - 2, x.dim() - 1)
+    average = functools.partial(launch.math.reduce, "mean", dims=dims, dtype=dtype, out=dtype)
+    away = launch.math.binary("subtract", x, average(x=x), dtypes=(dtype, dtype), out=dtype)
+    away = launch.math.stored(away, dtype)
+    square = launch.math.unary(away, FusedOp("square"), dtype=dtype, out=dtype)
+    return away, launch.math.stored(average(x=launch.math.stored(square, dtype)), dtype)
+
+
+def var_hw(launch: Launch, input_tensor: DeviceTensor) -> torch.Tensor:
+    """The variance of each matrix, divided by the count."""
+    return _centred(launch, input_tensor.logical, input_tensor.dtype)[1]
+
+
+def std_hw(launch: Launch, input_tensor: DeviceTensor) -> torch.Tensor:
+    """The root of `var_hw`."""
+    dtype = input_tensor.dtype
+    variance = _centred(launch, input_tensor.logical, dtype)[1]
+    return launch.math.unary(variance, FusedOp("sqrt"), dtype=dtype, out=dtype)
+
+
+def _normalised(launch: Launch, x: torch.Tensor, dtype: str) -> torch.Tensor:
+    """(x - mean) * rsqrt(variance), the root fused to the product."""
+    away, variance = _centred(launch, x, dtype)
+    return launch.math.binary(
+        "multiply",
+        away,
+        variance,
+        dtypes=(dtype, dtype),
+        out=dtype,
+        fused=FusedOps(b=(FusedOp("rsqrt"),)),
+    )
+
+
+def normalize_hw(launch: Launch, input_tensor: DeviceTensor) -> torch.Tensor:
+    """Each matrix less its mean, over its standard deviation."""
+    return _normalised(launch, input_tensor.logical, input_tensor.dtype)
+
+
+def normalize_global(launch: Launch, input_tensor: DeviceTensor) -> torch.Tensor:
+    """As `normalize_hw`, of the whole tensor as one matrix, in which padding takes part."""
+    x = input_tensor.data
+    flat = x.reshape(1, 1, x.shape[-2], -1)
+    normalised = _normalised(launch, flat, input_tensor.dtype)
+    return normalised.reshape(launch.output.padded_shape)
 
 
 BINDINGS = {
-    "ttnn.argmax": argmax,
     "ttnn.max": _reduction("max"),
     "ttnn.mean": _reduction("mean"),
     "ttnn.min": _reduction("min"),
+    "ttnn.normalize_global": normalize_global,
+    "ttnn.normalize_hw": normalize_hw,
     "ttnn.std": _statistic("standard_deviation"),
+    "ttnn.std_hw": std_hw,
     "ttnn.sum": _reduction("sum"),
-    "ttnn.topk": topk,
     "ttnn.var": _statistic("variance"),
+    "ttnn.var_hw": var_hw,
 }

@@ -17,6 +17,7 @@ from ttnn_verify.ops import (
     products,
     rotary,
 )
+from ttnn_verify.ops.along import picking, scanning
 from ttnn_verify.ops.expected import CallContext, Expected, NoGolden, compute_of
 from ttnn_verify.ops.mesh import collectives, spread_norms
 from ttnn_verify.ops.spec import PLACEMENT, PRECISION, OpSpec
@@ -24,7 +25,7 @@ from ttnn_verify.ops.special import latent_attention, other_products
 
 MODULES = (
     *(attention, collectives, eltwise, eltwise_pairs, heads, kv_caches, latent_attention),
-    *(movement, other_products, products, rotary, spread_norms),
+    *(movement, other_products, picking, products, rotary, scanning, spread_norms),
 )
 
 ROWS: tuple[OpSpec, ...] = tuple(spec for family in MODULES for spec in family.SPECS)

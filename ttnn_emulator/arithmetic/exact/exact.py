@@ -33,6 +33,13 @@ from ttnn_emulator.arithmetic.exact import (
     reductions,
     rotations,
 )
+from ttnn_emulator.arithmetic.exact.along import (
+    accumulations,
+    ordering,
+    products,
+    scattering,
+    token_sampling,
+)
 from ttnn_emulator.arithmetic.exact.attention_steps import (
     ATTENTION,
     SMALLEST_CHUNKS,
@@ -42,7 +49,7 @@ from ttnn_emulator.arithmetic.exact.eltwise import binary_kernels, ternary_kerne
 from ttnn_emulator.arithmetic.exact.matrix import matrix_plan, matrix_unit
 from ttnn_emulator.arithmetic.exact.packer import pack
 from ttnn_emulator.arithmetic.formats import TILE, ceil_div
-from ttnn_emulator.arithmetic.rounded import rounded, rounded_attention
+from ttnn_emulator.arithmetic.rounded import rounded, rounded_along, rounded_attention
 
 # Branches that depend on sizes, not only on a call's arguments.
 SEVERAL_K_BLOCKS = paths.Fact("several blocks of K")
@@ -69,6 +76,16 @@ norm_from_statistics = partial_norms.norm_from_statistics
 softmax = norms.softmax
 variance = reductions.variance
 standard_deviation = reductions.standard_deviation
+tile_sum = products.tile_sum
+product = products.product
+cumulative = accumulations.cumulative
+moving_average = accumulations.moving_average
+scattered = scattering.scattered
+sorted_rows = ordering.sorted_rows
+top_of_rows = ordering.top_of_rows
+sampled = token_sampling.sampled
+expert_share = token_sampling.expert_share
+grouped_gate = rounded_along.grouped_gate
 rotary = rotations.rotary
 rotary_pairs = rotations.rotary_pairs
 rotate_half = rounded_attention.rotate_half

@@ -92,7 +92,7 @@ def reduce(
         for dim in reversed(leading):
             between = "float32" if chained else dtype
             last = dim == leading[0] and not over
-            x = _add_tiles(x, dim, compute.fp32_dest_acc, out if last else between)
+            x = add_tiles(x, dim, compute.fp32_dest_acc, out if last else between)
         if not over:
             return x
         dtype = "float32" if chained and leading else dtype
@@ -263,7 +263,7 @@ def _accumulate(terms, fp32_dest_acc, out):
         out[i] = value
 
 
-def _add_tiles(x: torch.Tensor, dim: int, fp32_dest_acc: bool, out: str) -> torch.Tensor:
+def add_tiles(x: torch.Tensor, dim: int, fp32_dest_acc: bool, out: str) -> torch.Tensor:
     """Sum over a leading dimension, tile by tile in Dst (reduce_nc.cpp)."""
     terms = unpack(x, fp32_dest_acc).movedim(dim, 0)
     shape = terms.shape[1:]

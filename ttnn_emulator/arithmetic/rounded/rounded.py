@@ -20,7 +20,7 @@ from ttnn_emulator.arithmetic.compute import (
     Product,
 )
 from ttnn_emulator.arithmetic.formats import TILE
-from ttnn_emulator.arithmetic.rounded import rounded_attention, rounded_eltwise
+from ttnn_emulator.arithmetic.rounded import rounded_along, rounded_attention, rounded_eltwise
 
 COLUMN_CHUNK = 1024  # columns of a bf16 weight converted to float32 at a time
 LONG_SIDE = 1024  # rows and columns from which a matrix's order in memory matters
@@ -35,7 +35,17 @@ REDUCTIONS: dict[str, Callable[..., torch.Tensor]] = {
 attention = rounded_attention.attention
 attention_decode = rounded_attention.attention_decode
 attention_rows = rounded_attention.attention_rows
+cumulative = rounded_along.cumulative
+expert_share = rounded_along.expert_share
+grouped_gate = rounded_along.grouped_gate
+moving_average = rounded_along.moving_average
+product = rounded_along.product
 rotary = rounded_attention.rotary
+sampled = rounded_along.sampled
+scattered = rounded_along.scattered
+sorted_rows = rounded_along.sorted_rows
+tile_sum = rounded_along.tile_sum
+top_of_rows = rounded_along.top_of_rows
 rotary_pairs = rounded_attention.rotary_pairs
 rotate_half = rounded_attention.rotate_half
 binary = rounded_eltwise.binary

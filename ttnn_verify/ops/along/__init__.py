@@ -1,0 +1,1 @@
+"""Operations along a dimension: by index, in order, running."""

@@ -1,0 +1,92 @@
+"""Running sums and products, products and sums over dimensions, moving averages."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from ttnn_verify.numerics import op_floors
+from ttnn_verify.ops.expected import CallContext, Expected
+from ttnn_verify.ops.spec import Golden, OpSpec
+
+
+def _expected(value: torch.Tensor, in_float32: torch.Tensor, out: str) -> Expected:
+    """A value, and what float32 makes of it before the result is rounded."""
+    if not value.is_floating_point():
+        return Expected(value)
+    return Expected(
+        value,
+        lambda: op_floors.chain(
+            op_floors.between(value, in_float32.double()),
+            *[op_floors.output(value, out)] * 2,
+        ),
+    )
+
+
+def running(function: Callable[..., torch.Tensor]) -> Golden:
+    """The golden of `torch.cumsum` or `torch.cumprod`; integers wrap around at 32 bits."""
+
+    def golden(
+        context: CallContext, input: torch.Tensor, dim: int, *, reverse_order: bool = False
+    ) -> Expected:
+        def scanned(x: torch.Tensor) -> torch.Tensor:
+            return function(x.flip(dim), dim).flip(dim) if reverse_order else function(x, dim)
+
+        if not input.is_floating_point():
+            whole = scanned(input.long())
+            return Expected(((whole + 2**31) & 0xFFFFFFFF) - 2**31)
+        return _expected(scanned(input.double()), scanned(input.float()), context.out)
+
+    return golden
+
+
+def product(
+    context: CallContext, input_tensor: torch.Tensor, dim: int | None = None, keepdim: bool = False
+) -> Expected:
+    """The product over a dimension; the destination rounds each step of bfloat16 to 8 bits."""
+    value = input_tensor.double()
+    value = value.prod() if dim is None else value.prod(dim)
+    terms = input_tensor.flatten() if dim is None else input_tensor.movedim(dim, 0)
+    rounded = terms[0].float()
+    for term in terms[1:]:
+        rounded = rounded * term.float()
+        rounded = rounded if context.out == "float32" else rounded.bfloat16().float()
+    shape = context.shapes[0]
+    return _expected(value.reshape(shape), rounded.reshape(shape), context.out)
+
+
+def summed_tiles(context: CallContext, input: torch.Tensor, *, dims: Sequence[int]) -> Expected:
+    """Sums over leading dimensions, whose steps round as those of a product's terms do."""
+    value, rounded = input.double(), input.float()
+    for dim in sorted(d % input.dim() for d in dims)[::-1]:
+        value = value.sum(dim, keepdim=True)
+        total = torch.zeros_like(rounded.narrow(dim, 0, 1))
+        for term in rounded.split(1, dim):
+            total = (total + term).bfloat16().float()
+        rounded = total
+    return _expected(value, rounded, context.out)
+
+
+def averaged(context: CallContext, input_tensor: torch.Tensor, alpha: float) -> Expected:
+    """alpha * (what was) + (1 - alpha) * (what comes) along the last dimension, from 0."""
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        average, results = torch.zeros_like(x[..., 0]), []
+        for value in x.unbind(-1):
+            average = alpha * average + (1 - alpha) * value
+            results.append(average)
+        return torch.stack(results, -1)
+
+    return _expected(run(input_tensor.double()), run(input_tensor.float()), context.out)
+
+
+NEUTRAL: dict[str, tuple[Any, ...]] = {"disable_compensated_sum": (False, True)}
+IGNORED = frozenset({"out", "output"})
+
+SPECS = (
+    OpSpec(("cumsum",), running(torch.cumsum), ignored=IGNORED, neutral=NEUTRAL),
+    OpSpec(("cumprod",), running(torch.cumprod), ignored=IGNORED),
+    OpSpec(("prod",), product, ignored=IGNORED),
+    OpSpec(("fast_reduce_nc",), summed_tiles, ignored=IGNORED),
+    OpSpec(("ema",), averaged, ignored=IGNORED),
+)
