@@ -3,8 +3,8 @@
 import torch
 
 from ttnn_verify.numerics.compute_config import ComputeConfig
+from ttnn_verify.precision.configuration import FORMATS, Place, as_json
 from ttnn_verify.precision.measuring import Measured
-from ttnn_verify.precision.settings import FORMATS, Place, as_json
 from ttnn_verify.precision.sites import CACHE, Site, Sites
 
 ASKED = ComputeConfig("HiFi3", fp32_dest_acc=True, packer_l1_acc=False)

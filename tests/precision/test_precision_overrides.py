@@ -8,9 +8,9 @@ import ttnn
 
 from model.optimized import build_model
 from tests.bringups import bringup_table
-from ttnn_verify.precision import measuring, settings, sites, texts
+from ttnn_verify.precision import measuring, sites, texts
+from ttnn_verify.precision.configuration import TILE_BYTES, Place, PlaceSetting, as_json
 from ttnn_verify.precision.overrides import Overrides, Unused
-from ttnn_verify.precision.settings import Place, Setting
 
 POSITIONS = 64
 
@@ -21,11 +21,11 @@ def whole(found):
     result = {}
     for number, site in enumerate(found.sites):
         if site.kind == "product":
-            result[site.place] = Setting(formats[number % 2], "HiFi2", number % 3 != 0)
+            result[site.place] = PlaceSetting(formats[number % 2], "HiFi2", number % 3 != 0)
         elif site.kind == sites.CACHE:
-            result[site.place] = Setting(formats[(site.place.layer or 0) % 2])
+            result[site.place] = PlaceSetting(formats[(site.place.layer or 0) % 2])
         elif site.kind == "attention":
-            result[site.place] = Setting(None, "HiFi2", False, False)
+            result[site.place] = PlaceSetting(None, "HiFi2", False, False)
     return result
 
 
@@ -45,7 +45,7 @@ def test_a_model_that_is_built_so_has_the_same_bits(tiny, device, session, tmp_p
         overridden = measuring.measure(model, text)
     assert measuring.measure(model, text).digest == unchanged.digest
     path = tmp_path / "settings.json"
-    path.write_text(json.dumps({"settings": settings.as_json(configuration)}))
+    path.write_text(json.dumps({"settings": as_json(configuration)}))
     built = measuring.measure(build_model(hf_model, device, POSITIONS, precision=path), text)
     assert built.digest == overridden.digest
     assert built.digest != unchanged.digest
@@ -61,7 +61,9 @@ def test_bringups_of_others_have_products_to_choose_for(row, device, session):
     products = found.of_kind("product")
     assert {site.place.layer for site in products} == {0, 1, None}
     assert len(products) >= 7
-    coarse = {site.place: Setting("bfloat4_b") for site in products if site.dtype != "bfloat4_b"}
+    coarse = {
+        site.place: PlaceSetting("bfloat4_b") for site in products if site.dtype != "bfloat4_b"
+    }
     unchanged = measuring.measure(model, text)
     with Overrides(found.sites).applied(coarse):
         overridden = measuring.measure(model, text)
@@ -73,7 +75,7 @@ def test_a_place_without_calls_is_no_success(tiny, device, session):
     model = build_model(hf_model, device, POSITIONS)
     text = texts.written(hf_model, ids, count=1, length=4, seed=0)
     found = sites.find(model, hf_model, ids[:, :6], session)
-    nowhere = {Place(7, "down"): Setting("bfloat8_b")}
+    nowhere = {Place(7, "down"): PlaceSetting("bfloat8_b")}
     with (
         pytest.raises(Unused, match="layer 7 down: the model makes no call for it"),
         Overrides(found.sites).applied(nowhere),
@@ -110,4 +112,4 @@ def test_prompts_are_the_models_own_by_their_seed(tiny):
     assert not torch.equal(one.ids, other.ids)
     assert len(one.ids.unique(dim=0)) == 3
     assert one.logits.shape == (3, 40, hf_model.config.vocab_size)
-    assert ttnn.bfloat4_b.name.lower() in settings.TILE_BYTES
+    assert ttnn.bfloat4_b.name.lower() in TILE_BYTES

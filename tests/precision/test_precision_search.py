@@ -9,9 +9,9 @@ import torch
 from tests.precision import measured_by_hand as by_hand
 from ttnn_verify.files import stored
 from ttnn_verify.precision import ladder, measuring, points
+from ttnn_verify.precision.configuration import Place, PlaceSetting
 from ttnn_verify.precision.points import Points
 from ttnn_verify.precision.searching import Budget, BudgetMissed, Search
-from ttnn_verify.precision.settings import Place, Setting
 
 
 def search(bound, measure=by_hand.measured, most=80, metric="kl", kept=None, sites=None):
@@ -49,7 +49,7 @@ def test_the_cheapest_configuration_within_the_budget(bound):
 def test_a_budget_for_everything_takes_everything():
     made = search(1.0)
     chosen = made.chosen(made.sensitivities())
-    assert set(chosen.configuration.values()) == {Setting("bfloat4_b")}
+    assert set(chosen.configuration.values()) == {PlaceSetting("bfloat4_b")}
     assert len(chosen.configuration) == len(made.points.sites.sites)
 
 
@@ -76,7 +76,7 @@ def test_what_ttnn_refuses_is_no_candidate():
     refused = Place(0, "gate")
 
     def measure(configuration):
-        if configuration.get(refused, Setting()).dtype == "bfloat4_b":
+        if configuration.get(refused, PlaceSetting()).dtype == "bfloat4_b":
             raise RuntimeError("TT_FATAL: no such format\nand more")
         return by_hand.measured(configuration)
 
@@ -84,8 +84,8 @@ def test_what_ttnn_refuses_is_no_candidate():
     alone = made.sensitivities()
     assert [one.refused for one in alone if one.point is None] == ["TT_FATAL: no such format"]
     chosen = made.chosen(alone)
-    assert chosen.configuration[refused] == Setting("bfloat8_b")
-    assert chosen.configuration[Place(1, "gate")] == Setting("bfloat4_b")
+    assert chosen.configuration[refused] == PlaceSetting("bfloat8_b")
+    assert chosen.configuration[Place(1, "gate")] == PlaceSetting("bfloat4_b")
 
 
 def test_a_later_run_measures_only_what_is_new(tmp_path):

@@ -96,8 +96,7 @@ def run(args: argparse.Namespace) -> int:
     bringup = jobs.find_bringup(args, args.model_py)
     checkpoint = inputs.find_checkpoint(args.model, args.cache_dir, args.download)
     ids = read_text(args, bringup, checkpoint)
-    from ttnn_verify.precision import running
-    from ttnn_verify.report import precision_text
+    from ttnn_verify.precision import precision_text, running
 
     result = running.searched(args, bringup, checkpoint, ids)
     print(*precision_text.lines(result), sep="\n")

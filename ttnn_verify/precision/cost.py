@@ -7,7 +7,7 @@ reading caches.
 
 import dataclasses
 
-from ttnn_verify.precision.settings import AS_IT_IS, PHASES, TILE_BYTES, Configuration
+from ttnn_verify.precision.configuration import AS_IT_IS, PHASES, TILE_BYTES, Configuration
 from ttnn_verify.precision.sites import CACHE, TILE, Site, Sites
 
 BYTES_PER_SECOND = 288e9

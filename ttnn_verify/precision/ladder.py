@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 from ttnn_verify.precision import cost
-from ttnn_verify.precision.settings import FORMATS, PHASES, Configuration, Place, Setting
+from ttnn_verify.precision.configuration import FORMATS, PHASES, Configuration, Place, PlaceSetting
 from ttnn_verify.precision.sites import CACHE, Site, Sites
 
 # By what is minimized, the kinds of knobs: formats make bytes, compute configs make time.
@@ -26,9 +26,9 @@ class Knob:
     name: str
     part: str
     places: tuple[Place, ...]
-    steps: tuple[Setting, ...]
+    steps: tuple[PlaceSetting, ...]
 
-    def at(self, step: int) -> dict[Place, Setting]:
+    def at(self, step: int) -> dict[Place, PlaceSetting]:
         """The configuration with this knob alone at a step; 0 is as the model has it."""
         return dict.fromkeys(self.places, self.steps[step - 1]) if step else {}
 
@@ -58,26 +58,26 @@ def knobs(sites: Sites, aspects: Iterable[str], most: int) -> list[Knob]:
         size += 1
 
 
-def _steps(aspect: str, site: Site) -> tuple[Setting, ...]:
+def _steps(aspect: str, site: Site) -> tuple[PlaceSetting, ...]:
     """Settings of a site that are coarser than its own, one after the other."""
     if aspect == "format" and site.kind in ("product", CACHE):
         coarser = FORMATS[FORMATS.index(site.dtype) + 1 :]
-        return tuple(Setting(dtype=dtype) for dtype in coarser if dtype.startswith("bfloat"))
+        return tuple(PlaceSetting(dtype=dtype) for dtype in coarser if dtype.startswith("bfloat"))
     if site.compute is None or site.kind == CACHE:
         return ()
     if aspect == "fidelity" and site.kind in ("product", "attention"):
         fidelities = tuple(PHASES)
         coarser = fidelities[fidelities.index(site.compute.fidelity) + 1 :]
-        return tuple(Setting(fidelity=fidelity) for fidelity in coarser)
+        return tuple(PlaceSetting(fidelity=fidelity) for fidelity in coarser)
     if aspect == "sums" and site.compute.fp32_dest_acc:
-        return (Setting(fp32_dest_acc=False),)
+        return (PlaceSetting(fp32_dest_acc=False),)
     if aspect == "exp" and site.exact_exp:
-        return (Setting(exact_exp=False),)
+        return (PlaceSetting(exact_exp=False),)
     return ()
 
 
 def _grouped(
-    found: Sequence[tuple[str, Site, tuple[Setting, ...]]], group: Mapping[int, int]
+    found: Sequence[tuple[str, Site, tuple[PlaceSetting, ...]]], group: Mapping[int, int]
 ) -> list[Knob]:
     """Knobs, in each of which places of a group of layers have the same part and steps."""
     together: dict[tuple, list[Place]] = {}
@@ -164,8 +164,8 @@ def taken(made: Sequence[Knob], chosen: Iterable[Move]) -> Configuration:
     deepest: dict[int, int] = {}
     for move in chosen:
         deepest[move.knob] = max(deepest.get(move.knob, 0), move.step)
-    result: dict[Place, Setting] = {}
+    result: dict[Place, PlaceSetting] = {}
     for number, step in deepest.items():
         for place, setting in made[number].at(step).items():
-            result[place] = setting.over(result.get(place, Setting()))
+            result[place] = setting.over(result.get(place, PlaceSetting()))
     return result

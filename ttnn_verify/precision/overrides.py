@@ -16,7 +16,7 @@ from ttnn_verify.drift.observation import reading, taps
 from ttnn_verify.huggingface.inputs import Undetermined
 from ttnn_verify.numerics.compute_config import ComputeConfig
 from ttnn_verify.ops import table
-from ttnn_verify.precision.settings import AS_IT_IS, Configuration, Setting
+from ttnn_verify.precision.configuration import AS_IT_IS, Configuration, PlaceSetting
 from ttnn_verify.precision.sites import CACHE, DEFAULTS, Site
 
 # What fills a cache copies tiles as they are, so what it is given has the cache's format; what
@@ -72,7 +72,7 @@ class Overrides:
 
     def _setting(
         self, call: taps.TtnnCall, operands: list[ttnn.Tensor], configuration: Configuration
-    ) -> tuple[Setting, set]:
+    ) -> tuple[PlaceSetting, set]:
         """What is asked of the call's compute config, and by which places."""
         kind = table.spec_of(call.name).kind or ""
         found = {
@@ -114,7 +114,7 @@ class Overrides:
         return self._copies[key]
 
     def _arguments(
-        self, call: taps.TtnnCall, setting: Setting, instead: dict[int, ttnn.Tensor]
+        self, call: taps.TtnnCall, setting: PlaceSetting, instead: dict[int, ttnn.Tensor]
     ) -> tuple[tuple, dict[str, Any]]:
         """The call's arguments with other tensors and another compute config."""
         args, kwargs = _replaced(call.args, instead), _replaced(call.kwargs, instead)
@@ -150,7 +150,7 @@ def _in_format(value: Any, dtype: ttnn.DataType) -> Any:
     return value
 
 
-def _computing(kwargs: dict[str, Any], setting: Setting, kind: str | None) -> dict[str, Any]:
+def _computing(kwargs: dict[str, Any], setting: PlaceSetting, kind: str | None) -> dict[str, Any]:
     """The keywords that say how a call computes, with a setting's fields."""
     changed = {}
     if setting.fidelity is not None or setting.fp32_dest_acc is not None:
@@ -163,7 +163,7 @@ def _computing(kwargs: dict[str, Any], setting: Setting, kind: str | None) -> di
     return changed
 
 
-def _compute_config(given: Any, setting: Setting, kind: str | None) -> Any:
+def _compute_config(given: Any, setting: PlaceSetting, kind: str | None) -> Any:
     """A compute config with a setting's fields; 16-bit sums, where asked for, add up in L1."""
     default = DEFAULTS.get(kind or "", ComputeConfig())
     fidelity = setting.fidelity or (given.math_fidelity.name if given else default.fidelity)

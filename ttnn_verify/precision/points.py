@@ -2,10 +2,8 @@
 
 import dataclasses
 import hashlib
-import io
 import json
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import torch
 
@@ -13,9 +11,9 @@ from ttnn_verify import sentences
 from ttnn_verify.files.stored import StoredResults
 from ttnn_verify.huggingface.inputs import ModelFails, Undetermined
 from ttnn_verify.precision import cost
+from ttnn_verify.precision.configuration import Configuration, as_json
 from ttnn_verify.precision.cost import Cost
 from ttnn_verify.precision.measuring import Measured
-from ttnn_verify.precision.settings import Configuration, as_json
 from ttnn_verify.precision.sites import Sites
 
 # What TTNN and the emulated device raise where a call is not to be had in a format.
@@ -119,11 +117,12 @@ def _kl(point: Point) -> float:
 
 
 def _written(measured: Measured) -> bytes:
-    file = io.BytesIO()
-    torch.save(vars(measured), file)
-    return file.getvalue()
+    fields = vars(measured) | {"kl": measured.kl.tolist(), "same": measured.same.tolist()}
+    return json.dumps(fields).encode()
 
 
 def _read(content: bytes) -> Measured:
-    fields: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True)
-    return Measured(**fields)
+    fields = json.loads(content)
+    kl = torch.tensor(fields["kl"], dtype=torch.float64)
+    same = torch.tensor(fields["same"], dtype=torch.bool)
+    return Measured(kl, same, fields["pcc"], fields["digest"])

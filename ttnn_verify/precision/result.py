@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ttnn_verify.precision import points as measured_points
+from ttnn_verify.precision.configuration import as_json, in_lines
 from ttnn_verify.precision.points import Point
 from ttnn_verify.precision.searching import Budget, Sensitivity
-from ttnn_verify.precision.settings import as_json, in_lines
 from ttnn_verify.precision.sites import Sites
 
 FORMAT = 1  # of the JSON

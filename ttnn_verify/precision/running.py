@@ -16,11 +16,11 @@ from ttnn_verify.drift.progress import Bar
 from ttnn_verify.files import stored
 from ttnn_verify.huggingface import golden, inputs
 from ttnn_verify.precision import ladder, measuring, sites, texts
+from ttnn_verify.precision.configuration import Configuration
 from ttnn_verify.precision.overrides import Overrides
 from ttnn_verify.precision.points import Point, Points
 from ttnn_verify.precision.result import PrecisionResult
 from ttnn_verify.precision.searching import ALONE, Budget, Search
-from ttnn_verify.precision.settings import Configuration
 from ttnn_verify.precision.texts import Text
 from ttnn_verify.report import machine
 

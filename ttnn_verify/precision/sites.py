@@ -20,7 +20,7 @@ from ttnn_verify.drift.session import Session
 from ttnn_verify.huggingface.hf_values import HfValue
 from ttnn_verify.numerics.compute_config import HIFI4, ComputeConfig
 from ttnn_verify.ops.expected import compute_of
-from ttnn_verify.precision.settings import FORMATS, Place
+from ttnn_verify.precision.configuration import FORMATS, Place
 
 TILE = 32
 PROMPT = 33  # tokens of the walk, one more than a tile

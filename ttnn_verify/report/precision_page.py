@@ -2,10 +2,11 @@
 
 import math
 
+from ttnn_verify.precision import precision_text
 from ttnn_verify.precision.points import Point
 from ttnn_verify.precision.result import PrecisionResult
 from ttnn_verify.precision.searching import Sensitivity
-from ttnn_verify.report import plots, precision_text, templating
+from ttnn_verify.report import plots, templating
 
 # Decades of KL over which the heat map's colours go from none to full.
 DECADES = 4

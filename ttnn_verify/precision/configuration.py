@@ -26,7 +26,7 @@ class Place(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
+class PlaceSetting:
     """What is asked of a place; None leaves a field as the model has it.
 
     Attributes:
@@ -46,9 +46,9 @@ class Setting:
         """What it says anything of."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
-    def over(self, other: "Setting") -> "Setting":
+    def over(self, other: "PlaceSetting") -> "PlaceSetting":
         """This, and where it says nothing the other."""
-        return Setting(**(other.fields | self.fields))
+        return PlaceSetting(**(other.fields | self.fields))
 
     def __str__(self) -> str:
         words = [self.dtype, self.fidelity]
@@ -57,12 +57,12 @@ class Setting:
         return ", ".join(word for word in words if word) or "as it is"
 
 
-AS_IT_IS = Setting()
+AS_IT_IS = PlaceSetting()
 
-Configuration = Mapping[Place, Setting]
+Configuration = Mapping[Place, PlaceSetting]
 
 
-def merged(configuration: Configuration, more: Configuration) -> dict[Place, Setting]:
+def merged(configuration: Configuration, more: Configuration) -> dict[Place, PlaceSetting]:
     """A configuration, and another one that prevails."""
     result = dict(configuration)
     for place, setting in more.items():
@@ -76,10 +76,10 @@ def as_json(configuration: Configuration) -> list[dict[str, Any]]:
     return [{**place._asdict(), **configuration[place].fields} for place in places]
 
 
-def from_json(settings: Iterable[Mapping[str, Any]]) -> dict[Place, Setting]:
+def from_json(settings: Iterable[Mapping[str, Any]]) -> dict[Place, PlaceSetting]:
     """The reverse of `as_json`."""
     return {
-        Place(one["layer"], one["part"]): Setting(
+        Place(one["layer"], one["part"]): PlaceSetting(
             **{name: value for name, value in one.items() if name not in Place._fields}
         )
         for one in settings
@@ -88,7 +88,7 @@ def from_json(settings: Iterable[Mapping[str, Any]]) -> dict[Place, Setting]:
 
 def in_lines(configuration: Configuration) -> list[str]:
     """The configuration in lines such as `layers 0-2 gate: bfloat4_b`, neighbours joined."""
-    groups: dict[tuple[str, Setting], list[int | None]] = {}
+    groups: dict[tuple[str, PlaceSetting], list[int | None]] = {}
     for place in sorted(configuration, key=lambda place: (place.layer is None, place)):
         groups.setdefault((place.part, configuration[place]), []).append(place.layer)
     return [f"{_layers(layers)}{part}: {setting}" for (part, setting), layers in groups.items()]

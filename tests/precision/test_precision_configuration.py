@@ -5,17 +5,27 @@ import json
 import pytest
 
 from tests.precision import measured_by_hand as by_hand
-from ttnn_verify.precision import cost, ladder, settings
-from ttnn_verify.precision.settings import Place, Setting
+from ttnn_verify.precision import cost, ladder
+from ttnn_verify.precision.configuration import (
+    Place,
+    PlaceSetting,
+    as_json,
+    from_json,
+    in_lines,
+    merged,
+)
 from ttnn_verify.precision.sites import Sites
 
-BFP8, BFP4 = Setting(dtype="bfloat8_b"), Setting(dtype="bfloat4_b")
+BFP8, BFP4 = PlaceSetting(dtype="bfloat8_b"), PlaceSetting(dtype="bfloat4_b")
 
 
 def test_neighbouring_layers_are_one_line():
     configuration = {Place(layer, "gate"): BFP4 for layer in (0, 1, 2, 5)}
-    configuration |= {Place(None, "logits"): BFP8, Place(3, "down"): Setting("bfloat8_b", "LoFi")}
-    assert settings.in_lines(configuration) == [
+    configuration |= {
+        Place(None, "logits"): BFP8,
+        Place(3, "down"): PlaceSetting("bfloat8_b", "LoFi"),
+    }
+    assert in_lines(configuration) == [
         "layers 0-2, 5 gate: bfloat4_b",
         "layer 3 down: bfloat8_b, LoFi",
         "logits: bfloat8_b",
@@ -24,18 +34,18 @@ def test_neighbouring_layers_are_one_line():
 
 def test_json_and_back():
     configuration = {
-        Place(None, "logits"): Setting(fp32_dest_acc=False),
-        Place(1, "attention"): Setting(fidelity="HiFi2", exact_exp=False),
+        Place(None, "logits"): PlaceSetting(fp32_dest_acc=False),
+        Place(1, "attention"): PlaceSetting(fidelity="HiFi2", exact_exp=False),
         Place(0, "down"): BFP4,
     }
-    text = json.dumps(settings.as_json(configuration))
-    assert settings.from_json(json.loads(text)) == configuration
+    text = json.dumps(as_json(configuration))
+    assert from_json(json.loads(text)) == configuration
 
 
 def test_what_prevails_keeps_what_it_does_not_say():
-    one, other = {Place(0, "up"): BFP8}, {Place(0, "up"): Setting(fidelity="LoFi")}
-    both = settings.merged(one, other)
-    assert both == {Place(0, "up"): Setting("bfloat8_b", "LoFi")}
+    one, other = {Place(0, "up"): BFP8}, {Place(0, "up"): PlaceSetting(fidelity="LoFi")}
+    both = merged(one, other)
+    assert both == {Place(0, "up"): PlaceSetting("bfloat8_b", "LoFi")}
     assert str(both[0, "up"]) == "bfloat8_b, LoFi"
 
 
@@ -51,7 +61,7 @@ def test_bytes_are_those_of_tiles():
 
 def test_a_phase_less_is_time_where_arithmetic_is_the_limit():
     sites = by_hand.sites()
-    base, less = (cost.of(sites, dict.fromkeys(places, Setting(fidelity="LoFi"))).seconds
+    base, less = (cost.of(sites, dict.fromkeys(places, PlaceSetting(fidelity="LoFi"))).seconds
                   for places in ([], [Place(0, "qkv")]))  # fmt: skip
     assert less < base
 
