@@ -188,7 +188,7 @@ INTEGERS = {
     "fmod": torch.fmod,
     "gcd": torch.gcd,
     "lcm": torch.lcm,
-    "multiply": lambda a, b: _wrapped(a * b),
+    "mul": lambda a, b: _wrapped(a * b),
     "remainder": torch.remainder,
     "squared_difference": lambda a, b: _wrapped((a - b) ** 2),
 }
@@ -215,7 +215,7 @@ def test_integers_are_divided_with_their_rounding(kernel_device, mode):
 
 def test_integers_beside_a_fraction_become_float32(kernel_device):
     x = on_tiles(kernel_device, torch.arange(1024, dtype=torch.int32).reshape(32, 32), ttnn.int32)
-    product = ttnn.multiply(x, 2.5)
+    product = ttnn.mul(x, 2.5)
     assert product.dtype == ttnn.float32
     assert ttnn.to_torch(product).flatten()[:3].tolist() == [0.0, 2.5, 5.0]
 
@@ -240,13 +240,13 @@ def test_block_formats_are_multiplied_on_the_matrix_unit_unless_both_are_not(ker
     """The packer then sees what the matrix unit rounded, with either default or explicit mode."""
     a, b = numbers(32, 64), numbers(32, 64)
     mixed = on_tiles(kernel_device, a, ttnn.bfloat16), on_tiles(kernel_device, b, ttnn.bfloat8_b)
-    given = ttnn.to_torch(ttnn.multiply(*mixed, fast_and_approximate_mode=True))
-    assert ttnn.to_torch(ttnn.multiply(*mixed)).equal(given)
+    given = ttnn.to_torch(ttnn.mul(*mixed, fast_and_approximate_mode=True))
+    assert ttnn.to_torch(ttnn.mul(*mixed)).equal(given)
 
 
 def test_a_float32_product_kept_in_bfloat16_is_rounded_to_even(kernel_device):
     x = on_tiles(kernel_device, torch.full((32, 32), 1 + 2.0**-8), ttnn.float32)
-    kept = ttnn.multiply(
+    kept = ttnn.mul(
         x, on_tiles(kernel_device, torch.ones(32, 32), ttnn.float32), dtype=ttnn.bfloat16
     )
     assert ttnn.to_torch(kept)[0, 0] == 1.0

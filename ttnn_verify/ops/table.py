@@ -7,21 +7,12 @@ from typing import Any
 import torch
 
 from ttnn_verify.numerics import op_floors
-from ttnn_verify.ops import (
-    attention,
-    eltwise,
-    eltwise_pairs,
-    heads,
-    kv_caches,
-    movement,
-    products,
-    rotary,
-)
+from ttnn_verify.ops import attention, eltwise, heads, kv_caches, movement, products, rotary
 from ttnn_verify.ops.along import picking, scanning
 from ttnn_verify.ops.expected import CallContext, Expected, NoGolden, compute_of
 from ttnn_verify.ops.mesh import collectives, spread_norms
 from ttnn_verify.ops.spec import PLACEMENT, PRECISION, OpSpec
-from ttnn_verify.ops.special import latent_attention, other_products
+from ttnn_verify.ops.special import eltwise_pairs, latent_attention, other_products
 
 MODULES = (
     *(attention, collectives, eltwise, eltwise_pairs, heads, kv_caches, latent_attention),

@@ -3,7 +3,8 @@
 An operation is one that a unit has, or one between functions of its operands and of its result
 (`COMPOSED`). Which unit, which functions, and when a last conversion precedes the packer was
 observed in the programs that TTNN 0.81.1 builds (their generated defines: BINARY_OP,
-BINARY_SFPU_OP, PROCESS_LHS_ACTIVATIONS and its like). Kernel sources: eltwise_binary_no_bcast.cpp,
+BINARY_SFPU_OP, PROCESS_LHS_ACTIVATIONS and its like). Kernel sources:
+eltwise_binary_no_bcast.cpp,
 eltwise_binary_sfpu_no_bcast.cpp and their broadcasting variants.
 """
 
@@ -27,7 +28,7 @@ from ttnn_emulator.arithmetic.rounded import rounded_eltwise
 POWER = paths.approximation("pow of two float32 tensors with one sum contracted either way")
 
 
-class Kernel(NamedTuple):
+class PairKernel(NamedTuple):
     """What a unit's operation depends on beside its operands.
 
     Attributes:
@@ -53,62 +54,62 @@ class Kernel(NamedTuple):
         return any(dtype in BLOCK_FORMAT_BITS for dtype in self.dtypes)
 
 
-Step = Callable[[torch.Tensor, torch.Tensor, Kernel], torch.Tensor]
+Step = Callable[[torch.Tensor, torch.Tensor, PairKernel], torch.Tensor]
 
 
 def _on_matrix_unit(
     operation: Callable[..., torch.Tensor],
     a: torch.Tensor,
     b: torch.Tensor,
-    kernel: Kernel,
+    kernel: PairKernel,
     **options: str,
 ) -> torch.Tensor:
     wide = kernel.fp32_dest_acc
     return operation(unpack(a, wide), unpack(b, wide), fp32_dest_acc=wide, **options)
 
 
-def _sums_on_vector_unit(kernel: Kernel) -> bool:
+def _sums_on_vector_unit(kernel: PairKernel) -> bool:
     return kernel.all_float32 or (kernel.fast is False)
 
 
-def _add(a: torch.Tensor, b: torch.Tensor, kernel: Kernel) -> torch.Tensor:
+def _add(a: torch.Tensor, b: torch.Tensor, kernel: PairKernel) -> torch.Tensor:
     if _sums_on_vector_unit(kernel):
         return vector_binary.add(a, b, fp32_dest_acc=kernel.fp32_dest_acc)
     return _on_matrix_unit(eltwise_unit.add, a, b, kernel)
 
 
-def _subtract(a: torch.Tensor, b: torch.Tensor, kernel: Kernel) -> torch.Tensor:
+def _subtract(a: torch.Tensor, b: torch.Tensor, kernel: PairKernel) -> torch.Tensor:
     if _sums_on_vector_unit(kernel):
         return vector_binary.subtract(a, b, fp32_dest_acc=kernel.fp32_dest_acc)
     return _on_matrix_unit(eltwise_unit.subtract, a, b, kernel)
 
 
-def _rsub(a: torch.Tensor, b: torch.Tensor, kernel: Kernel) -> torch.Tensor:
+def _rsub(a: torch.Tensor, b: torch.Tensor, kernel: PairKernel) -> torch.Tensor:
     """b - a; on the matrix unit -a + b, which is the same."""
     return _subtract(b, a, kernel._replace(dtypes=kernel.dtypes[::-1]))
 
 
-def _multiply(a: torch.Tensor, b: torch.Tensor, kernel: Kernel) -> torch.Tensor:
+def _multiply(a: torch.Tensor, b: torch.Tensor, kernel: PairKernel) -> torch.Tensor:
     if kernel.all_float32 or not (kernel.fast or kernel.has_block_format):
         return vector_binary.multiply(a, b, fp32_dest_acc=kernel.fp32_dest_acc)
     return _on_matrix_unit(eltwise_unit.multiply, a, b, kernel, fidelity="HiFi4")
 
 
-def _divide(a: torch.Tensor, b: torch.Tensor, kernel: Kernel) -> torch.Tensor:
+def _divide(a: torch.Tensor, b: torch.Tensor, kernel: PairKernel) -> torch.Tensor:
     if kernel.fast and not kernel.all_float32:
         inverse = _prepared(b, (FusedOp("reciprocal"),), kernel.dtypes[1], kernel.fp32_dest_acc)
         return _multiply(a, inverse, kernel)
     return vector_binary.divide(a, b, fp32_dest_acc=kernel.fp32_dest_acc)
 
 
-def _power(a: torch.Tensor, b: torch.Tensor, kernel: Kernel) -> torch.Tensor:
+def _power(a: torch.Tensor, b: torch.Tensor, kernel: PairKernel) -> torch.Tensor:
     if kernel.fp32_dest_acc:
         paths.tell(POWER)
     return vector_powers.power(a, b, fp32_dest_acc=kernel.fp32_dest_acc)
 
 
 def _on_vector_unit(function: Callable[..., torch.Tensor]) -> Step:
-    def step(a: torch.Tensor, b: torch.Tensor, kernel: Kernel) -> torch.Tensor:
+    def step(a: torch.Tensor, b: torch.Tensor, kernel: PairKernel) -> torch.Tensor:
         return function(a, b, *kernel.numbers, fp32_dest_acc=kernel.fp32_dest_acc)
 
     return step
@@ -117,7 +118,7 @@ def _on_vector_unit(function: Callable[..., torch.Tensor]) -> Step:
 def _in_matrices(operation: Callable[..., torch.Tensor], **options: str) -> Step:
     """`ttnn.bcast`, whose kernels (bcast_h.cpp, bcast_w.cpp, bcast_hw) have a 16-bit Dst."""
 
-    def step(a: torch.Tensor, b: torch.Tensor, kernel: Kernel) -> torch.Tensor:
+    def step(a: torch.Tensor, b: torch.Tensor, kernel: PairKernel) -> torch.Tensor:
         return _on_matrix_unit(operation, a, b, kernel, **options)
 
     return step
@@ -184,7 +185,7 @@ def binary(
     name, fused = _composed(op.name, dtypes, fused)
     fast = op.name in ON_MATRIX_UNIT or fast
     wide = elementwise.has_fp32_dest(*dtypes, out) and not op.name.startswith("bcast")
-    kernel = Kernel(dtypes, fast, wide, op.numbers)
+    kernel = PairKernel(dtypes, fast, wide, op.numbers)
     a = _prepared(a, fused.a, dtypes[0], kernel.fp32_dest_acc)
     b = _prepared(b, fused.b, dtypes[1], kernel.fp32_dest_acc)
     if name in FOLLOWED_BINARY:

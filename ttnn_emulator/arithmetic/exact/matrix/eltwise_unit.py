@@ -32,6 +32,8 @@ from ttnn_emulator.arithmetic.formats import ceil_div
 
 # Largest biased exponent of an operand, and of a product, that the vector code below supports.
 _LARGEST = 240
+# The same of a product in a 32-bit destination: 2^26 units of its exponent are a finite float32.
+_LARGEST_PRODUCT_OF_FP32 = 228
 
 _CHUNK = 4096  # elements of one task
 WORTH_WAKING = 1 << 16  # elements that one thread computes while another is being woken
@@ -230,7 +232,8 @@ def multiply(
     phases = FIDELITY_PHASES[fidelity]
     a, b, shape = _operands(first, second)
     out = np.empty_like(a)
-    if _largest_exponent(a) + _largest_exponent(b) - 127 <= _LARGEST:
+    largest = _LARGEST_PRODUCT_OF_FP32 if fp32_dest_acc else _LARGEST
+    if _largest_exponent(a) + _largest_exponent(b) - 127 <= largest:
         if out.size < WORTH_WAKING:
             _multiply_in_turn(a, b, phases, fp32_dest_acc, out)
         else:
