@@ -87,8 +87,8 @@ def encode(text: str, tokenizer: Any) -> torch.Tensor:
         ) from error
     if not ids.numel():
         raise BadInput(
-            "no tokenizer: the checkpoint has none that makes tokens of text; a prompt of token ids "
-            "needs none."
+            "no tokenizer: the checkpoint has none that makes tokens of text; a prompt of token "
+            "ids needs none."
         )
     return ids
 

@@ -64,9 +64,7 @@ def _parts(data: Any) -> dict[str, Any]:
     needed = [field.name for field in dataclasses.fields(Platform) if field.name != "system"]
     missing = [name for name in needed if name not in data["platform"]]
     if missing:
-        raise BaselineError(
-            f'its "platform" has no "{missing[0]}"; write one with --pcc-record.'
-        )
+        raise BaselineError(f'its "platform" has no "{missing[0]}"; write one with --pcc-record.')
     return data
 
 

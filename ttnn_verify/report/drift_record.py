@@ -88,7 +88,6 @@ class FindingRecord:
     note: str = ""
     chip: str = ""
 
-
     @property
     def short(self) -> str:
         """`rms_norm (norm) 88%`: the operation, the value, the share of its tolerance."""
@@ -109,9 +108,7 @@ class RowCalls(typing.NamedTuple):
     worst: FindingRecord | None
 
 
-def calls_of_rows(
-    names: Sequence[str], findings: Iterable[FindingRecord]
-) -> dict[str, RowCalls]:
+def calls_of_rows(names: Sequence[str], findings: Iterable[FindingRecord]) -> dict[str, RowCalls]:
     """Row of the table over depth -> its calls.
 
     Args:

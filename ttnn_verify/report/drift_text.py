@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
 from ttnn_verify import cli
-from ttnn_verify.drift import DriftResult, OpFinding, finding
+from ttnn_verify.drift import DriftResult, OpFinding, cumulative, finding
 from ttnn_verify.drift.attribution import Share
 from ttnn_verify.drift.search import SearchResult
 from ttnn_verify.report.drift_record import (
@@ -36,7 +36,7 @@ SHOWN_BAD = 12  # bad operations that are shown one by one
 
 def lines(drift: DriftResult) -> Iterator[str]:
     """The table over depth, the bad operations, the verdicts counted."""
-    yield from _table(drift)
+    yield from table(drift.table, drift.findings)
     bad = [op_finding for op_finding in drift.findings if op_finding.bad]
     for op_finding in bad[:SHOWN_BAD]:
         yield f"{op_finding.status:10}{op_finding.line}"
@@ -61,21 +61,21 @@ def lines(drift: DriftResult) -> Iterator[str]:
     )
 
 
-def _table(drift: DriftResult) -> Iterator[str]:
-    """The errors over depth, and below them the calls of each row."""
-    names = [row.name for row in drift.table]
+def table(rows: Sequence[cumulative.DepthRow], findings: Sequence[OpFinding]) -> Iterator[str]:
+    """The errors over depth, and below them the calls of each row; no line is over `WIDTH`."""
+    names = [row.name for row in rows]
     wide = max([9, *map(len, names)])  # of "embedding"
     yield "relative L2 error of each output: on the model's own results; isolated: given"
     yield "Hugging Face's input"
     yield f"{'':{wide}}" + "".join(f"{heading:>{width}}" for heading, width, _, _ in COLUMNS)
-    for row in drift.table:
+    for row in rows:
         yield f"{row.name:{wide}}" + "".join(
             f"{_number(getattr(row, attribute), spec):>{width}}"
             for _, width, attribute, spec in COLUMNS
         )
     yield ""
     yield f"{'':{wide}}{'ops':>5}{'bad':>5}  worst op, and the share of its tolerance"
-    for name, calls in calls_of_rows(names, map(_finding, drift.findings)).items():
+    for name, calls in calls_of_rows(names, map(_finding, findings)).items():
         yield from _calls(name, calls, wide)
 
 
