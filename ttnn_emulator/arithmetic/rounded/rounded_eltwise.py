@@ -32,8 +32,21 @@ def _round(x: torch.Tensor, decimals: int = 0) -> torch.Tensor:
     return torch.round(x, decimals=decimals)
 
 
+class _Functions(dict[str, Function]):
+    """Name -> function; one that is missing is told in a sentence."""
+
+    def __missing__(self, name: str) -> Function:
+        raise LookupError(
+            f"the arithmetic has no function {name!r}: enter it in UNARY of "
+            "ttnn_emulator/arithmetic/rounded/rounded_eltwise.py, and in FOLLOWED of "
+            "ttnn_emulator/arithmetic/exact/elementwise.py if the kernel's steps are known "
+            "(docs/adding-an-op.md, step 1)."
+        )
+
+
 # Operation -> function of promoted values and the operation's own numbers.
-UNARY: dict[str, Function] = {
+UNARY = _Functions()
+UNARY |= {
     "abs": torch.abs,
     "cbrt": lambda x: x.sign() * x.abs().pow(1 / 3),
     "ceil": torch.ceil,
