@@ -55,9 +55,10 @@ SETTINGS: dict[str, dict[str, Any]] = {  # fields of `accuracy` that are replace
     "attention as TTNN's default": {"attention": TTNN_ATTENTION},
     "products in HiFi2": matmuls(HIFI2),
     "products as TTNN's default": matmuls(DEFAULT),
-    "`performance`": {
-        f.name: getattr(PRECISIONS["performance"], f.name)
-        for f in dataclasses.fields(PRECISIONS["performance"])
+    **{
+        f"`{name}`": {f.name: getattr(precision, f.name) for f in dataclasses.fields(ACCURACY)}
+        for name, precision in PRECISIONS.items()
+        if precision != ACCURACY
     },
 }
 

@@ -22,7 +22,7 @@ from model.optimized.capacity import Dram, longest_cache
 from ttnn_emulator.machine import systems, toolchain
 from ttnn_verify import evaluation, jobs, prompt_ids
 from ttnn_verify.huggingface import accuracy, inputs
-from ttnn_verify.model_file import load_model_file
+from ttnn_verify.model_file import load_model_file, mesh_shape
 
 ASSETS = document.ROOT / "assets"
 NEW_TOKENS = 100  # as make eval
@@ -63,7 +63,13 @@ def score(stage: str, system: systems.System) -> accuracy.Score:
     prompt = jobs.Prompt(checkpoint, prompt_ids.encode(text, checkpoint.tokenizer()))
     model_file = load_model_file(document.model_file(stage, system.name))
     bringup = jobs.Bringup(
-        model_file, "emulated", ttnn_emulator.DEFAULT_ARITHMETIC, device_id=0, max_seq_len=ROOM
+        model_file,
+        "emulated",
+        ttnn_emulator.DEFAULT_ARITHMETIC,
+        device_id=0,
+        max_seq_len=ROOM,
+        system=system.name,
+        mesh=mesh_shape(model_file),
     )
     return evaluation.run(evaluation.Plan(prompt, NEW_TOKENS, NEW_TOKENS), bringup).worst.score
 

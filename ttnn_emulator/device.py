@@ -20,7 +20,7 @@ from ttnn_emulator.machine import planning, systems, toolchain
 from ttnn_emulator.machine.fabric import fabric_of
 from ttnn_emulator.machine.open_devices import CLOSING, OPENING, OpenDevices, SecondDevice
 from ttnn_emulator.memory import Memory
-from ttnn_emulator.ops import BINDINGS, BY_BATCH, COLLECTIVE, WRITES
+from ttnn_emulator.ops import BINDINGS, BY_BATCH, COLLECTIVE, WRITES, check_names
 from ttnn_emulator.tensor_methods import TensorMethods
 from ttnn_emulator.trace import FUNCTIONS, Traces
 
@@ -72,7 +72,9 @@ class _Installation:
 
     def attach(self) -> None:
         self._environment.enter_context(toolchain.environment(self.system))
-        for operation in ttnn.query_registered_operations(include_experimental=True):
+        operations = ttnn.query_registered_operations(include_experimental=True)
+        check_names({operation.python_fully_qualified_name for operation in operations})
+        for operation in operations:
             if operation.python_fully_qualified_name not in COMPOSED:
                 self._layer.replace(operation, "function", self._emulated(operation))
                 # TTNN's slow runtime keeps a copy of the function from its first use

@@ -25,9 +25,25 @@ class CommandLine(argparse.ArgumentParser):
 
     def __init__(self, prog: str, description: str = "") -> None:
         super().__init__(prog=prog, description=description, allow_abbrev=False)
+        self._given: list[str] = []
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self._given = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
+        # argparse looks at what is missing before it looks at what it does not know
+        unknown = self._unknown_options()
+        if unknown and "required" in message:
+            message = f"unrecognized arguments: {' '.join(unknown)}; {message}"
         self.exit(WRONG_USE, f"error: {sentences.shortened(message).rstrip('.')}.\n")
+
+    def _unknown_options(self) -> list[str]:
+        """The options of the command line that the parser does not have."""
+        given = [word.partition("=")[0] for word in self._given]
+        before = given[: given.index("--")] if "--" in given else given
+        names = [word for word in before if re.match("--?[A-Za-z]", word)]
+        return [name for name in names if name not in self._option_string_actions]
 
 
 def refuse(error: Exception) -> int:

@@ -13,3 +13,7 @@ def drift() -> int:
 
 def evaluate() -> int:
     return ending.run("ttnn_verify.eval_command")
+
+
+def precision() -> int:
+    return ending.run("ttnn_verify.precision.__main__")

@@ -188,7 +188,7 @@ def find_prompt(
         prompt_ids.check_length(length, 0, args.max_seq_len, "--max_seq_len")
         text, _, reason = default_text(checkpoint, config)
         if reason:
-            cli.note(f"{reason.rstrip('.')}: the prompt is random ids")
+            cli.note(f"{reason}: the prompt is random ids")
         ids = text.repeat(1, -(-length // text.shape[1]))[:, :length]
     prompt_ids.check_prompt(ids, inputs.vocabulary(config))
     return Prompt(checkpoint, ids)
@@ -248,7 +248,14 @@ def default_text(checkpoint: inputs.HubCheckpoint, config: Any) -> DefaultText:
         names = ("pad_token_id", "bos_token_id", "eos_token_id")
         special = {id for name in names for id in _ids(getattr(config, name, None))}
         ids = prompt_ids.random_ids(RANDOM_TEXT, vocabulary, special)
-        return DefaultText(ids, "random ids", str(error))
+        return DefaultText(ids, "random ids", _why_random(error))
+
+
+def _why_random(error: inputs.BadInput) -> str:
+    """Why there is no held-out text, without the advice to give token ids, as is done here."""
+    reason, _, _ = sentences.shortened(str(error)).partition("; a prompt of token ids")
+    reason = reason.rstrip(".")
+    return reason if "tokenizer" in reason else f"no tokenizer for its vocabulary: {reason}"
 
 
 def _ids(value: Any) -> list[int]:

@@ -73,17 +73,24 @@ def encode(text: str, tokenizer: Any) -> torch.Tensor:
     """The token ids `[1, S]` of a prompt, with the special tokens that the tokenizer adds.
 
     Raises:
-        BadInput: the text is empty, or the tokenizer fails.
+        BadInput: the text is empty, or the tokenizer fails or makes no token of it, as does one
+            that transformers makes up for a checkpoint without.
     """
     if not text.strip():
         raise BadInput(f"the prompt {text!r} is empty; it needs at least one token.")
     try:
-        return torch.tensor([tokenizer(text).input_ids], dtype=torch.int64)
+        ids = torch.tensor([tokenizer(text).input_ids], dtype=torch.int64)
     except Exception as error:  # it comes from a file
         reason = sentences.first_line(error) or type(error).__name__
         raise BadInput(
             f"the checkpoint's tokenizer fails: {reason}; a prompt of token ids needs none."
         ) from error
+    if not ids.numel():
+        raise BadInput(
+            "no tokenizer: the checkpoint has none that makes tokens of text; a prompt of token "
+            "ids needs none."
+        )
+    return ids
 
 
 def stretches(ids: torch.Tensor, length: int, count: int, begin: int = 0) -> torch.Tensor:

@@ -35,6 +35,7 @@ def test_the_options_in_sentences_exist():
     """Of any command: which one it is, the sentence says."""
     known = [("eval.py",), ("-m", "ttnn_verify.drift"), ("scripts/run_eval.py",)]
     known += [("-m", "pytest", *command_lines.SUITE), ("-m", "pytest")]
+    known += [("-m", "ttnn_verify.precision")]
     known += [("-m", "ttnn_emulator"), ("-m", "ttnn_verify.baseline"), ("scripts/pages.py",)]
     texts = " ".join(map(command_lines.help_of, known))
     others = {"--max-worker-restart", "--write", "--pyargs", "--cases", "--family", "--layers"}

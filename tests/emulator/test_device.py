@@ -231,6 +231,21 @@ assert ttnn.add.function is genuine and ttnn_emulator.contents_bytes() == 0
     assert (result.returncode, result.stdout) == (0, "1.0\n2.0\n"), result.stderr
 
 
+def test_a_binding_of_no_operation_of_ttnns_is_refused():
+    code = """
+import ttnn_emulator
+from ttnn_emulator.ops import FAMILIES
+
+FAMILIES["matmul"]["ttnn.liner"] = FAMILIES["matmul"]["ttnn.linear"]
+ttnn_emulator.install()
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True
+    )
+    assert result.returncode
+    assert "'matmul' (ttnn_emulator/ops) have 'ttnn.liner', which is no operation" in result.stderr
+
+
 SECOND = """
 import sys, ttnn, torch, ttnn_emulator
 opening = {

@@ -10,6 +10,8 @@ from tests.support.checks import assert_rounded_once
 from tests.support.emulated import contents
 from tests.support.packing import BLOCK_FORMATS, assert_is, packed
 from tests.support.tensors import bf16_normal, in_rows, on_tiles
+from ttnn_emulator.arithmetic.compute import FusedOp
+from ttnn_emulator.arithmetic.rounded import rounded_eltwise
 from ttnn_emulator.ops.eltwise import eltwise_unary
 
 SHAPE = (1, 2, 37, 80)
@@ -284,3 +286,8 @@ def test_padding_shares_its_exponent_with_the_columns_of_its_block(kernel_device
     result = ttnn.to_torch(ttnn.exp(x))
     assert (result[:, :32] > 0).all()
     assert (result[:, 32:] == 0).all()
+
+
+def test_a_function_that_is_missing_is_told_with_the_place_for_it():
+    with pytest.raises(LookupError, match=r"no function 'celus': enter it in UNARY of .*\.py"):
+        rounded_eltwise.unary(torch.ones(2), FusedOp("celus"))

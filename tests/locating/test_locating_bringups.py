@@ -4,6 +4,7 @@ import functools
 
 import pytest
 import torch
+import ttnn
 
 import ttnn_emulator
 from tests.bringups.bringup_table import ROWS, hf_model
@@ -110,3 +111,18 @@ def test_declared_low_precision_is_named_and_not_accused(builds):
     assert result.status == 0, result.line
     assert {low.part for low in result.low_precision} == {"MLP"}
     assert all(low.declared == "LoFi, 16-bit sums" for low in result.low_precision)
+
+
+def test_a_wrong_scale_in_decode_is_no_lost_key(builds, monkeypatch):
+    """What attention finds in its caches is not missing from what it is given."""
+    (row,) = (row for row in ROWS if row.name == "qwen3")
+    attention = ttnn.transformer.scaled_dot_product_attention_decode
+
+    def faulty(*args, scale, **kwargs):
+        return attention(*args, scale=scale / 2, **kwargs)
+
+    monkeypatch.setattr(ttnn.transformer, "scaled_dot_product_attention_decode", faulty)
+    with ttnn_emulator.arithmetic_settings("rounded"):
+        result = drift.measure(builds(row)(), reference(row), ids_of(row), DECODED)
+    assert "scaled_dot_product_attention_decode (attention)" in result.line
+    assert "a constant or an argument is wrong" in result.line

@@ -140,6 +140,24 @@ def test_a_file_that_is_no_baseline_is_refused(tmp_path, text):
         baseline.load(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{}", 'it has no "platform" and no "cases" and no "relaxed";'),
+        ('{"cases": {}, "relaxed": {}}', 'it has no "platform";'),
+        ('{"platform": {}, "cases": [], "relaxed": {}}', 'its "cases" is no table;'),
+        ('{"platform": {"ttnn": "1"}, "cases": {}, "relaxed": {}}', 'has no "backend";'),
+    ],
+)
+def test_what_a_file_lacks_is_named_in_words(tmp_path, text, says):
+    path = tmp_path / "baseline.json"
+    path.write_text(text)
+    with pytest.raises(baseline.BaselineError) as error:
+        baseline.load(path)
+    assert says in str(error.value)
+    assert "Error" not in str(error.value)
+
+
 def test_a_relaxation_of_no_case_is_refused(tmp_path):
     path = saved(tmp_path, relaxed={"c": baseline.Relaxation("why", TODAY, pcc=0.9)})
     with pytest.raises(baseline.BaselineError, match="'c', which is none of its cases"):

@@ -84,6 +84,20 @@ def test_a_refusal_is_one_line(capsys):
     assert capsys.readouterr().err == "error: first second.\n"
 
 
+@pytest.mark.parametrize("command", [EVAL, DRIFT, RUN_EVAL], ids=["eval", "drift", "run_eval"])
+def test_an_unknown_option_is_named_even_where_others_are_missing(command, capsys):
+    parse, _ = command
+    with pytest.raises(SystemExit) as exit:
+        parse(["--nope=1"])
+    assert exit.value.code == cli.WRONG_USE
+    err = capsys.readouterr().err
+    assert "unrecognized arguments: --nope; " in err
+    assert "required" in err
+    with pytest.raises(SystemExit):
+        parse([])
+    assert "unrecognized" not in capsys.readouterr().err
+
+
 BOUNDS = {"min_top1": "0.9", "min_top5": "1", "min_pcc": "-0.5", "max_kl": "2.5"}
 
 

@@ -67,7 +67,22 @@ def test_without_a_tokenizer_the_prompt_is_random_ids(untokenized, capsys):
     assert first.shape == (1, 36)
     assert torch.equal(first, again)
     assert not set(first[0].tolist()) & {1, 2}
-    assert "the prompt is random ids" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert err.startswith("note: no tokenizer")
+    assert "the prompt is random ids" in err
+    assert "empty" not in err
+
+
+def test_a_tokenizer_that_makes_no_token_of_a_text_is_none():
+    """As one that transformers makes up for a checkpoint without."""
+
+    class MadeUp:
+        input_ids = ()
+
+    with pytest.raises(inputs.BadInput, match=r"^no tokenizer: .* token ids needs none"):
+        prompt_ids.encode("In the beginning", lambda text: MadeUp)
+    with pytest.raises(inputs.BadInput, match="'  ' is empty"):
+        prompt_ids.encode("  ", lambda text: MadeUp)
 
 
 def test_with_one_it_is_held_out_text_however_long(capsys):

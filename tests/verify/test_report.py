@@ -4,12 +4,21 @@ import dataclasses
 import json
 import math
 import re
+import types
 
 import pytest
 
-from ttnn_verify.drift import finding
+from ttnn_verify.drift import cumulative, finding
 from ttnn_verify.pytest_plugins.outcomes import NodeResult
-from ttnn_verify.report import content, drift_page, drift_record, glossary, templating
+from ttnn_verify.report import (
+    content,
+    drift_page,
+    drift_record,
+    drift_text,
+    glossary,
+    templating,
+)
+from ttnn_verify.report.drift_record import FindingRecord
 
 from .report_samples import DRIFT
 
@@ -132,6 +141,60 @@ def test_the_drift_page_has_all_its_parts_the_worst_operations_first():
         "ttnn.pad",
     ]
     assert loaded(text) == []
+
+
+def test_the_depth_table_of_the_page_has_the_calls_of_each_row():
+    text = drift_page.render(DRIFT)
+    table = text.partition('id="depth"')[2].partition("</table>")[0]
+    assert all(f">{word}</abbr>" in table for word in ("ops", "bad", "worst op"))
+    row = next(line for line in table.splitlines() if "<td>layer 1</td>" in line)
+    assert row.endswith(
+        '<td class="number">2</td><td class="number">1</td>'
+        '<td class="mono worst">linear (q) 900%</td></tr>'
+    )
+    assert '<td class="number">1.10</td>' in row  # gain
+
+
+ROWS = ("embedding", "wpe", "layer 0", "ln_f", "logits")
+
+
+@pytest.mark.parametrize(
+    ("one", "row"),
+    [
+        (FindingRecord("ok", "", 0, "ttnn.layer_norm", None, "head", "ln_f"), "ln_f"),
+        (FindingRecord("ok", "", 0, "ttnn.mean", None, "head", "ln_f.mean"), "ln_f"),
+        (FindingRecord("ok", "", 0, "ttnn.linear", None, "head", None), "logits"),
+        (FindingRecord("ok", "", 0, "ttnn.embedding", None, None, "wpe"), "wpe"),
+        (FindingRecord("ok", "", 0, "ttnn.typecast"), "embedding"),
+        (FindingRecord("ok", "", 0, "ttnn.add", 0, "MLP", "wpe"), "layer 0"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.operation,
+)
+def test_a_call_is_counted_in_the_row_of_its_value(one, row):
+    counted = drift_record.calls_of_rows(ROWS, [one])
+    assert [name for name, calls in counted.items() if calls.ops] == [row]
+
+
+def test_the_worst_call_of_a_row_is_a_bad_one_first():
+    rows = drift_record.calls_of_rows([row.name for row in DRIFT.depth], DRIFT.findings)
+    found = {name: (row.ops, row.bad, row.worst and row.worst.short) for name, row in rows.items()}
+    assert found["layer 1"] == (2, 1, "linear (q) 900%")
+    assert found["layer 0"] == (2, 0, "mul (y) 80%")
+    assert found["layer 2"] == (0, 0, None)
+
+
+def test_the_tables_of_drift_fit_80_columns_and_end_without_blanks():
+    names = ("embedding", *(f"layer {i}" for i in (0, 127)), "final_layer_norm", "logits")
+    long = "ttnn.transformer.paged_scaled_dot_product_attention_decode"
+    verdict = types.SimpleNamespace(
+        comparison=types.SimpleNamespace(relative_l2=0.1, pcc=0.9), used=123.4, passed=False
+    )
+    call = finding.OpFinding("wrong", "a prompt", 0, long, 127, "attention", "attention", verdict)
+    rows = [cumulative.DepthRow(name, 1e-3, math.nan, 0.5, 0.1, 1234.5, 1e-9) for name in names]
+    lines = list(drift_text.table(rows, [call] * 1234))
+    assert max(map(len, lines)) <= 80
+    assert not [line for line in lines if line != line.rstrip()]
+    assert any("layer 127" in line and " 1234 1234" in line for line in lines)
 
 
 def test_the_picture_has_a_line_for_each_error_that_there_is():

@@ -1,5 +1,6 @@
 """The pages as a browser shows them: at three widths, in light and dark, by keyboard, printed."""
 
+import dataclasses
 import io
 import pathlib
 import re
@@ -9,6 +10,7 @@ import PIL.Image
 import pytest
 
 from ttnn_verify.report import drift_page, glossary, plots, templating
+from ttnn_verify.report.drift_record import DepthRecord, FindingRecord
 
 from .report_samples import DRIFT
 
@@ -77,6 +79,27 @@ def test_nothing_sticks_out_of_the_page(width, scheme, opened):
         width,
     )
     assert outside == []
+
+
+@pytest.mark.parametrize("width", [1100, 1200, 1400])
+def test_no_column_of_the_tables_is_cut_off(width, opened, tmp_path):
+    """Of calls with names and notes as long as they are."""
+    call = FindingRecord(
+        *("misused", "token at 1023, second sequence", 1234),
+        "ttnn.transformer.paged_scaled_dot_product_attention_decode",
+        *(31, "attention", "attention", 0.123456, 0.912345, 123.4, 0.912345),
+        "it computes rightly from what it is given: a constant or an argument is wrong",
+        "chip 3 (1, 1)",
+    )
+    html = tmp_path / "long.html"
+    layer = DepthRecord("layer 31", 1e-3, 2e-3, 0.912345, 0.0123456, 1.123456789, 1.234567e-9)
+    record = dataclasses.replace(DRIFT, depth=(layer,), findings=(call, *DRIFT.findings))
+    html.write_text(drift_page.render(record))
+    widths = opened(width, html=html).evaluate(
+        """[...document.querySelectorAll(".table")].map((e) => [e.scrollWidth, e.clientWidth])"""
+    )
+    assert len(widths) == 3
+    assert all(needed <= there for needed, there in widths)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

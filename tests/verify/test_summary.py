@@ -38,6 +38,17 @@ def test_figures_that_a_case_does_not_have_are_left_out():
     assert second.pcc == 0.7
 
 
+def test_every_line_fits_80_columns():
+    assert len(comparisons.HEADER) < 80
+    long = "ops.transformer.paged_scaled_dot_product_attention_decode"
+    cases = [entry(op, used=123.0, ulp=1e9, passed=False) for op in ("layers.MLP.down", long)]
+    short, below = map(str, comparisons.summaries(cases))
+    assert len(short) == len(comparisons.HEADER)
+    name, figures = below.splitlines()
+    assert (name, figures[: comparisons.NAME_WIDTH].strip()) == (long, "")
+    assert len(figures) == len(comparisons.HEADER)
+
+
 @pytest.mark.parametrize(
     ("used", "is_listed"), [(0.0, True), (0.019, True), (0.02, False), (0.9, False), (0.901, True)]
 )

@@ -122,9 +122,10 @@ def test_drift_is_looked_for(installed, model_file):
     assert "no drift" in run("ttnn-drift", model_file, *asked)
 
 
-def test_the_command_for_baselines_starts(installed):
+@pytest.mark.parametrize(("command", "shows"), [("baseline", "diff"), ("precision", "--budget")])
+def test_a_command_starts(command, shows, installed):
     run, _ = installed
-    assert "diff" in run("ttnn-baseline", "--help")
+    assert shows in run(f"ttnn-{command}", "--help")
 
 
 def test_pytest_finds_the_suite(installed, model_file):

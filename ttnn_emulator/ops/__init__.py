@@ -25,6 +25,7 @@ To add an operation:
 
 import importlib
 import pkgutil
+from collections.abc import Collection
 
 from ttnn_emulator.dispatch import Binding
 
@@ -59,3 +60,18 @@ BY_BATCH = frozenset().union(*(getattr(module, "BY_BATCH", ()) for module in _MO
 COLLECTIVE = frozenset().union(
     *(FAMILIES[name] for name in ("collectives", "chip_sums", "fused_collectives"))
 )
+
+
+def check_names(known: Collection[str]) -> None:
+    """Raises ValueError for a binding whose name is none of TTNN's operations, which are `known`.
+
+    Nothing would ever call it: a name is misspelt, or of another version of TTNN.
+    """
+    for family, bindings in FAMILIES.items():
+        unknown = sorted(bindings.keys() - set(known))
+        if unknown:
+            raise ValueError(
+                f"the bindings of {family!r} (ttnn_emulator/ops) have {unknown[0]!r}, which is no "
+                "operation of the installed TTNN: names are such as 'ttnn.linear', as "
+                "ttnn.query_registered_operations(include_experimental=True) has them."
+            )

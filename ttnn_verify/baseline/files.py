@@ -29,7 +29,7 @@ def load(path: str | pathlib.Path) -> Baseline:
         BaselineError: there is no such file, or it is not a baseline.
     """
     try:
-        data = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        data = _parts(json.loads(pathlib.Path(path).read_text(encoding="utf-8")))
         platform = Platform(**data.pop("platform"))
         cases = {case: _figures(line) for case, line in data.pop("cases").items()}
         relaxed = {case: _relaxation(case, line) for case, line in data.pop("relaxed").items()}
@@ -39,14 +39,33 @@ def load(path: str | pathlib.Path) -> Baseline:
         raise BaselineError(f"baseline {path}: {error}") from error
     except RecursionError as error:
         raise BaselineError(f"baseline {path}: brackets within brackets, no figures.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BaselineError(
-            f"baseline {path}: {type(error).__name__}: {error}; write one with --pcc-record."
-        ) from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BaselineError(f"baseline {path}: {error}; write one with --pcc-record.") from error
     unknown = sorted(relaxed.keys() - cases.keys())
     if unknown:
         raise BaselineError(f"baseline {path} relaxes {unknown[0]!r}, which is none of its cases.")
     return Baseline(platform, cases, relaxed)
+
+
+PARTS = ("platform", "cases", "relaxed")
+
+
+def _parts(data: Any) -> dict[str, Any]:
+    """What a file holds. Raises BaselineError, with its names, where a part of it is missing."""
+    if not isinstance(data, dict):
+        raise BaselineError("it holds no figures; write one with --pcc-record.")
+    missing = [name for name in PARTS if name not in data]
+    if missing:
+        named = " and no ".join(f'"{name}"' for name in missing)
+        raise BaselineError(f"it has no {named}; write one with --pcc-record.")
+    wrong = [name for name in PARTS if not isinstance(data[name], dict)]
+    if wrong:
+        raise BaselineError(f'its "{wrong[0]}" is no table; write one with --pcc-record.')
+    needed = [field.name for field in dataclasses.fields(Platform) if field.name != "system"]
+    missing = [name for name in needed if name not in data["platform"]]
+    if missing:
+        raise BaselineError(f'its "platform" has no "{missing[0]}"; write one with --pcc-record.')
+    return data
 
 
 def _figures(line: dict[str, Any]) -> CaseFigures:

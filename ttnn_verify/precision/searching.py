@@ -7,6 +7,7 @@ one.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 
 from ttnn_verify.huggingface.inputs import BadInput
@@ -72,13 +73,17 @@ class Search:
     on_point: Callable[[str], object] = lambda step: None
 
     def sensitivities(self, every_step: bool = False) -> list[Sensitivity]:
-        """Of each knob alone at its last step, or at every one; fewer where evaluations run out."""
+        """Of each knob alone at its last step, or at every one; fewer where evaluations run out.
+
+        A knob that is not measured is left as it is.
+        """
         base = self.points.all[0]
-        found = []
+        found: list[Sensitivity] = []
+        most = self.most if every_step else math.ceil(ALONE * self.most)
         for number, knob in enumerate(self.knobs):
             steps = range(1, len(knob.steps) + 1)
             for step in steps if every_step else steps[-1:]:
-                if self.points.evaluations >= self.most:
+                if self.points.evaluations >= most:
                     break
                 found.append(self._alone(base, number, step))
         return found
@@ -117,7 +122,8 @@ class Search:
     def _ranked(self, alone: Sequence[Sensitivity]) -> list[Move]:
         """The moves that TTNN does not refuse, the cheapest first."""
         numbers = {knob.name: number for number, knob in enumerate(self.knobs)}
-        losses, knobs = {}, list(self.knobs)
+        losses, measured = {}, {one.knob.name for one in alone}
+        knobs = [knob if knob.name in measured else knob.without(1) for knob in self.knobs]
         for one in alone:
             number = numbers[one.knob.name]
             if one.point is None:

@@ -70,10 +70,16 @@ class OpSummary:
         )
         used = "exact" if self.used is None else f"{self.used:.0%}"
         failed = self.failed or ""
-        return f"{self.op:42} {self.cases:5} {failed!s:>6} {pcc:>9} {ulp:>9} {used:>6}"
+        figures = f"{self.cases:5} {failed!s:>6} {pcc:>9} {ulp:>9} {used:>6}"
+        if len(self.op) > NAME_WIDTH:  # below the name: all lines fit into 80 columns
+            return f"{self.op}\n{'':{NAME_WIDTH}} {figures}"
+        return f"{self.op:{NAME_WIDTH}} {figures}"
 
 
-HEADER = f"{'op':42} {'cases':>5} {'failed':>6} {'worst PCC':>9} {'worst ULP':>9} {'used':>6}"
+NAME_WIDTH = 38
+HEADER = (
+    f"{'op':{NAME_WIDTH}} {'cases':>5} {'failed':>6} {'worst PCC':>9} {'worst ULP':>9} {'used':>6}"
+)
 
 
 def entry(

@@ -43,7 +43,7 @@ class RunRecord:
 
     Attributes:
         tests: node id -> `NodeResult` of every test that ran.
-        collected: the node ids that were selected to run.
+        collected, deselected: the node ids that were selected to run, and the others.
         started: when, in seconds since the epoch.
     """
 
@@ -52,14 +52,14 @@ class RunRecord:
         self.started = time.time()
         self.collected: set[str] = set()
         self._config = config
-        self._deselected: set[str] = set()
+        self.deselected: set[str] = set()
 
     def is_selected(self, nodeid: str) -> bool:
         """Whether the command line selects the test, if it exists: not if it was deselected."""
         option = self._config.option
         if nodeid in self.collected:
             return True
-        if nodeid in self._deselected or getattr(option, "lf", False) or option.ignore_glob:
+        if nodeid in self.deselected or getattr(option, "lf", False) or option.ignore_glob:
             return False
         if any(_within(nodeid, self._place(path)) for path in option.ignore or ()):
             return False
@@ -82,7 +82,7 @@ class RunRecord:
         self.collected.update(item.nodeid for item in session.items)
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
-        self._deselected.update(item.nodeid for item in items)
+        self.deselected.update(item.nodeid for item in items)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Iterable[str]) -> None:
@@ -90,7 +90,7 @@ class RunRecord:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:  # xdist's controller of a worker
-        self._deselected.update((getattr(node, "workeroutput", None) or {}).get(DESELECTED, ()))
+        self.deselected.update((getattr(node, "workeroutput", None) or {}).get(DESELECTED, ()))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         test = self.tests.setdefault(report.nodeid, NodeResult(report.nodeid))

@@ -14,7 +14,7 @@ import pytest
 PACKAGE = "ttnn_verify.suite"
 FOLDER = pathlib.Path(__file__).parents[1] / "suite"
 
-PLUGINS = ("ttnn_verify.pytest_plugins.tools", f"{PACKAGE}.plugin")
+PLUGINS = ("ttnn_verify.pytest_plugins.tools", f"{PACKAGE}.plugin", f"{PACKAGE}.selection")
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:

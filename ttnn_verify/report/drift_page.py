@@ -4,7 +4,14 @@ import math
 
 from ttnn_verify import cli
 from ttnn_verify.report import plots, templating
-from ttnn_verify.report.drift_record import SCOPES, DriftRecord, FindingRecord
+from ttnn_verify.report.drift_record import (
+    BAD,
+    SCOPES,
+    UNJUDGED,
+    DriftRecord,
+    FindingRecord,
+    calls_of_rows,
+)
 
 # The errors over depth: attribute of a `DepthRecord` -> what the picture calls it.
 ERRORS = {
@@ -28,10 +35,6 @@ COLUMNS = {
 SAYS = {cli.FINE: ("no drift", "good"), cli.SO: ("drift", "bad")}
 UNKNOWN = ("could not tell", "unknown")
 
-# Statuses of calls: those that are bad, and those that say nothing.
-BAD = ("wrong", "misused", "missing", "output")
-UNJUDGED = ("no-golden", "tool-error")
-
 
 def render(record: DriftRecord) -> str:
     """The page."""
@@ -47,6 +50,7 @@ def render(record: DriftRecord) -> str:
         statuses=statuses,
         drift_picture=picture(record),
         columns=COLUMNS,
+        calls=calls_of_rows([row.name for row in record.depth], record.findings),
         findings=shown(record.findings),
         bad_statuses=[status for status in statuses if status not in ("ok", *UNJUDGED)],
         unjudged_statuses=UNJUDGED,

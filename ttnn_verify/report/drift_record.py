@@ -10,10 +10,14 @@ import pathlib
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ttnn_verify import sentences
+
+# Statuses of calls: those that are bad, and those that say nothing.
+BAD = ("wrong", "misused", "missing", "output")
+UNJUDGED = ("no-golden", "tool-error")
 
 Record = typing.TypeVar("Record")
 
@@ -83,6 +87,58 @@ class FindingRecord:
     inputs_pcc: float | None = None
     note: str = ""
     chip: str = ""
+
+    @property
+    def short(self) -> str:
+        """`rms_norm (norm) 88%`: the operation, the value, the share of its tolerance."""
+        value = f" ({self.value})" if self.value else ""
+        used = "" if self.used is None else f" {self.used:.0%}"
+        return f"{self.operation.rpartition('.')[2]}{value}{used}"
+
+
+class RowCalls(typing.NamedTuple):
+    """The calls of a row of the table over depth: how many, how many are bad, and the worst.
+
+    `worst` is a bad one where there is any, and then the one that used most of its tolerance; None
+    where no share is known.
+    """
+
+    ops: int
+    bad: int
+    worst: FindingRecord | None
+
+
+def calls_of_rows(names: Sequence[str], findings: Iterable[FindingRecord]) -> dict[str, RowCalls]:
+    """Row of the table over depth -> its calls.
+
+    Args:
+        names: of the rows, in their order.
+    """
+    of_rows: dict[str, list[FindingRecord]] = {name: [] for name in names}
+    for one in findings:
+        name = _row_of(one, names)
+        if name in of_rows:
+            of_rows[name].append(one)
+    return {name: _row_calls(calls) for name, calls in of_rows.items()}
+
+
+def _row_of(one: FindingRecord, names: Sequence[str]) -> str:
+    """The row that a call belongs to: of those outside of the layers by the value, or its part."""
+    if one.layer is not None:
+        return f"layer {one.layer}"
+    for name in names:
+        if one.value is not None and f"{one.value}.".startswith(f"{name}."):
+            return name
+    return names[-1 if one.part == "head" else 0] if names else ""
+
+
+def _row_calls(calls: Sequence[FindingRecord]) -> RowCalls:
+    def badness(one: FindingRecord) -> tuple[bool, float]:
+        return one.status in BAD, math.inf if one.used is None else one.used
+
+    known = (one for one in calls if one.used is not None or one.status in BAD)
+    bad = sum(one.status in BAD for one in calls)
+    return RowCalls(len(calls), bad, max(known, key=badness, default=None))
 
 
 # How far a search went -> what a page says of it.
@@ -158,9 +214,9 @@ def load(path: pathlib.Path) -> DriftRecord:
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"drift report {path}: {error}") from error
     except (AttributeError, KeyError, TypeError) as error:
+        says = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(
-            f"drift report {path}: {type(error).__name__}: {error}; write one with "
-            "`python -m ttnn_verify.drift --json`."
+            f"drift report {path}: {says}; write one with `python -m ttnn_verify.drift --json`."
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
 from ttnn_verify import cli
@@ -12,28 +13,30 @@ from ttnn_verify.report.drift_record import (
     DepthRecord,
     DriftRecord,
     FindingRecord,
+    RowCalls,
     ShareRecord,
+    calls_of_rows,
     finite,
 )
 
-HEADER = (
-    f"{'':12}{'prompt':>10}{'tokens':>10}{'PCC':>10}{'update':>10}{'gain':>7}{'isolated':>10}"
-    f"{'ops':>5}{'bad':>5}  worst op of the layer (share of its tolerance)"
+# Columns of the table over depth: heading, width, attribute of a row, format.
+COLUMNS = (
+    ("prompt", 10, "prompt", ".2e"),
+    ("tokens", 10, "tokens", ".2e"),
+    ("PCC", 10, "pcc", ".6f"),
+    ("update", 10, "update", ".2e"),
+    ("gain", 7, "gain", ".2f"),
+    ("isolated", 10, "isolated", ".2e"),
 )
+
+WIDTH = 80  # of a terminal, which no line of a table exceeds
 
 SHOWN_BAD = 12  # bad operations that are shown one by one
 
 
 def lines(drift: DriftResult) -> Iterator[str]:
     """The table over depth, the bad operations, the verdicts counted."""
-    yield (
-        "relative L2 error of each output: on the model's own results, and isolated (fed with HF's)"
-    )
-    yield HEADER
-    for row in drift.table:
-        yield _row(
-            row, [op_finding for op_finding in drift.findings if place(op_finding) == row.name]
-        )
+    yield from table(drift.table, drift.findings)
     bad = [op_finding for op_finding in drift.findings if op_finding.bad]
     for op_finding in bad[:SHOWN_BAD]:
         yield f"{op_finding.status:10}{op_finding.line}"
@@ -58,34 +61,31 @@ def lines(drift: DriftResult) -> Iterator[str]:
     )
 
 
-def place(op_finding: OpFinding) -> str:
-    """The row of the table that a finding belongs to."""
-    if op_finding.layer is not None:
-        return f"layer {op_finding.layer}"
-    return op_finding.value if op_finding.value in ("norm", "logits") else "embedding"
-
-
-def _row(row: cumulative.DepthRow, findings: Sequence[OpFinding]) -> str:
-    steps = [
-        (op_finding, op_finding.step) for op_finding in findings if op_finding.step is not None
-    ]
-    worst = max(steps, key=lambda pair: pair[1].used, default=None)
-    worst_call = (
-        "" if worst is None else f"{worst[0].operation} ({worst[0].value}) {worst[1].used:.0%}"
-    )
-    bad = sum(op_finding.bad for op_finding in findings)
-    figures = "".join(
-        f"{_number(value, spec):>{width}}"
-        for value, spec, width in (
-            (row.prompt, ".2e", 10),
-            (row.tokens, ".2e", 10),
-            (row.pcc, ".6f", 10),
-            (row.update, ".2e", 10),
-            (row.gain, ".2f", 7),
-            (row.isolated, ".2e", 10),
+def table(rows: Sequence[cumulative.DepthRow], findings: Sequence[OpFinding]) -> Iterator[str]:
+    """The errors over depth, and below them the calls of each row; no line is over `WIDTH`."""
+    names = [row.name for row in rows]
+    wide = max([9, *map(len, names)])  # of "embedding"
+    yield "relative L2 error of each output: on the model's own results; isolated: given"
+    yield "Hugging Face's input"
+    yield f"{'':{wide}}" + "".join(f"{heading:>{width}}" for heading, width, _, _ in COLUMNS)
+    for row in rows:
+        yield f"{row.name:{wide}}" + "".join(
+            f"{_number(getattr(row, attribute), spec):>{width}}"
+            for _, width, attribute, spec in COLUMNS
         )
-    )
-    return f"{row.name:12}{figures}{len(findings):5}{bad or '':>5}  {worst_call}"
+    yield ""
+    yield f"{'':{wide}}{'ops':>5}{'bad':>5}  worst op, and the share of its tolerance"
+    for name, calls in calls_of_rows(names, map(_finding, findings)).items():
+        yield from _calls(name, calls, wide)
+
+
+def _calls(name: str, calls: RowCalls, wide: int) -> Iterator[str]:
+    """A row of the second table; what is too long for a line goes on below."""
+    begin = f"{name:{wide}}{calls.ops:5}{calls.bad or '':>5}  "
+    worst = "" if calls.worst is None else calls.worst.short
+    first, *others = textwrap.wrap(worst, WIDTH - len(begin)) or [""]
+    yield f"{begin}{first}".rstrip()
+    yield from (f"{'':{len(begin)}}{more}" for more in others)
 
 
 def _number(value: float, spec: str) -> str:

@@ -47,6 +47,9 @@ TERMS = {
     "gain": "The error of an output over that of the row before: how much a layer amplifies.",
     "isolated": "Relative L2 error of a layer's output where the layer is given Hugging Face's own "
     "input: its own error alone.",
+    "ops": "Operations of the row that were seen, in all calls of the model.",
+    "bad": "How many of them are wrong, misused, missing or not what the model returns.",
+    "worst op": "The operation of the row that used most of its tolerance, a bad one first.",
     "inputs": "The least PCC of the operands with Hugging Face's values: how surely the call was "
     "recognised.",
     "logits may err by": "The relative L2 error of the logits that the roundings of all layers "

@@ -9,7 +9,7 @@ from ttnn_verify.precision.searching import Sensitivity
 from ttnn_verify.report import plots, templating
 
 # Decades of KL over which the heat map's colours go from none to full.
-DECADES = 4
+DECADES = 3
 UNITS = {"bytes": ("weights and caches, MB", 1e6), "time": ("roofline, ms", 1e-3)}
 
 

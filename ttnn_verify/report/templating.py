@@ -27,6 +27,7 @@ def fill(name: str, **values: object) -> str:
         "pcc": pcc,
         "figure": figure,
         "number": number,
+        "gain": gain,
         "share": share,
         "ratio": ratio,
         "duration": duration,
@@ -57,6 +58,11 @@ def number(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.4g}" if abs(value) < 0.9 else f"{value:.6f}"
+
+
+def gain(value: float | None) -> str:
+    """A ratio of two errors; - for None."""
+    return "-" if value is None else f"{value:.2f}"
 
 
 def share(value: float | None) -> str:

@@ -52,8 +52,21 @@ def _polygamma(x: torch.Tensor, n: float, scale: float) -> torch.Tensor:
     return torch.special.polygamma(int(n), x)
 
 
+class _Functions(dict[str, Function]):
+    """Name -> function; one that is missing is told in a sentence."""
+
+    def __missing__(self, name: str) -> Function:
+        raise LookupError(
+            f"the arithmetic has no function {name!r}: enter it in UNARY of "
+            "ttnn_emulator/arithmetic/rounded/rounded_eltwise.py, and in FOLLOWED of a module of "
+            "ttnn_emulator/arithmetic/exact/vector/ if the kernel's steps are known "
+            "(docs/adding-an-op.md, step 1)."
+        )
+
+
 # Operation -> function of promoted values and the operation's own numbers.
-UNARY: dict[str, Function] = WITH_NUMBERS | {
+UNARY = _Functions(WITH_NUMBERS)
+UNARY |= {
     "abs": torch.abs,
     "acos": torch.acos,
     "acosh": torch.acosh,

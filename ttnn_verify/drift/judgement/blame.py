@@ -102,7 +102,9 @@ class Blame:
 
     def _note(self, observed: Observed, step: HfValue) -> str:
         given = observed.operands.names
-        if given and any(name not in given for name in step.inputs):
+        cached = self.writes.names_in(observed.operands.tensors)
+        if given and any(name not in cached and name not in given for name in step.inputs):
+            given += [name for name in step.inputs if name in cached and name not in given]
             return f"it is given {', '.join(given)}; {', '.join(step.inputs)} are expected"
         return CONSTANT
 

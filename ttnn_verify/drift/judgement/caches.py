@@ -53,6 +53,11 @@ class CacheWrites:
         """The calls that wrote, one that writes several caches as often."""
         return (write.observed for writes in self._of.values() for write in writes)
 
+    def names_in(self, tensors: Sequence[ReadTensor]) -> set[str]:
+        """Hugging Face's values that were written to those of the tensors that are caches."""
+        writes = (write for tensor in tensors for write in self._of.get(tensor.buffer, ()))
+        return {name for write in writes for name in write.names}
+
     def is_cache(self, tensor: ReadTensor) -> bool:
         """Whether a call has written to the tensor as to a cache."""
         return tensor.buffer in self._of
