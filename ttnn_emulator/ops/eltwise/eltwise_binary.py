@@ -11,8 +11,8 @@ from ttnn_emulator.dispatch import Launch, NotEmulated
 from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common.activations import Fusable, steps_of
 from ttnn_emulator.ops.common.broadcasting import Operand, over_tiles, storage, tensors_of
+from ttnn_emulator.ops.common.pairs.two_operands import combined, of_two
 from ttnn_emulator.ops.eltwise.eltwise_unary import apply
-from ttnn_emulator.ops.eltwise.two_operands import combined, of_two
 
 PLAIN = [
     "add",

@@ -14,8 +14,8 @@ from ttnn_emulator.arithmetic.compute import FusedOp, Product
 from ttnn_emulator.dispatch import Launch, NotEmulated
 from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common.broadcasting import Operand, over_tiles
-from ttnn_emulator.ops.eltwise.stages import Stages
-from ttnn_emulator.ops.eltwise.two_operands import combined
+from ttnn_emulator.ops.common.pairs.stages import Stages
+from ttnn_emulator.ops.common.pairs.two_operands import combined
 
 
 def _inverse(value: float) -> float:

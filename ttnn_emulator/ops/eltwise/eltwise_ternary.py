@@ -15,8 +15,8 @@ from ttnn_emulator.ops.common.broadcasting import (
     storage,
     tensors_of,
 )
+from ttnn_emulator.ops.common.pairs.stages import Stages
 from ttnn_emulator.ops.eltwise.eltwise_unary import apply
-from ttnn_emulator.ops.eltwise.stages import Stages
 
 
 def _of_three(launch: Launch, op: FusedOp, *operands: Operand) -> torch.Tensor:

@@ -1,0 +1,1 @@
+"""What the bindings of operations of two and three tensors share."""
