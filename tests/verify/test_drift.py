@@ -16,7 +16,7 @@ from ttnn_emulator.ops import BINDINGS
 from ttnn_verify import backend, drift
 from ttnn_verify.drift import __main__ as command
 from ttnn_verify.drift import reuse
-from ttnn_verify.drift.judgement import judging
+from ttnn_verify.drift.judgement import expecting, judging
 from ttnn_verify.drift.observation import reading, taps
 from ttnn_verify.huggingface import golden
 from ttnn_verify.numerics import metrics, op_floors
@@ -199,7 +199,7 @@ def test_a_cache_in_a_block_format_is_not_judged_bit_for_bit():
     near, far = rows + 0.004 * torch.randn(32, 64), 1.1 * rows
 
     def passes(actual, dtype):
-        expected = judging.in_blocks(Expected(rows), dtype)
+        expected = expecting.in_blocks(Expected(rows), dtype)
         return judging.result_verdict(rows, actual, dtype, expected.floor).passed
 
     assert passes(near, "bfloat8_b")

@@ -9,7 +9,7 @@ from ttnn_verify.precision.result import PrecisionResult
 from ttnn_verify.precision.searching import Budget, Search
 from ttnn_verify.report import precision_page
 
-from .test_report_pages import CONTRASTS, SCHEMES, WIDTHS
+from .in_a_browser import CONTRASTS, SCHEMES, WIDTHS
 
 ABOUT = {"checkpoint": "assets/phi3-tiny", "backend": "emulated", "date": "2026-11-30"}
 

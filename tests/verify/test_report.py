@@ -185,7 +185,7 @@ def test_the_worst_call_of_a_row_is_a_bad_one_first():
 
 def test_the_tables_of_drift_fit_80_columns_and_end_without_blanks():
     names = ("embedding", *(f"layer {i}" for i in (0, 127)), "final_layer_norm", "logits")
-    long = "ttnn.transformer.paged_scaled_dot_product_attention_decode"
+    long = "ttnn.transformer.an_operation_with_an_uncommonly_long_name"
     verdict = types.SimpleNamespace(
         comparison=types.SimpleNamespace(relative_l2=0.1, pcc=0.9), used=123.4, passed=False
     )

@@ -12,41 +12,14 @@ import pytest
 from ttnn_verify.report import drift_page, glossary, plots, templating
 from ttnn_verify.report.drift_record import DepthRecord, FindingRecord
 
+from .in_a_browser import CONTRASTS, SCHEMES, WIDTHS
 from .report_samples import DRIFT
-
-WIDTHS = [420, 700, 1400]
-SCHEMES = ["light", "dark"]
 
 REFERENCE = pathlib.Path(__file__).parent / "drift_page_dark_700.png"
 SMALL = (140, 200)  # pixels of the reference: letters blur, so that other fonts do not matter
 # Mean difference of a pixel, of 255. Serif letters instead of the usual ones made 2.4, a page
 # without pictures 6.7, one without its stylesheet 219 (November 2026).
 ALIKE = 5
-
-# The contrast of each text with what is behind it: WCAG's ratio, the least one first.
-CONTRASTS = """() => {
-  const rgb = (text) => (text.match(/[\\d.]+/g) ?? []).map(Number);
-  const luminance = ([r, g, b]) => [r, g, b]
-    .map((c) => (c / 255 <= 0.03928 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-  const behind = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-      const colour = rgb(getComputedStyle(at).backgroundColor);
-      if (colour.length === 3 || colour[3] === 1) return colour.slice(0, 3);
-    }
-    return [255, 255, 255];
-  };
-  const found = [];
-  for (const element of document.querySelectorAll("body *:not(script, style, option)")) {
-    const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
-    if (!own || !element.getClientRects().length) continue;
-    const style = getComputedStyle(element);
-    const text = luminance(rgb(element.closest("svg") ? style.fill : style.color));
-    const [high, low] = [text, luminance(behind(element))].sort((a, b) => b - a);
-    found.push([(high + 0.05) / (low + 0.05), element.textContent.trim().slice(0, 40)]);
-  }
-  return found.sort((a, b) => a[0] - b[0]);
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +59,7 @@ def test_no_column_of_the_tables_is_cut_off(width, opened, tmp_path):
     """Of calls with names and notes as long as they are."""
     call = FindingRecord(
         *("misused", "token at 1023, second sequence", 1234),
-        "ttnn.transformer.paged_scaled_dot_product_attention_decode",
+        "ttnn.transformer.an_operation_with_an_uncommonly_long_name",
         *(31, "attention", "attention", 0.123456, 0.912345, 123.4, 0.912345),
         "it computes rightly from what it is given: a constant or an argument is wrong",
         "chip 3 (1, 1)",

@@ -40,7 +40,7 @@ def test_figures_that_a_case_does_not_have_are_left_out():
 
 def test_every_line_fits_80_columns():
     assert len(comparisons.HEADER) < 80
-    long = "ops.transformer.paged_scaled_dot_product_attention_decode"
+    long = "ops.transformer.an_operation_with_an_uncommonly_long_name"
     cases = [entry(op, used=123.0, ulp=1e9, passed=False) for op in ("layers.MLP.down", long)]
     short, below = map(str, comparisons.summaries(cases))
     assert len(short) == len(comparisons.HEADER)
