@@ -100,7 +100,7 @@ EXACT_OF_INTEGERS = EXACT | {
 NOT_FOLLOWED = {
     name: paths.approximation(f"{name} in float32")
     for name in rounded_eltwise.UNARY
-    if name not in FOLLOWED and name not in EXACT
+    if name not in FOLLOWED and name not in EXACT_OF_INTEGERS  # bitwise_not takes integers alone
 }
 OF_INTEGERS = paths.approximation("other functions of integers than the exact ones in float32")
 
