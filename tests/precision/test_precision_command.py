@@ -10,6 +10,7 @@ from model.optimized.precision import from_file
 from tests.support.checkpoint import CHECKPOINT, model_file
 from ttnn_verify import backend
 from ttnn_verify.precision import __main__ as command
+from ttnn_verify.precision import measuring
 
 MODEL = (str(model_file("optimized")), "--model", str(CHECKPOINT))
 SHORT = ("--prompts", "1", "--prompt_tokens", "24", "--evaluations", "7", "--max_seq_len", "64")
@@ -58,9 +59,6 @@ def test_a_search_is_printed_written_and_resumed(run, tmp_path, monkeypatch):
     assert "Sensitivity" in page
     assert "<svg" in page
     measured = []
-    monkeypatch.setattr(command, "cli", command.cli)  # the second run takes what is kept
-    from ttnn_verify.precision import measuring
-
     once = measuring.measure
     monkeypatch.setattr(measuring, "measure", lambda *a: measured.append(a) or once(*a))
     again = run(*SHORT, "--budget", "kl=0.05", "--arithmetic", "rounded")

@@ -4,12 +4,11 @@ import json
 
 import pytest
 import torch
-import ttnn
 
 from model.optimized import build_model
 from tests.bringups import bringup_table
 from ttnn_verify.precision import measuring, sites, texts
-from ttnn_verify.precision.configuration import TILE_BYTES, Place, PlaceSetting, as_json
+from ttnn_verify.precision.configuration import Place, PlaceSetting, as_json
 from ttnn_verify.precision.overrides import Overrides, Unused
 
 POSITIONS = 64
@@ -112,4 +111,3 @@ def test_prompts_are_the_models_own_by_their_seed(tiny):
     assert not torch.equal(one.ids, other.ids)
     assert len(one.ids.unique(dim=0)) == 3
     assert one.logits.shape == (3, 40, hf_model.config.vocab_size)
-    assert ttnn.bfloat4_b.name.lower() in TILE_BYTES

@@ -19,13 +19,12 @@ import torch
 from ttnn_verify import backend, cli, ending, jobs, network, prompt_ids
 from ttnn_verify.files import atomic
 from ttnn_verify.huggingface import inputs
+from ttnn_verify.precision.configuration import CHECKS, METRICS, MINIMIZED
 
 if TYPE_CHECKING:
     from ttnn_verify.precision.result import PrecisionResult
 
-METRICS = ("kl", "top1", "pcc")
 EVALUATIONS, PROMPTS, PROMPT_TOKENS = 40, 4, 112
-CHECKS = 2  # times as many prompts that the search does not see
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -40,7 +39,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add(
         "--minimize",
-        choices=("bytes", "time"),
+        choices=MINIMIZED,
         default="bytes",
         help="bytes of weights and caches, the default, or the roofline's time",
     )

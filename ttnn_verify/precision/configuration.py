@@ -15,6 +15,13 @@ FORMATS = tuple(TILE_BYTES)
 PHASES = {"HiFi4": 4, "HiFi3": 3, "HiFi2": 2, "LoFi": 1}
 
 
+# What a budget may bound, and what may be made small.
+METRICS = ("kl", "top1", "pcc")
+MINIMIZED = ("bytes", "time")
+# How many times the prompts of a search those of its check are.
+CHECKS = 2
+
+
 class Place(NamedTuple):
     """A layer, or None outside of the layers, and the name of what is computed there."""
 

@@ -15,8 +15,6 @@ FLOPS = 74e12  # at HiFi4
 # The workload of the roofline: a prompt, and tokens after it.
 PROMPT, TOKENS = 1024, 128
 
-MINIMIZED = ("bytes", "time")
-
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
@@ -38,7 +36,7 @@ class Cost:
         return self.weights + self.caches
 
     def of(self, minimized: str) -> float:
-        """What is to be small: one of `MINIMIZED`."""
+        """What is to be small: one of `configuration.MINIMIZED`."""
         return self.bytes if minimized == "bytes" else self.seconds
 
 

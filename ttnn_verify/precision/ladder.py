@@ -4,7 +4,14 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 from ttnn_verify.precision import cost
-from ttnn_verify.precision.configuration import FORMATS, PHASES, Configuration, Place, PlaceSetting
+from ttnn_verify.precision.configuration import (
+    FORMATS,
+    PHASES,
+    Configuration,
+    Place,
+    PlaceSetting,
+    merged,
+)
 from ttnn_verify.precision.sites import CACHE, Site, Sites
 
 # By what is minimized, the kinds of knobs: formats make bytes, compute configs make time.
@@ -166,6 +173,5 @@ def taken(made: Sequence[Knob], chosen: Iterable[Move]) -> Configuration:
         deepest[move.knob] = max(deepest.get(move.knob, 0), move.step)
     result: dict[Place, PlaceSetting] = {}
     for number, step in deepest.items():
-        for place, setting in made[number].at(step).items():
-            result[place] = setting.over(result.get(place, PlaceSetting()))
+        result = merged(result, made[number].at(step))
     return result

@@ -15,8 +15,6 @@ from ttnn_verify.precision.texts import Text
 
 BLOCK = 16  # neighbouring positions whose errors count as one observation: they have a context
 
-METRICS = ("kl", "top1", "pcc")
-
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
@@ -36,7 +34,7 @@ class Measured:
 
     @property
     def figures(self) -> dict[str, float]:
-        """By `METRICS`."""
+        """By `configuration.METRICS`."""
         kl, top1 = float(self.kl.mean()), float(self.same.double().mean())
         return {"kl": kl, "top1": top1, "pcc": self.pcc}
 

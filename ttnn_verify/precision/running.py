@@ -16,7 +16,7 @@ from ttnn_verify.drift.progress import Bar
 from ttnn_verify.files import stored
 from ttnn_verify.huggingface import golden, inputs
 from ttnn_verify.precision import ladder, measuring, sites, texts
-from ttnn_verify.precision.configuration import Configuration
+from ttnn_verify.precision.configuration import CHECKS, Configuration
 from ttnn_verify.precision.overrides import Overrides
 from ttnn_verify.precision.points import Point, Points
 from ttnn_verify.precision.result import PrecisionResult
@@ -26,7 +26,6 @@ from ttnn_verify.report import machine
 
 FILE = "precision.sqlite"
 DEFAULT = Budget("kl", 1e-3)
-CHECKS = 2  # times as many prompts that the search does not see
 REPAIRS = 5  # points that are checked at most where what was chosen misses the budget there
 
 

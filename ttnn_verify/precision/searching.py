@@ -26,7 +26,7 @@ class BudgetMissed(BadInput):
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """What a metric of `measuring.METRICS` may be: `kl` at most, the others at least."""
+    """What a metric of `configuration.METRICS` may be: `kl` at most, the others at least."""
 
     metric: str
     bound: float

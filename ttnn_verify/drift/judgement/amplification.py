@@ -8,10 +8,11 @@ import dataclasses
 import torch
 
 from ttnn_verify.drift.judgement.expecting import expected_results
+from ttnn_verify.drift.mesh.spread import ONE_CHIP
 from ttnn_verify.drift.observation.given import with_each
 from ttnn_verify.drift.observed import Observed
 from ttnn_verify.numerics import metrics
-from ttnn_verify.numerics.floors import EXACT, Floor
+from ttnn_verify.numerics.floors import EXACT, Floor, larger
 
 LEAST = 1e-6  # relative L2 error of operands below which nothing is to be amplified
 
@@ -20,11 +21,14 @@ def of_noise(observed: Observed, output: int, noise: float, accurate: bool) -> F
     """How far off a result is where the operands err by `noise`, element by element and at random.
 
     Args:
-        output: the result's number.
+        output: the result's number. On a mesh it is as far off as on the chip where it is most.
         noise: relative L2 error of each operand that calls of the model have computed.
     """
     if noise < LEAST:
         return EXACT
+    if observed.chip is None and observed.mesh != ONE_CHIP:
+        chips = [observed.on(alike[0]) for alike in observed.alike]
+        return larger(*(of_noise(one, output, noise, accurate) for one in chips))
     exact = expected_results(observed, accurate)[output]
     other = expected_results(_noisy(observed, noise), accurate)[output]
     expected, actual = exact.value.double(), other.value.double()
@@ -40,7 +44,8 @@ def of_noise(observed: Observed, output: int, noise: float, accurate: bool) -> F
 def _noisy(observed: Observed, noise: float) -> Observed:
     """The call with noise on what calls of the model have computed."""
     operands = observed.operands
-    computed = {id(one.values) for one in operands.tensors if one.origin is not None}
+    tensors = [one for one in operands.tensors if one.origin is not None]
+    computed = {id(values) for one in tensors for values in (one.values, *one.parts)}
     generator = torch.Generator().manual_seed(0)
 
     def changed(values: torch.Tensor) -> torch.Tensor:
