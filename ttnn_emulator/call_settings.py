@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ttnn_emulator.arithmetic.formats import BLOCK_FORMAT_BITS
-from ttnn_emulator.dispatch import Launch
+from ttnn_emulator.bound_call import Launch
+from ttnn_emulator.dispatch import PLACEMENT
 from ttnn_emulator.memory import DeviceTensor, Output
 
 SHORT = {"bfloat16": "bf16", "bfloat8_b": "bfp8", "bfloat4_b": "bfp4", "float32": "fp32"}
@@ -23,7 +24,7 @@ SHORTER = {
 }
 
 # Families whose kernels copy values. Their settings name only formats that may be packed again.
-MOVING = frozenset({"collectives", "creation", "embedding", "heads", "movement"})
+MOVING = frozenset({"collectives", "creation", "embedding", "heads", "layouts", "movement"})
 
 # Families in which integer operands are positions or pages, not values to compute with.
 PLACED_BY_INTEGERS = frozenset({"attention", "kv_cache", "rotary"})
@@ -39,6 +40,8 @@ VALUES = frozenset(
         *("update_idx", "update_idxs", "update_index", "upper_limit", "value"),
     }
 )
+
+VALUES |= PLACEMENT
 
 # Arguments of collectives that say between which chips and by which means values travel. Where they
 # choose the order of sums, the arithmetic tells it.

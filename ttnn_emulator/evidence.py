@@ -17,8 +17,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from ttnn_emulator.arithmetic import paths
+from ttnn_emulator.bound_call import Binding, BoundCall, Launch
 from ttnn_emulator.call_settings import MOVING, PLACED_BY_INTEGERS, VALUES, setting_of
-from ttnn_emulator.dispatch import Binding, BoundCall, Launch
 from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops import FAMILY_OF
 

@@ -100,7 +100,7 @@ CALLS: dict[str, Callable[[ttnn.Tensor], dict[str, Any]]] = {
 }
 
 # Families whose operations copy or make values: derived, but for those of `CALLS`.
-COPYING = frozenset({"collectives", "creation", "heads", "kv_cache", "movement"})
+COPYING = frozenset({"collectives", "creation", "heads", "kv_cache", "layouts", "movement"})
 # Operations beside those that are not called, since they compute as others do.
 AS_OTHERS = {
     "ttnn.experimental.all_reduce_async": "ttnn.all_reduce",
