@@ -18,6 +18,7 @@ import ttnn
 from ttnn_emulator.bound_call import SOME_CHIPS, Binding, BoundCall, Launch, OnChips, Values
 from ttnn_emulator.machine.planning import FOR_SOME_CHIPS, of_some_chips
 from ttnn_emulator.memory import (
+    TENSOR,
     DeviceTensor,
     Memory,
     Output,
@@ -174,7 +175,7 @@ HOW_TO_ADD = (
 
 
 def _as_binding_sees(value: Any, memory: Memory) -> Any:
-    if isinstance(value, ttnn.Tensor):
+    if isinstance(value, TENSOR):
         return _whole(memory.read(value), value) if on_device(value) else value
     if isinstance(value, (list, tuple)) and device_tensors(value):
         return type(value)(_as_binding_sees(v, memory) for v in value)

@@ -31,9 +31,10 @@ SWEEP_BUFFERS = 1024
 STRETCH_BYTES = 1 << 20  # of contents that are copied, or left out since they are zero
 SAME_WIDTH = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
-# Looked up once.
+# Looked up once. The emulation replaces the class `ttnn.Tensor` by one that is slower to ask.
 _DRAM, _TILE, _DEVICE = ttnn.BufferType.DRAM, ttnn.TILE_LAYOUT, ttnn.StorageType.DEVICE
 _INTERLEAVED = ttnn.TensorMemoryLayout.INTERLEAVED
+TENSOR = ttnn.Tensor
 _DTYPE_NAMES: dict[ttnn.DataType, str] = {}
 
 
@@ -377,7 +378,7 @@ def device_tensors(value: Any) -> list[ttnn.Tensor]:
 
 def _collect(values: Iterable[Any], tensors: list[ttnn.Tensor]) -> None:
     for value in values:
-        if isinstance(value, ttnn.Tensor):
+        if isinstance(value, TENSOR):
             if on_device(value):
                 tensors.append(value)
         elif isinstance(value, (list, tuple)):

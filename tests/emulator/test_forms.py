@@ -7,13 +7,10 @@ import dis
 import inspect
 
 import pytest
-import torch
-import ttnn
 
 from tests.support.signatures import Overload, operations, overloads
-from ttnn_emulator.coverage.operations import CALLS, _guesses
-from ttnn_emulator.dispatch import PLACEMENT, NotEmulated
-from ttnn_emulator.ops import BINDINGS, COLLECTIVE
+from ttnn_emulator.dispatch import PLACEMENT
+from ttnn_emulator.ops import BINDINGS
 
 # Operations whose forms of call give a position different meanings, which the binding tells apart.
 SEVERAL_FORMS = {
@@ -106,7 +103,17 @@ def test_no_argument_is_swallowed(name):
     parameters = inspect.signature(binding).parameters.values()
     assert [p.name for p in parameters if p.kind is p.VAR_KEYWORD] == []
     read = {i.argval for i in dis.get_instructions(binding) if i.opname.startswith("LOAD_")}
-    read = {part for argument in read for part in ([argument] if isinstance(argument, str) else argument if isinstance(argument, tuple) else [])}
+    read = {
+        part
+        for argument in read
+        for part in (
+            [argument]
+            if isinstance(argument, str)
+            else argument
+            if isinstance(argument, tuple)
+            else []
+        )
+    }
     read |= set(binding.__code__.co_cellvars)
     named = [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL]
     assert [n for n in named[1:] if n not in read and n not in OF_THE_HOST] == []
