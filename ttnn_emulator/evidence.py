@@ -48,6 +48,11 @@ class Evidence:
     recordings: tuple[str, ...] = ()
     unequal: tuple[str, ...] = ()
 
+    @property
+    def not_followed(self) -> tuple[str, ...]:
+        """The steps of the kernel that are not followed: what is computed in their place."""
+        return not_followed(self.setting)
+
     def __str__(self) -> str:
         return f"{self.operation.removeprefix('ttnn.')} ({self.setting})"
 
@@ -162,6 +167,11 @@ def _objects(values: Iterable[Any]) -> Iterator[object]:
 def unrecorded() -> list[str]:
     """Names of the emulated operations of which nothing was recorded, sorted."""
     return sorted(set(FAMILY_OF) - set(recorded()))
+
+
+def not_followed(setting: str) -> tuple[str, ...]:
+    """The arithmetic's approximations in a setting, as text, sorted."""
+    return tuple(sorted(set(approximations()) & set(setting.split("; "))))
 
 
 def approximations() -> list[str]:

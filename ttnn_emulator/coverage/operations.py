@@ -13,7 +13,6 @@ import torch
 import ttnn
 
 from ttnn_emulator import device, evidence, transfer
-from ttnn_emulator.arithmetic import paths
 from ttnn_emulator.ops import BINDINGS, FAMILY_OF
 from ttnn_emulator.ops.mesh.fused_collectives import ARRIVING_BLOCKS
 
@@ -71,21 +70,20 @@ def _row(name: str, operation: Callable[..., Any], opened: ttnn.MeshDevice) -> O
         steps_left_out = ON_SEVERAL_CHIPS[name]
         return OperationCoverage(name, "approximate", FAMILY_OF[name], (), steps_left_out)
     settings = evidence.recorded().get(name, {})
-    known = {fact.text for fact in paths.APPROXIMATIONS}
     if not settings:
         plain = plain_call(operation, name, opened)
-        steps = known & set(plain.setting.split("; ")) if plain else set()
+        steps = plain.not_followed if plain else ()
         basis = plain.status if plain else "derived"
-        return OperationCoverage(name, basis, FAMILY_OF[name], (), tuple(sorted(steps)))
-    steps = {step for setting in settings for step in known & set(setting.split("; "))}
+        return OperationCoverage(name, basis, FAMILY_OF[name], (), steps)
+    left_out = {step for setting in settings for step in evidence.not_followed(setting)}
     statuses = {
-        evidence.status_of(bool(known & set(setting.split("; "))), of_setting)
+        evidence.status_of(bool(evidence.not_followed(setting)), of_setting)
         for setting, of_setting in settings.items()
     }
     basis = next(status for status in evidence.STATUSES if status in statuses)
     paths_ = (path for s in settings.values() for listed in s.values() for path in listed)
     return OperationCoverage(
-        name, basis, FAMILY_OF[name], tuple(sorted(paths_)), tuple(sorted(steps))
+        name, basis, FAMILY_OF[name], tuple(sorted(paths_)), tuple(sorted(left_out))
     )
 
 

@@ -107,9 +107,16 @@ def concat(
     output_tensor: DeviceTensor | None = None,
     groups: int = 1,
 ) -> torch.Tensor:
-    if groups != 1:
-        raise NotEmulated(f"ttnn.concat: groups={groups} is not emulated, only 1.")
-    return torch.cat([t.logical for t in tensors], dim)
+    """One after the other or, with `groups`, the first part of each, then the second of each.
+
+    Grouped tiles are made rows and tiles again (program factory of grouped concat), which packs a
+    block format anew.
+    """
+    if groups == 1:
+        return torch.cat([t.logical for t in tensors], dim)
+    parts = [t.logical.chunk(groups, dim) for t in tensors]
+    values = torch.cat([part for of_group in zip(*parts, strict=True) for part in of_group], dim)
+    return beside_a_number(launch, tensors[0], values)
 
 
 def stack(launch: Launch, input_tensors: Sequence[DeviceTensor], dim: int) -> torch.Tensor:
@@ -184,6 +191,17 @@ def narrow(
     launch: Launch, input_tensor: DeviceTensor, dim: int, start: int, length: int
 ) -> torch.Tensor | None:
     return moved_values(launch, input_tensor.logical.narrow(dim, start, length))
+
+
+def roll(
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    shifts: int | Sequence[int],
+    dim: int | Sequence[int] | None = None,
+) -> torch.Tensor | None:
+    """Without a dimension all elements in their order, as one row."""
+    dims = None if dim is None or dim == [] else dim
+    return moved_values(launch, torch.roll(input_tensor.logical, shifts, dims))
 
 
 # --- growing -------------------------------------------------------------------------------------
@@ -262,6 +280,7 @@ BINDINGS = {
     "ttnn.repeat_interleave": repeat_interleave,
     "ttnn.reshape": reshape,
     "ttnn.reshape_on_device": reshape_on_device,
+    "ttnn.roll": roll,
     "ttnn.slice": slice_,
     "ttnn.split": split,
     "ttnn.squeeze": squeeze,
