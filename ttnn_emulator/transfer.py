@@ -8,6 +8,7 @@ import torch
 import ttnn
 
 from ttnn_emulator.arithmetic import formats
+from ttnn_emulator.dispatch import NotEmulated
 from ttnn_emulator.memory import (
     Contents,
     DeviceTensor,
@@ -264,6 +265,58 @@ def _copy_device_to_host(
         into.copy_(torch.from_dlpack(source.get_shard(place)))
 
 
+def _copy_host_to_device_partial(
+    memory: Memory,
+    host_call: HostCall,
+    host_tensor: ttnn.Tensor,
+    device_tensor: ttnn.Tensor,
+    logical_core_filter: ttnn.CoreRangeSet,
+    cq_id: int | None = None,
+) -> None:
+    """The shards of some cores; what lies on others stays as it is."""
+    host_call(host_tensor, device_tensor, logical_core_filter, cq_id)
+    regions = shard_regions(device_tensor, logical_core_filter)
+    before = memory.read(device_tensor).replicas
+    to_device(memory, host_tensor, device_tensor)
+    mixed = []
+    for old, new in zip(before, memory.read(device_tensor).replicas, strict=True):
+        values = old.padded.clone()
+        rows, written = (x.reshape(-1, x.shape[-1]) for x in (values, new.padded))
+        for region in regions:
+            rows[region] = written[region]
+        mixed.append(Contents(values, tuple(device_tensor.padded_shape)))
+    memory.keep(device_tensor, tuple(mixed))
+
+
+def shard_regions(tensor: ttnn.Tensor, cores: ttnn.CoreRangeSet) -> list[tuple[slice, slice]]:
+    """(rows, columns) of the shards on these cores, of the tensor as one matrix of all its rows.
+
+    Raises:
+        NotEmulated: shards of more than two dimensions.
+    """
+    place = tensor.memory_config()
+    spec = place.shard_spec
+    if spec is None:
+        raise NotEmulated(f"copy_host_to_device_tensor_partial: {place} has no shards of a matrix.")
+    height, width = spec.shape
+    by_rows = spec.orientation == ttnn.ShardOrientation.ROW_MAJOR
+    if place.memory_layout == ttnn.TensorMemoryLayout.BLOCK_SHARDED:
+        box = spec.grid.bounding_box()
+        at = [
+            (core.y - box.start.y, core.x - box.start.x)[:: 1 if by_rows else -1]
+            for core in ttnn.corerange_to_cores(cores, None, True)
+        ]
+    else:
+        order = [(c.x, c.y) for c in ttnn.corerange_to_cores(spec.grid, None, by_rows)]
+        numbers = [order.index((c.x, c.y)) for c in ttnn.corerange_to_cores(cores, None, by_rows)]
+        tall = place.memory_layout == ttnn.TensorMemoryLayout.HEIGHT_SHARDED
+        at = [(n, 0) if tall else (0, n) for n in numbers]
+    return [
+        (slice(row * height, (row + 1) * height), slice(column * width, (column + 1) * width))
+        for row, column in at
+    ]
+
+
 def _allocate_on_device(
     memory: Memory, host_call: HostCall, *args: Any, **kwargs: Any
 ) -> ttnn.Tensor:
@@ -282,6 +335,7 @@ TRANSFERS: dict[str, Callable[..., Any]] = {
     "ttnn.from_buffer": _from_buffer,
     "ttnn.copy_device_to_host_tensor": _copy_device_to_host,
     "ttnn.copy_host_to_device_tensor": _copy_host_to_device,
+    "ttnn.copy_host_to_device_tensor_partial": _copy_host_to_device_partial,
     "ttnn.allocate_tensor_on_device": _allocate_on_device,
 }
 

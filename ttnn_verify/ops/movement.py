@@ -53,9 +53,26 @@ def sliced(
     return input_tensor[tuple(slice(int(a), int(b), int(c)) for a, b, c in bounds)]
 
 
-def concatenated(tensors: Sequence[torch.Tensor], dim: int = 0) -> torch.Tensor:
-    """The tensors one behind the other along a dimension."""
-    return torch.cat(list(tensors), dim)
+def concatenated(tensors: Sequence[torch.Tensor], dim: int = 0, *, groups: int = 1) -> torch.Tensor:
+    """The tensors one behind the other along a dimension, or so in each of `groups` parts."""
+    parts = [tensor.unflatten(dim, (groups, -1)) for tensor in tensors]
+    start = dim % tensors[0].dim()
+    return torch.cat(parts, start + 1).flatten(start, start + 1)
+
+
+def rolled(
+    input_tensor: torch.Tensor,
+    shifts: int | Sequence[int],
+    dim: int | Sequence[int] | None = None,
+) -> torch.Tensor:
+    """Shifted along dimensions, what leaves at the end coming in at the start; or as one row."""
+    if dim is None:
+        return rolled(input_tensor.flatten(), shifts, 0).reshape(input_tensor.shape)
+    by = [shifts] if isinstance(shifts, int) else shifts
+    for shift, axis in zip(by, [dim] if isinstance(dim, int) else dim, strict=True):
+        size = input_tensor.shape[axis]
+        input_tensor = input_tensor.index_select(axis, (torch.arange(size) - shift) % size)
+    return input_tensor
 
 
 def padded(
@@ -151,6 +168,7 @@ PICKED: dict[str, Callable[..., Any]] = {
     "plus_one": plus_one,  # of integers: as exact as a movement
     "repeat": repeated,
     "repeat_interleave": repeat_interleaved,
+    "roll": rolled,
     "slice": sliced,
     "split": split,
     "transpose": transposed,
@@ -160,9 +178,12 @@ PICKED: dict[str, Callable[..., Any]] = {
 NOT_JUDGED = (
     "allocate_tensor_on_device",
     "as_tensor",
+    "copy_device_to_host_tensor",
     "copy_host_to_device_tensor",
+    "copy_host_to_device_tensor_partial",
     "deallocate",
     "empty",
+    "from_buffer",
     "from_device",
     "from_torch",
     "full",
@@ -205,7 +226,7 @@ SPECS = (
             without_context(golden),
             data="picks",
             ignored=PADDING,
-            neutral={"groups": (1,), "slice_dim": (), "num_devices": ()},
+            neutral={"slice_dim": (), "num_devices": ()},
             comparison=golden if name == "plus_one" else None,
         )
         for name, golden in PICKED.items()

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ttnn_emulator.arithmetic import formats
-from ttnn_emulator.dispatch import Launch, NotEmulated
+from ttnn_emulator.dispatch import Launch
 from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common import bounds
 from ttnn_emulator.ops.common.moving import (
@@ -200,8 +200,9 @@ def roll(
     dim: int | Sequence[int] | None = None,
 ) -> torch.Tensor | None:
     """Without a dimension all elements in their order, as one row."""
-    dims = None if dim is None or dim == [] else dim
-    return moved_values(launch, torch.roll(input_tensor.logical, shifts, dims))
+    by = [shifts] if isinstance(shifts, int) else list(shifts)
+    dims = [] if dim is None else [dim] if isinstance(dim, int) else list(dim)
+    return moved_values(launch, torch.roll(input_tensor.logical, by, dims))
 
 
 # --- growing -------------------------------------------------------------------------------------
