@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import ttnn
 
 from ttnn_emulator.bound_call import SOME_CHIPS, Binding, BoundCall, Launch, OnChips, Values
+from ttnn_emulator.machine import signatures
 from ttnn_emulator.machine.planning import FOR_SOME_CHIPS, of_some_chips
 from ttnn_emulator.memory import (
     TENSOR,
@@ -38,6 +39,8 @@ PLACEMENT = frozenset(
     {"memory_config", "output_mem_config", "sub_core_grids", "sub_core_grid", "use_multicore"}
 )
 
+_BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
 # A TTNN operation's host call; its arguments and results are those of the operation.
 HostCall = Callable[..., Any]
 
@@ -59,6 +62,66 @@ class ArithmeticSettings:
     math: "Arithmetic"
     cores: tuple[int, int]
     journal: "Journal | None" = None
+
+
+class _Forms:
+    """How the forms of call of an operation bind to its binding's parameters.
+
+    Attributes:
+        binding: the binding.
+        left_out: the arguments of `PLACEMENT` that it does not name.
+    """
+
+    def __init__(self, binding: Binding, host_call: HostCall) -> None:
+        self.binding = binding
+        self._signature = inspect.signature(binding)
+        self.left_out = PLACEMENT - self._signature.parameters.keys()
+        self._host_call = host_call
+        self._known: set[tuple[object, ...]] = set()  # forms that bind as they are
+
+    def bound(
+        self, operands: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments as the binding takes them.
+
+        One that it does not name may have its default, or say where the result is placed, by
+        position too.
+
+        Raises:
+            TypeError: one is left that it does not name.
+        """
+        form = (len(operands), *named)
+        if form in self._known:
+            return operands, named
+        try:
+            self._signature.bind(None, *operands, **named)
+        except TypeError:
+            operands, named = self._without_defaults(operands, named)
+            self._signature.bind(None, *operands, **named)
+        else:
+            self._known.add(form)
+        return operands, named
+
+    def _without_defaults(
+        self, operands: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        overloads = signatures.overloads(self._host_call)
+        taken = self._signature.parameters
+        _launch, *by_position = [p for p in taken.values() if p.kind in _BY_POSITION]
+        if len(operands) > len(by_position):
+            for overload in overloads:
+                beyond = overload.positional[len(by_position) : len(operands)]
+                if len(beyond) == len(operands) - len(by_position):
+                    named = dict(zip(beyond, operands[len(by_position) :], strict=True)) | named
+                    operands = operands[: len(by_position)]
+                    break
+        needed = {
+            name: value
+            for name, value in named.items()
+            if name in taken
+            or not (name in PLACEMENT or signatures.is_default(name, value, overloads))
+        }
+        return operands, needed
 
 
 class EmulatedCall(Protocol):
@@ -88,9 +151,8 @@ def emulated_call(
     name, host_call = operation.python_fully_qualified_name, operation.function
     if name in FOR_SOME_CHIPS:
         host_call = of_some_chips(host_call)
-    signature = inspect.signature(binding)
-    left_out = PLACEMENT - signature.parameters.keys()
-    bound_forms: set[tuple[object, ...]] = set()  # forms of call that bind to its parameters
+    genuine = operation.function
+    forms = _Forms(binding, genuine)
 
     @functools.wraps(operation.function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -98,6 +160,7 @@ def emulated_call(
         if not inputs and not _creates(args, kwargs):
             return host_call(*args, **kwargs)
         operands = _as_binding_sees(args, memory)
+        left_out = forms.left_out
         named = {k: _as_binding_sees(v, memory) for k, v in kwargs.items() if k not in left_out}
         first = inputs[0].buffer_unique_id() if inputs else None  # now: the call may free it
         result = host_call(*args, **_for_all_chips(kwargs))
@@ -107,17 +170,14 @@ def emulated_call(
         mesh = _mesh_of(tensors or inputs)
         fabric = fabric_of((tensors or inputs)[0].device()) if fabric_of else None
         launch = Launch(name, outputs, settings.math, settings.cores, views_input, mesh, fabric)
-        form = (len(operands), *named)
-        if form not in bound_forms:
-            try:
-                signature.bind(launch, *operands, **named)
-            except TypeError as error:
-                raise NotEmulated(
-                    f"{_call_text(name, args, kwargs)}: {error}. The binding is "
-                    f"{binding.__name__} in {binding.__module__.replace('.', '/')}.py."
-                ) from None
-            bound_forms.add(form)
-        started = BoundCall(binding, launch, operands, named, writes, by_batch)
+        try:
+            operands, named = forms.bound(operands, named)
+        except TypeError as error:
+            raise NotEmulated(
+                f"{_call_text(name, args, kwargs)}: {error}. The binding is "
+                f"{forms.binding.__name__} in {forms.binding.__module__.replace('.', '/')}.py."
+            ) from None
+        started = BoundCall(forms.binding, launch, operands, named, writes, by_batch)
         if memory.recording is not None:
             memory.recording.record(started, tensors)
             return result
@@ -130,11 +190,9 @@ def emulated_call(
         return result
 
     def rebind(other: Binding) -> None:
-        nonlocal binding, signature, left_out
-        emulated.binding = binding = other
-        signature = inspect.signature(other)
-        left_out = PLACEMENT - signature.parameters.keys()
-        bound_forms.clear()
+        nonlocal forms
+        emulated.binding = other
+        forms = _Forms(other, genuine)
 
     emulated = cast(EmulatedCall, call)  # a function, which may have attributes of any name
     emulated.binding, emulated.rebind = binding, rebind

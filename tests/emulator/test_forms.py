@@ -7,9 +7,13 @@ import dis
 import inspect
 
 import pytest
+import torch
+import ttnn
 
-from tests.support.signatures import Overload, operations, overloads
-from ttnn_emulator.dispatch import PLACEMENT
+from tests.support.tensors import on_tiles
+from ttnn_emulator import device as device_module
+from ttnn_emulator.dispatch import PLACEMENT, NotEmulated
+from ttnn_emulator.machine.signatures import Overload, overloads
 from ttnn_emulator.ops import BINDINGS
 
 # Operations whose forms of call give a position different meanings, which the binding tells apart.
@@ -73,37 +77,37 @@ UNREAD = {
 }
 
 
-NOT_NAMED: dict = {}
-
-
 @pytest.fixture(scope="module")
 def signatures() -> dict[str, list[Overload]]:
-    return {name: overloads(operations()[name].function) for name in BINDINGS}
+    registered = ttnn.query_registered_operations(include_experimental=True)
+    functions = {
+        operation.python_fully_qualified_name: operation.function for operation in registered
+    }
+    return {name: overloads(functions[name]) for name in BINDINGS}
 
 
 def unnamed(name: str, overload: Overload) -> list[str]:
-    """Parameters of TTNN's that the binding does not take by name."""
+    """Parameters that every call has and the binding does not take by name."""
     taken = inspect.signature(BINDINGS[name]).parameters
-    return [p for p in overload.names if p not in taken and p not in PLACEMENT]
+    return [p for p in overload.required if p not in taken and p not in PLACEMENT]
 
 
-def misplaced(name: str, overload: Overload) -> dict[str, object]:
-    """What each of the binding's parameters gets of TTNN's, by position, if another one."""
-    signature = inspect.signature(BINDINGS[name])
-    operands = overload.positional
-    by_name = {p: p for p in overload.required if p not in operands and p in signature.parameters}
-    launch, *bound = signature.bind(None, *operands, **by_name).arguments.items()
-    return {parameter: value for parameter, value in bound if parameter != value}
+def misplaced(name: str, overload: Overload) -> list[tuple[str, str]]:
+    """(TTNN's parameter, the binding's) of each position that has two names."""
+    _first, *parameters = inspect.signature(BINDINGS[name]).parameters.values()
+    places = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    pairs = zip(overload.positional, places, strict=False)
+    return [(theirs, ours) for theirs, ours in pairs if theirs != ours]
 
 
 def unread(name: str) -> list[str]:
     """The binding's parameters that its code never reads, but those that matter to the host alone.
 
     A parameter of any number of arguments by position stands for forms of call whose positions mean
-    different things; those by name would be swallowed.
+    different things.
     """
     binding = BINDINGS[name]
-    first, *parameters = inspect.signature(binding).parameters.values()
+    _first, *parameters = inspect.signature(binding).parameters.values()
     read = set(binding.__code__.co_cellvars)
     for instruction in dis.get_instructions(binding):
         if instruction.opname.startswith("LOAD_"):
@@ -125,20 +129,52 @@ def swallowed(name: str) -> list[str]:
     return [p.name for p in parameters if p.kind is p.VAR_KEYWORD]
 
 
+def several(name: str) -> bool:
+    """Whether the binding takes any number of arguments by position."""
+    parameters = inspect.signature(BINDINGS[name]).parameters.values()
+    return any(p.kind is p.VAR_POSITIONAL for p in parameters)
+
+
 @pytest.mark.parametrize("name", sorted(BINDINGS))
-def test_a_binding_names_what_the_operation_accepts(name, signatures):
+def test_a_binding_names_what_every_call_has(name, signatures):
     assert signatures[name], "TTNN keeps no signature of it"
-    missing = {p for overload in signatures[name] for p in unnamed(name, overload)}
-    assert sorted(missing - set(NOT_NAMED.get(name, "").split())) == []
+    for overload in signatures[name]:
+        assert unnamed(name, overload) == []
 
 
 @pytest.mark.parametrize("name", sorted(BINDINGS.keys() - SEVERAL_FORMS))
 def test_a_position_means_what_it_means_to_the_operation(name, signatures):
+    assert not several(name)
     for overload in signatures[name]:
-        assert misplaced(name, overload) == {}
+        assert misplaced(name, overload) == []
 
 
 @pytest.mark.parametrize("name", sorted(BINDINGS))
 def test_an_argument_is_read_or_none_of_the_bindings_business(name):
     assert swallowed(name) == []
     assert unread(name) == []
+
+
+# --- arguments that a binding does not name ------------------------------------------------------
+
+
+def narrow(launch, tensor):
+    """A binding of one operand, whatever the operation takes."""
+    return tensor.logical.clone()
+
+
+def test_an_argument_at_its_default_needs_no_name(device):
+    x = on_tiles(device, torch.ones(32, 32))
+    with device_module.binding_replaced("ttnn.clone", lambda _: narrow):
+        ttnn.clone(x, memory_config=None, dtype=None, compute_kernel_config=None)
+    with device_module.binding_replaced("ttnn.sharded_to_interleaved", lambda _: narrow):
+        ttnn.sharded_to_interleaved(x, ttnn.L1_MEMORY_CONFIG, None)
+
+
+def test_another_value_of_it_is_refused_with_operation_argument_and_value(device):
+    x = on_tiles(device, torch.ones(32, 32))
+    with (
+        device_module.binding_replaced("ttnn.permute", lambda _: narrow),
+        pytest.raises(NotEmulated, match=r"ttnn.permute\(.*pad_value=3.0\).*'(dims|pad_value)'"),
+    ):
+        ttnn.permute(x, (1, 0), pad_value=3.0)

@@ -113,7 +113,6 @@ MOVES = {
         ),
         lambda x: x[:1].expand(2, -1, -1, -1),
     ),
-    "roll as a row": (lambda t: ttnn.roll(t, 7), lambda x: x.roll(7)),
     "assign": (lambda t: ttnn.assign(t, memory_config=ttnn.L1_MEMORY_CONFIG), torch.clone),
     "move": (lambda t: ttnn.move(ttnn.clone(t)), torch.clone),
     "reallocate": (lambda t: ttnn.reallocate(ttnn.clone(t)), torch.clone),

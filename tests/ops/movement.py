@@ -149,28 +149,6 @@ CONCAT = Op(
     ),
 )
 
-# --- roll ----------------------------------------------------------------------------------------
-
-ROLL = Op(
-    "roll",
-    call=lambda x, *, shifts, dim: ttnn.roll(x, shifts, dim),
-    golden=lambda x, *, shifts, dim: by_numpy(np.roll, x, shifts, axis=dim),
-    samples=(
-        *kinds("rows", shifts=5, dim=2),
-        moved(ODD, note="two", shifts=[1, -3], dim=[1, 3]),
-        moved(ODD, note="back", shifts=-7, dim=-1),
-        moved((1, 2, 64, 96), note="tiles", shifts=32, dim=3),
-    ),
-    references=(moved(HIDDEN, note="tokens", shifts=1, dim=2, values=massive),),
-    errors=(
-        Refused(
-            "counts",
-            lambda device: ttnn.roll(on(device, plain(1, 1, 32, 64)), [1, 2], [3]),
-            "shifts and dim",
-        ),
-    ),
-)
-
 # --- transpose, permute --------------------------------------------------------------------------
 
 
@@ -387,4 +365,4 @@ EMBEDDING = Op(
     ),
 )
 
-OPS = [EMBEDDING, SLICE, CONCAT, ROLL, TRANSPOSE, PERMUTE, RESHAPE, PAD]
+OPS = [EMBEDDING, SLICE, CONCAT, TRANSPOSE, PERMUTE, RESHAPE, PAD]

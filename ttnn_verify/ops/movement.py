@@ -60,21 +60,6 @@ def concatenated(tensors: Sequence[torch.Tensor], dim: int = 0, *, groups: int =
     return torch.cat(parts, start + 1).flatten(start, start + 1)
 
 
-def rolled(
-    input_tensor: torch.Tensor,
-    shifts: int | Sequence[int],
-    dim: int | Sequence[int] | None = None,
-) -> torch.Tensor:
-    """Shifted along dimensions, what leaves at the end coming in at the start; or as one row."""
-    if dim is None:
-        return rolled(input_tensor.flatten(), shifts, 0).reshape(input_tensor.shape)
-    by = [shifts] if isinstance(shifts, int) else shifts
-    for shift, axis in zip(by, [dim] if isinstance(dim, int) else dim, strict=True):
-        size = input_tensor.shape[axis]
-        input_tensor = input_tensor.index_select(axis, (torch.arange(size) - shift) % size)
-    return input_tensor
-
-
 def padded(
     input_tensor: torch.Tensor,
     padding: Sequence[Any],
@@ -168,7 +153,6 @@ PICKED: dict[str, Callable[..., Any]] = {
     "plus_one": plus_one,  # of integers: as exact as a movement
     "repeat": repeated,
     "repeat_interleave": repeat_interleaved,
-    "roll": rolled,
     "slice": sliced,
     "split": split,
     "transpose": transposed,

@@ -193,18 +193,6 @@ def narrow(
     return moved_values(launch, input_tensor.logical.narrow(dim, start, length))
 
 
-def roll(
-    launch: Launch,
-    input_tensor: DeviceTensor,
-    shifts: int | Sequence[int],
-    dim: int | Sequence[int] | None = None,
-) -> torch.Tensor | None:
-    """Without a dimension all elements in their order, as one row."""
-    by = [shifts] if isinstance(shifts, int) else list(shifts)
-    dims = [] if dim is None else [dim] if isinstance(dim, int) else list(dim)
-    return moved_values(launch, torch.roll(input_tensor.logical, by, dims))
-
-
 # --- growing -------------------------------------------------------------------------------------
 
 
@@ -281,7 +269,6 @@ BINDINGS = {
     "ttnn.repeat_interleave": repeat_interleave,
     "ttnn.reshape": reshape,
     "ttnn.reshape_on_device": reshape_on_device,
-    "ttnn.roll": roll,
     "ttnn.slice": slice_,
     "ttnn.split": split,
     "ttnn.squeeze": squeeze,

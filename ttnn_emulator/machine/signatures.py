@@ -3,10 +3,8 @@
 import ast
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
-
-import ttnn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,22 +30,27 @@ class Overload:
         return [name for name in self.names if name not in self.defaults]
 
 
-def operations() -> dict[str, Any]:
-    """Full name -> TTNN's object, of all registered operations."""
-    registered = ttnn.query_registered_operations(include_experimental=True)
-    return {operation.python_fully_qualified_name: operation for operation in registered}
-
-
 def overloads(function: Any) -> list[Overload]:
     """The signatures of a bound C++ function; of a Python function none.
 
     Args:
-        function: TTNN's own, before the emulation has put another one in its place.
+        function: TTNN's own, or the one that the emulation has put in its place.
     """
-    kept = getattr(function, "__nb_signature__", None) or getattr(
+    function = getattr(function, "__wrapped__", function)
+    kept: Any = getattr(function, "__nb_signature__", None) or getattr(
         type(function).__call__, "__nb_signature__", ()
     )
     return [_overload(text, defaults or ()) for text, _, defaults in kept]
+
+
+def is_default(name: str, value: Any, forms: Iterable[Overload]) -> bool:
+    """Whether an argument has the value that it has where it is not given, in one of the forms."""
+    for form in forms:
+        if name in form.defaults:
+            default = form.defaults[name]
+            if value is default or (type(value) is type(default) and value == default):
+                return True
+    return False
 
 
 def _overload(text: str, values: tuple[Any, ...]) -> Overload:
