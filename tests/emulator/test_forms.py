@@ -16,22 +16,31 @@ from ttnn_emulator.dispatch import PLACEMENT, NotEmulated
 from ttnn_emulator.machine.signatures import Overload, overloads
 from ttnn_emulator.ops import BINDINGS
 
+
+def table(text: str) -> dict[str, str]:
+    """Operation -> what its line says."""
+    lines = (line.strip().partition(" ") for line in text.strip().splitlines())
+    return {f"ttnn.{name}": said for name, _, said in lines}
+
+
 # Operations whose forms of call give a position different meanings, which the binding tells apart.
-SEVERAL_FORMS = {
-    "ttnn.arange": "one, two or three bounds",
-    "ttnn.assign": "input_tensor, or input_a and input_b",
-    "ttnn.experimental.all_gather_async": "three forms with other operands",
-    "ttnn.experimental.all_reduce_async": "three forms with other operands",
-    "ttnn.experimental.typecast": "to a dtype, or from one to another",
-    "ttnn.experimental.view": "a shape or four sizes",
-    "ttnn.interleaved_to_sharded": "a memory configuration, or four parts of one",
-    "ttnn.pad": "pairs, or a shape and a start",
-    "ttnn.prod": "of a tensor, or into one",
-    "ttnn.reshape": "a shape, or a logical and a padded one",
-    "ttnn.scale_mask_softmax_in_place": "handed on to scale_mask_softmax",
-    "ttnn.typecast": "to a dtype, or from one to another",
-    "ttnn.uniform": "handed on to rand",
-}
+SEVERAL_FORMS = table(
+    """
+    arange one, two or three bounds
+    assign input_tensor, or input_a and input_b
+    experimental.all_gather_async three forms with other operands
+    experimental.all_reduce_async three forms with other operands
+    experimental.typecast to a dtype, or from one to another
+    experimental.view a shape or four sizes
+    interleaved_to_sharded a memory configuration, or four parts of one
+    pad pairs, or a shape and a start
+    prod of a tensor, or into one
+    reshape a shape, or a logical and a padded one
+    scale_mask_softmax_in_place handed on to scale_mask_softmax
+    typecast to a dtype, or from one to another
+    uniform handed on to rand
+    """
+)
 
 # Arguments that no result depends on beyond the plan of the output, which the host side makes:
 # where it lies, its dtype, layout and shape, which cores or chips work, which programs are kept.
@@ -58,93 +67,106 @@ OF_LINKS = frozenset(
 )
 
 # Shapes that the host side reads: the plan of the output has them.
-SHAPES = {
-    "ttnn.chunk": "chunks",
-    "ttnn.empty": "shape",
-    "ttnn.empty_like": "tensor",
-    "ttnn.full": "shape",
-    "ttnn.ones": "shape",
-    "ttnn.zeros": "shape",
-    "ttnn.zeros_like": "tensor",
-    "ttnn.experimental.view": "N C H W shape",
-    "ttnn.reshape": "logical_shape padded_shape",
-    "ttnn.reshape_on_device": "W Z Y X",
-    "ttnn.slice": "slice_dim num_devices",
-    "ttnn.squeeze": "dim",
-    "ttnn.tilize_with_val_padding": "output_tensor_shape",
-    "ttnn.unsqueeze": "dim",
-    "ttnn.untilize_with_unpadding": "output_tensor_end",
-    "ttnn.view": "shape",
-}
+SHAPES = table(
+    """
+    chunk chunks
+    empty shape
+    empty_like tensor
+    full shape
+    ones shape
+    zeros shape
+    zeros_like tensor
+    experimental.view N C H W shape
+    reshape logical_shape padded_shape
+    reshape_on_device W Z Y X
+    slice slice_dim num_devices
+    squeeze dim
+    tilize_with_val_padding output_tensor_shape
+    unsqueeze dim
+    untilize_with_unpadding output_tensor_end
+    view shape
+    """
+)
 
 # Others that no result depends on -> why.
-UNREAD = {
-    "ttnn.argmax": ("keepdim", "the plan of the output has it"),
-    "ttnn.prod": ("keepdim", "the plan of the output has it"),
-    "ttnn.reshape": ("skip_padding_fill", "it leaves the padding undefined, so zeros will do"),
-    "ttnn.std": ("keepdim", "the plan of the output has it"),
-    "ttnn.transformer.split_query_key_value_and_split_heads": (
-        "use_falcon7b_backend",
-        "another kernel that moves the same values",
-    ),
-    "ttnn.typecast": ("input_dtype", "the operand has it"),
-    "ttnn.experimental.typecast": ("input_dtype", "the operand has it"),
-    "ttnn.var": ("keepdim", "the plan of the output has it"),
-}
+UNREAD = table(
+    """
+    argmax keepdim: the plan of the output has it
+    prod keepdim: the plan of the output has it
+    reshape skip_padding_fill: it leaves the padding undefined, so zeros will do
+    std keepdim: the plan of the output has it
+    transformer.split_query_key_value_and_split_heads use_falcon7b_backend: another kernel that moves the same values
+    typecast input_dtype: the operand has it
+    experimental.typecast input_dtype: the operand has it
+    var keepdim: the plan of the output has it
+    """
+)
 
 # Arguments of which nobody has looked into whether a result depends on them.
-NOT_LOOKED_INTO = {
-    "ttnn.argmax": "enable_secondary_dm",
-    "ttnn.bernoulli": "compute_kernel_config",
-    "ttnn.cumprod": "out",
-    "ttnn.cumsum": "out",
-    "ttnn.ema": "out",
-    "ttnn.embedding": "embeddings_type",
-    "ttnn.experimental.all_reduce_async": "math_op",
-    "ttnn.experimental.attn_matmul": "compute_with_storage_grid_size",
-    "ttnn.experimental.attn_matmul_from_cache": "compute_with_storage_grid_size",
-    "ttnn.experimental.group_attn_matmul": "compute_with_storage_grid_size",
-    "ttnn.experimental.isin": "assume_unique out",
-    "ttnn.experimental.nlp_create_qkv_heads_decode": "overlap_qk_coregrid slice_size",
-    "ttnn.experimental.paged_fill_cache": "compute_kernel_config",
-    "ttnn.experimental.paged_fused_update_cache": "batch_offset",
-    "ttnn.experimental.paged_update_cache": "batch_offset",
-    "ttnn.experimental.rotary_embedding": "compute_kernel_config",
-    "ttnn.experimental.rotary_embedding_hf": "compute_kernel_config",
-    "ttnn.experimental.split_query_key_value_and_split_heads": (
-        "compute_with_storage_grid_size num_heads"
-    ),
-    "ttnn.fill_rm": "any",
-    "ttnn.gather": "out",
-    "ttnn.layer_norm_post_all_gather": "use_2d_core_grid",
-    "ttnn.linear": "global_cb prefetcher_pipes",
-    "ttnn.matmul": "global_cb prefetcher_pipes",
-    "ttnn.max": "correction output_layout",
-    "ttnn.mean": "correction output_layout",
-    "ttnn.min": "correction output_layout",
-    "ttnn.moe_expert_token_remap": (
-        "optional_output_mapping_tensor optional_output_reduced_tensor"
-    ),
-    "ttnn.moe_routing_remap": "cluster_axis expert_parallel_size",
-    "ttnn.randn": "compute_kernel_config",
-    "ttnn.requantize": "axis",
-    "ttnn.rms_norm_post_all_gather": "use_2d_core_grid",
-    "ttnn.sort": "out",
-    "ttnn.sparse_matmul": "global_cb is_input_b_sparse",
-    "ttnn.sum": "correction output_layout",
-    "ttnn.topk": "sorted stable",
-    "ttnn.transformer.joint_scaled_dot_product_attention": "joint_strategy",
-    "ttnn.transformer.scaled_dot_product_attention_decode": "share_cache",
-}
+NOT_LOOKED_INTO = table(
+    """
+    argmax enable_secondary_dm
+    bernoulli compute_kernel_config
+    cumprod out
+    cumsum out
+    ema out
+    embedding embeddings_type
+    experimental.all_reduce_async math_op
+    experimental.attn_matmul compute_with_storage_grid_size
+    experimental.attn_matmul_from_cache compute_with_storage_grid_size
+    experimental.group_attn_matmul compute_with_storage_grid_size
+    experimental.isin assume_unique out
+    experimental.nlp_create_qkv_heads_decode overlap_qk_coregrid slice_size
+    experimental.paged_fill_cache compute_kernel_config
+    experimental.paged_fused_update_cache batch_offset
+    experimental.paged_update_cache batch_offset
+    experimental.rotary_embedding compute_kernel_config
+    experimental.rotary_embedding_hf compute_kernel_config
+    experimental.split_query_key_value_and_split_heads compute_with_storage_grid_size num_heads
+    fill_rm any
+    gather out
+    layer_norm_post_all_gather use_2d_core_grid
+    linear global_cb prefetcher_pipes
+    matmul global_cb prefetcher_pipes
+    max correction output_layout
+    mean correction output_layout
+    min correction output_layout
+    moe_expert_token_remap optional_output_mapping_tensor optional_output_reduced_tensor
+    moe_routing_remap cluster_axis expert_parallel_size
+    randn compute_kernel_config
+    requantize axis
+    rms_norm_post_all_gather use_2d_core_grid
+    sort out
+    sparse_matmul global_cb is_input_b_sparse
+    sum correction output_layout
+    topk sorted stable
+    transformer.joint_scaled_dot_product_attention joint_strategy
+    transformer.scaled_dot_product_attention_decode share_cache
+    """
+)
 
 # Operations of which a call by names is not taken as TTNN takes it.
-NOT_BY_NAMES = frozenset(
-    f"ttnn.{name}"
-    for name in (
-        *("div", "divide_", "eq_", "ge_", "gt_", "le_", "logical_and_", "logical_or_", "lt_"),
-        *("logical_xor_", "maximum", "minimum", "multiply_", "ne_", "rsub", "rsub_"),
-        *("squared_difference_", "experimental.paged_fused_update_cache"),
-    )
+NOT_BY_NAMES = table(
+    """
+    div
+    divide_
+    eq_
+    experimental.paged_fused_update_cache
+    ge_
+    gt_
+    le_
+    logical_and_
+    logical_or_
+    logical_xor_
+    lt_
+    maximum
+    minimum
+    multiply_
+    ne_
+    rsub
+    rsub_
+    squared_difference_
+    """
 )
 
 
@@ -191,7 +213,7 @@ def unread(name: str) -> list[str]:
             argument = instruction.argval
             read |= set(argument) if isinstance(argument, tuple) else {argument}
     known = OF_THE_HOST | OF_LINKS | set(SHAPES.get(name, "").split())
-    known |= {UNREAD[name][0]} if name in UNREAD else set()
+    known |= {UNREAD[name].partition(":")[0]} if name in UNREAD else set()
     unread = [p for p in parameters if p.kind is not p.VAR_POSITIONAL and p.name not in read]
     return [p.name for p in unread if p.name not in known]
 

@@ -104,15 +104,6 @@ MOVES = {
         lambda t: ttnn.squeeze(input_tensor=ttnn.unsqueeze(input_tensor=t, dim=0), dim=0),
         torch.clone,
     ),
-    "broadcast_to by names": (
-        lambda t: ttnn.experimental.broadcast_to(
-            input=ttnn.slice(t, [0, 0, 0, 0], [1, 3, 37, 80]),
-            output_shape=ttnn.Shape([2, 3, 37, 80]),
-            memory_config=None,
-            output=None,
-        ),
-        lambda x: x[:1].expand(2, -1, -1, -1),
-    ),
     "assign": (lambda t: ttnn.assign(t, memory_config=ttnn.L1_MEMORY_CONFIG), torch.clone),
     "move": (lambda t: ttnn.move(ttnn.clone(t)), torch.clone),
     "reallocate": (lambda t: ttnn.reallocate(ttnn.clone(t)), torch.clone),
@@ -190,6 +181,17 @@ def test_groups_of_shards_are_joined_in_turn(dtype, layout, device):
     joined = ttnn.concat(operands, dim=3, memory_config=shards(192), groups=2)
     halves = [wide[..., :64], narrow[..., :32], wide[..., 64:], narrow[..., 32:]]
     assert torch.equal(ttnn.to_torch(joined).float(), torch.cat(halves, -1))
+
+
+def test_broadcasting_takes_its_names(device):
+    x = torch.randn(1, 1, 37, 80).bfloat16()
+    wide = ttnn.experimental.broadcast_to(
+        input=on_tiles(device, x),
+        output_shape=ttnn.Shape([2, 3, 37, 80]),
+        memory_config=None,
+        output=None,
+    )
+    assert torch.equal(ttnn.to_torch(wide), x.expand(2, 3, -1, -1))
 
 
 def test_view_sees_what_is_written_in_place(device):
