@@ -142,7 +142,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return cli.undetermined(error)
     print(metrics(args, result.worst.score))
     if bringup:
-        print(*score_text.evidence(bringup), sep="\n", file=sys.stderr)
+        print(
+            *score_text.computed(bringup), *score_text.evidence(bringup), sep="\n", file=sys.stderr
+        )
     return cli.judged(result.failures)
 
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ttnn_emulator.arithmetic.formats import BLOCK_FORMAT_BITS
-from ttnn_emulator.dispatch import Launch
+from ttnn_emulator.bound_call import Launch
+from ttnn_emulator.dispatch import PLACEMENT
 from ttnn_emulator.memory import DeviceTensor, Output
 
 SHORT = {"bfloat16": "bf16", "bfloat8_b": "bfp8", "bfloat4_b": "bfp4", "float32": "fp32"}
@@ -25,8 +26,8 @@ SHORTER = {
 # Families whose kernels copy values. Their settings name only formats that may be packed again.
 MOVING = frozenset(
     {
-        *("by_index", "collectives", "creation", "embedding", "heads", "model_heads", "movement"),
-        *("parts", "shifting"),
+        *("by_index", "collectives", "creation", "embedding", "heads", "layouts", "model_heads"),
+        *("movement", "parts", "shifting"),
     }
 )
 
@@ -47,6 +48,8 @@ VALUES = frozenset(
         *("out_zero_point", "rtol", "weight", "zero_point"),
     }
 )
+
+VALUES |= PLACEMENT
 
 # Arguments of collectives that say between which chips and by which means values travel. Where they
 # choose the order of sums, the arithmetic tells it.

@@ -89,6 +89,10 @@ class _Installation:
             self._layer.wrap(module, name, self._open.closing)
         for name in FUNCTIONS:
             self._layer.replace(ttnn, name, getattr(self._traces, name))
+        for name, function in transfer.FUNCTIONS_OF_TTNN.items():
+            emulated = functools.partial(function, self.memory, getattr(ttnn, name))
+            self._layer.replace(ttnn, name, emulated)
+        self._layer.replace(ttnn, "Tensor", transfer.constructor(self.memory))
 
     def detach(self) -> None:
         self._layer.undo()

@@ -17,8 +17,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from ttnn_emulator.arithmetic import paths
+from ttnn_emulator.bound_call import Binding, BoundCall, Launch
 from ttnn_emulator.call_settings import MOVING, PLACED_BY_INTEGERS, VALUES, setting_of
-from ttnn_emulator.dispatch import Binding, BoundCall, Launch
 from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops import FAMILY_OF
 
@@ -47,6 +47,11 @@ class Evidence:
     status: str
     recordings: tuple[str, ...] = ()
     unequal: tuple[str, ...] = ()
+
+    @property
+    def not_followed(self) -> tuple[str, ...]:
+        """The steps of the kernel that are not followed: what is computed in their place."""
+        return not_followed(self.setting)
 
     def __str__(self) -> str:
         return f"{self.operation.removeprefix('ttnn.')} ({self.setting})"
@@ -162,6 +167,11 @@ def _objects(values: Iterable[Any]) -> Iterator[object]:
 def unrecorded() -> list[str]:
     """Names of the emulated operations of which nothing was recorded, sorted."""
     return sorted(set(FAMILY_OF) - set(recorded()))
+
+
+def not_followed(setting: str) -> tuple[str, ...]:
+    """The arithmetic's approximations in a setting, as text, sorted."""
+    return tuple(sorted(set(approximations()) & set(setting.split("; "))))
 
 
 def approximations() -> list[str]:

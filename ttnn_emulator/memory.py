@@ -31,9 +31,10 @@ SWEEP_BUFFERS = 1024
 STRETCH_BYTES = 1 << 20  # of contents that are copied, or left out since they are zero
 SAME_WIDTH = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
-# Looked up once.
+# Looked up once. `ttnn.Tensor` is another class, slower to ask, while something is emulated.
 _DRAM, _TILE, _DEVICE = ttnn.BufferType.DRAM, ttnn.TILE_LAYOUT, ttnn.StorageType.DEVICE
 _INTERLEAVED = ttnn.TensorMemoryLayout.INTERLEAVED
+TENSOR = ttnn.Tensor
 _DTYPE_NAMES: dict[ttnn.DataType, str] = {}
 
 
@@ -297,12 +298,11 @@ class Memory:
     def clear(self) -> None:
         """Forget everything, as when the device closes."""
         self._buffers.clear()
-        self._new_bytes = self._new_buffers = 0
         self.recording = None
 
     @property
     def nbytes(self) -> int:
-        """Bytes of contents held, the not yet swept ones included."""
+        """Bytes of contents, the not yet swept ones included."""
         return sum(nbytes_of(replicas) for _, replicas in self._buffers.values())
 
 
@@ -377,7 +377,7 @@ def device_tensors(value: Any) -> list[ttnn.Tensor]:
 
 def _collect(values: Iterable[Any], tensors: list[ttnn.Tensor]) -> None:
     for value in values:
-        if isinstance(value, ttnn.Tensor):
+        if isinstance(value, TENSOR):
             if on_device(value):
                 tensors.append(value)
         elif isinstance(value, (list, tuple)):

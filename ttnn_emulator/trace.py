@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 import ttnn
 
 from ttnn_emulator import chips
-from ttnn_emulator.dispatch import BoundCall
+from ttnn_emulator.bound_call import BoundCall
 from ttnn_emulator.memory import (
     Contents,
     DeviceTensor,

@@ -75,6 +75,35 @@ MOVES = {
     "Tensor.to": (lambda t: t.to(ROWS).to(TILE), torch.clone),
     "clone": (ttnn.clone, torch.clone),
     "to L1": (lambda t: ttnn.to_memory_config(t, ttnn.L1_MEMORY_CONFIG), torch.clone),
+    "to L1 by name": (
+        lambda t: ttnn.to_memory_config(
+            tensor=t, memory_config=ttnn.L1_MEMORY_CONFIG, dtype=None, output_tensor=None
+        ),
+        torch.clone,
+    ),
+    "to_layout by names": (
+        lambda t: ttnn.to_layout(
+            tensor=t,
+            layout=TILE,
+            dtype=None,
+            memory_config=None,
+            sub_core_grids=None,
+            pad_value=0.0,
+        ),
+        torch.clone,
+    ),
+    "reallocate by position": (
+        lambda t: ttnn.reallocate(ttnn.clone(t), ttnn.L1_MEMORY_CONFIG),
+        torch.clone,
+    ),
+    "assign by names": (
+        lambda t: ttnn.assign(input_a=t, input_b=ttnn.clone(t)),
+        torch.clone,
+    ),
+    "squeeze by name": (
+        lambda t: ttnn.squeeze(input_tensor=ttnn.unsqueeze(input_tensor=t, dim=0), dim=0),
+        torch.clone,
+    ),
     "assign": (lambda t: ttnn.assign(t, memory_config=ttnn.L1_MEMORY_CONFIG), torch.clone),
     "move": (lambda t: ttnn.move(ttnn.clone(t)), torch.clone),
     "reallocate": (lambda t: ttnn.reallocate(ttnn.clone(t)), torch.clone),
@@ -134,6 +163,35 @@ def test_another_buffer_has_other_contents(name, device):
     shares_buffer = result.buffer_unique_id() == tensor.buffer_unique_id()
     contents(tensor).fill_(5)
     assert (ttnn.to_torch(result) == (5 if shares_buffer else 1)).all()
+
+
+@pytest.mark.parametrize("layout", [TILE, ROWS], ids=["tiles", "rows"])
+@pytest.mark.parametrize("dtype", [ttnn.bfloat16, ttnn.int32], ids=lambda dtype: dtype.name)
+def test_groups_of_shards_are_joined_in_turn(dtype, layout, device):
+    def shards(columns):
+        return ttnn.create_sharded_memory_config(
+            (1, 1, 64, columns), ttnn.CoreGrid(x=2, y=1), ttnn.ShardStrategy.HEIGHT
+        )
+
+    wide, narrow = (torch.randint(0, 100, (1, 1, 64, n)).float() for n in (128, 64))
+    operands = [
+        ttnn.from_torch(x, dtype=dtype, layout=layout, device=device, memory_config=shards(n))
+        for x, n in ((wide, 128), (narrow, 64))
+    ]
+    joined = ttnn.concat(operands, dim=3, memory_config=shards(192), groups=2)
+    halves = [wide[..., :64], narrow[..., :32], wide[..., 64:], narrow[..., 32:]]
+    assert torch.equal(ttnn.to_torch(joined).float(), torch.cat(halves, -1))
+
+
+def test_broadcasting_takes_its_names(device):
+    x = torch.randn(1, 1, 37, 80).bfloat16()
+    wide = ttnn.experimental.broadcast_to(
+        input=on_tiles(device, x),
+        output_shape=ttnn.Shape([2, 3, 37, 80]),
+        memory_config=None,
+        output=None,
+    )
+    assert torch.equal(ttnn.to_torch(wide), x.expand(2, 3, -1, -1))
 
 
 def test_view_sees_what_is_written_in_place(device):

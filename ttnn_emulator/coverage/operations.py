@@ -13,7 +13,7 @@ import torch
 import ttnn
 
 from ttnn_emulator import device, evidence, transfer
-from ttnn_emulator.arithmetic import paths
+from ttnn_emulator.call_settings import MOVING
 from ttnn_emulator.coverage.plain_calls import CALLS
 from ttnn_emulator.ops import BINDINGS, FAMILY_OF
 from ttnn_emulator.ops.creation import RANDOM
@@ -74,31 +74,25 @@ def _row(name: str, operation: Callable[..., Any], opened: ttnn.MeshDevice) -> O
         steps_left_out = ON_SEVERAL_CHIPS[name]
         return OperationCoverage(name, "approximate", FAMILY_OF[name], (), steps_left_out)
     settings = evidence.recorded().get(name, {})
-    known = {fact.text for fact in paths.APPROXIMATIONS}
     if not settings:
         plain = plain_call(operation, name, opened)
-        steps = known & set(plain.setting.split("; ")) if plain else set()
+        steps = plain.not_followed if plain else ()
         basis = plain.status if plain else "derived"
-        return OperationCoverage(name, basis, FAMILY_OF[name], (), tuple(sorted(steps)))
-    steps = {step for setting in settings for step in known & set(setting.split("; "))}
+        return OperationCoverage(name, basis, FAMILY_OF[name], (), steps)
+    left_out = {step for setting in settings for step in evidence.not_followed(setting)}
     statuses = {
-        evidence.status_of(bool(known & set(setting.split("; "))), of_setting)
+        evidence.status_of(bool(evidence.not_followed(setting)), of_setting)
         for setting, of_setting in settings.items()
     }
     basis = next(status for status in evidence.STATUSES if status in statuses)
     paths_ = (path for s in settings.values() for listed in s.values() for path in listed)
     return OperationCoverage(
-        name, basis, FAMILY_OF[name], tuple(sorted(paths_)), tuple(sorted(steps))
+        name, basis, FAMILY_OF[name], tuple(sorted(paths_)), tuple(sorted(left_out))
     )
 
 
 # Families whose operations copy or make values: derived, but for those of `CALLS`.
-COPYING = frozenset(
-    {
-        *("by_index", "collectives", "creation", "heads", "kv_cache", "model_heads", "movement"),
-        *("parts", "shifting"),
-    }
-)
+COPYING = MOVING - {"embedding"} | {"kv_cache"}
 # Operations beside those that are not called, since they compute as others do.
 AS_OTHERS = {
     "ttnn.experimental.all_reduce_async": "ttnn.all_reduce",

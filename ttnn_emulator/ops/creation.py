@@ -17,26 +17,50 @@ FILLED = ("bfloat16", "float32", "bfloat8_b")
 RANDOM = paths.approximation("random numbers of torch, not the device's")
 
 
-def zeros(launch: Launch, *type_and_place: object, **named: object) -> torch.Tensor:
-    return untouched_zeros(launch.output.padded_shape, formats.STORAGE[launch.output.dtype])
+def zeros(
+    launch: Launch,
+    shape: object,
+    dtype: ttnn.DataType | None = None,
+    layout: object = None,
+    device: object = None,
+    memory_config: object = None,
+) -> torch.Tensor:
+    return _zeros(launch)
 
 
-def ones(launch: Launch, *type_and_place: object, **named: object) -> torch.Tensor:
+def ones(
+    launch: Launch,
+    shape: object,
+    dtype: ttnn.DataType | None = None,
+    layout: object = None,
+    device: object = None,
+    memory_config: object = None,
+) -> torch.Tensor:
     return _filled(launch, 1)
 
 
 def full(
-    launch: Launch, shape: object, fill_value: float, *type_and_place: object, **named: object
+    launch: Launch,
+    shape: object,
+    fill_value: float,
+    dtype: ttnn.DataType | None = None,
+    layout: object = None,
+    device: object = None,
+    memory_config: object = None,
+    optional_tensor: DeviceTensor | None = None,
 ) -> torch.Tensor:
-    return zeros(launch) if fill_value == 0 else _filled(launch, fill_value)
+    return _full(launch, fill_value)
 
 
 def full_like(
     launch: Launch,
     tensor: DeviceTensor,
     fill_value: float,
-    *type_and_place: object,
-    **named: object,
+    dtype: ttnn.DataType | None = None,
+    layout: object = None,
+    device: object = None,
+    memory_config: object = None,
+    optional_tensor: DeviceTensor | None = None,
 ) -> torch.Tensor:
     """A number in a tensor like another: whole tiles of the dtypes in `FILLED` are filled on the
     device, padding included; the others come from the host.
@@ -44,22 +68,53 @@ def full_like(
     out = launch.output
     if tensor.tiled and out.tiled and tensor.dtype == out.dtype in FILLED:
         return apply(launch, tensor, FusedOp("fill", (fill_value,)))
-    return full(launch, out.shape, fill_value)
+    return _full(launch, fill_value)
 
 
 def zeros_like(
-    launch: Launch, tensor: DeviceTensor, *type_and_place: object, **named: object
+    launch: Launch,
+    tensor: DeviceTensor,
+    dtype: ttnn.DataType | None = None,
+    layout: object = None,
+    device: object = None,
+    memory_config: object = None,
+    optional_tensor: DeviceTensor | None = None,
 ) -> torch.Tensor:
-    return zeros(launch)
+    return _zeros(launch)
 
 
 def ones_like(
-    launch: Launch, tensor: DeviceTensor, *type_and_place: object, **named: object
+    launch: Launch,
+    tensor: DeviceTensor,
+    dtype: ttnn.DataType | None = None,
+    layout: object = None,
+    device: object = None,
+    memory_config: object = None,
+    optional_tensor: DeviceTensor | None = None,
 ) -> torch.Tensor:
     return full_like(launch, tensor, 1)
 
 
-def empty(launch: Launch, *type_and_place: object, **named: object) -> torch.Tensor:
+def empty(
+    launch: Launch,
+    shape: object,
+    dtype: ttnn.DataType | None = None,
+    layout: object = None,
+    device: object = None,
+    memory_config: object = None,
+) -> torch.Tensor:
+    return undefined(launch.output.padded_shape, launch.output.dtype)
+
+
+def empty_like(
+    launch: Launch,
+    tensor: DeviceTensor,
+    *,
+    dtype: ttnn.DataType | None = None,
+    layout: object = None,
+    device: object = None,
+    memory_config: object = None,
+) -> torch.Tensor:
     return undefined(launch.output.padded_shape, launch.output.dtype)
 
 
@@ -119,6 +174,14 @@ def _generator(seed: int | None) -> torch.Generator | None:
     return torch.Generator().manual_seed(seed) if seed else None
 
 
+def _zeros(launch: Launch) -> torch.Tensor:
+    return untouched_zeros(launch.output.padded_shape, formats.STORAGE[launch.output.dtype])
+
+
+def _full(launch: Launch, value: float) -> torch.Tensor:
+    return _zeros(launch) if value == 0 else _filled(launch, value)
+
+
 def _filled(launch: Launch, value: float) -> torch.Tensor:
     """A number as the host stores it; in block formats the host rounds, not a packer."""
     dtype = formats.STORAGE[launch.output.dtype]
@@ -133,7 +196,7 @@ def _filled(launch: Launch, value: float) -> torch.Tensor:
 BINDINGS = {
     "ttnn.arange": arange,
     "ttnn.empty": empty,
-    "ttnn.empty_like": empty,
+    "ttnn.empty_like": empty_like,
     "ttnn.full": full,
     "ttnn.full_like": full_like,
     "ttnn.ones": ones,

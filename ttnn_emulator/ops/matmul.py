@@ -1,6 +1,7 @@
 """Matrix products."""
 
 import math
+from typing import Any
 
 import torch
 import ttnn
@@ -102,7 +103,7 @@ def linear(
     return values
 
 
-def _check_tile(launch: Launch, tile: object) -> None:
+def _check_tile(launch: Launch, tile: Any) -> None:
     shape = getattr(tile, "tile_shape", tile)
     if shape is not None and list(shape) != [TILE, TILE]:
         raise NotEmulated(f"{launch.name} with output_tile={list(shape)} is not emulated.")

@@ -145,6 +145,7 @@ def run(args: argparse.Namespace, bringup: jobs.Bringup, prompt: jobs.Prompt) ->
     from ttnn_verify import drift
     from ttnn_verify.drift import progress, reproducer
     from ttnn_verify.drift.running import beside, job
+    from ttnn_verify.report import bases
 
     captured = reproducer.Capture() if args.reproduce else None
     with beside.no_threads():
@@ -159,6 +160,8 @@ def run(args: argparse.Namespace, bringup: jobs.Bringup, prompt: jobs.Prompt) ->
                 f"{begun.device.arch().name}, {begun.device.compute_with_storage_grid_size()} cores"
             )
             found = work(begun)
+    if basis := bases.of_run(bringup.backend, bringup.arithmetic):
+        print(f"computed: {basis}")
     status = report(args, functools.partial(described_run, args, bringup, prompt), found)
     if captured is not None:
         blamed = captured if status else reproducer.Capture()
@@ -235,7 +238,7 @@ def described_run(
     args: argparse.Namespace, bringup: jobs.Bringup, prompt: jobs.Prompt
 ) -> "DriftRun":
     """What ran, for the reports."""
-    from ttnn_verify.report import drift_text, machine
+    from ttnn_verify.report import bases, drift_text, machine
 
     return drift_text.DriftRun(
         checkpoint=prompt.checkpoint.name,
@@ -246,6 +249,7 @@ def described_run(
         prompt=jobs.prompt_text(prompt),
         made=machine.now(),
         versions=machine.versions(),
+        basis=bases.of_run(bringup.backend, bringup.arithmetic),
     )
 
 

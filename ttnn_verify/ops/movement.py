@@ -53,9 +53,11 @@ def sliced(
     return input_tensor[tuple(slice(int(a), int(b), int(c)) for a, b, c in bounds)]
 
 
-def concatenated(tensors: Sequence[torch.Tensor], dim: int = 0) -> torch.Tensor:
-    """The tensors one behind the other along a dimension."""
-    return torch.cat(list(tensors), dim)
+def concatenated(tensors: Sequence[torch.Tensor], dim: int = 0, *, groups: int = 1) -> torch.Tensor:
+    """The tensors one behind the other along a dimension, or so in each of `groups` parts."""
+    parts = [tensor.unflatten(dim, (groups, -1)) for tensor in tensors]
+    start = dim % tensors[0].dim()
+    return torch.cat(parts, start + 1).flatten(start, start + 1)
 
 
 def padded(
@@ -160,9 +162,12 @@ PICKED: dict[str, Callable[..., Any]] = {
 NOT_JUDGED = (
     "allocate_tensor_on_device",
     "as_tensor",
+    "copy_device_to_host_tensor",
     "copy_host_to_device_tensor",
+    "copy_host_to_device_tensor_partial",
     "deallocate",
     "empty",
+    "from_buffer",
     "from_device",
     "from_torch",
     "full",
@@ -205,7 +210,7 @@ SPECS = (
             without_context(golden),
             data="picks",
             ignored=PADDING,
-            neutral={"groups": (1,), "slice_dim": (), "num_devices": ()},
+            neutral={"slice_dim": (), "num_devices": ()},
             comparison=golden if name == "plus_one" else None,
         )
         for name, golden in PICKED.items()

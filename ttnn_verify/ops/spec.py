@@ -123,9 +123,9 @@ class OpSpec:
     def golden_of(self, kwargs: Mapping[str, Any]) -> Golden | None:
         """The golden of a call with these named arguments, which say where its results lie."""
         place = kwargs.get("memory_config")
-        if self.by_shards is None or not hasattr(place, "is_sharded"):
-            return self.golden
-        return self.by_shards if place.is_sharded() else self.golden
+        if self.by_shards is not None and place is not None and place.is_sharded():
+            return self.by_shards
+        return self.golden
 
     def computed_arguments(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The named arguments that the golden has to know.

@@ -18,11 +18,13 @@ import pytest
 from ttnn_verify import backend, card_lock, cli
 from ttnn_verify.pytest_plugins import hang
 from ttnn_verify.pytest_plugins.keys import ARITHMETIC, BACKEND, DEVICE, MESH, SYSTEM
+from ttnn_verify.report import bases
 
 if TYPE_CHECKING:
     import ttnn
 
 TIMEOUT = pytest.StashKey[float]()  # seconds that a test may use a device, 0 for no limit
+OF_WORKERS = pytest.StashKey[tuple[set[str], dict[str, str]]]()  # see `computed`
 STDERR = pytest.StashKey[int]()  # a file descriptor that no test's capture takes away
 
 # Seconds for one test on a card, which end what hangs and nothing that is slow: the first test of a
@@ -109,6 +111,49 @@ def timeout(config: pytest.Config, picked: str) -> float:
 
 def pytest_report_header(config: pytest.Config) -> str:
     return f"backend: {described(config)}"
+
+
+# What a worker tells the process that reports: the operations it computed, and the `approximate`.
+COMPUTED = "emulated_operations"
+
+
+def computed(config: pytest.Config) -> tuple[set[str], dict[str, str]]:
+    """The operations that this process's emulated device has computed, and the approximate ones."""
+    if config.stash[BACKEND] != "emulated" or "ttnn_emulator" not in sys.modules:
+        return set(), {}
+    import ttnn_emulator  # as the tests have
+
+    settings = ttnn_emulator.found_evidence()
+    return {bases.short(entry) for entry in settings}, bases.approximate(settings)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):  # xdist's, in a worker
+        operations, not_followed = computed(session.config)
+        session.config.workeroutput[COMPUTED] = [sorted(operations), not_followed]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:  # an xdist node
+    told = (getattr(node, "workeroutput", None) or {}).get(COMPUTED, ((), {}))
+    operations, not_followed = node.config.stash.setdefault(OF_WORKERS, (set(), {}))
+    operations.update(told[0])
+    not_followed.update(told[1])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Which emulated operations follow the kernels, and which are approximate, in a line."""
+    config = terminalreporter.config
+    if config.stash[ARITHMETIC] == "rounded":
+        return  # the header says it: none follows a kernel
+    operations, not_followed = computed(config)
+    of_workers = config.stash.get(OF_WORKERS, (set(), {}))
+    basis = bases.line(
+        len(operations | of_workers[0]), dict(sorted((not_followed | of_workers[1]).items()))
+    )
+    if basis:
+        terminalreporter.line(f"emulated: {basis}")
 
 
 def described(config: pytest.Config) -> str:

@@ -170,6 +170,7 @@ class DriftRecord:
         attribution: the op families' shares, where they were asked for.
         findings: of every call that was judged, or that could not be.
         left_out: sequence of tokens -> why the model was not run along it.
+        basis: which emulated operations follow the kernels, and what the others do, in a line.
     """
 
     checkpoint: str
@@ -190,6 +191,7 @@ class DriftRecord:
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     scope: str = "whole"
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    basis: str = ""
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1) + "\n"

@@ -115,6 +115,7 @@ class DriftRun:
     prompt: str
     made: str
     versions: Mapping[str, str]
+    basis: str = ""
 
 
 def record(run: DriftRun, drift: DriftResult, families: Sequence[Share]) -> DriftRecord:

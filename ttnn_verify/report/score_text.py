@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from ttnn_verify import evaluation, jobs
 from ttnn_verify.huggingface import accuracy
+from ttnn_verify.report import bases
 
 if TYPE_CHECKING:  # ttnn, which the emulator imports, is slow
     from ttnn_emulator.evidence import Evidence
@@ -29,6 +30,7 @@ def lines(plan: evaluation.Plan, bringup: jobs.Bringup, result: evaluation.Resul
         + f"{len(score.implausible)} tokens",
         *_logits(row),
         *verdict_lines(plan, result),
+        *computed(bringup),
         *evidence(bringup),
         f"{'Tokens/s:' if prompt.batch == 1 else 'Tokens/s a row:':20}prefill      decode",
         f"  Hugging Face {reference.prefill_rate:12.1f}{reference.decode_rate:12.1f}",
@@ -106,6 +108,12 @@ def evidence(bringup: jobs.Bringup) -> list[str]:
     import ttnn_emulator  # slow
 
     return evidence_lines(ttnn_emulator.found_evidence())
+
+
+def computed(bringup: jobs.Bringup) -> list[str]:
+    """Which emulated operations follow the kernels, in a line; none of another device."""
+    basis = bases.of_run(bringup.backend, bringup.arithmetic)
+    return [f"Computed:       {basis}"] if basis else []
 
 
 def evidence_lines(settings: Iterable["Evidence"]) -> list[str]:

@@ -37,19 +37,19 @@ from ttnn_emulator.arithmetic.rounded import rounded_eltwise
 INTEGERS = {"int32", "uint32", "uint16", "uint8"}
 
 # Functions whose instructions are followed.
-FOLLOWED: dict[str, Callable[..., torch.Tensor]] = (
-    vector_activations.FOLLOWED
-    | vector_exponential.FOLLOWED
-    | vector_functions.FOLLOWED
-    | vector_linear_units.FOLLOWED
-    | vector_logarithms.FOLLOWED
-    | vector_roots.FOLLOWED
-    | vector_special.FOLLOWED
-    | vector_trigonometry.FOLLOWED
-    | vector_binary.FOLLOWED
-    | vector_powers.FOLLOWED
-    | vector_typecast.FOLLOWED
-)
+FOLLOWED: dict[str, Callable[..., torch.Tensor]] = {
+    **vector_activations.FOLLOWED,
+    **vector_exponential.FOLLOWED,
+    **vector_functions.FOLLOWED,
+    **vector_linear_units.FOLLOWED,
+    **vector_logarithms.FOLLOWED,
+    **vector_roots.FOLLOWED,
+    **vector_special.FOLLOWED,
+    **vector_trigonometry.FOLLOWED,
+    **vector_binary.FOLLOWED,
+    **vector_powers.FOLLOWED,
+    **vector_typecast.FOLLOWED,
+}
 
 # Those with a fast variant of other steps. That of the roots only skips the check of the sign, that
 # of log1p nothing.

@@ -79,7 +79,7 @@ def _step(activation: Fusable, alone: bool) -> FusedOp:
     if isinstance(activation, str):
         name, approximate = ACTIVATION_STRINGS.get(activation, (activation, False))
         kind = name.upper().replace("RECIPROCAL", "RECIP")
-        parameters = [approximate] if kind in FUSED_APPROXIMABLE else []
+        parameters = [float(approximate)] if kind in FUSED_APPROXIMABLE else []
     else:
         kind = getattr(activation, "op_type", activation).name
         parameters = list(getattr(activation, "params", ()))

@@ -98,7 +98,7 @@ def minimal_matmul(
         NotEmulated: `fuse_swiglu`.
     """
     refuse(launch, fuse_swiglu=fuse_swiglu)
-    parts = input_tensor if isinstance(input_tensor, (list, tuple)) else [input_tensor]
+    parts = [input_tensor] if isinstance(input_tensor, DeviceTensor) else list(input_tensor)
     whole = len(parts) > 1
     a = torch.cat([_columns(part, whole) for part in parts], -1)
     b = weight_tensor.data[..., : a.shape[-1], :] if whole else weight_tensor.logical

@@ -74,7 +74,8 @@ def latent_decode(
     """
     positions = list(cur_pos) if cur_pos_tensor is None else cur_pos_tensor.flatten().tolist()
     users = [u for u in range(input_tensor_q.shape[1]) if positions[u] >= 0]
-    each = []
+    options = {"scale": scale, "causal": False}
+    each: list[tuple[Heads, torch.Tensor]] = []
     for user in users:
         rows = int(positions[user]) + 1
         if page_table_tensor is None:
@@ -82,15 +83,15 @@ def latent_decode(
         else:
             k = paged(input_tensor_k, page_table_tensor[user : user + 1], rows)
         heads = (input_tensor_q[0, user][None, :, None], k, k[..., :head_dim_v])
-        each.append(_expected(context, heads, {"scale": scale, "causal": False}))
+        each.append((heads, attended(heads, **options)))
 
     def floor() -> op_floors.Floor:
-        floors = [one.floor() for one in each]
+        floors = [attention_floor(context, heads, value, options) for heads, value in each]
         return op_floors.Floor(
             max(one.relative_l2 for one in floors), max(one.worst_row for one in floors)
         )
 
-    value = torch.stack([one.value[0, :, 0] for one in each])[None]
+    value = torch.stack([value[0, :, 0] for _heads, value in each])[None]
     return Expected(value, floor, (slice(None), users))
 
 

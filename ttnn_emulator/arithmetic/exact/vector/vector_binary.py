@@ -7,6 +7,8 @@ and `ttnn.subtract` of 16-bit operands run on the matrix unit instead, unless
 `fast_and_approximate_mode=False`; `ttnn.multiply` and `ttnn.divide` run here.
 """
 
+from collections.abc import Callable
+
 import torch
 
 from ttnn_emulator.arithmetic.exact.vector.vector_roots import reciprocal_lanes
@@ -389,7 +391,7 @@ def mac_with(
 
 
 # Of one operand and numbers.
-FOLLOWED = {
+FOLLOWED: dict[str, Callable[..., torch.Tensor]] = {
     "fmod": fmod_by,
     "mac": mac_with,
     "maximum": maximum_with,

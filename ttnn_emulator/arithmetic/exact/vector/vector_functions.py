@@ -6,6 +6,8 @@ does not, the store truncates. Kernel sources are ckernel_sfpu_<name>.h of Wormh
 is named.
 """
 
+from collections.abc import Callable
+
 import torch
 
 from ttnn_emulator.arithmetic.exact.vector.vector_unit import (
@@ -236,7 +238,7 @@ def _heaviside(x: torch.Tensor, fp32: bool, value: float) -> torch.Tensor:
     return torch.where(is_zero(x), constant(value), add(copy_sign(constant(0.5), x), 0.5))
 
 
-FOLLOWED = {
+FOLLOWED: dict[str, Callable[..., torch.Tensor]] = {
     "abs": absolute,
     "clamp": clamp,
     "fill": fill,

@@ -1,26 +1,21 @@
-"""Operations that move values without changing them: shapes, layouts, memory configurations.
+"""Operations that move values without changing them: their shapes, joining, parting and growing.
 
 Every result is a copy, because the output has a buffer of its own; where TTNN returns a view of the
 same buffer, the contents stay as they are.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-import ttnn
 
 from ttnn_emulator.arithmetic import formats
-from ttnn_emulator.dispatch import Launch, NotEmulated
-from ttnn_emulator.memory import DeviceTensor, trimmed
+from ttnn_emulator.dispatch import Launch
+from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common import bounds
-from ttnn_emulator.ops.common.configs import compute_of
 from ttnn_emulator.ops.common.moving import (
     beside_a_number,
     copied,
-    moved,
-    moved_into,
     moved_values,
     through_dest,
     with_padding,
@@ -47,9 +42,36 @@ def reshape(
     return with_padding(launch, input_tensor, values, pad_value)
 
 
-def view(
-    launch: Launch, input_tensor: DeviceTensor, *shape: object, **named: object
+def view(launch: Launch, input_tensor: DeviceTensor, shape: object) -> torch.Tensor | None:
+    return reshape(launch, input_tensor)
+
+
+def view_of_sizes(
+    launch: Launch,
+    input_tensor: DeviceTensor,
+    *sizes: object,
+    N: int = 1,
+    C: int = 1,
+    H: int = 1,
+    W: int = 1,
+    shape: object = None,
 ) -> torch.Tensor | None:
+    return reshape(launch, input_tensor)
+
+
+def reshape_on_device(
+    launch: Launch, input_tensor: DeviceTensor, W: int, Z: int, Y: int, X: int
+) -> torch.Tensor | None:
+    return reshape(launch, input_tensor)
+
+
+def squeeze(
+    launch: Launch, input_tensor: DeviceTensor, dim: int | Sequence[int] | None = None
+) -> torch.Tensor | None:
+    return reshape(launch, input_tensor)
+
+
+def unsqueeze(launch: Launch, input_tensor: DeviceTensor, dim: int) -> torch.Tensor | None:
     return reshape(launch, input_tensor)
 
 
@@ -85,9 +107,16 @@ def concat(
     output_tensor: DeviceTensor | None = None,
     groups: int = 1,
 ) -> torch.Tensor:
-    if groups != 1:
-        raise NotEmulated(f"ttnn.concat: groups={groups} is not emulated, only 1.")
-    return torch.cat([t.logical for t in tensors], dim)
+    """One after the other or, with `groups`, the first part of each, then the second of each.
+
+    Grouped tiles are made rows and tiles again (program factory of grouped concat), which packs a
+    block format anew.
+    """
+    if groups == 1:
+        return torch.cat([t.logical for t in tensors], dim)
+    parts = [t.logical.chunk(groups, dim) for t in tensors]
+    values = torch.cat([part for of_group in zip(*parts, strict=True) for part in of_group], dim)
+    return beside_a_number(launch, tensors[0], values)
 
 
 def stack(launch: Launch, input_tensors: Sequence[DeviceTensor], dim: int) -> torch.Tensor:
@@ -213,164 +242,38 @@ def repeat_interleave(
     return torch.repeat_interleave(input_tensor.logical, repeats, dim)
 
 
-def expand(
+def expand(launch: Launch, input_tensor: DeviceTensor, output_shape: object) -> torch.Tensor | None:
+    return moved_values(launch, input_tensor.logical.expand(launch.output.shape))
+
+
+def broadcast_to(
     launch: Launch,
-    input_tensor: DeviceTensor,
+    input: DeviceTensor,
     output_shape: object,
     *,
     output: DeviceTensor | None = None,
 ) -> torch.Tensor | None:
-    return moved_values(launch, input_tensor.logical.expand(launch.output.shape))
-
-
-# --- layouts -------------------------------------------------------------------------------------
-
-
-def to_layout(
-    launch: Launch,
-    tensor: DeviceTensor,
-    layout: object,
-    dtype: ttnn.DataType | None = None,
-    memory_config: object = None,
-    sub_core_grids: object = None,
-    pad_value: float | None = 0.0,
-) -> torch.Tensor | None:
-    if launch.views_input:
-        return None
-    if not pad_value or not launch.output.tiled:
-        return moved(launch, tensor)
-    values = through_dest(launch, tensor.logical, tensor)
-    return with_padding(launch, tensor, values, pad_value)
-
-
-def tilize_with_val_padding(
-    launch: Launch,
-    input_tensor: DeviceTensor,
-    output_tensor_shape: object,
-    pad_value: float | None,
-    *,
-    dtype: ttnn.DataType | None = None,
-) -> torch.Tensor | None:
-    values = moved(launch, input_tensor)
-    return None if values is None else with_padding(launch, input_tensor, values, pad_value)
-
-
-def untilize_with_unpadding(
-    launch: Launch, input_tensor: DeviceTensor, output_tensor_end: object
-) -> torch.Tensor:
-    """Rows and columns up to `output_tensor_end`, padding included where it reaches into it.
-
-    Raises:
-        OutOfBounds: an end beyond the padding.
-    """
-    planned, padded = launch.output.shape, input_tensor.padded_shape
-    bounds.region((0,) * len(planned), planned, padded, op=launch.name, operand="input_tensor")
-    values = copied(trimmed(input_tensor.data, launch.output.shape))
-    return through_dest(launch, values, input_tensor)
-
-
-def fill_implicit_tile_padding(
-    launch: Launch, input_tensor: DeviceTensor, fill_value: float
-) -> torch.Tensor | None:
-    if launch.views_input and input_tensor.shape == input_tensor.padded_shape:
-        return None
-    if math.isnan(fill_value):  # the packer knows no NaN
-        fill_value = math.inf
-    padded = torch.full_like(input_tensor.data, fill_value)
-    trimmed(padded, input_tensor.shape).copy_(input_tensor.logical)
-    return beside_a_number(launch, input_tensor, padded)
-
-
-# --- copies --------------------------------------------------------------------------------------
-
-
-def to_memory_config(
-    launch: Launch,
-    tensor: DeviceTensor,
-    memory_config: object,
-    dtype: ttnn.DataType | None = None,
-    output_tensor: DeviceTensor | None = None,
-) -> torch.Tensor | None:
-    return moved(launch, tensor)
-
-
-def clone(
-    launch: Launch,
-    input: DeviceTensor,
-    *,
-    dtype: ttnn.DataType | None = None,
-    compute_kernel_config: ttnn.DeviceComputeKernelConfig | None = None,
-) -> torch.Tensor | None:
-    compute = compute_of(compute_kernel_config)
-    return moved(launch, input, compute is not None and compute.fp32_dest_acc)
-
-
-def copy(launch: Launch, input_a: DeviceTensor, input_b: DeviceTensor) -> torch.Tensor:
-    """Into the second tensor, which is also what the call returns."""
-    return moved_into(launch, input_b, input_a)
-
-
-def assign(
-    launch: Launch,
-    input_tensor: DeviceTensor,
-    input_b: DeviceTensor | None = None,
-    *,
-    dtype: ttnn.DataType | None = None,
-    output_tensor: DeviceTensor | None = None,
-) -> torch.Tensor | None:
-    target = input_b if input_b is not None else output_tensor
-    if target is None:
-        return moved(launch, input_tensor)
-    return moved_into(launch, target, input_tensor)
-
-
-def _copy_elsewhere(name: str) -> Callable[..., torch.Tensor | None]:
-    """A binding for a copy whose arguments only say where it is placed."""
-
-    def binding(
-        launch: Launch, input_tensor: DeviceTensor, *placement: object, **named_placement: object
-    ) -> torch.Tensor | None:
-        return moved(launch, input_tensor)
-
-    binding.__name__ = name
-    return binding
+    return expand(launch, input, output_shape)
 
 
 BINDINGS = {
-    "ttnn.assign": assign,
     "ttnn.chunk": chunk,
-    "ttnn.clone": clone,
     "ttnn.concat": concat,
-    "ttnn.copy": copy,
     "ttnn.expand": expand,
-    "ttnn.experimental.broadcast_to": expand,
-    "ttnn.experimental.view": view,
-    "ttnn.fill_implicit_tile_padding": fill_implicit_tile_padding,
-    "ttnn.interleaved_to_sharded": _copy_elsewhere("interleaved_to_sharded"),
-    "ttnn.move": _copy_elsewhere("move"),
+    "ttnn.experimental.broadcast_to": broadcast_to,
+    "ttnn.experimental.view": view_of_sizes,
     "ttnn.narrow": narrow,
     "ttnn.pad": pad,
     "ttnn.permute": permute,
-    "ttnn.reallocate": _copy_elsewhere("reallocate"),
     "ttnn.repeat": repeat,
     "ttnn.repeat_interleave": repeat_interleave,
     "ttnn.reshape": reshape,
-    "ttnn.reshape_on_device": view,
-    "ttnn.reshard": _copy_elsewhere("reshard"),
-    "ttnn.sharded_to_interleaved": _copy_elsewhere("sharded_to_interleaved"),
+    "ttnn.reshape_on_device": reshape_on_device,
     "ttnn.slice": slice_,
     "ttnn.split": split,
-    "ttnn.squeeze": view,
+    "ttnn.squeeze": squeeze,
     "ttnn.stack": stack,
-    "ttnn.tilize": _copy_elsewhere("tilize"),
-    "ttnn.tilize_with_val_padding": tilize_with_val_padding,
-    "ttnn.tilize_with_zero_padding": _copy_elsewhere("tilize_with_zero_padding"),
-    "ttnn.to_dtype": _copy_elsewhere("to_dtype"),
-    "ttnn.to_layout": to_layout,
-    "ttnn.to_memory_config": to_memory_config,
     "ttnn.transpose": transpose,
-    "ttnn.unsqueeze": view,
-    "ttnn.untilize": _copy_elsewhere("untilize"),
-    "ttnn.untilize_with_unpadding": untilize_with_unpadding,
+    "ttnn.unsqueeze": unsqueeze,
     "ttnn.view": view,
 }

@@ -1,0 +1,1 @@
+"""Bindings of operations that move values: into other shapes, layouts and places."""
