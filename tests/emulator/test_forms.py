@@ -26,6 +26,8 @@ def table(text: str) -> dict[str, str]:
 # Parameters of bindings that take what different forms of call give the same position -> the forms.
 SEVERAL_FORMS = {
     "bounds": "one, two or three of a range",
+    "bounds_and_seed": "the ends of a range, then a seed",
+    "dim_or_output": "a dimension, or the tensor that takes the results",
     "dtypes": "to a dtype, or from one to another",
     "operands": "input_tensor, or input_a and input_b; or those of another binding",
     "placement": "a memory configuration, or four parts of one",

@@ -1,6 +1,6 @@
 """A report of drift with something in each of its parts, the same each time."""
 
-from ttnn_verify.report.drift_record import (
+from ttnn_verify.report.drift.drift_record import (
     DepthRecord,
     DriftRecord,
     FindingRecord,

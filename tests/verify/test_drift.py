@@ -23,7 +23,7 @@ from ttnn_verify.numerics import metrics, op_floors
 from ttnn_verify.ops import table
 from ttnn_verify.ops.expected import Expected, NoGolden
 from ttnn_verify.pytest_plugins.device import BACKEND
-from ttnn_verify.report import drift_page, drift_record
+from ttnn_verify.report.drift import drift_page, drift_record
 
 MODEL_PY = model_file("optimized")
 ROTATES = next(name for name in BINDINGS if table.spec_of(name).pairs)  # of a prompt

@@ -10,15 +10,9 @@ import pytest
 
 from ttnn_verify.drift import cumulative, finding
 from ttnn_verify.pytest_plugins.outcomes import NodeResult
-from ttnn_verify.report import (
-    content,
-    drift_page,
-    drift_record,
-    drift_text,
-    glossary,
-    templating,
-)
-from ttnn_verify.report.drift_record import FindingRecord
+from ttnn_verify.report import content, glossary, templating
+from ttnn_verify.report.drift import drift_page, drift_record, drift_text
+from ttnn_verify.report.drift.drift_record import FindingRecord
 
 from .report_samples import DRIFT
 

@@ -9,8 +9,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from ttnn_verify.report import drift_page, glossary, plots, templating
-from ttnn_verify.report.drift_record import DepthRecord, FindingRecord
+from ttnn_verify.report import glossary, plots, templating
+from ttnn_verify.report.drift import drift_page
+from ttnn_verify.report.drift.drift_record import DepthRecord, FindingRecord
 
 from .in_a_browser import CONTRASTS, SCHEMES, WIDTHS
 from .report_samples import DRIFT

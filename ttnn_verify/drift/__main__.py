@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from ttnn_verify.drift.reproducer import Capture
     from ttnn_verify.drift.running.job import Job
     from ttnn_verify.drift.search import SearchResult
-    from ttnn_verify.report.drift_record import DriftRecord
-    from ttnn_verify.report.drift_text import DriftRun
+    from ttnn_verify.report.drift.drift_record import DriftRecord
+    from ttnn_verify.report.drift.drift_text import DriftRun
 
 DEFAULT_PROMPT_LENGTH = 33  # one row more than a tile
 DEFAULT_DECODED = 3
@@ -182,7 +182,7 @@ def report_search(
     args: argparse.Namespace, described: "Callable[[], DriftRun]", halved: "SearchResult"
 ) -> int:
     """Print what --frugal has found, and write the files. Returns the exit status."""
-    from ttnn_verify.report import drift_text
+    from ttnn_verify.report.drift import drift_text
 
     print(halved.line)
     status = cli.SO if halved.step else cli.FINE
@@ -193,7 +193,7 @@ def report_first(
     args: argparse.Namespace, described: "Callable[[], DriftRun]", bad: "OpFinding | None"
 ) -> int:
     """The same for --first."""
-    from ttnn_verify.report import drift_text
+    from ttnn_verify.report.drift import drift_text
 
     verdict = f"first bad op: {bad.line}" if bad else "no drift"
     print(verdict)
@@ -207,7 +207,7 @@ def report_whole(
     found: "tuple[DriftResult, Sequence[Share]]",
 ) -> int:
     """The same for the whole walk: the table, and what else was found."""
-    from ttnn_verify.report import drift_text
+    from ttnn_verify.report.drift import drift_text
 
     drift, shares = found
     print(*drift_text.lines(drift), *drift_text.shares(shares), drift.line, sep="\n")
@@ -226,7 +226,7 @@ def write(args: argparse.Namespace, make: "Callable[[], DriftRecord]") -> int:
         if args.json:
             atomic.write_text(args.json, record.to_json())
         if args.html:
-            from ttnn_verify.report import drift_page  # matplotlib is slow to import
+            from ttnn_verify.report.drift import drift_page  # matplotlib is slow to import
 
             atomic.write_text(args.html, drift_page.render(record))
     except OSError as error:  # a disk that is full by now
@@ -238,7 +238,8 @@ def described_run(
     args: argparse.Namespace, bringup: jobs.Bringup, prompt: jobs.Prompt
 ) -> "DriftRun":
     """What ran, for the reports."""
-    from ttnn_verify.report import bases, drift_text, machine
+    from ttnn_verify.report import bases, machine
+    from ttnn_verify.report.drift import drift_text
 
     return drift_text.DriftRun(
         checkpoint=prompt.checkpoint.name,

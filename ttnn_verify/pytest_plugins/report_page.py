@@ -8,7 +8,7 @@ from ttnn_verify.files import atomic
 from ttnn_verify.pytest_plugins import device as devices
 from ttnn_verify.pytest_plugins import outcomes, outputs, regression
 from ttnn_verify.pytest_plugins.keys import CHECKED, RUN
-from ttnn_verify.report import drift_record
+from ttnn_verify.report.drift import drift_record
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

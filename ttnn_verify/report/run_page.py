@@ -9,8 +9,9 @@ from ttnn_verify import baseline
 from ttnn_verify.pytest_plugins.comparisons import ComparisonEntry
 from ttnn_verify.pytest_plugins.outcomes import NodeResult
 from ttnn_verify.pytest_plugins.regression import BaselineOutcome
-from ttnn_verify.report import content, drift_page, machine, plots, templating
-from ttnn_verify.report.drift_record import DriftRecord
+from ttnn_verify.report import content, machine, plots, templating
+from ttnn_verify.report.drift import drift_page
+from ttnn_verify.report.drift.drift_record import DriftRecord
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from ttnn_verify import cli
 from ttnn_verify.drift import DriftResult, OpFinding, cumulative, finding
 from ttnn_verify.drift.attribution import Share
 from ttnn_verify.drift.search import SearchResult
-from ttnn_verify.report.drift_record import (
+from ttnn_verify.report.drift.drift_record import (
     DepthRecord,
     DriftRecord,
     FindingRecord,

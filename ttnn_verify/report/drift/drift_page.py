@@ -4,7 +4,7 @@ import math
 
 from ttnn_verify import cli
 from ttnn_verify.report import plots, templating
-from ttnn_verify.report.drift_record import (
+from ttnn_verify.report.drift.drift_record import (
     BAD,
     SCOPES,
     UNJUDGED,
