@@ -240,14 +240,19 @@ def test_adding_a_scalar_leaves_it_in_the_padding(x, device):
 # --- block formats -------------------------------------------------------------------------------
 
 SUMS = list(BINARY)[:3]  # of block formats the matrix unit's
+NO_BLOCKS = {"bitwise_not", "lgamma"}  # TTNN takes no block formats
+WITHIN_ONE = {"acos", "asin", "atanh", "erfinv"}  # what is beyond is not a number
 
 
 @pytest.mark.parametrize(
     ("name", "to"),
-    [(name, ttnn.bfloat8_b) for name in eltwise_unary.PLAIN] + [("exp", ttnn.bfloat4_b)],
+    [(name, ttnn.bfloat8_b) for name in eltwise_unary.PLAIN if name not in NO_BLOCKS]
+    + [("exp", ttnn.bfloat4_b)],
 )
 def test_a_function_of_a_block_format_is_that_of_bfloat16_packed(kernel_device, name, to):
-    x = on_tiles(kernel_device, bf16_normal(64, 64).abs() + 0.5, to)
+    values = bf16_normal(64, 64).abs()
+    values = values % 0.9 if name in WITHIN_ONE else values + 1
+    x = on_tiles(kernel_device, values, to)
     widened = on_tiles(kernel_device, ttnn.to_torch(x))
     function = getattr(ttnn, name)
     assert_is(function(x), packed(ttnn.to_torch(function(widened)), to))

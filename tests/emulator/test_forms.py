@@ -43,8 +43,17 @@ OF_THE_HOST = PLACEMENT | {
     *("core_grid", "device", "dtype", "keep_l1_aligned", "layout", "mesh_coords", "mesh_device"),
     *("optional_output_tensor", "optional_tensor", "output", "output_dtype", "output_tensor"),
     *("output_memory_config", "output_shape", "preallocated_output", "program_config"),
-    *("queue_id", "reshape_tile_mode", "sharded_memory_config", "sub_device_id", "subdevice_id"),
+    *(
+        "output_layout",
+        "queue_id",
+        "reshape_tile_mode",
+        "sharded_memory_config",
+        "sub_device_id",
+        "subdevice_id",
+    ),
     *("input_dtype", "logical_shape", "num_devices", "padded_shape", "slice_dim"),
+    *("compute_with_storage_grid_size", "enable_secondary_dm", "out", "overlap_qk_coregrid"),
+    *("optional_output_mapping_tensor", "optional_output_reduced_tensor", "use_2d_core_grid"),
     "skip_padding_fill",  # it leaves the padding undefined, so zeros will do
     *("tile", "use_low_perf", "grid", "shard_orientation", "shard_scheme", "shard_shape"),
     *("output_tensors", "mesh_mapper", "persistent_output_buffer", "persistent_output_buffers"),
@@ -83,84 +92,45 @@ SHAPES = table(
     """
 )
 
-# Others that no result depends on -> why.
-UNREAD = table(
-    """
+# The same of any operation, and of a family.
+UNREAD_ANYWHERE = {
+    "embeddings_type",  # it only keeps some rows near at hand
+    "slice_size",  # the plan of the output has it
+}
+UNREAD_IN_FAMILIES = {"kv_cache": {"compute_kernel_config"}}  # filling a cache copies tiles
+
+# Operation and argument, of which no result depends on it -> why.
+UNREAD = {
+    tuple(line.strip().partition(": ")[0].split(" ", 1)): line.partition(": ")[2]
+    for line in """
     argmax keepdim: the plan of the output has it
+    bernoulli compute_kernel_config: the random numbers are others than the card's anyway
+    experimental.all_reduce_async math_op: all_reduce_async.cpp leaves it out, the sum is taken
+    experimental.isin assume_unique: isin_reader.cpp does not look at it
+    experimental.paged_fused_update_cache batch_offset: the host side takes no other than 0
+    experimental.paged_update_cache batch_offset: the host side takes no other than 0
+    experimental.rotary_embedding compute_kernel_config: TTNN accepts it and ignores it
+    experimental.split_query_key_value_and_split_heads num_heads: the plan of the output has it
+    fill_rm any: it only tells the device
+    fill_ones_rm any: it only tells the device
+    max correction: only deviations have it
+    mean correction: only deviations have it
+    min correction: only deviations have it
+    moe_routing_remap cluster_axis: more chips than one are refused
+    moe_routing_remap expert_parallel_size: more chips than one are refused
     prod keepdim: the plan of the output has it
+    randn compute_kernel_config: the random numbers are others than the card's anyway
+    requantize axis: it belongs to scales that are tensors, which are refused
+    sparse_matmul is_input_b_sparse: the host side takes False with is_input_a_sparse alone
     std keepdim: the plan of the output has it
+    sum correction: only deviations have it
+    topk sorted: the kernel sorts always
+    transformer.joint_scaled_dot_product_attention joint_strategy: the host side takes "rear" alone
+    transformer.scaled_dot_product_attention_decode share_cache: of several users it is refused
     transformer.split_query_key_value_and_split_heads use_falcon7b_backend: moves the same
     var keepdim: the plan of the output has it
-    """
-)
-
-# Arguments of which nobody has looked into whether a result depends on them.
-NOT_LOOKED_INTO = table(
-    """
-    argmax enable_secondary_dm
-    bernoulli compute_kernel_config
-    cumprod out
-    cumsum out
-    ema out
-    experimental.all_reduce_async math_op
-    experimental.attn_matmul compute_with_storage_grid_size
-    experimental.attn_matmul_from_cache compute_with_storage_grid_size
-    experimental.group_attn_matmul compute_with_storage_grid_size
-    experimental.isin assume_unique out
-    experimental.paged_fused_update_cache batch_offset
-    experimental.paged_update_cache batch_offset
-    experimental.rotary_embedding compute_kernel_config
-    experimental.rotary_embedding_hf compute_kernel_config
-    experimental.split_query_key_value_and_split_heads compute_with_storage_grid_size num_heads
-    fill_rm any
-    gather out
-    layer_norm_post_all_gather use_2d_core_grid
-    max correction output_layout
-    mean correction output_layout
-    min correction output_layout
-    moe_expert_token_remap optional_output_mapping_tensor optional_output_reduced_tensor
-    moe_routing_remap cluster_axis expert_parallel_size
-    randn compute_kernel_config
-    requantize axis
-    rms_norm_post_all_gather use_2d_core_grid
-    sort out
-    sparse_matmul global_cb is_input_b_sparse
-    sum correction output_layout
-    topk sorted stable
-    transformer.joint_scaled_dot_product_attention joint_strategy
-    transformer.scaled_dot_product_attention_decode share_cache
-    """
-)
-
-# The same, of whatever operation; and of a whole family: those that write caches copy values.
-NOT_LOOKED_INTO_ANYWHERE = frozenset(
-    {"embeddings_type", "global_cb", "overlap_qk_coregrid", "prefetcher_pipes", "slice_size"}
-)
-OF_FAMILIES = {"kv_cache": {"compute_kernel_config"}}
-
-# Operations of which a call by names is not taken as TTNN takes it.
-NOT_BY_NAMES = table(
-    """
-    div
-    divide_
-    eq_
-    experimental.paged_fused_update_cache
-    ge_
-    gt_
-    le_
-    logical_and_
-    logical_or_
-    logical_xor_
-    lt_
-    maximum
-    minimum
-    multiply_
-    ne_
-    rsub
-    rsub_
-    squared_difference_
-    """
-)
+    """.strip().splitlines()
+}
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +176,8 @@ def unread(name: str) -> list[str]:
             argument = instruction.argval
             read |= set(argument) if isinstance(argument, tuple) else {argument}
     known = OF_THE_HOST | OF_LINKS | set(SHAPES.get(name, "").split())
-    known |= {UNREAD[name].partition(":")[0]} if name in UNREAD else set()
+    known |= UNREAD_ANYWHERE | UNREAD_IN_FAMILIES.get(FAMILY_OF[name], set())
+    known |= {argument for operation, argument in UNREAD if f"ttnn.{operation}" == name}
     unread = [p for p in parameters if p.kind is not p.VAR_POSITIONAL and p.name not in read]
     return [p.name for p in unread if p.name not in known]
 
@@ -223,21 +194,19 @@ def several(name: str) -> list[str]:
 def test_a_binding_names_what_every_call_has(name, signatures):
     assert signatures[name], "TTNN keeps no signature of it"
     for overload in signatures[name]:
-        assert name in NOT_BY_NAMES or unnamed(name, overload) == []
+        assert unnamed(name, overload) == []
 
 
 @pytest.mark.parametrize("name", sorted(BINDINGS))
 def test_a_position_means_what_it_means_to_the_operation(name, signatures):
-    assert name in NOT_BY_NAMES or several(name) == []
+    assert several(name) == []
     for overload in signatures[name]:
-        assert name in NOT_BY_NAMES or misplaced(name, overload) == []
+        assert misplaced(name, overload) == []
 
 
 @pytest.mark.parametrize("name", sorted(BINDINGS))
 def test_an_argument_is_read_or_none_of_the_bindings_business(name):
-    known = set(NOT_LOOKED_INTO.get(name, "").split()) | NOT_LOOKED_INTO_ANYWHERE
-    known |= OF_FAMILIES.get(FAMILY_OF[name], set())
-    assert sorted(set(unread(name)) - known) == []
+    assert unread(name) == []
 
 
 # --- arguments that a binding does not name ------------------------------------------------------

@@ -10,26 +10,11 @@ import ttnn
 import ttnn_emulator
 from ttnn_emulator.evidence import recorded
 from ttnn_emulator.fidelity import note, recordings
-from ttnn_emulator.fidelity.__main__ import EXACT, row_of
+from ttnn_emulator.fidelity.__main__ import EXACT
 from ttnn_emulator.fidelity.measure import measure
 from ttnn_emulator.fidelity.recorded_call import NotReplayable, RecordedCall
 from ttnn_emulator.fidelity.references import defined, exact
 from ttnn_emulator.fidelity.replay import RECORDED_CORES, replay
-
-SERIES = "the kernel's series is not followed: float32, rounded once"
-
-# Cases that are not equal bit for bit, and why. One that becomes equal fails until it is removed.
-NOT_EQUAL = {
-    "pow_2.0_64x96": SERIES,
-    "pow_0.5_64x96": SERIES,
-    "pow_3.0_64x96": SERIES,
-    "pow_tensor_64x96": SERIES,
-    "erf_64x96": SERIES,
-    "hardswish_64x96": SERIES,
-    "log2_64x96": SERIES,
-    "mish_64x96": SERIES,
-    "tan_64x96": SERIES,
-}
 
 
 def moves(case):
@@ -58,13 +43,7 @@ def replayed(device, case):
 @pytest.mark.parametrize("case", recordings.one_chip_cases(), ids=path)
 def test_replay_gives_the_recorded_bits(device, case):
     figures, _ = replayed(device, case)
-    if case.name not in NOT_EQUAL:
-        assert figures.meets(EXACT), f"{figures} is not within {EXACT}"
-        return
-    assert not figures.meets(EXACT), f"{case} is equal now: take it out of NOT_EQUAL"
-    limit = row_of(case).limit
-    if limit != EXACT:
-        assert figures.meets(limit), f"{figures} is not within {limit}"
+    assert figures.meets(EXACT), f"{figures} is not within {EXACT}"
 
 
 @pytest.mark.parametrize("case", recordings.one_chip_cases(), ids=path)
@@ -96,10 +75,6 @@ def test_the_note_is_of_recordings_that_are_there():
 def test_the_readme_has_the_note_of_the_recordings():
     text = note.README.read_text()
     assert "\n".join(note.current()) in text, "run python -m ttnn_emulator.fidelity --write"
-
-
-def test_cases_that_are_not_equal_are_recorded():
-    assert set(NOT_EQUAL) <= {case.name for case in recordings.all_cases()}
 
 
 @pytest.mark.parametrize("case", [c for c in recordings.one_chip_cases() if moves(c)], ids=path)

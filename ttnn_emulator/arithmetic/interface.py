@@ -337,6 +337,7 @@ class Arithmetic(ReducingArithmetic, Protocol):
         *,
         table: str = "bfloat16",
         out: str = "bfloat16",
+        compute: Compute | None = None,
     ) -> Tensor:
         """Rotate by halves: x * cos + rotate_half(x) * sin (`apply_rotary_pos_emb` of HF).
 
@@ -345,6 +346,7 @@ class Arithmetic(ReducingArithmetic, Protocol):
             cos, sin: broadcastable to x; in decode the one row of the token.
             table: format of cos and sin, in which the device packs the products too.
             out: format of x and of the result.
+            compute: None for HiFi4 and a 16-bit Dst.
 
         Returns:
             [..., S, D] float32.

@@ -49,10 +49,11 @@ def linear(
     `activation` is an operation of its own on the rounded product (matmul.cpp).
 
     Raises:
-        NotEmulated: an output tile that is not 32 x 32; `in0_column_offset`.
+        NotEmulated: an output tile that is not 32 x 32; `in0_column_offset`; streamed weights.
     """
     _check_tile(launch, output_tile)
-    refuse(launch, in0_column_offset=in0_column_offset)
+    streamed = {"global_cb": global_cb, "prefetcher_pipes": bool(prefetcher_pipes)}
+    refuse(launch, in0_column_offset=in0_column_offset, **streamed)
     a = _matrix(input_tensor_a, transpose_a, vector_dim=0, rows=True)
     b = _matrix(input_tensor_b, transpose_b, vector_dim=-1, rows=False)
     a, marked = padding.without_undefined_rows(a)

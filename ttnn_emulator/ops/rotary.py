@@ -28,7 +28,7 @@ def rotary_embedding(
     sin_cache: DeviceTensor,
     token_index: int | None = None,
     *,
-    compute_kernel_config: ttnn.DeviceComputeKernelConfig | None = None,
+    compute_kernel_config: ttnn.DeviceComputeKernelConfig | None = None,  # TTNN ignores it
 ) -> torch.Tensor:
     """Rotation by halves of [B, N, S, D]; cos and sin are [1, 1, C, D].
 
@@ -57,7 +57,8 @@ def rotary_embedding_hf(
     """
     rows = slice(0, 1 if is_decode_mode else input_tensor.padded_shape[-2])
     cos, sin = cos_cache.data[..., rows, :], sin_cache.data[..., rows, :]
-    return _rotated(launch, input_tensor, cos, sin, cos_cache.dtype)
+    compute = compute_of(compute_kernel_config)
+    return _rotated(launch, input_tensor, cos, sin, cos_cache.dtype, compute)
 
 
 def rotary_embedding_llama(
@@ -120,10 +121,16 @@ def rotary_embedding_llama_fused_qk(
 
 
 def _rotated(
-    launch: Launch, x: DeviceTensor, cos: torch.Tensor, sin: torch.Tensor, table: str
+    launch: Launch,
+    x: DeviceTensor,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+    table: str,
+    compute: Compute | None = None,
 ) -> torch.Tensor:
     """Rotation by halves, each row by its own of the tables or all by a single one."""
-    rotary = functools.partial(launch.math.rotary, table=table, out=launch.output.dtype)
+    out = launch.output.dtype
+    rotary = functools.partial(launch.math.rotary, table=table, out=out, compute=compute)
     rotated = padding.row_by_row(rotary, x.data, cos, sin)
     return mark_undefined_rows(rotated, undefined_rows(x.data), x.dtype)
 

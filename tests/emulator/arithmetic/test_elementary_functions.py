@@ -32,6 +32,10 @@ ACCURATE = {
     "tan": (torch.tan, (-1.5, 1.5), 3),
 }
 
+# Functions that store a term in a 16-bit Dst on the way, which cuts it -> units in the last place
+# of bfloat16: one for the cut and those of the rest; measured 2.08 on 30 November 2026.
+THROUGH_DST = {"atanh": 3}
+
 # Functions that their kernels approximate -> relative error (of terms of size 1 at least) in Dst of
 # 16 bits and of 32, twice what was measured on 30 November 2026.
 APPROXIMATE = {
@@ -68,13 +72,13 @@ def test_32_bit_dst_is_accurate_to_a_few_ulp(name):
 
 
 @pairs(ACCURATE)
-def test_16_bit_dst_is_accurate_to_two_ulp(name):
+def test_16_bit_dst_is_accurate_to_a_few_ulp(name):
     exact_function, limits, _ = ACCURATE[name]
     x = torch.linspace(*limits, 20001).bfloat16().float()
     exact = exact_function(x.double())
     ulp = torch.exp2(torch.floor(torch.log2(exact.abs().clamp(min=2.0**-10))) - 7)
     error = (elementwise.FOLLOWED[name](x).double() - exact).abs() / ulp
-    assert error.max() <= 2
+    assert error.max() <= THROUGH_DST.get(name, 2)
 
 
 @pairs(APPROXIMATE)

@@ -5,7 +5,7 @@ import torch
 
 from tests.emulator.arithmetic.recorded import assert_same_bits, device_input
 from ttnn_emulator.arithmetic.compute import Compute, FusedOp, FusedOps
-from ttnn_emulator.arithmetic.exact.elementwise import binary
+from ttnn_emulator.arithmetic.exact.eltwise.binary_kernels import binary
 from ttnn_emulator.arithmetic.exact.rotations import rotary, rotary_pairs
 from ttnn_emulator.fidelity import recordings
 
@@ -25,6 +25,28 @@ def test_rotation_by_halves_equals_the_recorded_kernel(case):
     rows = slice(0, x.shape[-2]) if token is None else slice(token, token + 1)
     cos, sin = (device_input(case, name)[..., rows, :] for name in ("cos", "sin"))
     assert_reproduces_rows(case, rotary(x, cos, sin))
+
+
+@pytest.mark.parametrize("width", [32, 128])
+def test_low_fidelity_loses_the_lowest_bit_of_what_changes_places(width):
+    x = torch.full((1, width), 1.0078125)  # 1 + 2^-7, all 8 bits of a bfloat16
+    cos, sin = torch.zeros(width), torch.ones(width)
+    halves = [slice(0, width // 2), slice(width // 2, width)]
+    exact = rotary(x, cos, sin, compute=Compute("HiFi4"))
+    assert_same_bits(exact, rotary(x, cos, sin))
+    assert [exact[0, half].unique().item() for half in halves] == [-1.0078125, 1.0078125]
+    cut = rotary(x, cos, sin, compute=Compute("LoFi"))
+    assert [cut[0, half].unique().item() for half in halves] == [-1.0, 1.0]
+
+
+@pytest.mark.parametrize("case", HALVES, ids=str)
+def test_naming_the_default_settings_changes_nothing(case):
+    x = device_input(case, "a")
+    cos, sin = (device_input(case, name)[..., : x.shape[-2], :] for name in ("cos", "sin"))
+    assert_same_bits(
+        rotary(x, cos, sin, compute=Compute("HiFi4")),
+        rotary(x, cos, sin),
+    )
 
 
 @pytest.mark.parametrize("case", PAIRS, ids=str)

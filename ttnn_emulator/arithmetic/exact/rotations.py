@@ -24,14 +24,30 @@ def rotary(
     *,
     table: str = "bfloat16",
     out: str = "bfloat16",
+    compute: Compute | None = None,
 ) -> torch.Tensor:
     """See `interface.Arithmetic`.
 
     rotary_embedding.cpp (and rotary_embedding_single_tile.cpp, rotary_embedding_hf.cpp): products
-    of the matrix unit in HiFi4 and a 16-bit Dst. `ttnn.experimental.rotary_embedding` accepts a
-    compute kernel config and ignores it.
+    of the matrix unit. The half that changes its sign is multiplied by -1 and packed; in a single
+    tile the halves change places in a product with a matrix of 0 and +-1. Both are exact from HiFi3
+    on.
     """
-    return _sum_of_products((x, cos), (rotate_half(x.float()), sin), ROTARY, table, out)
+    turned = rotate_half(x.float()) if compute is None else _turned(x, compute, out)
+    return _sum_of_products((x, cos), (turned, sin), compute or ROTARY, table, out)
+
+
+def _turned(x: torch.Tensor, compute: Compute, out: str) -> torch.Tensor:
+    """The negated second half and the first one, as the matrix unit makes them."""
+    fp32_dest_acc = compute.fp32_dest_acc
+    if x.shape[-1] == TILE:
+        matrix = rotate_half(torch.eye(TILE))
+        return matmul(x.float(), matrix, compute=compute, out=out)
+    first, second = x.float().chunk(2, -1)
+    negated = eltwise_unit.multiply(
+        second, torch.tensor(-1.0), fidelity=compute.fidelity, fp32_dest_acc=fp32_dest_acc
+    )
+    return torch.cat([pack(negated, out, fp32_dest_acc), first], -1)
 
 
 def rotary_pairs(

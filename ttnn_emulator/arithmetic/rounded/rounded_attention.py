@@ -28,6 +28,7 @@ def rotary(
     *,
     table: str = "bfloat16",
     out: str = "bfloat16",
+    compute: Compute | None = None,
 ) -> torch.Tensor:
     """See `interface.Arithmetic`."""
     return x.float() * cos.float() + rotate_half(x).float() * sin.float()

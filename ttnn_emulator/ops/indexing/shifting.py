@@ -3,9 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import torch
-import ttnn
 
-from ttnn_emulator.arithmetic import formats
 from ttnn_emulator.dispatch import Launch
 from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common.moving import copied, through_dest
@@ -45,17 +43,6 @@ def _triangle(name: str, of: Callable[..., torch.Tensor]) -> Callable[..., torch
     return binding
 
 
-def bitcast(
-    launch: Launch,
-    input_tensor: DeviceTensor,
-    dtype: ttnn.DataType,
-    *,
-    output_tensor: DeviceTensor | None = None,
-) -> torch.Tensor:
-    """The same bits as another dtype of as many."""
-    return input_tensor.data.clone().view(formats.STORAGE[launch.output.dtype])
-
-
 def fill_rm(
     launch: Launch,
     N: int,
@@ -88,7 +75,6 @@ def fill_ones_rm(
 
 
 BINDINGS = {
-    "ttnn.bitcast": bitcast,
     "ttnn.fill_ones_rm": fill_ones_rm,
     "ttnn.fill_rm": fill_rm,
     "ttnn.roll": roll,

@@ -46,7 +46,7 @@ def sparse_matmul(
             kernel waits forever.
         OutOfBounds: an index beyond the experts.
     """
-    refuse(launch, output_tile=output_tile)
+    refuse(launch, output_tile=output_tile, global_cb=global_cb)
     a, b = input_tensor_a.logical, input_tensor_b.logical
     *_, experts, depth, columns = b.shape
     rows = a.shape[-2]
