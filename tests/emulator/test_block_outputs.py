@@ -25,7 +25,8 @@ from tests.support.packing import (
     packed,
 )
 from tests.support.tensors import bf16_normal, in_rows, on_tiles
-from ttnn_emulator.ops import creation, embedding, movement
+from ttnn_emulator.ops import creation, embedding
+from ttnn_emulator.ops.data_movement import layouts, movement
 
 L1 = ttnn.L1_MEMORY_CONFIG
 
@@ -298,5 +299,5 @@ def test_of_every_operation_that_moves_or_makes_values_it_is_known_who_encodes_t
         NOTHING: "empty empty_like",
         NO_SUCH_OUTPUT: "arange randn narrow to_dtype untilize untilize_with_unpadding",
     }
-    families = (creation, embedding, movement)
+    families = (creation, embedding, layouts, movement)
     assert named(encoders) == sorted(name for family in families for name in family.BINDINGS)
