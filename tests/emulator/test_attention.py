@@ -5,8 +5,11 @@ import types
 import pytest
 import torch
 import ttnn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
 from transformers.models.phi3.modeling_phi3 import eager_attention_forward
 
+import ttnn_emulator
 from tests.support.emulated import contents, fill_padding
 from tests.support.tensors import bf16_normal, in_rows, on_cores, on_tiles
 from ttnn_emulator.arithmetic.rounded import rounded_attention
@@ -65,6 +68,33 @@ def test_a_long_prompt_is_computed_in_parts_that_do_not_show(device, monkeypatch
     whole = run(sdpa, device, q, k, v)
     monkeypatch.setattr(rounded_attention, "SCORES_AT_ONCE", 10 * 8 * 64)  # ten queries
     assert relative_l2(whole, run(sdpa, device, q, k, v)) <= ROUNDED_ONCE
+
+
+class Largest(TorchDispatchMode):
+    """Knows the bytes of the largest tensor that any call of torch has made."""
+
+    size = 0
+
+    def __torch_dispatch__(self, function, _types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        made = [x for x in tree_flatten(result)[0] if isinstance(x, torch.Tensor)]
+        self.size = max([self.size, *(x.untyped_storage().nbytes() for x in made)])
+        return result
+
+
+@pytest.mark.parametrize("arithmetic", ["rounded", "kernel"])
+@pytest.mark.parametrize(
+    "options", [{}, {"is_causal": False}, {"sliding_window_size": 64}], ids=str
+)
+def test_a_prompt_of_attention_asks_for_no_square_of_its_length(
+    device, monkeypatch, arithmetic, options
+):
+    """A prompt of 131,072 positions would ask for 64 GiB of scores."""
+    monkeypatch.setattr(rounded_attention, "SCORES_AT_ONCE", 32 * 1024)
+    x = on_tiles(device, bf16_normal(1, 1, 1024, 32))
+    with ttnn_emulator.arithmetic_settings(arithmetic), Largest() as largest:
+        sdpa(x, x, x, **options)
+    assert largest.size < 1024 * 1024  # bytes, a quarter of the float32 scores
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.01])
