@@ -56,9 +56,9 @@ def test_every_recording_is_named_once_for_each_operation_of_it(rows):
     [
         ("ttnn.linear", "recorded"),
         ("ttnn.clamp", "derived"),
-        ("ttnn.cbrt", "approximate"),  # by a plain call
-        ("ttnn.erf", "approximate"),  # though it is recorded
-        ("ttnn.rand", "approximate"),
+        ("ttnn.cbrt", "derived"),  # by a plain call
+        ("ttnn.erf", "recorded"),
+        ("ttnn.rand", "approximate"),  # by a plain call
         ("ttnn.from_torch", "host"),
         ("ttnn.to_torch", "composed"),
         ("ttnn.conv2d", "refused"),

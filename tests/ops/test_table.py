@@ -11,7 +11,7 @@ from ttnn_verify.drift.observation import taps
 from .table import OPS, calls
 
 ID = re.compile(
-    r"[a-z_]+"  # op
+    r"[a-z][a-z0-9_]*"  # op
     r"-(bf16|fp32|bfp8|bfp4|u16|u32|i32)"
     r"-\d+(x\d+)*"  # shape
     r"-(dram|l1|height|width|block)"

@@ -11,10 +11,10 @@ from ttnn_verify.report import bases
 pytest_plugins = ["pytester"]
 
 FOLLOWED = Evidence("ttnn.add", "bf16, bf16 -> bf16", "recorded")
-ONE_STEP = Evidence("ttnn.erf", "bf16 -> bf16; erf in float32", "approximate")
-TWO_STEPS = Evidence(
-    "ttnn.pow", "bf16 -> bf16; pow in float32; sharded as if interleaved", "approximate"
-)
+WINDOW = "a window of decode attention in float32"
+SHARDED = "sharded as if interleaved"
+ONE_STEP = Evidence("ttnn.rms_norm", f"bf16 -> bf16; {SHARDED}", "approximate")
+TWO_STEPS = Evidence("ttnn.attention", f"bf16 -> bf16; {SHARDED}; {WINDOW}", "approximate")
 
 RAN = """
 import ttnn
@@ -29,11 +29,11 @@ def test_copies(device):
 
 def test_an_approximate_operation_is_named_with_what_is_computed_in_its_place():
     assert bases.approximate([FOLLOWED, ONE_STEP, TWO_STEPS]) == {
-        "erf": "erf in float32",
-        "pow": "pow in float32; sharded as if interleaved",
+        "attention": f"{WINDOW}; {SHARDED}",
+        "rms_norm": SHARDED,
     }
     assert bases.line(3, bases.approximate([FOLLOWED, ONE_STEP])) == (
-        "2 operations by the kernel's steps, 1 approximate: erf (erf in float32)"
+        "2 operations by the kernel's steps, 1 approximate: rms_norm (sharded as if interleaved)"
     )
 
 
