@@ -203,7 +203,7 @@ def test_an_order_of_columns_is_found_in_values_with_copies_and_padding():
 
 
 def test_a_column_that_is_near_another_one_by_chance_is_no_copy_of_it():
-    """Beside the turned half of a head lies the other half; in a token's few rows columns are alike."""
+    """Beside the turned half of a head lies the other; in a token's few rows columns are alike."""
     x = torch.randn(4, 6)  # a row of 4 heads
     alike = x[:, 2] + 0.05 * x[:, 2].norm() * torch.tensor([0.5, -0.5, 0.5, -0.5])
     tensor = torch.cat((x, torch.randn(4, 5), alike[:, None]), 1)

@@ -13,8 +13,8 @@ import torch
 # numbers are a hundredth of it, those of columns that are not the same are about 1.4.
 SAME_COLUMN = 0.1
 FEWEST_ROWS = 4  # of values by which columns are told apart
-# Copies come of the same numbers by the same steps: they differ by a rounding at most. Among the few
-# rows of a token some columns are within `SAME_COLUMN` of another one by chance.
+# Copies come of the same numbers by the same steps: they differ by a rounding at most. Of a token's
+# few rows some columns are within `SAME_COLUMN` of another one by chance.
 COPY = 0.02
 
 
