@@ -182,6 +182,21 @@ def test_a_printed_page_is_light_and_whole(opened):
     assert shown.pdf(format="A4").startswith(b"%PDF")
 
 
+def test_of_a_long_table_paper_has_the_worst_rows_and_all_that_failed(opened, tmp_path):
+    fine = FindingRecord("ok", "prompt", 3, "ttnn.add", 0, "attention", "x", 0.01, 0.99, 0.4)
+    html = tmp_path / "long.html"
+    findings = (*DRIFT.findings, *(dataclasses.replace(fine, call=n) for n in range(150)))
+    html.write_text(drift_page.render(dataclasses.replace(DRIFT, findings=findings)))
+    shown = opened(700, html=html)
+    rows, note = shown.locator("#calls tbody tr:visible"), shown.locator(".paper")
+    assert (rows.count(), note.is_visible()) == (len(findings), False)
+    shown.emulate_media(media="print")
+    unjudged = shown.locator("#calls tbody tr.unjudged:visible").count()
+    assert unjudged == 2
+    assert (rows.count(), note.is_visible()) == (templating.PRINTED + unjudged, True)
+    assert f"of the {len(findings)} rows the first {templating.PRINTED}," in note.inner_text()
+
+
 # --- looked at -----------------------------------------------------------------------------------
 
 

@@ -28,7 +28,7 @@ TERMS = {
     "configuration": "What was made coarser than in the model as it is, or why it was tried.",
     "part": "What is made coarser in the layers of a row: the weight of the product of that name, "
     "or the caches of keys and values.",
-    "places": "Layers, or what lies outside of them: a row's products and caches change together.",
+    "places": "Layers, or what lies outside of them; those of a row change together.",
     "KL": "Kullback-Leibler divergence, in nats, of the model's next token from Hugging Face's: "
     "mean of all positions. 0 is perfect.",
     "top-1": "Share of the positions at which the model's likeliest token is Hugging Face's.",

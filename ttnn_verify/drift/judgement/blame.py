@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from ttnn_verify.drift import finding
 from ttnn_verify.drift.expected_values import ExpectedRows, ExpectedValues
 from ttnn_verify.drift.finding import OpFinding
+from ttnn_verify.drift.judgement import judging
 from ttnn_verify.drift.judgement.caches import CacheWrites
 from ttnn_verify.drift.judgement.call_graph import CallGraph, Rank
 from ttnn_verify.drift.mesh import chip_blame
@@ -110,7 +111,9 @@ class Blame:
         if given and any(name not in cached and name not in given for name in step.inputs):
             given += [name for name in step.inputs if name in cached and name not in given]
             return f"it is given {', '.join(given)}; {', '.join(step.inputs)} are expected"
-        return CONSTANT
+        found = (one for origin in observed.operands.origins for one in origin.found)
+        as_it_is = all(one.factor == 1.0 for one in found)  # or the constant may make up for it
+        return (judging.constant_differs(observed, step) if as_it_is else "") or CONSTANT
 
     # --- a value that is missing ----------------------------------------------------------------
 
