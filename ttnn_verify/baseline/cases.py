@@ -194,7 +194,8 @@ def judge(
         return CaseChange("expired", case, line)
     if _worse(was, now, limits):
         if relaxation and not _worse(_relaxed(was, relaxation), now, limits):
-            line = f"{both(was, now, limits)}; relaxed until {relaxation.until}: {relaxation.reason}"
+            until = f"relaxed until {relaxation.until}: {relaxation.reason}"
+            line = f"{both(was, now, limits)}; {until}"
             return CaseChange("relaxed", case, line)
         return CaseChange("lost", case, both(was, now, limits))
     if _worse(now, was, limits):
