@@ -203,6 +203,21 @@ def test_the_tables_of_drift_fit_80_columns_and_end_without_blanks():
     assert any("layer 127" in line and " 1234 1234" in line for line in lines)
 
 
+def test_a_row_whose_input_was_not_recognised_is_not_isolated():
+    """In decode a call of layer 0 is bad; the logits that come of it are not the head's fault."""
+    names, nan = ("embedding", "layer 0", "norm", "logits"), math.nan
+    prompt, tokens = (0.0, 0.1, 0.2, 0.3), (0.0, nan, nan, 0.9)
+    alone = list(map(cumulative.DepthRow, names, prompt, tokens))
+
+    def column(drifts):
+        return [row.isolated for row in cumulative.with_isolated(alone, alone, drifts)]
+
+    assert column(drifts=True) == [0.0, 0.1, 0.2, 0.3]
+    assert column(drifts=False) == [0.0, 0.1, 0.2, 0.9]
+    lost = [*alone[:2], cumulative.DepthRow("norm"), alone[-1]]
+    assert math.isnan(cumulative.with_isolated(lost, lost, True)[-1].isolated)
+
+
 def test_the_picture_has_a_line_for_each_error_that_there_is():
     picture = drift_page.picture(DRIFT)
     assert "own results, prompt" in picture

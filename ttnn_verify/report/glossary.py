@@ -55,7 +55,7 @@ TERMS = {
     "gain": "The error of an output over that of the last row before that has one: how much a "
     "layer amplifies.",
     "isolated": "Relative L2 error of a layer's output where the layer is given Hugging Face's own "
-    "input: its own error alone.",
+    "input: its own error alone. None where that input is not recognised, as after a bad call.",
     "ops": "Operations of the row that were seen, in all calls of the model. One that makes none "
     "of Hugging Face's values counts where the last one was made.",
     "bad": "How many of them are wrong, misused, missing or not what the model returns.",
