@@ -359,7 +359,7 @@ ROWS = [
     Variant(
         norms.FusedGateUp,
         llama,
-        twins=(in_layer(norms.UpInFront, "MLP", "slice", "silu", "multiply"),),
+        twins=(in_layer(norms.UpInFront, "MLP", "silu"),),
     ),
     Variant(norms.ResidualSecond, llama, twins=(in_layer(norms.ResidualOfTheNorm, "MLP", "add"),)),
     Variant(norms.WideResidual, llama, twins=(in_layer(norms.AttentionNotKept, "MLP", "add"),)),

@@ -70,6 +70,21 @@ def test_a_line_has_both_figures():
     )
 
 
+def test_the_figure_that_is_lost_comes_first():
+    change = baseline.judge("case", WAS, now(pcc=0.9998, relative_l2=0.014))
+    assert str(change) == (
+        "case: relative L2 0.014, the baseline has 0.01; PCC 0.9998, the baseline has 0.9999"
+    )
+
+
+def test_a_relaxation_of_one_figure_leaves_the_others_as_they_are():
+    eased = {"pcc": 0.9991, "relative_l2": 0.043}
+    worse = now(pcc=0.9992, relative_l2=0.04)
+    for figures, expected in (({"pcc": 0.9991}, "lost"), (eased, "relaxed")):
+        relaxation = baseline.Relaxation("LoFi", TODAY, **figures)
+        assert kind(WAS, worse, relaxation=relaxation, today=TODAY) == expected
+
+
 def test_a_relaxation_holds_to_its_last_day_and_its_figure():
     eased = baseline.Relaxation("kernel of 0.82", TODAY, pcc=0.99)
     day = datetime.timedelta(days=1)
@@ -210,7 +225,7 @@ def test_a_loss_within_the_tolerance_fails_with_both_figures_in_a_line(suite, wo
     )
     text = (suite.path / "junit.xml").read_text()
     assert '<property name="PCC" value="0.999000000" />' in text
-    assert f"add-2: {loss} (PCC regression)" in text
+    assert f"add-2: {loss} (worse than the baseline)" in text
 
 
 def test_a_test_of_other_values_each_time_is_in_no_baseline(suite):

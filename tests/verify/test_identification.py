@@ -202,6 +202,18 @@ def test_an_order_of_columns_is_found_in_values_with_copies_and_padding():
     assert torch.equal(tensor.flatten()[where.index], x)
 
 
+def test_a_column_that_is_near_another_one_by_chance_is_no_copy_of_it():
+    """Beside the turned half of a head lies the other; in a token's few rows columns are alike."""
+    x = torch.randn(4, 6)  # a row of 4 heads
+    alike = x[:, 2] + 0.05 * x[:, 2].norm() * torch.tensor([0.5, -0.5, 0.5, -0.5])
+    tensor = torch.cat((x, torch.randn(4, 5), alike[:, None]), 1)
+    found = columns.find(tensor, x)
+    assert found.columns.tolist() == [*range(6), *[-1] * 6]
+    assert not found.has_copies
+    rounded = torch.cat((x, x[:, 2:3] * (1 + 2**-8)), 1)
+    assert columns.find(rounded, x).columns.tolist() == [*range(6), 2]
+
+
 def test_no_order_is_found_in_values_that_are_others():
     x = torch.randn(8, 6)
     assert columns.find(torch.randn(8, 9), x) is None

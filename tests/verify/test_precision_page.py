@@ -2,35 +2,13 @@
 
 import pytest
 
-from tests.precision import measured_by_hand as by_hand
-from ttnn_verify.precision import ladder, precision_text
-from ttnn_verify.precision.points import Points
+from ttnn_verify.precision import precision_text
 from ttnn_verify.precision.result import PrecisionResult
-from ttnn_verify.precision.searching import Budget, Search
+from ttnn_verify.precision.searching import Budget
 from ttnn_verify.report import precision_page
 
 from .in_a_browser import CONTRASTS, SCHEMES, WIDTHS
-
-ABOUT = {"checkpoint": "assets/phi3-tiny", "backend": "emulated", "date": "2026-11-30"}
-
-
-BUDGET = Budget("kl", 1e-3)
-
-
-def found(budget=BUDGET):
-    """What a search of errors that add up finds; with None the sensitivities alone."""
-    sites = by_hand.sites()
-    points = Points(sites, by_hand.measured)
-    base = points.unchanged()
-    search = Search(points, ladder.knobs(sites, ["format"], 26), "bytes", budget, 40)
-    alone = search.sensitivities(every_step=budget is None)
-    result = PrecisionResult(sites, "bytes", points.all, alone, budget, about=ABOUT)
-    if budget is None:
-        return result
-    chosen = search.chosen(alone)
-    return PrecisionResult(
-        sites, "bytes", points.all, alone, budget, chosen, (base, chosen), about=ABOUT
-    )
+from .report_samples import found
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +45,11 @@ def test_all_text_on_the_heat_map_can_be_read(scheme, opened):
 
 def test_points_are_sorted(opened):
     shown = opened(1400, "light")
-    shown.get_by_role("button", name="KL", exact=True).click()
-    assert shown.locator("#points-table tbody td").first.inner_text() == "as it is"
+    by_kl, first = shown.locator("th button", has_text="KL"), "#points-table tbody td"
+    by_kl.click()
+    assert shown.locator(first).first.inner_text() == "as it is"
+    by_kl.click()
+    assert shown.locator(first).first.inner_text() != "as it is"
 
 
 def test_the_page_says_what_the_terminal_says(html):
@@ -91,7 +72,7 @@ def test_a_budget_that_is_missed_elsewhere_is_said():
     assert result.checked is not None
     missed = PrecisionResult(
         result.sites, "bytes", result.points, result.sensitivities, Budget("kl", 1e-9),
-        result.chosen, result.checked, about=ABOUT,
+        result.chosen, result.checked, about=result.about,
     )  # fmt: skip
     assert not missed.holds
     assert "beyond the budget" in precision_page.render(missed)

@@ -9,30 +9,15 @@ import types
 import pytest
 
 from ttnn_verify.drift import cumulative, finding
+from ttnn_verify.pytest_plugins import outcomes
 from ttnn_verify.pytest_plugins.outcomes import NodeResult
 from ttnn_verify.report import content, glossary, templating
 from ttnn_verify.report.drift import drift_page, drift_record, drift_text
 from ttnn_verify.report.drift.drift_record import FindingRecord
 
-from .report_samples import DRIFT
+from .report_samples import DRIFT, FIGURES
 
 pytest_plugins = ["pytester"]
-
-FIGURES = {
-    "add-1": {"pcc": 0.99, "ulp": 10.0, "used": 0.9},
-    "add-2": {"pcc": 0.9999, "ulp": 2.0, "used": 0.4},
-    "mul-1": {"pcc": 0.999, "ulp": 9.0, "used": 1.7, "passed": False, "status": "drift"},
-    "slice-1": {
-        "pcc": None,
-        "ulp": None,
-        "used": None,
-        "relative_l2": 0.0,
-        "worst_row": 0.0,
-        "histogram": None,
-        "allowed": None,
-    },
-    "<b>exp</b>": {"ulp": math.inf, "used": 0.2},
-}
 
 
 def written(suite):
@@ -70,6 +55,27 @@ def test_failed_comparisons_come_first_then_those_that_used_most(suite):
     text = written(suite).read_text()
     cases = re.findall(r'<td class="case">(.+?)<small>', text)
     assert cases == ["mul-1", "add-1", "add-2", "&lt;b&gt;exp&lt;/b&gt;", "slice-1"]
+
+
+def test_the_worst_of_those_that_failed_comes_first():
+    def result(case, used):
+        entry = {"case": case, "op": "op", "used": used, "passed": used < 1}
+        return NodeResult("tests/ops/test_ops.py::test_op[a]", "failed", entries=(entry,))
+
+    cases = [("a", 1.2), ("b", 9.0), ("c", 0.5), ("d", 3.0)]
+    rows = content.rows([result(*case) for case in cases], {})
+    assert [row.entry["case"] for row in rows] == ["b", "d", "a", "c"]
+
+
+@pytest.mark.parametrize("case", ["op.py::test_op[a b]", "op.py::test_op | a b", "op.py::test_op"])
+def test_a_row_names_its_test_without_parameters_and_cases(case):
+    assert content.CaseRow(case, "ops", {}, None).test == "test_op"
+
+
+def test_the_reason_of_a_failure_begins_with_the_verdict():
+    crash = types.SimpleNamespace(message="Failed: logits, token at 33: 3 x\n  more")
+    report = types.SimpleNamespace(longrepr=types.SimpleNamespace(reprcrash=crash))
+    assert outcomes.first_line(report) == "logits, token at 33: 3 x"
 
 
 def test_a_browser_shows_it_without_an_error_and_sorts_and_filters(suite, browser):
@@ -189,6 +195,21 @@ def test_the_tables_of_drift_fit_80_columns_and_end_without_blanks():
     assert max(map(len, lines)) <= 80
     assert not [line for line in lines if line != line.rstrip()]
     assert any("layer 127" in line and " 1234 1234" in line for line in lines)
+
+
+def test_a_row_whose_input_was_not_recognised_is_not_isolated():
+    """In decode a call of layer 0 is bad; the logits that come of it are not the head's fault."""
+    names, nan = ("embedding", "layer 0", "norm", "logits"), math.nan
+    prompt, tokens = (0.0, 0.1, 0.2, 0.3), (0.0, nan, nan, 0.9)
+    alone = list(map(cumulative.DepthRow, names, prompt, tokens))
+
+    def column(drifts):
+        return [row.isolated for row in cumulative.with_isolated(alone, alone, drifts)]
+
+    assert column(drifts=True) == [0.0, 0.1, 0.2, 0.3]
+    assert column(drifts=False) == [0.0, 0.1, 0.2, 0.9]
+    lost = [*alone[:2], cumulative.DepthRow("norm"), alone[-1]]
+    assert math.isnan(cumulative.with_isolated(lost, lost, True)[-1].isolated)
 
 
 def test_the_picture_has_a_line_for_each_error_that_there_is():

@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from ttnn_verify.report import glossary, plots, templating
+from ttnn_verify.report import content, glossary, plots, run_page, templating
 from ttnn_verify.report.drift import drift_page
 from ttnn_verify.report.drift.drift_record import DepthRecord, FindingRecord
 
@@ -93,6 +93,43 @@ def test_text_of_pictures_is_no_smaller_than_8_pixels_at_700(opened):
     assert np.median(heights) >= 8
 
 
+def test_as_many_values_as_a_layer_has_leave_the_picture_readable(opened, tmp_path):
+    """Of 14 values with long names those are drawn that have a colour of their own."""
+    entries = [
+        {
+            "op": f"layers.attention.a_long_name_{value}",
+            "case": f"layer {layer}",
+            "relative_l2": 0.01 * (value + 1),
+            "used": None,
+            "histogram": None,
+        }
+        for value in range(14)
+        for layer in range(4)
+    ]
+    rows = [content.CaseRow("", "layers", entry, None) for entry in entries]
+    drawn = run_page.pictures(rows)
+    assert (drawn["shown"], drawn["others"]) == (6, 8)
+    html = tmp_path / "picture.html"
+    page = drift_page.render(DRIFT)
+    html.write_text(re.sub(r"<svg.*?</svg>", lambda _: drawn["depth"], page, flags=re.DOTALL))
+    heights = opened(700, html=html).evaluate(
+        """[...document.querySelectorAll("svg text")].map((e) =>
+            parseFloat(getComputedStyle(e).fontSize) * e.getScreenCTM().a)"""
+    )
+    assert len(heights) > 5
+    assert np.median(heights) >= 8
+
+
+def test_a_point_does_not_hide_an_equal_one():
+    picture = plots.over_depth({name: [(0, 0.1)] for name in "abc"})
+    sizes = {
+        max(map(float, re.findall(r"-?[\d.]+", path)))
+        for path in re.findall(r'<path id="m\w+" d="([^"]+)"', picture)
+        if "C" in path  # a circle, no tick
+    }
+    assert len(sizes) == 3
+
+
 def test_a_word_is_explained_on_hover_and_on_focus(opened):
     shown = opened()
     says = shown.locator("#says")
@@ -137,10 +174,28 @@ def test_a_printed_page_is_light_and_whole(opened):
     style = "(e) => { const s = getComputedStyle(e); return [s.maxHeight, s.overflowX]; }"
     assert shown.locator(".table").last.evaluate(style) == ["none", "visible"]
     assert not shown.locator(".filter").is_visible()
+    # or the headings are missing where the table goes on, on another sheet
+    buttons = "(all) => all.map((e) => getComputedStyle(e).display)"
+    assert set(shown.locator("thead button").evaluate_all(buttons)) == {"contents"}
     least, text = shown.evaluate(CONTRASTS)[0]
     assert least >= 4.5, text
     assert shown.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(252, 252, 251)"
     assert shown.pdf(format="A4").startswith(b"%PDF")
+
+
+def test_of_a_long_table_paper_has_the_worst_rows_and_all_that_failed(opened, tmp_path):
+    fine = FindingRecord("ok", "prompt", 3, "ttnn.add", 0, "attention", "x", 0.01, 0.99, 0.4)
+    html = tmp_path / "long.html"
+    findings = (*DRIFT.findings, *(dataclasses.replace(fine, call=n) for n in range(150)))
+    html.write_text(drift_page.render(dataclasses.replace(DRIFT, findings=findings)))
+    shown = opened(700, html=html)
+    rows, note = shown.locator("#calls tbody tr:visible"), shown.locator(".paper")
+    assert (rows.count(), note.is_visible()) == (len(findings), False)
+    shown.emulate_media(media="print")
+    unjudged = shown.locator("#calls tbody tr.unjudged:visible").count()
+    assert unjudged == 2
+    assert (rows.count(), note.is_visible()) == (templating.PRINTED + unjudged, True)
+    assert f"of the {len(findings)} rows the first {templating.PRINTED}," in note.inner_text()
 
 
 # --- looked at -----------------------------------------------------------------------------------

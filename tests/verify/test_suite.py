@@ -10,12 +10,14 @@ import re
 import types
 
 import pytest
+import torch
 
 from tests.support.checkpoint import CHECKPOINT, ROOT, model_file
 from tests.support.suite_run import SUITE, SuiteRun, small, suite
 from ttnn_verify import backend, cli
-from ttnn_verify.drift.finding import NO_GOLDEN, OK, WRONG, OpFinding
+from ttnn_verify.drift.finding import MISUSED, NO_GOLDEN, OK, WRONG, OpFinding
 from ttnn_verify.drift.observation.walk import ModelCall
+from ttnn_verify.numerics import floors, tolerance
 from ttnn_verify.pytest_plugins import outcomes
 from ttnn_verify.suite import layers, ops, settings
 from ttnn_verify.suite.phases import phase_of
@@ -295,6 +297,47 @@ def test_a_value_that_is_missing_is_no_skip():
     assert layers.is_on(missing, value)
     with pytest.raises(pytest.fail.Exception, match="layer 2, MLP, a call"):
         layers.fail_for([missing])
+
+
+def test_a_value_behind_a_bad_call_is_skipped_with_that_call():
+    call = ModelCall(0, 0, (0,), (64,))
+    bad = OpFinding(MISUSED, call, 3, "ttnn.add", 2, "residual", "attention", note="it is wrong")
+    value = types.SimpleNamespace(layer=3, short="gate", part="MLP")
+    phase = types.SimpleNamespace(name="decode", skipped="", failed="")
+    for findings, says in (
+        ([bad], r"wrong: add \(residual\), layer 2, attention is\.$"),
+        ([], layers.FUSED),
+    ):
+        subject = types.SimpleNamespace(findings=lambda of, known=findings: known)
+        with pytest.raises(pytest.skip.Exception, match=says):
+            layers.test_value(layers.ValueCase(value, phase), subject, print)
+
+
+def test_a_bad_step_within_a_value_is_the_comparison_that_failed():
+    """`q` is made of four steps by a model that rotates by hand; one of them is wrong."""
+    x, floor = torch.ones(4, 32), floors.Floor(0.01, 0.01)
+    call = ModelCall(0, 0, (64,), (65,))
+    within, whole = (
+        OpFinding(status, call, index, "ttnn.add", 0, value, "attention", step=verdict)
+        for index, (status, value, verdict) in enumerate(
+            (
+                (MISUSED, "q.multiply_3", tolerance.judge_values(x, 1.5 * x, floor)),
+                (OK, "q", tolerance.judge_values(x, x, floor)),
+            )
+        )
+    )
+    value = types.SimpleNamespace(layer=0, short="q", part="attention")
+    phase = types.SimpleNamespace(name="decode", skipped="", failed="")
+    subject = types.SimpleNamespace(findings=lambda of: [within, whole])
+    recorded = []
+    with pytest.raises(pytest.fail.Exception, match=r"add \(q.multiply_3\), layer 0"):
+        layers.test_value(
+            layers.ValueCase(value, phase), subject, lambda *entry: recorded.append(entry)
+        )
+    ((_, entry),) = recorded
+    assert entry["op"] == "layers.attention.q"
+    assert not entry["passed"]
+    assert entry["relative_l2"] == pytest.approx(0.5)
 
 
 def session(device_id, workers=0):

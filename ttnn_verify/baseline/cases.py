@@ -189,16 +189,17 @@ def judge(
     if relaxation and (today or datetime.date.today()) > relaxation.until:
         line = (
             f"relaxed until {relaxation.until} ({relaxation.reason}), which has passed; "
-            f"{both(was, now)}"
+            f"{both(was, now, limits)}"
         )
         return CaseChange("expired", case, line)
     if _worse(was, now, limits):
         if relaxation and not _worse(_relaxed(was, relaxation), now, limits):
-            line = f"{both(was, now)}; relaxed until {relaxation.until}: {relaxation.reason}"
+            until = f"relaxed until {relaxation.until}: {relaxation.reason}"
+            line = f"{both(was, now, limits)}; {until}"
             return CaseChange("relaxed", case, line)
-        return CaseChange("lost", case, both(was, now))
+        return CaseChange("lost", case, both(was, now, limits))
     if _worse(now, was, limits):
-        return CaseChange("rose", case, both(was, now))
+        return CaseChange("rose", case, both(was, now, limits))
     if _widened(was, now, limits):
         used = f"{_figure(now.used)} of its tolerance, the baseline {_figure(was.used)}"
         return CaseChange("widened", case, f"used {used}; its error did not fall with it")
@@ -219,14 +220,17 @@ def _relaxed(was: CaseFigures, relaxation: Relaxation) -> CaseFigures:
 
 def _worse(was: CaseFigures, now: CaseFigures, limits: Limits) -> bool:
     """Whether `now` is worse by more than the slack in one of the checked figures."""
-    if was.pcc is not None and now.pcc is not None and now.pcc < was.pcc - limits.pcc:
-        return True
-    return any(
-        before is not None
-        and error is not None
-        and error > before * (1 + limits.error) + RESOLUTION
-        for before, error in _errors(was, now)
-    )
+    return any(_lost(was, now, name, limits) for name in CHECKED_FIGURES)
+
+
+def _lost(was: CaseFigures, now: CaseFigures, name: str, limits: Limits) -> bool:
+    """Whether a checked figure is worse by more than the slack."""
+    before, after = getattr(was, name), getattr(now, name)
+    if before is None or after is None:
+        return False
+    if name == "pcc":
+        return bool(after < before - limits.pcc)
+    return bool(after > before * (1 + limits.error) + RESOLUTION)
 
 
 def _errors(
@@ -249,13 +253,18 @@ def _widened(was: CaseFigures, now: CaseFigures, limits: Limits) -> bool:
     )
 
 
-def both(was: CaseFigures, now: CaseFigures) -> str:
-    """Each checked figure that differs, now and in the baseline, in a line."""
+def both(was: CaseFigures, now: CaseFigures, limits: Limits) -> str:
+    """Each checked figure that differs, now and in the baseline, in a line.
+
+    Those that changed by more than the slack come first.
+    """
     shown = {"pcc": "PCC", "relative_l2": "relative L2", "worst_row": "worst row"}
+    differ = [field for field in shown if getattr(now, field) != getattr(was, field)]
+    differ.sort(key=lambda f: not (_lost(was, now, f, limits) or _lost(now, was, f, limits)))
     parts = [
-        f"{name} {_figure(getattr(now, field))}, the baseline has {_figure(getattr(was, field))}"
-        for field, name in shown.items()
-        if getattr(now, field) != getattr(was, field)
+        f"{shown[field]} {_figure(getattr(now, field))}, "
+        f"the baseline has {_figure(getattr(was, field))}"
+        for field in differ
     ]
     return "; ".join(parts) or "the same figures"
 

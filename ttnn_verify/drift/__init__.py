@@ -148,7 +148,7 @@ def measure(
         products = [CalledProduct(None, dtype) for dtype in walked.block_formats]
         allowed *= as_called.factor(hf_model, ids, products)
     findings = tuple(walked.findings)
-    table = cumulative.with_isolated(table, alone)
+    table = cumulative.with_isolated(table, alone, any(one.bad for one in findings))
     return DriftResult(tuple(table), findings, allowed, walked.left_out)
 
 

@@ -216,13 +216,23 @@ def _error(
     )
 
 
-def with_isolated(table: Sequence[DepthRow], isolated: Sequence[DepthRow]) -> list[DepthRow]:
-    """The table with the `isolated` column from one made with `isolate`."""
+def with_isolated(
+    table: Sequence[DepthRow], isolated: Sequence[DepthRow], drifts: bool
+) -> list[DepthRow]:
+    """The table with the `isolated` column from one made with `isolate`.
 
-    def error(row: DepthRow) -> float:
-        return max((x for x in (row.prompt, row.tokens) if not math.isnan(x)), default=math.nan)
+    Args:
+        drifts: whether a call is bad. What is computed from it is not recognised, and so not
+            replaced: a row counts where the one before it was read, in the prompt or the tokens.
+    """
+
+    def error(row: DepthRow, before: DepthRow | None) -> float:
+        phases = (row.prompt, row.tokens)
+        given = (0.0, 0.0) if before is None or not drifts else (before.prompt, before.tokens)
+        known = (x for x, y in zip(phases, given, strict=True) if not math.isnan(x + y))
+        return max(known, default=math.nan)
 
     return [
-        dataclasses.replace(row, isolated=error(other))
-        for row, other in zip(table, isolated, strict=True)
+        dataclasses.replace(row, isolated=error(other, before))
+        for row, other, before in zip(table, isolated, (None, *isolated[:-1]), strict=True)
     ]

@@ -184,8 +184,9 @@ def surprises(score: accuracy.Score, error: ExplainedError) -> list[str]:
         best = reference.choosable[step].topk(6).values
         if best[0] - best[5] > tolerance.near_tie(reference.logits[step], error.relative_l2):
             found.append(
-                f"step {step}: the reference's token is number {int(score.ranks[step]) + 1} of the "
-                f"model's, the model's number {int(score.choice_ranks[step]) + 1} of its"
+                f"step {step}: the reference's token is the model's number "
+                f"{int(score.ranks[step]) + 1}, the model's the reference's number "
+                f"{int(score.choice_ranks[step]) + 1}"
             )
     return found
 

@@ -117,7 +117,7 @@ def first_line(report: Any) -> str:
     """The first line of the reason for the outcome of a test, or of a file's collection."""
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash:
-        text = crash.message
+        text = crash.message.removeprefix("Failed: ")  # the name of what `pytest.fail` raises
     elif isinstance(report.longrepr, tuple):  # a skip: (file, line, reason)
         text = report.longrepr[2]
     else:

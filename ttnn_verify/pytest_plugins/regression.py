@@ -120,7 +120,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[Any]:
         entries = comparisons.entries(item.user_properties)
         failed = [change for change in check.changes(item.nodeid, entries) if change.failed]
         if failed:
-            lines = [f"{change.name}: {change.line} (PCC regression)" for change in failed]
+            lines = [f"{change.name}: {change.line} (worse than the baseline)" for change in failed]
             pytest.fail("\n".join(lines), pytrace=False)
     return result
 

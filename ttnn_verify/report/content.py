@@ -62,6 +62,11 @@ class CaseRow:
     was: baseline.CaseFigures | None
 
     @property
+    def test(self) -> str:
+        """The name of the test, without its parameters."""
+        return re.split(r"\[| \| ", self.case.partition("::")[2])[0]
+
+    @property
     def ratio(self) -> float | None:
         """Its relative L2 over the baseline's; None where either is unknown."""
         now, was = self.entry.get("relative_l2"), self.was and self.was.relative_l2
@@ -122,14 +127,12 @@ def rows(results: Iterable[NodeResult], known: Mapping[str, baseline.CaseFigures
             baseline.names(result.nodeid, result.entries), result.entries, strict=True
         )
     ]
-    return sorted(cases, key=lambda row: (-_badness(row.entry), row.case))
+    return sorted(cases, key=lambda row: (*(-x for x in _badness(row.entry)), row.case))
 
 
-def _badness(entry: ComparisonEntry) -> float:
+def _badness(entry: ComparisonEntry) -> tuple[bool, float]:
     """A sort key, highest for the worst: failed comparisons, then by share of the tolerance."""
-    if not entry["passed"]:
-        return math.inf
-    return -1.0 if entry["used"] is None else entry["used"]
+    return not entry["passed"], -1.0 if entry["used"] is None else entry["used"]
 
 
 def worst(rows: Iterable[CaseRow]) -> list[CaseRow]:

@@ -23,6 +23,12 @@ TERMS = {
     "has grown.",
     "baseline": "The last accepted figures of every comparison.",
     # words of precision
+    "weights": "Size of the weights of all products, in the formats of the configuration.",
+    "caches": "Size of the caches of keys and values, in theirs.",
+    "configuration": "What was made coarser than in the model as it is, or why it was tried.",
+    "part": "What is made coarser in the layers of a row: the weight of the product of that name, "
+    "or the caches of keys and values.",
+    "places": "Layers, or what lies outside of them; those of a row change together.",
     "KL": "Kullback-Leibler divergence, in nats, of the model's next token from Hugging Face's: "
     "mean of all positions. 0 is perfect.",
     "top-1": "Share of the positions at which the model's likeliest token is Hugging Face's.",
@@ -37,24 +43,37 @@ TERMS = {
     "verdict": "ok, or why not: drift (farther off than the arithmetic explains), differs (data "
     "that only moves has changed), shape, dtype, nonfinite (NaN or infinity).",
     "tier": "A level of the pyramid: operations, properties, layers, the whole model.",
+    "case": "What was compared, and below it the tier and the test.",
     # words of drift
+    "row": "The output of the embedding, of a layer, of the last norm, and the logits.",
     "drift": "An error that formats and arithmetic do not explain.",
     "prompt": "Relative L2 error of the output for the tokens that were given at once, where the "
     "model runs on its own results, so that errors add up.",
     "tokens": "The same for the tokens that were given one at a time.",
     "update": "Relative L2 error of what a layer adds to its input (output minus input), which the "
     "sum of both hides.",
-    "gain": "The error of an output over that of the row before: how much a layer amplifies.",
+    "gain": "The error of an output over that of the last row before that has one: how much a "
+    "layer amplifies.",
     "isolated": "Relative L2 error of a layer's output where the layer is given Hugging Face's own "
-    "input: its own error alone.",
-    "ops": "Operations of the row that were seen, in all calls of the model.",
+    "input: its own error alone. None where that input is not recognised, as after a bad call.",
+    "ops": "Operations of the row that were seen, in all calls of the model. One that makes none "
+    "of Hugging Face's values counts where the last one was made.",
     "bad": "How many of them are wrong, misused, missing or not what the model returns.",
     "worst op": "The operation of the row that used most of its tolerance, a bad one first.",
     "inputs": "The least PCC of the operands with Hugging Face's values: how surely the call was "
     "recognised.",
     "logits may err by": "The relative L2 error of the logits that the roundings of all layers "
     "explain.",
-    "step": "The value of Hugging Face's model that a call computes.",
+    "status": "ok, or why not; each status has its words below.",
+    "where": "The call of the model: a prompt, or the token at that position, of the first "
+    "sequence where no other one is named.",
+    "call": "The number of the operation in that call of the model, from 0.",
+    "layer": "The layer of Hugging Face's model that the operation belongs to, if to any.",
+    "operation": "The operation of TTNN, with the chips where it is bad on some alone.",
+    "step": "The part and the value of Hugging Face's model that a call computes, as far as known.",
+    "note": "What is known of the cause.",
+    "family": "Operations of a kind: products, norms, attention and so on.",
+    "share": "By how much of the logits' error it is less, in squares, with the family exact.",
     # statuses of calls
     "ok": "The call's error is one that its arithmetic explains.",
     "wrong": "The result is not what the call's own operands and arguments make of it.",
@@ -74,18 +93,21 @@ class Glossary:
     def __init__(self) -> None:
         self._used: set[str] = set()
 
-    def term(self, word: str, focus: bool = True) -> markupsafe.Markup:
+    def term(self, word: str, focus: bool = True, shown: str = "") -> markupsafe.Markup:
         """The word with its explanation, which shows on hover, and on focus with the keyboard.
 
         Args:
             focus: False within a button, which has the focus itself.
+            shown: what stands in its place, an example of what the word means.
 
         Raises:
             KeyError: a word that `TERMS` lacks.
         """
         self._used.add(word)
         reached = markupsafe.Markup(' tabindex="0"') if focus else ""
-        return markupsafe.Markup('<abbr title="{}"{}>{}</abbr>').format(TERMS[word], reached, word)
+        return markupsafe.Markup('<abbr title="{}"{}>{}</abbr>').format(
+            TERMS[word], reached, shown or word
+        )
 
     def explained(self, word: str, focus: bool = True) -> markupsafe.Markup | str:
         """`term` where the word is one, else the word."""

@@ -1,7 +1,6 @@
 """The page's pictures, as SVG that takes the page's fonts and colours, light or dark."""
 
 import io
-import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -45,6 +44,8 @@ BEYOND, APART = 22, 24.5
 WIDE = (9, 2.8)  # inches: at 700 pixels of screen the text is still 8 pixels high
 
 NAMED_PLACES = 30  # below a picture over depth, at most
+MOST_SERIES = len(_SERIES)  # colours that can be told apart
+LEGEND_COLUMNS = 4  # as many names as are as wide as a picture
 
 
 def error_histogram(counts: Sequence[int], relative_l2: float, allowed: float | None = None) -> str:
@@ -81,16 +82,19 @@ def over_depth(
     Only neighbours are joined: a line across a layer would show errors that nobody measured there.
 
     Args:
-        series: name -> list of (layer, relative L2).
+        series: name -> list of (layer, relative L2); at most `MOST_SERIES`.
         names: what stands below the axis at 0, 1, ..., where not the numbers themselves.
     """
     with matplotlib.rc_context(_STYLE):
         figure = matplotlib.figure.Figure(figsize=WIDE)
         axes = figure.add_subplot()
-        for colour, (name, points) in zip(itertools.cycle(_SERIES), series.items(), strict=False):
+        for at, (colour, (name, points)) in enumerate(zip(_SERIES, series.items(), strict=False)):
+            larger = len(series) - 1 - at  # or a point would hide an equal one
+            size = _POINTS["markersize"] * (1 + 0.35 * larger)
             for number, part in enumerate(runs(points)):
                 label = name if number == 0 else None  # in the legend once
-                axes.plot(*zip(*part, strict=True), color=colour, label=label, **_POINTS)
+                style = {**_POINTS, "markersize": size, "label": label}
+                axes.plot(*zip(*part, strict=True), color=colour, **style)
         if any(error > 0 for points in series.values() for _, error in points):
             axes.set_yscale("log")
         axes.grid(axis="y", color=MUTED, alpha=0.25, linewidth=0.5)
@@ -103,7 +107,8 @@ def over_depth(
         else:
             places = range(0, len(names), -(-len(names) // NAMED_PLACES))
             axes.set_xticks(places, [names[place] for place in places])
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=len(series))
+        columns = min(len(series), LEGEND_COLUMNS)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=columns)
         return _svg(figure, "Relative L2 error over the layers")
 
 

@@ -1,6 +1,7 @@
 """The page of a pytest run: the values of `content` and the pictures of `plots` in a template."""
 
 import dataclasses
+import itertools
 import pathlib
 import time
 from typing import Any
@@ -67,17 +68,21 @@ def render(run: RunSummary) -> str:
         failures=content.failures(run.results),
         rows=rows,
         drift_picture=run.drift and drift_page.picture(run.drift),
-        **_pictures(rows),
+        **pictures(rows),
     )
 
 
-def _pictures(rows: list[content.CaseRow]) -> dict[str, Any]:
+def pictures(rows: list[content.CaseRow]) -> dict[str, Any]:
+    """The pictures as SVG; over depth, how many values are shown and how many are not."""
     used = [value for row in rows if (value := row.entry["used"]) is not None]
-    depth = content.depth(rows)
+    depth = content.depth(rows)  # what used most of its tolerance first, as the rows
+    shown = dict(itertools.islice(depth.items(), plots.MOST_SERIES))
     return {
         "histograms": [(row, _histogram(row.entry)) for row in content.worst(rows)],
         "shares": plots.shares(used) if used else None,
-        "depth": plots.over_depth(depth) if depth else None,
+        "depth": plots.over_depth(shown) if shown else None,
+        "shown": len(shown),
+        "others": len(depth) - len(shown),
     }
 
 

@@ -8,6 +8,7 @@ import jinja2
 from ttnn_verify.report.glossary import Glossary
 
 FOLDER = pathlib.Path(__file__).parent / "templates"
+PRINTED = 100  # rows of a table on paper, beside those that failed
 
 
 def fill(name: str, **values: object) -> str:
@@ -39,6 +40,7 @@ def fill(name: str, **values: object) -> str:
         "term": glossary.term,
         "explained": glossary.explained,
         "words": glossary.used,
+        "printed": PRINTED,
     }
     return environment.get_template(name).render(**values)
 

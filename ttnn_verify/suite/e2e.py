@@ -76,7 +76,11 @@ def reference(subject: Subject) -> accuracy.Reference:
     return accuracy.reference(subject.hf_model, subject.ids(length), new)
 
 
-@pytest.mark.parametrize("mode", ["prefill", "decode"])
+# How the prompt is given -> what its steps are called; they themselves are decoded in either case.
+STEPS = {"prefill": "steps after a prefilled prompt", "decode": "steps after a decoded prompt"}
+
+
+@pytest.mark.parametrize("mode", STEPS)
 def test_teacher_forcing(
     mode: str,
     subject: Subject,
@@ -91,11 +95,14 @@ def test_teacher_forcing(
     record_property("top-5", f"{score.top5:.4f}")
     record_property("KL", f"{float(score.kl_steps.mean()):.3g} nats")
     text = torch.cat((reference.prompt_ids, reference.tokens[None]), 1)[:, :-1]
-    check.last_rows(mode, subject.bounds(text), score.logits)
+    check.last_rows(STEPS[mode], subject.bounds(text), score.logits)
     error = verdict.explained(subject.hf_model, reference, tolerance.K * subject.noise)
     check.wrong += verdict.failures(score, verdict.bounds_by(error, reference))
     if not score.nonfinite:
-        check.wrong += verdict.surprises(score, error)
+        surprises = verdict.surprises(score, error)
+        check.wrong += surprises[: figures.SHOWN]
+        if len(surprises) > figures.SHOWN:
+            check.wrong.append(f"and {len(surprises) - figures.SHOWN} more such choices")
     check.end()
 
 

@@ -21,6 +21,7 @@ from ttnn_verify.suite.subject import Subject
 FUSED = (
     "no tensor of the model holds it: it stays within another operation, or is not needed there."
 )
+AFTER_BAD = "no tensor of the model holds it; what it is computed from may be wrong: {} is."
 UNCOMPARED = "it is found, and not compared"
 
 
@@ -65,15 +66,16 @@ def test_value(case: ValueCase, subject: Subject, record_property: Any) -> None:
     assert case.value is not None  # of a phase that ran
     findings = subject.findings(case.phase)
     about = [one for one in findings if is_on(one, case.value)]
-    within = [one for one in findings if _is_within(one, case.value)]
-    shown = figures.worst(one.step for one in about if one.step is not None)
+    within = [one for one in findings if one.bad and _is_within(one, case.value)]
+    judged = [one.step for one in about] + [one.verdict for one in within]
+    shown = figures.worst(one for one in judged if one is not None)
     if shown is not None:
         op = f"layers.{case.value.part}.{case.value.short}"
         record_property(*figures.brief(op, str(case), shown))
-    fail_for(one for one in (*about, *within) if one.bad)
+    fail_for([*(one for one in about if one.bad), *within])
     if shown is None:
         fail_for(one for one in findings if _is_near(one, case.value))
-        pytest.skip(_reason(about))
+        pytest.skip(_reason(about, findings))
 
 
 def fail_for(bad: Iterable[OpFinding]) -> None:
@@ -95,8 +97,10 @@ def _is_near(one: OpFinding, value: HfValue) -> bool:
     return one.bad and one.value is None and (one.layer, one.part) == (value.layer, value.part)
 
 
-def _reason(about: Sequence[OpFinding]) -> str:
+def _reason(about: Sequence[OpFinding], findings: Sequence[OpFinding]) -> str:
+    """Why nothing is known of a value, by what is on it and by all of its phase."""
     if not about:
-        return FUSED
+        bad = next((one for one in findings if one.bad), None)
+        return FUSED if bad is None else AFTER_BAD.format(bad.headline.partition(":")[0])
     notes = [one.note for one in about if one.note]
     return f"{UNCOMPARED}: {notes[0]}" if notes else f"{UNCOMPARED}: too little is known to judge."

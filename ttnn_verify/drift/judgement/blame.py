@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from ttnn_verify.drift import finding
 from ttnn_verify.drift.expected_values import ExpectedRows, ExpectedValues
 from ttnn_verify.drift.finding import OpFinding
+from ttnn_verify.drift.judgement import judging
 from ttnn_verify.drift.judgement.caches import CacheWrites
 from ttnn_verify.drift.judgement.call_graph import CallGraph, Rank
 from ttnn_verify.drift.mesh import chip_blame
@@ -24,6 +25,7 @@ from ttnn_verify.numerics import tolerance
 CONSTANT = "it computes rightly from what it is given: a constant or an argument is wrong"
 OTHER_PART = "it takes other rows or columns of {} than are expected"
 
+ACTIVATION = "activation"  # a kind of steps that no operation of TTNN is of alone
 UNJUDGED = (finding.NO_GOLDEN, finding.TOOL_ERROR)
 
 
@@ -87,11 +89,14 @@ class Blame:
     ) -> tuple[HfValue, Observed] | None:
         """An input of a step that a call is not given, and the call that made another one for it.
 
-        It is of the input's kind, and what it makes is no value of Hugging Face's.
+        It is of the input's kind, and what it makes is no value of Hugging Face's. An activation of
+        something else may be multiplied with what the activation should be of.
         """
         absent = [self.step(name) for name in step.inputs if name not in observed.operands.names]
+        absent += [step] if step.kind == ACTIVATION else []
         for op in _makers(before, observed):
-            source = next((one for one in absent if one.kind == op.kind), None)
+            kind = op.kind or (ACTIVATION if len(op.operands.tensors) == 1 else None)
+            source = next((one for one in absent if one.kind == kind), None)
             if source is not None and not op.found:
                 return source, op
         return None
@@ -106,7 +111,9 @@ class Blame:
         if given and any(name not in cached and name not in given for name in step.inputs):
             given += [name for name in step.inputs if name in cached and name not in given]
             return f"it is given {', '.join(given)}; {', '.join(step.inputs)} are expected"
-        return CONSTANT
+        found = (one for origin in observed.operands.origins for one in origin.found)
+        as_it_is = all(one.factor == 1.0 for one in found)  # or the constant may make up for it
+        return (judging.constant_differs(observed, step) if as_it_is else "") or CONSTANT
 
     # --- a value that is missing ----------------------------------------------------------------
 

@@ -228,10 +228,15 @@ def other_constant(observed: Observed, step: HfValue, found: Found) -> str:
 
     Nothing is said where the call is not the whole step: a constant may be spread over several.
     """
+    whole = found.factor == 1.0 and _exactly(observed, step.inputs)
+    return constant_differs(observed, step) if whole else ""
+
+
+def constant_differs(observed: Observed, step: HfValue) -> str:
+    """What constant of a call is not that of a step of its kind, in words; "" if none."""
     spec = table.spec_of(observed.name)
-    expected = step.constants.get(spec.constant or "")
-    whole = found.factor == 1.0 and spec.kind == step.kind and _exactly(observed, step.inputs)
-    if expected is None or not whole:
+    expected = step.constants.get(spec.constant or "") if spec.kind == step.kind else None
+    if expected is None:
         return ""
     operands = observed.operands.on(0)
     actual = spec.constant_of(operands.args, operands.kwargs)

@@ -13,6 +13,9 @@ import torch
 # numbers are a hundredth of it, those of columns that are not the same are about 1.4.
 SAME_COLUMN = 0.1
 FEWEST_ROWS = 4  # of values by which columns are told apart
+# Copies come of the same numbers by the same steps: they differ by a rounding at most. Of a token's
+# few rows some columns are within `SAME_COLUMN` of another one by chance.
+COPY = 0.02
 
 
 _PROBES = 16  # random projections by which rows are told apart
@@ -63,7 +66,10 @@ def find(actual: torch.Tensor, expected: torch.Tensor) -> ColumnOrder | None:
     places = distances.argmin(1)
     if not same.any(1).all() or len(places.unique()) < len(places):
         return None
-    columns = torch.where(same.any(0), distances.argmin(0), -1)
+    nearest = distances.argmin(0)
+    first = actual.float()[:, places[nearest]]  # what each column would be a copy of
+    copies = (actual.float() - first).norm(dim=0) <= COPY * first.norm(dim=0)
+    columns = torch.where(same.any(0) & copies, nearest, -1)
     return ColumnOrder(places, columns)
 
 

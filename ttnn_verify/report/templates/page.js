@@ -4,10 +4,6 @@ for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   const rows = [...body.rows];
   const controls = document.querySelector(`.filter[data-for="${table.id}"]`);
-  const words = controls.querySelector("input");
-  const choices = [...controls.querySelectorAll("select")];
-  const count = controls.querySelector(".count");
-
   const value = (row, column) => {
     const cell = row.cells[column];
     const text = cell.dataset.value ?? cell.textContent.trim().toLowerCase();
@@ -27,7 +23,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     body.append(...rows);
   };
 
-  const filter = () => {
+  const filter = (words, choices, count) => {
     const searched = words.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
     for (const row of rows) {
@@ -47,9 +43,14 @@ for (const table of document.querySelectorAll("table.sortable")) {
       sort(heading, now ? now !== "ascending" : first === "ascending");
     });
   }
-  words.addEventListener("input", filter);
-  for (const one of choices) one.addEventListener("change", filter);
-  filter();
+  if (controls) {
+    const words = controls.querySelector("input");
+    const choices = [...controls.querySelectorAll("select")];
+    const again = () => filter(words, choices, controls.querySelector(".count"));
+    words.addEventListener("input", again);
+    for (const one of choices) one.addEventListener("change", again);
+    again();
+  }
 }
 
 // Without this script a word's `title` shows by itself, on hover alone.
