@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from ttnn_verify.report import drift_page, precision_page
+from ttnn_verify.report import precision_page
+from ttnn_verify.report.drift import drift_page
 
 from .report_samples import DRIFT, FIGURES, found
 
