@@ -111,9 +111,7 @@ class Blame:
         if given and any(name not in cached and name not in given for name in step.inputs):
             given += [name for name in step.inputs if name in cached and name not in given]
             return f"it is given {', '.join(given)}; {', '.join(step.inputs)} are expected"
-        found = (one for origin in observed.operands.origins for one in origin.found)
-        as_it_is = all(one.factor == 1.0 for one in found)  # or the constant may make up for it
-        return (judging.constant_differs(observed, step) if as_it_is else "") or CONSTANT
+        return judging.constant_differs(observed, step) or CONSTANT
 
     # --- a value that is missing ----------------------------------------------------------------
 

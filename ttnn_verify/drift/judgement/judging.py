@@ -233,10 +233,13 @@ def other_constant(observed: Observed, step: HfValue, found: Found) -> str:
 
 
 def constant_differs(observed: Observed, step: HfValue) -> str:
-    """What constant of a call is not that of a step of its kind, in words; "" if none."""
+    """What constant of a call is not that of a step of its kind, in words; "" if none.
+
+    Nor where an operand is a multiple of a value: the constant may make up for that.
+    """
     spec = table.spec_of(observed.name)
     expected = step.constants.get(spec.constant or "") if spec.kind == step.kind else None
-    if expected is None:
+    if expected is None or not _exactly(observed, ()):
         return ""
     operands = observed.operands.on(0)
     actual = spec.constant_of(operands.args, operands.kwargs)
