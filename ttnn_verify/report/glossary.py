@@ -18,7 +18,7 @@ TERMS = {
     "implementation, computed for the very inputs.",
     "k": "How many times its noise floor an error may be; 2 unless stated otherwise.",
     "tolerance used": "The error as a share of what is allowed, which is k times the noise floor; "
-    "above 100 % it fails. `exact`: equal bits are asked for.",
+    "above 100 % it fails. Where it says exact, equal bits are asked for.",
     "L2 to baseline": "Relative L2 error now over that of the baseline: above \u00d71 it "
     "has grown.",
     "baseline": "The last accepted figures of every comparison.",
