@@ -215,7 +215,7 @@ class Memory:
         self._new_buffers = 0
 
     def __contains__(self, tensor: ttnn.Tensor) -> bool:
-        return self.contents(key_of(tensor)) is not None
+        return self.contents(key_of(tensor)) is not None or is_nothing(tensor)
 
     def contents(self, key: Key) -> Replicas | None:
         """What the buffer with that key holds, None when it has been freed or holds nothing."""
@@ -250,7 +250,7 @@ class Memory:
             UnknownContents: nothing emulated has written it.
         """
         key = key_of(tensor)
-        replicas = self.contents(key)
+        replicas = _of_nothing(tensor) if is_nothing(tensor) else self.contents(key)
         if replicas is None:
             raise UnknownContents(
                 f"Nothing emulated has written the {tensor.dtype.name} tensor "
@@ -306,6 +306,16 @@ class Memory:
         return sum(nbytes_of(replicas) for _, replicas in self._buffers.values())
 
 
+def is_nothing(tensor: ttnn.Tensor) -> bool:
+    """Whether a tensor has no elements. TTNN allocates all such at address 0."""
+    return not math.prod(tensor.padded_shape)
+
+
+def _of_nothing(tensor: ttnn.Tensor) -> Replicas:
+    shape, dtype = _sizes(tensor.padded_shape), formats.STORAGE[dtype_name(tensor.dtype)]
+    return (Contents(torch.empty(shape, dtype=dtype), shape),) * tensor.device().get_num_devices()
+
+
 def nbytes_of(replicas: Replicas) -> int:
     """Bytes on the host of what the chips hold, the same once."""
     if len(replicas) == 1:
@@ -325,6 +335,8 @@ def untouched_zeros(shape: Shape, dtype: torch.dtype) -> torch.Tensor:
     numpy asks the system for zeroed pages; torch writes the zeros itself and touches all of them.
     """
     size = math.prod(shape) * dtype.itemsize
+    if not size:
+        return torch.empty(shape, dtype=dtype)
     return torch.from_numpy(np.zeros(size, np.uint8)).view(dtype).reshape(shape)
 
 

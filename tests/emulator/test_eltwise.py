@@ -296,3 +296,50 @@ def test_padding_shares_its_exponent_with_the_columns_of_its_block(kernel_device
 def test_a_function_that_is_missing_is_told_with_the_place_for_it():
     with pytest.raises(LookupError, match=r"no function 'celus': enter it in UNARY of .*\.py"):
         rounded_eltwise.unary(torch.ones(2), FusedOp("celus"))
+
+
+# number that a fused activation has -> what it does
+OF_A_NUMBER = {
+    "ADD_UNARY_SFPU": lambda x: x + 4,
+    "SUB_UNARY_SFPU": lambda x: x - 4,
+    "MUL_UNARY_SFPU": lambda x: x * 4,
+    "DIV_UNARY_SFPU": lambda x: x / 4,
+}
+
+
+@pytest.mark.parametrize("name", OF_A_NUMBER)
+def test_an_activation_may_be_a_pair_with_its_number(name, device):
+    x = torch.randint(-16, 16, SHAPE).bfloat16()  # so that nothing needs rounding
+    pair = (getattr(ttnn.UnaryOpType, name), 4.0)
+    y = ttnn.add(on_tiles(device, x), on_tiles(device, x), activations=[pair])
+    assert torch.equal(ttnn.to_torch(y), OF_A_NUMBER[name](x + x))
+
+
+@pytest.mark.parametrize("eps", [0.25, 0.5, 0.75, 1.0])
+@pytest.mark.parametrize("dtype", [ttnn.bfloat16, ttnn.float32], ids=lambda d: d.name)
+def test_logit_is_bounded_by_eps_and_one_less_it_the_smaller_first(eps, dtype, device):
+    x = torch.linspace(-0.5, 1.5, 1024).reshape(32, 32).bfloat16()
+    y = ttnn.to_torch(ttnn.logit(on_tiles(device, x.float(), dtype), eps=eps)).float()
+    bounded = x.double().clamp(min(eps, 1 - eps), max(eps, 1 - eps))
+    expected = torch.log(bounded / (1 - bounded)).float()
+    assert torch.allclose(y, expected, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("dtype", [*BLOCK_FORMATS, ttnn.float32], ids=lambda d: d.name)
+def test_a_turn_of_complex_numbers_is_exact(dtype, x, device):
+    tensor = on_tiles(device, x.float(), dtype)
+    real, imaginary = ttnn.to_torch(tensor).unflatten(-1, (-1, 2)).unbind(-1)
+    turned = ttnn.to_torch(ttnn.alt_complex_rotate90(tensor))
+    assert torch.equal(turned, torch.stack([-imaginary, real], -1).flatten(-2))
+
+
+@pytest.mark.parametrize("operation", [ttnn.exp, ttnn.square, lambda t: ttnn.add(t, t)])
+def test_tensors_of_no_elements_are_tensors(operation, device):
+    empty, other = (on_tiles(device, torch.zeros(shape).bfloat16()) for shape in ((0, 3), (0,)))
+    assert ttnn.to_torch(operation(empty)).shape == (0, 3)
+    assert ttnn.to_torch(operation(other)).shape == (0,)
+
+
+def test_an_exponent_may_be_a_number(x, device):
+    y = ttnn.ldexp(on_tiles(device, x), 3)
+    assert torch.equal(ttnn.to_torch(y), x * 8)

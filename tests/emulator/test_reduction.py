@@ -40,6 +40,21 @@ def test_no_dimension_means_all(name, x, device):
     assert_rounded_once(y, expected.reshape(tuple(y.shape)), x.double().abs().sum())
 
 
+@pytest.mark.parametrize("name", REFERENCES)
+def test_an_empty_list_of_dimensions_means_all(name, x, device):
+    y = getattr(ttnn, name)(on_tiles(device, x), dim=[], keepdim=True)
+    expected = REFERENCES[name](x.double(), (0, 1, 2, 3), keepdim=True)
+    assert_rounded_once(y, expected, x.double().abs().sum())
+
+
+@pytest.mark.parametrize("dtype", [ttnn.int32, ttnn.uint32], ids=lambda d: d.name)
+@pytest.mark.parametrize("name", ["max", "min"])
+def test_extremes_of_integers_along_rows(name, dtype, device):
+    x = torch.randint(3, 90, (2, 37, 50)).int()
+    y = getattr(ttnn, name)(on_tiles(device, x, dtype), dim=-1, keepdim=True)
+    assert torch.equal(ttnn.to_torch(y).int(), REFERENCES[name](x, -1, keepdim=True))
+
+
 def test_scalar_multiplies_the_result(x, device):
     y = ttnn.sum(on_tiles(device, x), -1, scalar=0.5)
     assert_rounded_once(y, x.double().sum(-1) * 0.5, x.double().abs().sum(-1))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 import ttnn
 
+from ttnn_emulator.arithmetic import formats
 from ttnn_emulator.arithmetic.compute import FusedOp, FusedOps
 from ttnn_emulator.dispatch import Launch
 from ttnn_emulator.memory import DeviceTensor
@@ -51,8 +52,15 @@ EXTREMES = {"max": -math.inf, "min": math.inf}
 
 
 def _with_extreme_rows(launch: Launch, values: torch.Tensor, extreme: float) -> torch.Tensor:
-    """Rows of padding are reduced too: of values that were filled in beforehand."""
+    """Rows of padding are reduced too: of values that were filled in beforehand.
+
+    Of integers the smallest or largest that the format holds.
+    """
     rows = values.shape[-2]
+    stored = formats.STORAGE[launch.output.dtype]
+    if not stored.is_floating_point:
+        limits = torch.iinfo(stored)
+        extreme = limits.min if extreme < 0 else limits.max
     padded = torch.zeros(launch.output.padded_shape, dtype=values.dtype)
     padded[..., :rows, :1] = values
     padded[..., rows:, :1] = extreme
@@ -85,9 +93,9 @@ def _statistic(name: str) -> Callable[..., torch.Tensor]:
 
 
 def _dims(dim: int | Sequence[int] | None, operand: DeviceTensor) -> tuple[int, ...]:
-    """Reduced dimensions, counted from 0."""
+    """Reduced dimensions, counted from 0; none named are all of them."""
     rank = len(operand.shape)
-    if dim is None:
+    if dim is None or (not isinstance(dim, int) and not len(dim)):
         return tuple(range(rank))
     return tuple(sorted(d % rank for d in ([dim] if isinstance(dim, int) else dim)))
 

@@ -70,6 +70,7 @@ UNARY |= {
     "abs": torch.abs,
     "acos": torch.acos,
     "acosh": torch.acosh,
+    "add_number": torch.add,
     "asin": torch.asin,
     "asinh": torch.asinh,
     "atan": torch.atan,

@@ -1,18 +1,23 @@
 """The activations that operations fuse, as steps of the arithmetic."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
+import torch
 import ttnn
 
 from ttnn_emulator.arithmetic.compute import FusedOp
 from ttnn_emulator.dispatch import NotEmulated
 
 # What TTNN takes for an activation that is fused to another operation.
-Fusable: TypeAlias = ttnn.UnaryWithParam | ttnn.UnaryOpType | str
+Fusable: TypeAlias = (
+    ttnn.UnaryWithParam | ttnn.UnaryOpType | str | tuple[ttnn.UnaryOpType, float | Sequence[float]]
+)
 
 # UnaryOpType -> name in the arithmetic, of those that are not the same word in small letters.
 NAMED_OTHERWISE = {
+    "ADD_UNARY_SFPU": "add_number",
+    "DIV_UNARY_SFPU": "multiply_by",
     "HARDTANH": "clamp",
     "CLAMP_TSS": "clamp",
     "LOGICAL_NOT_UNARY": "logical_not",
@@ -20,12 +25,14 @@ NAMED_OTHERWISE = {
     "MUL_UNARY_SFPU": "multiply_by",
     "PRELU_SFPU": "leaky_relu",
     "RECIP": "reciprocal",
+    "SUB_UNARY_SFPU": "add_number",
 }
 
 # UnaryOpTypes whose parameters, if any, are numbers.
 FUSED = {
     name: NAMED_OTHERWISE.get(name, name.lower())
     for name in (
+        *("ADD_UNARY_SFPU", "DIV_UNARY_SFPU", "SUB_UNARY_SFPU"),
         *("ABS", "ACOS", "ACOSH", "ASIN", "ASINH", "ATAN", "ATANH", "BITWISE_NOT", "CBRT", "CEIL"),
         *("CELU", "CLAMP_TSS", "COS", "COSH", "DIGAMMA", "ELU", "EQZ", "ERFC", "ERFINV", "EXP2"),
         *("EXPM1", "FILL", "FLOOR", "FRAC", "GELU_TANH", "GEZ", "GTZ", "HARDMISH", "HARDSHRINK"),
@@ -69,7 +76,8 @@ def steps_of(activations: Iterable[Fusable] | None, *, alone: bool = False) -> t
     """A list of fused activations as steps of the arithmetic.
 
     Args:
-        activations: `ttnn.UnaryWithParam`, `ttnn.UnaryOpType` or strings; or None.
+        activations: `ttnn.UnaryWithParam`, `ttnn.UnaryOpType`, strings or pairs (UnaryOpType,
+            parameters); or None.
         alone: whether they are a kernel of their own rather than part of another.
     """
     return tuple(_step(activation, alone) for activation in activations or ())
@@ -80,6 +88,9 @@ def _step(activation: Fusable, alone: bool) -> FusedOp:
         name, approximate = ACTIVATION_STRINGS.get(activation, (activation, False))
         kind = name.upper().replace("RECIPROCAL", "RECIP")
         parameters = [float(approximate)] if kind in FUSED_APPROXIMABLE else []
+    elif isinstance(activation, tuple):
+        op_type, given = activation
+        kind, parameters = op_type.name, list(given if isinstance(given, Sequence) else (given,))
     else:
         kind = getattr(activation, "op_type", activation).name
         parameters = list(getattr(activation, "params", ()))
@@ -107,5 +118,9 @@ def _approximable(kind: str, parameters: list[float]) -> FusedOp:
 
 def _numbers(kind: str, parameters: list[float]) -> tuple[float, ...]:
     """Parameters of the kernel as the arithmetic's numbers: some are derived from others."""
+    if kind == "SUB_UNARY_SFPU":
+        return (-parameters[0],)
+    if kind == "DIV_UNARY_SFPU":  # by the reciprocal, which the host takes in float32
+        return ((1.0 / torch.tensor(parameters[0], dtype=torch.float32)).item(),)
     derived_from = {"SOFTPLUS": 2, "CELU": 1}
     return tuple(parameters[: derived_from.get(kind, len(parameters))])

@@ -13,7 +13,7 @@ import ttnn
 from ttnn_emulator.arithmetic.compute import FusedOp, Product
 from ttnn_emulator.dispatch import Launch, NotEmulated
 from ttnn_emulator.memory import DeviceTensor
-from ttnn_emulator.ops.common.broadcasting import Operand, over_tiles
+from ttnn_emulator.ops.common.broadcasting import Operand, over_tiles, storage
 from ttnn_emulator.ops.common.pairs.stages import Stages
 from ttnn_emulator.ops.common.pairs.two_operands import combined
 
@@ -32,7 +32,7 @@ def floor_div(
 ) -> torch.Tensor:
     """floor(a/b), by a number floor(a * (1/b)); infinite quotients stay as they are."""
     divisor: Any = value if input_tensor_b is None else input_tensor_b
-    if input_tensor_a.dtype == "int32":
+    if not storage(input_tensor_a).is_floating_point:
         raise NotEmulated(
             "ttnn.floor_div of integers: its last kernel chooses between float32 and int32 values "
             "by their bits. ttnn.div with rounding_mode='floor' divides integers."

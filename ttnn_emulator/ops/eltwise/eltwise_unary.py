@@ -180,12 +180,12 @@ def alt_complex_rotate90(
 ) -> torch.Tensor:
     """i times the complex number that each even column and the odd one after it are."""
     dtypes = {"dtype": input_tensor.dtype, "out": launch.output.dtype}
-    real, imaginary = input_tensor.data[..., 0::2], input_tensor.data[..., 1::2]
-    parts = (
-        launch.math.unary(imaginary, FusedOp("neg"), **dtypes),
-        launch.math.unary(real, FusedOp("identity"), **dtypes),
-    )
-    return torch.stack(parts, -1).flatten(-2)
+    swapped = input_tensor.data.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    # Of whole rows: a block format's 16 numbers share their exponent.
+    negative = launch.math.unary(swapped, FusedOp("neg"), **dtypes)
+    positive = launch.math.unary(swapped, FusedOp("identity"), **dtypes)
+    even = torch.arange(swapped.shape[-1]) % 2 == 0
+    return torch.where(even, negative, positive)
 
 
 def unary_chain(

@@ -184,6 +184,19 @@ def rad2deg(
     return apply(launch, input_tensor, FusedOp("multiply_by", (180 / math.pi,)))
 
 
+def _logit_bounds(eps: float, dtype: str) -> tuple[float, float]:
+    """`eps` and 1 - eps, the smaller first, as the host rounds them (unary_program_factory.cpp).
+
+    To bfloat16 for a bfloat16 operand; up to 1/2, eps before it is taken from 1 as well.
+    """
+    values = torch.tensor(eps)
+    if dtype == "bfloat16" and eps <= 0.5:
+        values = values.bfloat16().float()
+    values = torch.stack([values, 1.0 - values]).sort().values
+    low, high = (values.bfloat16() if dtype == "bfloat16" else values).tolist()
+    return low, high
+
+
 def logit(
     launch: Launch,
     input_tensor: DeviceTensor,
@@ -192,10 +205,10 @@ def logit(
     output_tensor: DeviceTensor | None = None,
 ) -> torch.Tensor:
     """With `eps` the operand is first put between it and 1 - eps, and packed in its own format."""
-    if eps is None:
+    if eps is None or eps < 0:
         return apply(launch, input_tensor, FusedOp("logit"))
     dtype = launch.output.dtype
-    bounds = FusedOp("clamp", (eps, 1.0 - eps))
+    bounds = FusedOp("clamp", _logit_bounds(eps, input_tensor.dtype))
     clamped = launch.math.unary(input_tensor.data, bounds, dtype=input_tensor.dtype, out=dtype)
     stored = launch.math.stored(clamped, dtype)
     return launch.math.unary(stored, FusedOp("logit"), dtype=dtype, out=dtype)

@@ -392,6 +392,7 @@ def mac_with(
 
 # Of one operand and numbers.
 FOLLOWED: dict[str, Callable[..., torch.Tensor]] = {
+    "add_number": add_scalar,
     "fmod": fmod_by,
     "mac": mac_with,
     "maximum": maximum_with,

@@ -358,7 +358,7 @@ def on_bf16_dest(function: Function, x: torch.Tensor, *parameters: Parameter) ->
     """
     if x.dtype != torch.float32:
         raise TypeError(f"the vector unit works on float32 lanes, not on {x.dtype}")
-    upper_halves = x.contiguous().numpy().view(np.uint16).reshape(*x.shape, 2)[..., 1]
+    upper_halves = x.reshape(-1).contiguous().numpy().view(np.uint16).reshape(*x.shape, 2)[..., 1]
     return torch.from_numpy(np.asarray(_table(function, parameters).take(upper_halves)))
 
 
