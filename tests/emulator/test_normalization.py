@@ -129,3 +129,9 @@ def test_attention_softmax_scales_by_the_heads_size(device):
         on_tiles(device, x), head_size=64, attention_mask=on_tiles(device, mask)
     )
     assert_rounded_once(y, (x.double() / 8 + mask.double()).softmax(-1))
+
+
+def test_attention_softmax_scales_without_a_mask(device):
+    x = torch.randn(1, 2, 64, WIDTH).bfloat16()
+    y = ttnn.transformer.attention_softmax(on_tiles(device, x), head_size=64)
+    assert_rounded_once(y, (x.double() / 8).softmax(-1))

@@ -13,6 +13,7 @@ from ttnn_emulator.dispatch import Launch, NotEmulated
 from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common import padding
 from ttnn_emulator.ops.common.configs import compute_of
+from ttnn_emulator.ops.common.pairs.stages import Stages
 
 SHARDED = paths.approximation("sharded as if interleaved")
 ROW_MAJOR = paths.approximation("row-major as if in tiles")
@@ -162,7 +163,16 @@ def attention_softmax(
     program_config: object = None,
     causal_mask: bool = False,
 ) -> torch.Tensor:
+    """Without a mask a product by the scale, which is stored, and a softmax."""
     scale = None if head_size is None else 1 / math.sqrt(head_size)
+    if attention_mask is None and scale is not None:
+        _tell_approximations(tensor)
+        return launch.math.softmax(
+            Stages(launch, tensor.dtype).binary("multiply", tensor.logical, scale),
+            numeric_stable=True,
+            compute=compute_of(None),
+            formats=Formats(tensor.dtype, launch.output.dtype),
+        )
     return scale_mask_softmax(launch, tensor, scale, attention_mask, is_causal_mask=causal_mask)
 
 
