@@ -4,6 +4,7 @@ from . import (
     activations,
     along,
     attention,
+    binary_functions,
     eltwise,
     eltwise_pairs,
     heads,
@@ -19,6 +20,7 @@ from . import (
     paged_cache,
     rotary,
     rotary_pairs,
+    unary_functions,
 )
 
 FAMILIES = (
@@ -40,6 +42,8 @@ FAMILIES = (
     paged_cache,
     layouts,
     along,
+    unary_functions,
+    binary_functions,
 )
 
 OPS = {op.name: op for family in FAMILIES for op in family.OPS}
