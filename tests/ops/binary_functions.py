@@ -8,6 +8,8 @@ from ttnn_verify.numerics import op_floors
 
 from .eltwise import BF16, FP32, positive
 from .eltwise_pairs import CALLS, of_integers, of_three, rounded
+from .entries import entry
+from .movement import moved
 from .operands import on
 from .opinfo import Op, Operand, Refused, Sample, plain
 
@@ -232,6 +234,13 @@ INTEGERS = [
         "logical_right_shift",
         lambda a, b: (a % 2**32) >> b,
         lambda x: x.abs() % 30 + 1,
+    ),
+    entry(
+        "bitwise_not",
+        ttnn.bitwise_not,
+        torch.bitwise_not,
+        (moved((32, 32), ttnn.int32), moved((1, 2, 37, 80), ttnn.int32)),
+        (moved((1, 1, 128, 512), ttnn.int32),),
     ),
 ]
 

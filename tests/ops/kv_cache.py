@@ -3,6 +3,8 @@
 B batch (users), K kv heads, S sequence, D head_dim, C cache length, P pages of 32 positions.
 """
 
+import dataclasses
+
 import torch
 import ttnn
 
@@ -142,6 +144,91 @@ UPDATE = Op(
     ),
 )
 
+# --- the same by other names ---------------------------------------------------------------------
+
+
+def fill_for_user(cache, prompt, *, index):
+    return ttnn.kv_cache.fill_cache_for_user_(cache, prompt, index)
+
+
+def update_for_token(cache, tokens, *, position, offset):
+    return ttnn.kv_cache.update_cache_for_token_(cache, tokens, position, offset)
+
+
+def refused_width(call, **how):
+    """A cache of other heads than what is written."""
+    return Refused(
+        "heads",
+        lambda device: call(
+            on(device, plain(2, 4, 64, 64)), on(device, plain(1, 2, 32, 64)), **how
+        ),
+        "must equal cache tensor height",
+    )
+
+
+def another(op, name, call, **how):
+    """An operation that writes the same, with fewer samples."""
+    return dataclasses.replace(
+        op,
+        name=name,
+        operation=name,
+        call=call,
+        samples=op.samples[2:5],
+        references=op.references[:1],
+        errors=(refused_width(call, **how),),
+    )
+
+
+FILL_FOR_USER = another(FILL, "fill_cache_for_user_", fill_for_user, index=0)
+UPDATE_FOR_TOKEN = another(
+    UPDATE, "update_cache_for_token_", update_for_token, position=1, offset=0
+)
+
+# --- rows at given places ------------------------------------------------------------------------
+
+
+def at_places(cache, places):
+    """Keys and values [P, K, C, D] of pages, rows [1, B, K, D] of users, a place for each user."""
+    _, heads, _, width = cache
+
+    def make():
+        rows = (1, len(places), heads, width)
+        tensors = (Operand(plain(*shape)) for shape in (cache, rows, cache, rows))
+        return (*tensors, integers([places]))
+
+    return Sample(cache, make, note=f"{len(places)}-users")
+
+
+def at_places_call(keys, key_rows, values, value_rows, places):
+    ttnn.experimental.indexed_fused_update_cache(keys, key_rows, values, value_rows, places)
+    return keys, values
+
+
+def at_places_golden(keys, key_rows, values, value_rows, places):
+    caches = keys.clone(), values.clone()
+    length = keys.shape[2]
+    for cache, rows in zip(caches, (key_rows, value_rows), strict=True):
+        for user, place in enumerate(places.flatten().tolist()):
+            if 0 <= place < len(cache) * length:  # others are passed over
+                cache[place // length, :, place % length] = rows[0, user]
+    return caches
+
+
+AT_PLACES = Op(
+    "indexed_fused_update_cache",
+    call=at_places_call,
+    golden=at_places_golden,
+    samples=(at_places((2, 1, 32, 64), [40, -1]), at_places((2, 2, 32, 64), [40, SKIP, 999, 3])),
+    references=(at_places((8, 8, 64, 96), [0, 511, 100, 300]),),
+    errors=(
+        Refused(
+            "torch",
+            lambda device: at_places_call(*[plain(2, 2, 32, 64)] * 4, plain(1, 2)),
+            "incompatible",
+        ),
+    ),
+)
+
 # --- positions -----------------------------------------------------------------------------------
 
 
@@ -188,4 +275,4 @@ PLUS_ONE = Op(
     ),
 )
 
-OPS = [FILL, UPDATE, PLUS_ONE]
+OPS = [FILL, FILL_FOR_USER, UPDATE, UPDATE_FOR_TOKEN, AT_PLACES, PLUS_ONE]

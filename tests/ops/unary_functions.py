@@ -110,7 +110,9 @@ def xielu(x):
 
 def turned(x):
     """i times complex numbers, of which a column is the real part and the next the imaginary."""
-    return torch.view_as_real(1j * torch.view_as_complex(x.unflatten(-1, (-1, 2)))).flatten(-2)
+    return torch.view_as_real(1j * torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))).flatten(
+        -2
+    )
 
 
 def product(golden, x, dtype):
@@ -118,6 +120,16 @@ def product(golden, x, dtype):
     steps = [op_floors.output(golden, "float32" if dtype == FP32 else "bfloat16")] * 2
     return op_floors.chain(op_floors.output(golden, dtype.name.lower()), *steps)
 
+
+def gamma_of_four(x):
+    return torch.special.multigammaln(x, 4)
+
+
+def from_two(x):
+    return 2 + x.abs().clamp(max=30)
+
+
+CHAIN = [ttnn.UnaryWithParam(one) for one in (ttnn.UnaryOpType.RELU, ttnn.UnaryOpType.SQRT)]
 
 ANGLES = [
     function("sin", torch.sin, within(-50, 50)),
@@ -153,6 +165,26 @@ SPECIAL = [
     function("lgamma", torch.lgamma, lambda x: 0.625 + x.abs().clamp(max=55), calls=EXACT),
 ]
 
+SPECIAL += [
+    function(
+        "multigammaln",
+        gamma_of_four,
+        known_as="lgamma",
+        domain=lambda x: 5 + x.abs().clamp(max=50),
+        calls=EXACT,
+    ),
+    numbers("polygamma", lambda x, k: torch.polygamma(k, x), 2, floor=product, domain=from_two),
+    of_one(
+        "polyval",
+        lambda x: x * x + 2 * x + 3,
+        product,
+        positive,
+        -20,
+        20,
+        call=lambda x: ttnn.polyval(x, [1.0, 2.0, 3.0]),
+    ),
+]
+
 ACTIVATIONS = [
     function("log_sigmoid", functional.logsigmoid, within(-20, 20)),
     function("tanhshrink", functional.tanhshrink, within(-10, 10)),
@@ -184,6 +216,13 @@ CUT = [
     numbers("relu_max", lambda x, limit: functional.relu(x).clamp(max=limit), 1.5),
     numbers("relu_min", lambda x, limit: functional.threshold(x, limit, limit), -0.75),
     numbers("fill", torch.full_like, 2.5),
+    of_one("alt_complex_rotate90", turned, calls=[((1, 1, 37, 96), BF16, "dram")]),
+    of_one(
+        "unary_chain",
+        lambda x: functional.relu(x).sqrt(),
+        by_function("sqrt"),
+        call=lambda x: ttnn.unary_chain(x, CHAIN),
+    ),
 ]
 
 SIGNS = [
