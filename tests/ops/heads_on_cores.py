@@ -8,7 +8,7 @@ import ttnn
 
 from .heads import BFP8, HEIGHTS, golden_of_groups, grouped, sample
 from .operands import on
-from .opinfo import Op, Refused, massive, plain
+from .opinfo import Op, Operand, Refused, Sample, massive, plain
 
 IN_ROWS = ttnn.ROW_MAJOR_LAYOUT
 X = ttnn.experimental
@@ -35,6 +35,44 @@ CREATE_BLOCKS = Op(
                 memory_config=HEIGHTS,
             ),
             "must be a multiple of the combine",
+        ),
+    ),
+)
+
+
+def apart(batch, heads, kv_heads, width, transpose):
+    """Queries [B, 1, 32, N D], and of each key head its key and value [B, 1, 32, K 2 D]."""
+
+    def make():
+        shapes = (batch, 1, 32, heads * width), (batch, 1, 32, 2 * kv_heads * width)
+        return tuple(Operand(plain(*shape), memory="block") for shape in shapes)
+
+    how = {"num_heads": heads, "num_kv_heads": kv_heads, "transpose_k_heads": transpose}
+    note = f"{heads}-heads-{kv_heads}-kv"
+    return Sample((batch, 1, 32, heads * width), make, memory="block", note=note, kwargs=how)
+
+
+def apart_golden(x, kv, *, num_heads, num_kv_heads, transpose_k_heads):
+    query = x[:, 0].unflatten(-1, (num_heads, -1)).transpose(1, 2)
+    key, value = kv[:, 0].unflatten(-1, (num_kv_heads, 2, -1)).permute(3, 0, 2, 1, 4)
+    return query, key.mT if transpose_k_heads else key, value
+
+
+APART = Op(
+    "create_qkv_heads_from_separate_tensors",
+    call=lambda x, kv, **how: X.create_qkv_heads_from_separate_tensors(
+        x, kv, memory_config=HEIGHTS, **how
+    ),
+    golden=apart_golden,
+    samples=(apart(2, 8, 8, 64, False), apart(2, 16, 8, 64, True)),
+    references=(apart(8, 16, 8, 64, False),),
+    errors=(
+        Refused(
+            "interleaved",
+            lambda device: X.create_qkv_heads_from_separate_tensors(
+                on(device, plain(2, 1, 32, 512)), on(device, plain(2, 1, 32, 1024)), num_heads=8
+            ),
+            "",
         ),
     ),
 )
@@ -146,6 +184,7 @@ PAIRS_JOINED = Op(
 
 OPS = [
     CREATE_BLOCKS,
+    APART,
     FALCON,
     VIT,
     Q_SPLIT,

@@ -133,14 +133,17 @@ SHAPES = [
     ),
     entry(
         "narrow",
-        lambda x, *, dim, start, length: ttnn.narrow(x, dim, start, length),
-        lambda x, *, dim, start, length: x.narrow(dim, start, length),
+        lambda x, *, dim, length: ttnn.narrow(x, dim, 0, length),
+        lambda x, *, dim, length: x.narrow(dim, 0, length),
         (
-            moved((4, 3, 37, 80), dim=0, start=1, length=2),
-            moved((4, 3, 37, 80), FP32, dim=0, start=1, length=2),
-            moved((1, 1, 96, 64), dim=2, start=32, length=64),
+            moved((4, 3, 37, 80), dim=0, length=2),
+            moved((4, 3, 37, 80), FP32, dim=0, length=3),
+            moved((128, 64), layout=ROWS, dim=0, length=32),
         ),
-        (moved((1, 1, 128, 3072), dim=2, start=96, length=32, values=massive),),
+        (moved((1, 1, 128, 3072), dim=2, length=32, values=massive),),
+        refused=Refused(  # what begins elsewhere has to begin in the first bank
+            "bank", lambda device: ttnn.narrow(on(device, plain(128, 64)), 0, 32, 32), "aligned"
+        ),
     ),
 ]
 

@@ -272,6 +272,49 @@ SOFTMAX = [
     ),
 ]
 
+# --- with a mask of a row for each row of the scores ---------------------------------------------
+
+
+def causal(heads, rows):
+    """Scores [1, N, S, S], a head to a core, and a mask that hides positions to come."""
+
+    def future():
+        return torch.full((1, 1, rows, rows), -1e9).triu(1)
+
+    scores = given(lambda: plain(1, heads, rows, rows))
+    return case(scores, given(future), note=f"{heads}-heads", rows=rows)
+
+
+def causal_call(x, mask, *, rows):
+    heads = x.shape[1]
+    shards = ttnn.create_sharded_memory_config(
+        tuple(x.shape), ttnn.CoreGrid(x=heads, y=1), ttnn.ShardStrategy.HEIGHT
+    )
+    blocks = ttnn.SoftmaxShardedMultiCoreProgramConfig(
+        compute_with_storage_grid_size=ttnn.CoreCoord(heads, 1),
+        subblock_w=1,
+        block_h=rows // 32,
+        block_w=rows // 32,
+    )
+    return ttnn.scale_causal_mask_hw_dims_softmax_in_place(
+        ttnn.to_memory_config(x, shards), 0.125, mask, program_config=blocks
+    )
+
+
+CAUSAL = entry(
+    "scale_causal_mask_hw_dims_softmax_in_place",
+    causal_call,
+    lambda x, mask, *, rows: (x * 0.125 + mask).softmax(-1),
+    (causal(2, 64), causal(4, 32)),
+    (causal(8, 128),),
+    lambda golden, x, mask, *, rows: op_floors.softmax(x * 0.125 + mask),
+    refused=Refused(
+        "torch",
+        lambda device: ttnn.scale_causal_mask_hw_dims_softmax_in_place(plain(32, 32), 0.125),
+        "incompatible",
+    ),
+)
+
 # --- gated units ---------------------------------------------------------------------------------
 
 
@@ -318,5 +361,6 @@ OPS = [
     of_matrices("normalize_global", normalised_whole, whole_floor),
     *PRODUCTS,
     *SOFTMAX,
+    CAUSAL,
     *GATED,
 ]

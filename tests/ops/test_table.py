@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from model.optimized import build_model
+from ttnn_emulator.ops import BINDINGS, FAMILY_OF
 from ttnn_verify.drift.observation import taps
 
 from .table import OPS, calls
@@ -21,6 +22,11 @@ ID = re.compile(
 # What a model calls that no program on the device computes: transfers, and a view of another rank.
 HOST = {"as_tensor", "copy_host_to_device_tensor", "from_torch", "to_device", "to_torch"}
 VIEWS = {"unsqueeze_to_4D"}
+
+# Families of several chips, which tests/mesh tests on meshes of them.
+OF_CHIPS = {"chip_sums", "collectives", "distributed_norms", "fused_collectives"}
+# Emulated operations without an entry -> why.
+WITHOUT_ENTRY: dict[str, str] = {}
 
 
 def test_ids_are_readable_and_none_stands_for_two_calls():
@@ -59,3 +65,14 @@ def called(hf_model, device):
 def test_every_op_on_the_models_way_is_there(phase, called):
     assert called[phase], "no call was seen"
     assert sorted(called[phase] - OPS.keys()) == []
+
+
+def test_every_emulated_operation_has_an_entry():
+    entries = {op.operation for op in OPS.values()}
+    of_chips = {name for name in BINDINGS if FAMILY_OF[name] in OF_CHIPS}
+    alone = {name.rpartition(".")[2] for name in BINDINGS if name not in of_chips}
+    assert of_chips, "no family of several chips is known by these names"
+    assert {FAMILY_OF[name] for name in of_chips} == OF_CHIPS
+    assert sorted(alone - entries - WITHOUT_ENTRY.keys()) == []
+    assert sorted(WITHOUT_ENTRY.keys() & entries) == [], "these have an entry by now"
+    assert sorted(WITHOUT_ENTRY.keys() - alone) == [], "these are not emulated"

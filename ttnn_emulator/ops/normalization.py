@@ -154,6 +154,14 @@ def scale_mask_softmax_in_place(
     return scale_mask_softmax(launch, *operands, numeric_stable=numeric_stable, **named)
 
 
+def causal_softmax_in_place(
+    launch: Launch, *operands: Any, numeric_stable: bool = False, **named: Any
+) -> torch.Tensor:
+    """`scale_mask_softmax_in_place` whose mask [1, 1, H, W] has a row for each of the operand's."""
+    how = {"numeric_stable": numeric_stable, "is_causal_mask": True}
+    return scale_mask_softmax(launch, *operands, **how, **named)
+
+
 def attention_softmax(
     launch: Launch,
     tensor: DeviceTensor,
@@ -192,7 +200,7 @@ def _mask(mask: DeviceTensor, operand: DeviceTensor, causal: bool) -> torch.Tens
 BINDINGS = {
     "ttnn.layer_norm": _norm("layer_norm"),
     "ttnn.rms_norm": _norm("rms_norm"),
-    "ttnn.scale_causal_mask_hw_dims_softmax_in_place": scale_mask_softmax,
+    "ttnn.scale_causal_mask_hw_dims_softmax_in_place": causal_softmax_in_place,
     "ttnn.scale_mask_softmax": scale_mask_softmax,
     "ttnn.scale_mask_softmax_in_place": scale_mask_softmax_in_place,
     "ttnn.softmax": softmax,

@@ -97,22 +97,23 @@ VECTOR_STEPS = {
     "hardswish": 8,
     "mish": 8,
     "gelu": 7,  # thirteen powers of the argument by Horner's rule
-    # those whose kernels come with a bound: as many as units in the last place that it allows
-    **{"acos": 2, "asinh": 2, "cosh": 2, "exp2": 2, "expm1": 2, "log1p": 2},
-    **{"acosh": 3, "asin": 3, "atan": 3, "atanh": 3, "cbrt": 3, "celu": 3, "log10": 3, "log2": 3},
-    **{"sinh": 3, "tan": 3},
-    # counted: a product of a sum; a clamp, an inverse in two, a product and a logarithm; a sum; ...
-    **{"hardmish": 3, "logit": 5, "softshrink": 1, "xielu": 5},
+    "hardmish": 3,  # counted: a product and a sum before the product
+    "logit": 5,  # a clamp, an inverse in two, a product and a logarithm
+    "softshrink": 1,
+    "xielu": 5,
 }
+# Those whose kernels come with a bound: as many as units in the last place that it allows.
+VECTOR_STEPS |= dict.fromkeys(("acos", "asinh", "cosh", "exp2", "expm1", "log1p"), 2)
+VECTOR_STEPS |= dict.fromkeys(("acosh", "asin", "atan", "atanh", "cbrt", "celu"), 3)
+VECTOR_STEPS |= dict.fromkeys(("log10", "log2", "sinh", "tan"), 3)
 
 # Roundings to bfloat16 of a 16-bit result, where it is not one. A store that cuts counts as four:
 # its error is twice that of a rounding (ckernel_sfpu_erf.h, _softsign.h, _activations.h, _relu.h,
 # _hardmish.h; of atanh a term on the way, ckernel_sfpu_trigonometry.h). hardswish's gate
 # is cut, and its product rounded in each of four phases (hardswish_kernel.cpp).
-ROUNDINGS = {
-    **{"atanh": 4, "erf": 4, "hardmish": 4, "hardsigmoid": 4, "hardswish": 8, "leaky_relu": 4},
-    **{"softshrink": 4, "softsign": 4},
-}
+ROUNDINGS = {"hardswish": 8} | dict.fromkeys(
+    ("atanh", "erf", "hardmish", "hardsigmoid", "leaky_relu", "softshrink", "softsign"), 4
+)
 
 # Relative error of the approximate variants, root mean square: the exponential's straight lines
 # (mean 0.8 %, deviation 1.8 %), and the tables of six lines of the others, whose largest values

@@ -81,14 +81,21 @@ def leaky_relu(context: CallContext, input_tensor: torch.Tensor, negative_slope:
     return Expected(value, lambda: op_floors.vector(value, context.out, "leaky_relu"))
 
 
-def swiglu(context: CallContext, input_tensor: torch.Tensor, dim: int = -1) -> Expected:
-    """x[first half of dim] * silu(x[second half])."""
-    first, gate = input_tensor.double().chunk(2, dim)
-    value = first * FUNCTIONS["silu"](gate)
-    return Expected(
-        value, lambda: op_floors.chain(*[op_floors.vector(value, context.out, "silu")] * 2)
-    )
+def gated(name: str) -> Golden:
+    """The golden of x[first half of dim] * function(x[second half])."""
 
+    def golden(context: CallContext, input_tensor: torch.Tensor, dim: int = -1) -> Expected:
+        first, gate = input_tensor.double().chunk(2, dim)
+        value = first * FUNCTIONS[name](gate)
+        return Expected(
+            value, lambda: op_floors.chain(*[op_floors.vector(value, context.out, name)] * 2)
+        )
+
+    return golden
+
+
+# Gated unit -> its activation.
+GATES = {"geglu": "gelu", "glu": "sigmoid", "reglu": "relu", "swiglu": "silu"}
 
 APPROXIMATE: dict[str, tuple] = {"fast_and_approximate_mode": (False,)}
 
@@ -119,7 +126,7 @@ SPECS = (
         family="elementwise",
         neutral=APPROXIMATE,
     ),
-    OpSpec(("subtract",), binary(torch.sub), neutral=APPROXIMATE),
+    OpSpec(("subtract", "subtract_"), binary(torch.sub), neutral=APPROXIMATE),
     OpSpec(
         ("multiply", "mul", "multiply_"),
         binary(torch.mul),
@@ -127,7 +134,16 @@ SPECS = (
         family="elementwise",
         neutral=APPROXIMATE,
     ),
-    OpSpec(("swiglu",), swiglu, kind="multiply", family="elementwise"),
+    *(
+        OpSpec(
+            (name,),
+            gated(activation),
+            kind="multiply",
+            family="elementwise",
+            neutral={"variant": ("Accurate",)} if name == "geglu" else {},
+        )
+        for name, activation in GATES.items()
+    ),
     OpSpec(("silu",), unary("silu"), family="elementwise", neutral=APPROXIMATE),
     OpSpec(
         ("gelu",),

@@ -116,6 +116,26 @@ def chunked(input_tensor: torch.Tensor, chunks: int, dim: int = 0) -> Sequence[t
     return input_tensor.chunk(chunks, dim)
 
 
+def stacked(input_tensors: Sequence[torch.Tensor], dim: int) -> torch.Tensor:
+    """The tensors along a new dimension."""
+    return torch.stack(list(input_tensors), dim)
+
+
+def narrowed(input_tensor: torch.Tensor, dim: int, start: int, length: int) -> torch.Tensor:
+    """So many elements of a dimension, from one on."""
+    return input_tensor.narrow(dim, start, length)
+
+
+def expanded(context: CallContext, input_tensor: torch.Tensor, *shape: object) -> Expected:
+    """Repeated along dimensions of size 1 up to the planned shape."""
+    return Expected(input_tensor.expand(context.shapes[0]))
+
+
+def cut(context: CallContext, input_tensor: torch.Tensor, *end: object) -> Expected:
+    """Rows and columns from the first on, as many as are planned."""
+    return Expected(input_tensor[tuple(slice(size) for size in context.shapes[0])])
+
+
 def reshape(input_tensor: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     """[...] -> `shape`, in which one size may be -1: TTNN's own takes no memory configuration."""
     return input_tensor.reshape(tuple(shape))
@@ -148,6 +168,7 @@ PADDING = frozenset({"pad_value"})
 PICKED: dict[str, Callable[..., Any]] = {
     "chunk": chunked,
     "concat": concatenated,
+    "narrow": narrowed,
     "pad": padded,
     "permute": permuted,
     "plus_one": plus_one,  # of integers: as exact as a movement
@@ -155,27 +176,33 @@ PICKED: dict[str, Callable[..., Any]] = {
     "repeat_interleave": repeat_interleaved,
     "slice": sliced,
     "split": split,
+    "stack": stacked,
     "transpose": transposed,
 }
 
 # Ways between host and device, and calls that make no result: nothing is computed.
 NOT_JUDGED = (
     "allocate_tensor_on_device",
+    "arange",
     "as_tensor",
     "copy_device_to_host_tensor",
     "copy_host_to_device_tensor",
     "copy_host_to_device_tensor_partial",
     "deallocate",
     "empty",
+    "empty_like",
     "from_buffer",
     "from_device",
     "from_torch",
     "full",
+    "full_like",
     "ones",
+    "ones_like",
     "synchronize_device",
     "to_device",
     "to_torch",
     "zeros",
+    "zeros_like",
 )
 
 SPECS = (
@@ -189,20 +216,34 @@ SPECS = (
     OpSpec(("reshape",), reshaped, data="keeps", ignored=SHAPE | PADDING, comparison=reshape),
     *(
         OpSpec((name,), reshaped, data="keeps", ignored=SHAPE | PADDING)
-        for name in ("squeeze", "unsqueeze", "unsqueeze_to_4D", "view")
+        for name in ("reshape_on_device", "squeeze", "unsqueeze", "unsqueeze_to_4D", "view")
     ),
     *(
         OpSpec((name,), copied, data="keeps", ignored=SHARDING | PADDING | {"layout"})
         for name in (
+            "assign",
             "clone",
+            "copy",
+            "fill_implicit_tile_padding",
             "interleaved_to_sharded",
+            "move",
             "reallocate",
             "reshard",
             "sharded_to_interleaved",
+            "tilize",
+            "tilize_with_val_padding",
+            "tilize_with_zero_padding",
+            "to_dtype",
             "to_layout",
             "to_memory_config",
+            "untilize",
         )
     ),
+    *(
+        OpSpec((name,), golden, data="picks", ignored=frozenset({"output_shape"}))
+        for name, golden in (("broadcast_to", expanded), ("expand", expanded))
+    ),
+    OpSpec(("untilize_with_unpadding",), cut, data="picks"),
     OpSpec(("typecast",), copied, data="keeps", ignored=frozenset({"input_dtype"})),
     *(
         OpSpec(

@@ -116,6 +116,36 @@ def softmax(context: CallContext, input_tensor: torch.Tensor, dim: int = -1) -> 
     )
 
 
+def masked_softmax(
+    context: CallContext,
+    input_tensor: torch.Tensor,
+    scale: float | None = None,
+    mask: torch.Tensor | None = None,
+    *,
+    is_causal_mask: bool = False,
+) -> Expected:
+    """softmax(x * scale + mask) of x [..., W]; of a mask that is not causal its first row."""
+    x = input_tensor.double() * (1.0 if scale is None else scale)
+    if mask is not None:
+        x = x + (mask if is_causal_mask else mask[..., :1, :]).double()
+    return softmax(context, x)
+
+
+def attention_softmax(
+    context: CallContext,
+    tensor: torch.Tensor,
+    *,
+    head_size: int | None = None,
+    attention_mask: torch.Tensor | None = None,
+    causal_mask: bool = False,
+) -> Expected:
+    """`masked_softmax` of scores over the root of the head's size."""
+    scale = None if head_size is None else head_size**-0.5
+    return masked_softmax(context, tensor, scale, attention_mask, is_causal_mask=causal_mask)
+
+
+STABLE = frozenset({"numeric_stable"})  # a maximum that is subtracted changes no exact value
+
 SPECS = (
     OpSpec(("linear", "matmul"), linear, kind="product", family="products"),
     OpSpec(
@@ -127,6 +157,7 @@ SPECS = (
         neutral={"recip_tensor": ()},
     ),
     OpSpec(("layer_norm",), layer_norm, kind="norm", constant="epsilon", family="norms"),
-    # the maximum that a stable softmax subtracts changes no exact value
-    OpSpec(("softmax",), softmax, ignored=frozenset({"numeric_stable"})),
+    OpSpec(("softmax", "softmax_in_place"), softmax, ignored=STABLE),
+    OpSpec(("scale_mask_softmax", "scale_mask_softmax_in_place"), masked_softmax, ignored=STABLE),
+    OpSpec(("attention_softmax", "attention_softmax_"), attention_softmax),
 )

@@ -8,15 +8,22 @@ import torch
 
 from ttnn_verify.numerics import op_floors
 from ttnn_verify.ops import attention, eltwise, heads, kv_caches, movement, products, rotary
-from ttnn_verify.ops.along import picking, scanning
+from ttnn_verify.ops.along import picking, reducing, scanning
 from ttnn_verify.ops.expected import CallContext, Expected, NoGolden, compute_of
 from ttnn_verify.ops.mesh import collectives, spread_norms
 from ttnn_verify.ops.spec import PLACEMENT, PRECISION, OpSpec
-from ttnn_verify.ops.special import eltwise_pairs, latent_attention, other_products
+from ttnn_verify.ops.special import (
+    binary_functions,
+    eltwise_pairs,
+    latent_attention,
+    other_products,
+    unary_functions,
+)
 
 MODULES = (
     *(attention, collectives, eltwise, eltwise_pairs, heads, kv_caches, latent_attention),
     *(movement, other_products, picking, products, rotary, scanning, spread_norms),
+    *(binary_functions, reducing, unary_functions),
 )
 
 ROWS: tuple[OpSpec, ...] = tuple(spec for family in MODULES for spec in family.SPECS)

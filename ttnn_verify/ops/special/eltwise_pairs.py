@@ -167,7 +167,7 @@ FUNCTIONS_OF_TWO = {
 
 SPECS = (
     *(
-        OpSpec((name,), of_two(lambda a, b, f=function: f(a, b).double()))
+        OpSpec((name, f"{name}_"), of_two(lambda a, b, f=function: f(a, b).double()))
         for name, function in COMPARISONS.items()
     ),
     *(OpSpec((name,), of_integers(function)) for name, function in BITWISE.items()),

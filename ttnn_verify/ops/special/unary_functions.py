@@ -1,0 +1,225 @@
+"""Functions of one value that no activation of `eltwise` is, and those with numbers."""
+
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional
+
+from ttnn_verify.numerics import op_floors
+from ttnn_verify.ops.eltwise import APPROXIMATE, unary
+from ttnn_verify.ops.expected import CallContext, Expected
+from ttnn_verify.ops.spec import Golden, OpSpec
+from ttnn_verify.ops.special.eltwise_pairs import expected
+
+# Functions of `FUNCTIONS` whose kernels have a stated error (`op_floors.vector`).
+OF_A_BOUND = (
+    *("acos", "acosh", "asin", "asinh", "atan", "atanh", "cbrt", "cos", "cosh", "digamma", "erfc"),
+    *("erfinv", "exp2", "expm1", "hardmish", "i0", "i1", "lgamma", "log10", "log1p", "log2"),
+    *("log_sigmoid", "sin", "sinh", "tan", "tanhshrink"),
+)
+
+# Values that bfloat16 and float32 have: one rounding, if the output is of another format.
+EXACT: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "bitwise_not": lambda x: torch.bitwise_not(x.long()),
+    "ceil": torch.ceil,
+    "eqz": lambda x: x == 0,
+    "floor": torch.floor,
+    "frac": torch.frac,
+    "gez": lambda x: x >= 0,
+    "gtz": lambda x: x > 0,
+    "identity": torch.clone,
+    "isfinite": torch.isfinite,
+    "isinf": torch.isinf,
+    "isnan": torch.isnan,
+    "isneginf": torch.isneginf,
+    "isposinf": torch.isposinf,
+    "lez": lambda x: x <= 0,
+    "logical_not": torch.logical_not,
+    "logical_not_": torch.logical_not,
+    "ltz": lambda x: x < 0,
+    "nez": lambda x: x != 0,
+    "sign": torch.sign,
+    "signbit": torch.signbit,
+    "trunc": torch.trunc,
+}
+
+
+# 16-bit results of exp come from a parabola over an octave (ckernel_sfpu_exp.h, exp_21f): the best
+# one errs by 0.0012 of the value in the root mean square.
+PARABOLA = op_floors.Floor(0.0012, 0.0012)
+
+
+def exponential(context: CallContext, input_tensor: torch.Tensor) -> Expected:
+    value = input_tensor.double().exp()
+
+    def floor() -> op_floors.Floor:
+        own = op_floors.vector(value, context.out, "exp")
+        return own if context.out == "float32" else op_floors.chain(own, PARABOLA)
+
+    return Expected(value, floor)
+
+
+def exactly(function: Callable[..., torch.Tensor]) -> Golden:
+    """The golden of `function(x, *numbers)`, whose values are x's own or numbers."""
+
+    def golden(context: CallContext, input_tensor: torch.Tensor, *numbers: float) -> Expected:
+        return expected(context, function(input_tensor.double(), *numbers).double())
+
+    return golden
+
+
+def _limited(context: CallContext, x: torch.Tensor, value: torch.Tensor) -> Expected:
+    """Values of x and limits; a 16-bit destination cuts a limit, by less than a unit."""
+    lower = value if context.out == "float32" else torch.where(value == x, value, value * (1 - CUT))
+    return Expected(
+        value,
+        lambda: op_floors.chain(
+            op_floors.output(value, context.out), op_floors.between(value, lower)
+        ),
+    )
+
+
+CUT = 2.0**-7  # of bfloat16's eight bits
+
+
+def clamp(
+    context: CallContext,
+    input_tensor: torch.Tensor,
+    min: torch.Tensor | float | None = None,
+    max: torch.Tensor | float | None = None,
+) -> Expected:
+    """x between two numbers, or two tensors that broadcast; one may be missing."""
+    x = value = input_tensor.double()
+    if min is not None:
+        value = torch.maximum(value, torch.as_tensor(min, dtype=torch.float64))
+    if max is not None:
+        value = torch.minimum(value, torch.as_tensor(max, dtype=torch.float64))
+    return _limited(context, x, value)
+
+
+def hardtanh(
+    context: CallContext,
+    input_tensor: torch.Tensor,
+    *,
+    min_val: float = -1.0,
+    max_val: float = 1.0,
+) -> Expected:
+    """x between two numbers."""
+    return clamp(context, input_tensor, min_val, max_val)
+
+
+def relu_max(context: CallContext, input_tensor: torch.Tensor, upper_limit: float) -> Expected:
+    """x between 0 and a number."""
+    return clamp(context, input_tensor, 0.0, upper_limit)
+
+
+def relu_min(context: CallContext, input_tensor: torch.Tensor, lower_limit: float) -> Expected:
+    """x, at least a number."""
+    return clamp(context, input_tensor, lower_limit)
+
+
+def threshold(
+    context: CallContext, input_tensor: torch.Tensor, threshold: float, value: float
+) -> Expected:
+    """x above a threshold, else a number."""
+    x = input_tensor.double()
+    return _limited(context, x, functional.threshold(x, threshold, value))
+
+
+def rounded(
+    context: CallContext, input_tensor: torch.Tensor, *, decimals: int | None = 0
+) -> Expected:
+    """x with so many decimals, ties to even."""
+    value = torch.round(input_tensor.double(), decimals=decimals or 0)
+    return expected(context, value, steps=1 if decimals else 0)
+
+
+def celu(context: CallContext, input_tensor: torch.Tensor, *, alpha: float = 1.0) -> Expected:
+    """x, below zero alpha * (e**(x/alpha) - 1)."""
+    value = functional.celu(input_tensor.double(), alpha)
+    return Expected(value, lambda: op_floors.vector(value, context.out, "celu"))
+
+
+def softplus(
+    context: CallContext,
+    input_tensor: torch.Tensor,
+    *,
+    beta: float = 1.0,
+    threshold: float = 20.0,
+) -> Expected:
+    """log(1 + e**(beta*x)) / beta; x where beta*x is above the threshold."""
+    value = functional.softplus(input_tensor.double(), beta, threshold)
+    return Expected(value, lambda: op_floors.vector(value, context.out, "softplus"))
+
+
+def hardshrink(context: CallContext, input_tensor: torch.Tensor, *, lambd: float = 0.5) -> Expected:
+    """x, zero between -lambd and lambd."""
+    return expected(context, functional.hardshrink(input_tensor.double(), lambd))
+
+
+def softshrink(context: CallContext, input_tensor: torch.Tensor, *, lambd: float = 0.5) -> Expected:
+    """x brought nearer to zero by lambd, at most to zero."""
+    value = functional.softshrink(input_tensor.double(), lambd)
+    return Expected(value, lambda: op_floors.vector(value, context.out, "softshrink"))
+
+
+def xielu(
+    context: CallContext,
+    input_tensor: torch.Tensor,
+    *,
+    alpha_p: float = 0.8,
+    alpha_n: float = 0.8,
+) -> Expected:
+    """x/2 + alpha_p*x**2, below zero x/2 + alpha_n*(e**x - 1 - x); Huang and Schlag (2024)."""
+    x = input_tensor.double()
+    value = x / 2 + torch.where(x > 0, alpha_p * x * x, alpha_n * (torch.expm1(x) - x))
+    return Expected(value, lambda: op_floors.vector(value, context.out, "xielu"))
+
+
+def logit(
+    context: CallContext, input_tensor: torch.Tensor, *, eps: float | None = None
+) -> Expected:
+    """log(x / (1 - x)) of x between eps and 1 - eps."""
+    value = torch.logit(input_tensor.double(), eps)
+    return Expected(value, lambda: op_floors.vector(value, context.out, "logit"))
+
+
+def rpow(context: CallContext, input_tensor: torch.Tensor, exponent: float) -> Expected:
+    """A number to the power of each element."""
+    value = exponent ** input_tensor.double()
+    return Expected(value, lambda: op_floors.vector(value, context.out, "exp2"))
+
+
+NUMBERS: dict[str, Golden] = {
+    "celu": celu,
+    "clamp": clamp,
+    "fill": exactly(torch.full_like),
+    "hardshrink": hardshrink,
+    "hardtanh": hardtanh,
+    "logit": logit,
+    "relu_max": relu_max,
+    "relu_min": relu_min,
+    "round": rounded,
+    "rpow": rpow,
+    "softplus": softplus,
+    "softshrink": softshrink,
+    "threshold": threshold,
+    "xielu": xielu,
+}
+
+SAME = {"clamp": ("clamp", "clip")}
+
+SPECS = (
+    *(
+        OpSpec((name,), unary(name), family="elementwise", neutral=APPROXIMATE)
+        for name in OF_A_BOUND
+    ),
+    OpSpec(("exp",), exponential, family="elementwise", neutral=APPROXIMATE),
+    OpSpec(("swish",), unary("silu"), family="elementwise", neutral=APPROXIMATE),
+    OpSpec(("sigmoid_accurate",), unary("sigmoid"), family="elementwise", neutral=APPROXIMATE),
+    *(OpSpec((name,), exactly(f), neutral=APPROXIMATE) for name, f in EXACT.items()),
+    *(
+        OpSpec(SAME.get(name, (name,)), golden, family="elementwise")
+        for name, golden in NUMBERS.items()
+    ),
+)
