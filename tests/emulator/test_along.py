@@ -7,6 +7,7 @@ import ttnn
 
 from tests.support.tensors import in_rows, on_tiles
 from ttnn_emulator.arithmetic.exact.along import swap_network
+from ttnn_emulator.dispatch import NotEmulated
 from ttnn_emulator.ops.common.bounds import OutOfBounds
 
 ROWS = ttnn.ROW_MAJOR_LAYOUT
@@ -142,6 +143,18 @@ def test_the_weight_of_expert_0_is_its_share_of_the_chosen(device):
     expected = torch.where(places == 0, shares, 0.0).sum(-1, keepdim=True)
     found = ttnn.moe(*(on_tiles(device, t) for t in (x, mask, top)), 32)
     assert (ttnn.to_torch(found).float() - expected).abs().max() < 2.0**-8
+
+
+def test_experts_that_no_chip_has_are_refused(device):
+    mapping = torch.zeros(1, 1, 8, 1).int()
+    mapping[0, 0, ::2] = 1
+    operands = (
+        in_rows(device, torch.rand(1, 1, 32, 8), ttnn.bfloat16),
+        numbers(device, mapping, ttnn.uint16),
+        numbers(device, torch.zeros(1, 1, 32, 2).int(), ttnn.uint16),
+    )
+    with pytest.raises(NotEmulated, match="has 4 experts on the chip, and 8 are planned"):
+        ttnn.moe_expert_token_remap(*operands)
 
 
 def test_a_slice_is_written_where_it_belongs(device):

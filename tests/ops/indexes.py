@@ -176,8 +176,11 @@ def share_of_first(x, mask, top):
 
 
 def share_floor(golden, x, mask, top):
+    """One of a row's approximate exponentials stands alone."""
+    off = op_floors.VECTOR_RELATIVE["exp_approximate"]
     values = (x + mask).topk(32, -1).values + top
-    return floors.chain(op_floors.softmax(values), op_floors.output(golden))
+    own = floors.chain(op_floors.softmax(values), op_floors.output(golden))
+    return floors.chain(own, floors.Floor(off, off))
 
 
 def mapped_to(experts):
@@ -197,7 +200,7 @@ def routed(tokens, experts, each):
 
 def remapped(weights, mapping, chosen):
     taken = torch.zeros_like(weights).scatter(-1, chosen, 1)
-    return weights * taken
+    return torch.where(taken != 0, weights, 0.0)
 
 
 def sparse_weights(experts, used):

@@ -174,7 +174,7 @@ def another(op, name, call, **how):
         operation=name,
         call=call,
         samples=op.samples[2:5],
-        references=op.references[:1],
+        references=op.samples[:1],
         errors=(refused_width(call, **how),),
     )
 
@@ -188,11 +188,11 @@ UPDATE_FOR_TOKEN = another(
 
 
 def at_places(cache, places):
-    """Keys and values [P, K, C, D] of pages, rows [1, B, K, D] of users, a place for each user."""
+    """Keys and values [P, K, C, D] of pages, rows [1, K, B, D] of users, a place for each user."""
     _, heads, _, width = cache
 
     def make():
-        rows = (1, len(places), heads, width)
+        rows = (1, heads, len(places), width)
         tensors = (Operand(plain(*shape)) for shape in (cache, rows, cache, rows))
         return (*tensors, integers([places]))
 
@@ -210,7 +210,7 @@ def at_places_golden(keys, key_rows, values, value_rows, places):
     for cache, rows in zip(caches, (key_rows, value_rows), strict=True):
         for user, place in enumerate(places.flatten().tolist()):
             if 0 <= place < len(cache) * length:  # others are passed over
-                cache[place // length, :, place % length] = rows[0, user]
+                cache[place // length, :, place % length] = rows[0, :, user]
     return caches
 
 

@@ -100,7 +100,7 @@ def halves(x):
 
 def away_from_half(x):
     """Chances; near a half their logits cancel."""
-    return torch.sigmoid((x.abs().clamp(max=3) + 0.25).copysign(x))
+    return torch.sigmoid((x.abs().clamp(max=2) + 1).copysign(x))
 
 
 def xielu(x):
@@ -173,7 +173,13 @@ SPECIAL += [
         domain=lambda x: 5 + x.abs().clamp(max=50),
         calls=EXACT,
     ),
-    numbers("polygamma", lambda x, k: torch.polygamma(k, x), 2, floor=product, domain=from_two),
+    numbers(
+        "polygamma",
+        lambda x, k: torch.polygamma(k, x),
+        2,
+        floor=by_function("polygamma"),
+        domain=from_two,
+    ),
     of_one(
         "polyval",
         lambda x: x * x + 2 * x + 3,

@@ -99,6 +99,7 @@ VECTOR_STEPS = {
     "gelu": 7,  # thirteen powers of the argument by Horner's rule
     "hardmish": 3,  # counted: a product and a sum before the product
     "logit": 5,  # a clamp, an inverse in two, a product and a logarithm
+    "polygamma": 16,  # an inverse whose cube has three times its error, products, sums that matter
     "softshrink": 1,
     "xielu": 5,
 }

@@ -55,6 +55,11 @@ def nlp_create_qkv_heads_decode(
     return [Expected(one[:, :users]) for one in parts]
 
 
+def concatenate_heads(input_tensor: torch.Tensor) -> torch.Tensor:
+    """[B, N, S, D] -> [B, S, N D]."""
+    return input_tensor.transpose(1, 2).flatten(2)
+
+
 def nlp_concat_heads(input_tensor: torch.Tensor) -> torch.Tensor:
     """[B, N, S, D] -> [B, 1, S, N D]."""
     return input_tensor.transpose(1, 2).flatten(2)[:, None]
@@ -222,6 +227,7 @@ SPECS = (
         OpSpec((name,), without_context(qkv_heads_by_group), kind="heads", data="picks")
         for name in ("create_qkv_heads", "create_qkv_heads_from_separate_tensors")
     ),
+    OpSpec(("concatenate_heads",), without_context(concatenate_heads), data="picks"),
     OpSpec(("nlp_concat_heads_boltz",), without_context(nlp_concat_heads_boltz), data="picks"),
     OpSpec(("nlp_kv_cache_load_slice",), without_context(nlp_kv_cache_load_slice), data="picks"),
 )

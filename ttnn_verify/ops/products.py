@@ -131,6 +131,16 @@ def masked_softmax(
     return softmax(context, x)
 
 
+def causal_softmax(
+    context: CallContext,
+    input_tensor: torch.Tensor,
+    scale: float | None = None,
+    mask: torch.Tensor | None = None,
+) -> Expected:
+    """`masked_softmax` with a mask of as many rows as x."""
+    return masked_softmax(context, input_tensor, scale, mask, is_causal_mask=True)
+
+
 def attention_softmax(
     context: CallContext,
     tensor: torch.Tensor,
@@ -159,5 +169,6 @@ SPECS = (
     OpSpec(("layer_norm",), layer_norm, kind="norm", constant="epsilon", family="norms"),
     OpSpec(("softmax", "softmax_in_place"), softmax, ignored=STABLE),
     OpSpec(("scale_mask_softmax", "scale_mask_softmax_in_place"), masked_softmax, ignored=STABLE),
+    OpSpec(("scale_causal_mask_hw_dims_softmax_in_place",), causal_softmax, ignored=STABLE),
     OpSpec(("attention_softmax", "attention_softmax_"), attention_softmax),
 )

@@ -74,6 +74,12 @@ def moe_expert_token_remap(
     local = torch.nonzero(mapping.reshape(-1, mapping.shape[-1])[:, 0] == 1).flatten()
     weights = topk_tensor.logical.reshape(-1, topk_tensor.shape[-1])
     bounds.within(local, weights.shape[-1], op=launch.name, operand="topk_tensor", unit="expert")
+    planned = launch.outputs[0].shape[-1]
+    if len(local) != planned:
+        raise NotEmulated(
+            f"{launch.name}: the mapping has {len(local)} experts on the chip, and {planned} are "
+            "planned for each: those that are left are as memory was. Map as many to each chip."
+        )
     chosen = expert_metadata_tensor.logical.long().reshape(len(weights), -1)
     taken = (chosen[:, None, :] == local[None, :, None]).any(-1)
     mapped = torch.where(taken, weights[:, local], torch.zeros((), dtype=weights.dtype))

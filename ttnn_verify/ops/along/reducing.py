@@ -70,10 +70,13 @@ def share_of_first(
     scores = values + topk_mask_tensor.double()[..., :k]
     shares = scores.softmax(-1)
     value = torch.where(places == 0, shares, 0.0).sum(-1, keepdim=True)
-    return Expected(
-        value.reshape(context.shapes[0]),
-        lambda: op_floors.chain(op_floors.softmax(scores), op_floors.output(value, context.out)),
-    )
+    off = op_floors.VECTOR_RELATIVE["exp_approximate"]  # one exponential of a row stands alone
+
+    def floor() -> op_floors.Floor:
+        parts = op_floors.softmax(scores), op_floors.Floor(off, off)
+        return op_floors.chain(*parts, op_floors.output(value, context.out))
+
+    return Expected(value.reshape(context.shapes[0]), floor)
 
 
 FAST = {"fast_and_approximate_mode": (False,)}
