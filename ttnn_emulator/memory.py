@@ -127,14 +127,15 @@ class DeviceTensor:
         They share memory with the buffer, so writing to them is writing in place.
         """
         padded = self.contents.padded
-        return padded if padded.shape == self.padded_shape else padded.reshape(self.padded_shape)
+        same = padded.shape == self.padded_shape
+        return padded if same else formats.viewed(padded, self.padded_shape)
 
     @property
     def logical(self) -> torch.Tensor:
         """The contents without padding, of shape `shape`; not to be written to."""
         bare = self.contents.bare
         if bare is not None and bare.shape[-2:] == self.shape[-2:]:
-            return bare if bare.shape == self.shape else bare.reshape(self.shape)
+            return bare if bare.shape == self.shape else formats.viewed(bare, self.shape)
         return trimmed(self.data, self.shape)
 
     @property

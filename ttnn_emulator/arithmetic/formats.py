@@ -1,5 +1,7 @@
 """Tiles and number formats of the device: how a value is rounded on its way into a buffer."""
 
+import math
+
 import torch
 
 TILE = 32  # rows and columns of a tile
@@ -80,3 +82,10 @@ def encode(values: torch.Tensor, dtype: str) -> torch.Tensor:
     if not storage.is_floating_point:
         values = values.to(torch.int64)
     return values.to(storage)
+
+
+def viewed(values: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """A view of contents in another shape; a smaller one is their front, as of `ttnn.narrow`."""
+    count = math.prod(shape)
+    front = values if values.numel() == count else values.flatten()[:count]
+    return front.reshape(shape)
