@@ -158,8 +158,8 @@ def causal_softmax_in_place(
     launch: Launch, *operands: Any, numeric_stable: bool = False, **named: Any
 ) -> torch.Tensor:
     """`scale_mask_softmax_in_place` whose mask [1, 1, H, W] has a row for each of the operand's."""
-    how = {"numeric_stable": numeric_stable, "is_causal_mask": True}
-    return scale_mask_softmax(launch, *operands, **how, **named)
+    named |= {"is_causal_mask": True}
+    return scale_mask_softmax(launch, *operands, numeric_stable=numeric_stable, **named)
 
 
 def attention_softmax(
