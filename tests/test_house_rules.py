@@ -28,6 +28,7 @@ EVERYDAY = {
     "slice",
     "to_memory_config",
     "typecast",
+    "zeros",
 }
 
 
