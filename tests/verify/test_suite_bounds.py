@@ -70,7 +70,8 @@ def test_a_token_out_of_the_first_five_fails(failures, reference):
         steps.append(float(best.values[0] - best.values[5]))
     found = failures(logits)
     wide = max(range(NEW), key=steps.__getitem__)
-    assert any(f"step {wide}: the reference's token is the model's number 6" in line for line in found)
+    told = f"step {wide}: the reference's token is the model's number 6"
+    assert any(told in line for line in found)
 
 
 def test_a_divergence_that_no_rounding_explains_fails(failures, reference):
