@@ -251,7 +251,9 @@ class Memory:
             UnknownContents: nothing emulated has written it.
         """
         key = key_of(tensor)
-        replicas = _of_nothing(tensor) if is_nothing(tensor) else self.contents(key)
+        replicas = self.contents(key)
+        if replicas is None and is_nothing(tensor):
+            replicas = _of_nothing(tensor)
         if replicas is None:
             raise UnknownContents(
                 f"Nothing emulated has written the {tensor.dtype.name} tensor "

@@ -7,7 +7,7 @@ import ttnn
 import ttnn_emulator
 from tests.support.checks import assert_same_bits
 from tests.support.tensors import on_tiles
-from ttnn_emulator.ops.common import padding
+from ttnn_emulator.ops.common import idle_rows, padding
 
 
 def product(device, x):
@@ -59,35 +59,64 @@ def test_a_row_is_computed_as_by_itself(operation, live, arithmetic, device, mon
     x = torch.randn(1, 1, 32, 128).bfloat16()
     x[..., live:, :] = x[..., live : live + 1, :].clone()
     together = operation(device, on_tiles(device, x))
-    monkeypatch.setattr(padding, "_unlike_the_last", lambda values: None)
+    monkeypatch.setattr(idle_rows, "_unlike_the_last", lambda values: None)
     assert_same_bits(together, operation(device, on_tiles(device, x)))
 
 
+def unwritten_rows(x, rows):
+    """x, bfloat16 [..., M, K], with these rows of all matrices as nothing wrote them."""
+    nothing = padding.undefined(x.shape, "bfloat16")
+    return torch.where(
+        torch.isin(torch.arange(x.shape[-2]), torch.tensor(rows))[:, None], nothing, x
+    )
+
+
 def test_rows_that_nothing_wrote_are_not_computed():
-    x = torch.randn(1, 1, 4, 8)
-    marked = torch.tensor([False, True, False, True])[None, None, :, None]
-    needed, which = padding.distinct_rows(x, marked)
-    assert torch.equal(needed, x[..., [0, 2], :])
-    assert which.tolist() == [0, 0, 1, 0]
+    x = unwritten_rows(torch.randn(1, 1, 4, 8).bfloat16(), [1, 3])
+    rows = idle_rows.needed_rows(x)
+    assert torch.equal(rows.values, x[..., [0, 2], :])
+    whole = rows.whole(rows.values.float() * 2, "bfloat16")
+    assert_same_bits(whole, unwritten_rows(x * 2, [1, 3]))
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 2, 8), (4, 8)])
 def test_few_rows_and_other_ones_are_taken_whole(shape):
     x = torch.ones(shape) if len(shape) == 4 else torch.randn(shape)
-    values, which = padding.distinct_rows(x, None)
-    assert which is None
-    assert values is x
+    rows = idle_rows.needed_rows(x)
+    assert rows.values is x
+    assert rows.whole(x, "bfloat16") is x
 
 
 def test_of_several_matrices_a_row_is_computed_that_one_of_them_needs():
     x = torch.ones(3, 1, 5, 8)
     x[0, 0, 1], x[2, 0, 2] = 2, 3
-    needed, which = padding.distinct_rows(x, None)
-    assert torch.equal(needed, x[..., [1, 2, 4], :])
-    assert which.tolist() == [2, 0, 1, 2, 2]
-    marked = torch.zeros(3, 1, 5, 1, dtype=torch.bool)
-    marked[:, 0, 2:] = True
-    marked[1, 0, 3] = False
-    needed, which = padding.distinct_rows(x, marked)
-    assert torch.equal(needed, x[..., [0, 1, 3], :])
-    assert which.tolist() == [0, 1, 0, 2, 0]
+    rows = idle_rows.needed_rows(x)
+    assert torch.equal(rows.values, x[..., [1, 2, 4], :])
+    assert torch.equal(rows.whole(rows.values, "bfloat16"), x)
+
+
+def test_a_row_that_only_some_matrices_have_not_written_is_zero_in_those_and_marked_again():
+    x = torch.ones(3, 1, 5, 8).bfloat16()
+    nothing = padding.undefined((8,), "bfloat16")
+    x[:, 0, 2:] = nothing
+    x[1, 0, 3] = 1
+    rows = idle_rows.needed_rows(x)
+    expected = torch.ones(3, 1, 3, 8).bfloat16()
+    expected[[0, 2], 0, 2] = 0
+    assert_same_bits(rows.values, expected)
+    assert_same_bits(rows.whole(rows.values.float(), "bfloat16"), x)
+
+
+@pytest.mark.parametrize("matrices", [1, 2])
+def test_of_two_operands_a_row_that_nothing_wrote_in_one_is_not_computed(matrices):
+    seen = []
+
+    def total(a, b):
+        seen.append(a.shape[-2])
+        return a.float() + b.float()
+
+    a = unwritten_rows(torch.randn(matrices, 6, 8).bfloat16(), [1, 4])
+    b = unwritten_rows(torch.ones(matrices, 6, 8).bfloat16(), [5])
+    result = idle_rows.row_by_row(total, a, b, dtype="bfloat16")
+    assert seen == [3]
+    assert_same_bits(result, unwritten_rows((a.float() + 1).bfloat16(), [1, 4, 5]))

@@ -1,5 +1,6 @@
 """Matrix products."""
 
+import functools
 import math
 from typing import Any
 
@@ -15,6 +16,7 @@ from ttnn_emulator.ops.common import padding
 from ttnn_emulator.ops.common.activations import Fusable, steps_of
 from ttnn_emulator.ops.common.attending import refuse
 from ttnn_emulator.ops.common.configs import compute_of
+from ttnn_emulator.ops.common.idle_rows import needed_rows, row_by_row
 
 SHARDED_BLOCKS = paths.approximation(
     "blocks of K of a sharded operand as if it lay in L1 interleaved"
@@ -56,7 +58,6 @@ def linear(
     refuse(launch, in0_column_offset=in0_column_offset, **streamed)
     a = _matrix(input_tensor_a, transpose_a, vector_dim=0, rows=True)
     b = _matrix(input_tensor_b, transpose_b, vector_dim=-1, rows=False)
-    a, marked = padding.without_undefined_rows(a)
     fused_bias = bias is not None and bias.padded_shape[-2] <= TILE
     activation = steps_of([activation] if activation else (), alone=True)
     fused = steps_of(_as_tuple(getattr(program_config, "fused_activation", None)))
@@ -68,11 +69,10 @@ def linear(
     padded = _padded(launch.output)
     if (fused_bias or fused) and rows < padded[-2]:  # what they make of the padding rows' zeros
         a = torch.nn.functional.pad(a, (0, 0, 0, 1))
-        marked = None if marked is None else torch.nn.functional.pad(marked, (0, 0, 0, 1))
     out = launch.output.dtype
-    computed, which = padding.distinct_rows(a, marked)
+    computed = needed_rows(a)
     values = launch.math.matmul(
-        computed,
+        computed.values,
         b,
         _first_row(bias) if fused_bias and bias is not None else None,
         product=_product(
@@ -87,20 +87,18 @@ def linear(
         ),
         fused=fused,
     )
-    if which is not None:
-        values = values[..., which, :]
+    values = computed.whole(values, out)
     if len(input_tensor_b.shape) == 1:
         return values[..., :rows, :].reshape(launch.output.shape)
     values = _fitted(values, rows, launch.output)
     if bias is not None and not fused_bias:
         dtypes = (out, bias.dtype)
         added = bias.data if values.shape[-2] == padded[-2] else bias.logical
-        values = launch.math.binary("add", values, added, dtypes=dtypes, out=out)
+        add = functools.partial(launch.math.binary, "add", dtypes=dtypes, out=out)
+        values = row_by_row(add, values, added, dtype=out)
     if activation:
-        values = launch.math.unary(values, *activation, dtype=out, out=out)
-    if marked is not None:
-        marked = torch.nn.functional.pad(marked, (0, 0, 0, values.shape[-2] - marked.shape[-2]))
-        values = padding.mark_undefined_rows(values, marked, out)
+        act = functools.partial(launch.math.unary, dtype=out, out=out)
+        values = row_by_row(lambda rows: act(rows, *activation), values, dtype=out)
     return values
 
 

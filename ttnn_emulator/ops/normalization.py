@@ -13,6 +13,7 @@ from ttnn_emulator.dispatch import Launch, NotEmulated
 from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common import padding
 from ttnn_emulator.ops.common.configs import compute_of
+from ttnn_emulator.ops.common.idle_rows import all_rows, needed_rows
 from ttnn_emulator.ops.common.pairs.stages import Stages
 
 SHARDED = paths.approximation("sharded as if interleaved")
@@ -37,12 +38,9 @@ def _norm(name: str, default_epsilon: float = 1e-12) -> Callable[..., torch.Tens
         if recip_tensor is not None or getattr(program_config, "use_welford", False):
             paths.tell(WELFORD)
         values, residual = _rows(input_tensor, residual_input_tensor)
-        values, marked = padding.without_undefined_rows(values)
-        computed, which = values, None
-        if residual is None:
-            computed, which = padding.distinct_rows(values, marked)
+        rows = needed_rows(values) if residual is None else all_rows(values)
         result = getattr(launch.math, name)(
-            computed,
+            rows.values,
             _row(weight, values.shape[-1]),
             _row(bias, values.shape[-1]),
             residual,
@@ -51,9 +49,7 @@ def _norm(name: str, default_epsilon: float = 1e-12) -> Callable[..., torch.Tens
             compute=compute_of(compute_kernel_config),
             formats=Formats(input_tensor.dtype, launch.output.dtype),
         )
-        if which is not None:
-            result = result[..., which, :]
-        result = padding.mark_undefined_rows(result, marked, launch.output.dtype)
+        result = rows.whole(result, launch.output.dtype)
         if tuple(result.shape) == launch.output.shape:
             return result
         missing = launch.output.padded_shape[-2] - result.shape[-2]

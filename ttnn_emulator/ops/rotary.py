@@ -12,13 +12,9 @@ from ttnn_emulator.arithmetic.compute import Compute
 from ttnn_emulator.arithmetic.formats import TILE
 from ttnn_emulator.dispatch import Launch, NotEmulated
 from ttnn_emulator.memory import DeviceTensor
-from ttnn_emulator.ops.common import bounds, padding
+from ttnn_emulator.ops.common import bounds
 from ttnn_emulator.ops.common.configs import compute_of
-from ttnn_emulator.ops.common.padding import (
-    mark_undefined_rows,
-    undefined_rows,
-    without_undefined_rows,
-)
+from ttnn_emulator.ops.common.idle_rows import all_rows, row_by_row
 
 
 def rotary_embedding(
@@ -131,8 +127,7 @@ def _rotated(
     """Rotation by halves, each row by its own of the tables or all by a single one."""
     out = launch.output.dtype
     rotary = functools.partial(launch.math.rotary, table=table, out=out, compute=compute)
-    rotated = padding.row_by_row(rotary, x.data, cos, sin)
-    return mark_undefined_rows(rotated, undefined_rows(x.data), x.dtype)
+    return row_by_row(rotary, x.data, cos, sin, dtype=out)
 
 
 def rotate_half(launch: Launch, input: DeviceTensor) -> torch.Tensor:
@@ -164,9 +159,9 @@ def _decode_pairs(
     compute: Compute | None,
 ) -> torch.Tensor:
     cos, sin = cos[..., :1, :], sin[..., :1, :]
-    heads, unwritten = without_undefined_rows(x.data)  # NaN takes the slowest way
-    rotated = launch.math.rotary_pairs(heads, cos, sin, turn, compute=compute)
-    return mark_undefined_rows(rotated, unwritten, x.dtype)
+    rows = all_rows(x.data)
+    rotated = launch.math.rotary_pairs(rows.values, cos, sin, turn, compute=compute)
+    return rows.whole(rotated, x.dtype)
 
 
 BINDINGS = {

@@ -14,6 +14,7 @@ from ttnn_emulator.dispatch import Launch, NotEmulated
 from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common import padding
 from ttnn_emulator.ops.common.activations import Fusable, steps_of
+from ttnn_emulator.ops.common.idle_rows import row_by_row
 
 # Operations without arguments of their own: TTNN's name after "ttnn." is the arithmetic's name.
 PLAIN = [
@@ -90,8 +91,8 @@ def apply(launch: Launch, operand: DeviceTensor, *steps: FusedOp) -> torch.Tenso
     bare = operand.zero_padded and operand.shape == launch.output.shape
     bare = bare and not padding.cuts_a_block(launch.output)
     values = operand.logical if bare else operand.data
-    result = padding.mark_undefined_rows(
-        unary(values, *steps, **options), padding.undefined_rows(values), launch.output.dtype
+    result = row_by_row(
+        lambda rows: unary(rows, *steps, **options), values, dtype=launch.output.dtype
     )
     if not bare:
         return result

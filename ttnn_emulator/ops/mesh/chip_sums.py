@@ -21,6 +21,7 @@ from ttnn_emulator.memory import DeviceTensor, Shape
 from ttnn_emulator.ops.common import padding
 from ttnn_emulator.ops.common.chip_orders import Kernel, Way, scattered
 from ttnn_emulator.ops.common.configs import compute_of
+from ttnn_emulator.ops.common.idle_rows import row_by_row
 from ttnn_emulator.ops.common.lines import lines
 
 GATHERED = paths.Fact("gathered, then added")
@@ -328,7 +329,7 @@ def _added_on_each(launch: Launch, operand: MeshOperand, axis: int | None) -> Me
     results: dict[int, torch.Tensor] = {}
     for line in lines(launch, axis):
         terms = torch.stack([operand.with_padding(chip) for chip in line])
-        total = padding.row_by_row(functools.partial(_added_up, launch, between), terms)
+        total = row_by_row(functools.partial(_added_up, launch, between), terms, dtype=between)
         total = launch.math.stored(total, between)
         if operand.dtype != between:
             total = launch.math.typecast(total, between, operand.dtype)

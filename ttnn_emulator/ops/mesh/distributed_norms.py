@@ -12,8 +12,8 @@ from ttnn_emulator.arithmetic import paths
 from ttnn_emulator.arithmetic.compute import Formats
 from ttnn_emulator.dispatch import Binding, Launch, NotEmulated
 from ttnn_emulator.memory import DeviceTensor
-from ttnn_emulator.ops.common import padding
 from ttnn_emulator.ops.common.configs import compute_of
+from ttnn_emulator.ops.common.idle_rows import all_rows
 from ttnn_emulator.ops.normalization import SHARDED
 
 SPLIT_ROWS = paths.approximation("rows split among cores in two dimensions, as if on one")
@@ -37,16 +37,16 @@ def _before(name: str, centred: bool) -> Callable[..., torch.Tensor]:
             paths.tell(SHARDED)
         if use_2d_core_grid:
             paths.tell(SPLIT_ROWS)
-        values, marked = padding.without_undefined_rows(input_tensor.data)
+        rows = all_rows(input_tensor.data)
         result = launch.math.norm_statistics(
-            values,
+            rows.values,
             None if residual_input_tensor is None else residual_input_tensor.data,
             centred=centred,
             compute=compute_of(compute_kernel_config),
             fast=fast_and_approximate_mode,
             formats=Formats(input_tensor.dtype, launch.output.dtype),
         )
-        return padding.mark_undefined_rows(result, marked, launch.output.dtype)
+        return rows.whole(result, launch.output.dtype)
 
     binding.__name__ = name
     return binding
@@ -69,18 +69,18 @@ def _after(name: str, centred: bool) -> Callable[..., torch.Tensor]:
         _refuse_welford(launch, program_config, None)
         if input_tensor.sharded:
             paths.tell(SHARDED)
-        values, marked = padding.without_undefined_rows(input_tensor.data)
+        rows = all_rows(input_tensor.data)
         result = launch.math.norm_from_statistics(
-            values,
+            rows.values,
             stats.data,
-            _row(weight, values.shape[-1]),
-            _row(bias, values.shape[-1]),
+            _row(weight, rows.values.shape[-1]),
+            _row(bias, rows.values.shape[-1]),
             centred=centred,
             epsilon=epsilon,
             compute=compute_of(compute_kernel_config),
             formats=Formats(input_tensor.dtype, launch.output.dtype),
         )
-        return padding.mark_undefined_rows(result, marked, launch.output.dtype)
+        return rows.whole(result, launch.output.dtype)
 
     binding.__name__ = name
     return binding

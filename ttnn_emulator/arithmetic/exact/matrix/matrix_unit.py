@@ -4,6 +4,7 @@
 activation is SrcB, of which a fidelity phase sees 7 bits, the weight is SrcA, of which it sees 5.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -299,6 +300,12 @@ def matmul(
     return packer.pack(dst, out, fp32_dest_acc)
 
 
+@functools.lru_cache(maxsize=64)
+def _column_of(scaler: float, height: int) -> Weight:
+    """[height, 1], each value the scaler."""
+    return prepare_weight(torch.full((height, 1), scaler, dtype=torch.bfloat16))
+
+
 def row_sum(
     values: torch.Tensor, compute: Compute = ROW_SUM, *, scaler: float = 1.0
 ) -> torch.Tensor:
@@ -316,7 +323,7 @@ def row_sum(
     column of scalers: one accumulation over all of W, each tile with all of its phases.
     """
     width = values.shape[-1]
-    weight = prepare_weight(torch.full((width, 1), scaler, dtype=torch.bfloat16))
+    weight = _column_of(scaler, width)
     rows = unpack(values, compute.fp32_dest_acc).reshape(-1, width)
     phases, tiles = FIDELITY_PHASES[compute.fidelity], weight.tiles.shape[1]
     dst = _accumulate(rows, weight, Accumulation(phases, compute.fp32_dest_acc, block=tiles))

@@ -14,13 +14,13 @@ from ttnn_emulator.ops.common.broadcasting import (
     Operand,
     broadcastable,
     is_bare,
-    marked_as_undefined,
     number,
     over_tiles,
     read_by,
     storage,
     tensors_of,
 )
+from ttnn_emulator.ops.common.idle_rows import row_by_row
 
 
 def combined(
@@ -40,8 +40,9 @@ def combined(
         )
     else:
         a, b = broadcastable(launch, first, second)
-    values = padding.row_by_row(lambda *rows: binary(operation, *rows, **options), a, b)
-    values = marked_as_undefined(values, [a, b], launch.output.dtype)
+    values = row_by_row(
+        lambda *rows: binary(operation, *rows, **options), a, b, dtype=launch.output.dtype
+    )
     if not bare:
         return values
     zeros = (padding.ZERO if isinstance(x, DeviceTensor) else x for x in (first, second))
