@@ -37,6 +37,15 @@ def test_an_approximate_operation_is_named_with_what_is_computed_in_its_place():
     )
 
 
+def test_of_many_approximate_operations_a_line_has_the_names_alone():
+    names = [f"op{i}" for i in range(bases.MOST_TOLD + 1)]
+    line = bases.line(10, dict.fromkeys(names, SHARDED))
+    assert line == (
+        f"3 operations by the kernel's steps, 7 approximate: {', '.join(names)} "
+        "(python -m ttnn_emulator.coverage says how)"
+    )
+
+
 def test_followed_operations_are_said_to_be_followed():
     assert bases.line(1, {}) == "1 operation by the kernel's steps, none approximate"
     assert bases.line(0, {}) == ""

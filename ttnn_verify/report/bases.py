@@ -8,6 +8,7 @@ if TYPE_CHECKING:  # ttnn, which the emulator imports, is slow
 
 # What an operation is said to be whose steps are all taken, whatever is recorded of it.
 FOLLOWED = "the kernel's steps"
+MOST_TOLD = 6  # approximate operations of which a line says how they are
 ROUNDED = "computed in float32, each result rounded once (--arithmetic rounded)"
 
 
@@ -48,6 +49,8 @@ def of_run(backend: str, arithmetic: str | None) -> str:
 def line(operations: int, not_followed: Mapping[str, str]) -> str:
     """In a line: how many operations are followed, and what the others do.
 
+    Of more than `MOST_TOLD` others it has the names alone; `ttnn_emulator.coverage` tells the rest.
+
     Args:
         operations: how many computed in all.
         not_followed: `approximate` of them.
@@ -58,5 +61,8 @@ def line(operations: int, not_followed: Mapping[str, str]) -> str:
     counted = f"{followed} operation{'' if followed == 1 else 's'} by {FOLLOWED}"
     if not not_followed:
         return f"{counted}, none approximate"
-    named = ", ".join(f"{name} ({steps})" for name, steps in not_followed.items())
+    if len(not_followed) > MOST_TOLD:
+        named = f"{', '.join(not_followed)} (python -m ttnn_emulator.coverage says how)"
+    else:
+        named = ", ".join(f"{name} ({steps})" for name, steps in not_followed.items())
     return f"{counted}, {len(not_followed)} approximate: {named}"
