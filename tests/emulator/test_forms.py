@@ -42,6 +42,7 @@ SEVERAL_FORMS = {
 OF_THE_HOST = PLACEMENT | {
     *("core_grid", "device", "dtype", "keep_l1_aligned", "layout", "mesh_coords", "mesh_device"),
     *("optional_output_tensor", "optional_tensor", "output", "output_dtype", "output_tensor"),
+    "output_tile",
     *("output_memory_config", "output_shape", "preallocated_output", "program_config"),
     *(
         "output_layout",

@@ -120,6 +120,54 @@ def test_bias_higher_than_a_tile_is_added_row_by_row(device):
     assert torch.equal(ttnn.to_torch(y), ttnn.to_torch(product) + bias)
 
 
+@pytest.mark.parametrize("shape", [(1, 96), (5, 96), (1,)], ids=str)
+def test_bias_of_a_product_in_l1_is_added_by_itself(shape, device):
+    a, b, bias = normal(1, 1, 5, 64), normal(64, 96), normal(*shape)
+    ta = ttnn.to_memory_config(on_tiles(device, a), ttnn.L1_MEMORY_CONFIG)
+    y = ttnn.linear(ta, on_tiles(device, b), bias=on_tiles(device, bias))
+    product = ttnn.to_torch(ttnn.matmul(ta, on_tiles(device, b)))  # rounded, then added
+    assert torch.equal(ttnn.to_torch(y), product + bias)
+
+
+def test_bias_of_a_product_with_a_vector(device):
+    """Of one number it is fused; more are added to the vector that comes out."""
+    a, b, bias = normal(37, 64), normal(64), normal(37)
+    ta, tb = on_tiles(device, a), on_tiles(device, b)
+    y = ttnn.linear(ta, tb, bias=on_tiles(device, bias))
+    assert torch.equal(ttnn.to_torch(y), ttnn.to_torch(ttnn.matmul(ta, tb)) + bias)
+    y = ttnn.linear(ta, tb, bias=on_tiles(device, bias[:1]))
+    product, terms = exact(a, b)
+    assert_rounded_once(y, product + bias[:1].double(), terms)
+
+
+def test_bias_of_rank_0(device):
+    a, b, bias = normal(64), normal(64), torch.tensor(1.5)
+    y = ttnn.linear(on_tiles(device, a), on_tiles(device, b), bias=on_tiles(device, bias))
+    product, terms = exact(a, b)
+    assert_rounded_once(y, product + 1.5, terms)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(16, 32), (32, 16), (16, 16)])
+def test_tiles_of_other_sizes_change_no_value(rows, columns, device):
+    a, b = normal(1, 2, 64, 96), normal(1, 2, 96, 64)
+    config = ttnn.MatmulMultiCoreReuseProgramConfig(
+        compute_with_storage_grid_size=(2, 1),
+        in0_block_w=3,
+        out_subblock_h=1,
+        out_subblock_w=1,
+        per_core_M=64 // rows,
+        per_core_N=64 // columns,
+    )
+    y = ttnn.matmul(
+        ttnn.from_torch(a, layout=ttnn.TILE_LAYOUT, tile=ttnn.Tile((rows, 32)), device=device),
+        ttnn.from_torch(b, layout=ttnn.TILE_LAYOUT, tile=ttnn.Tile((32, columns)), device=device),
+        program_config=config,
+        output_tile=ttnn.Tile((rows, columns)),
+    )
+    assert list(y.tile.tile_shape) == [rows, columns]
+    assert_rounded_once(y, *exact(a, b))
+
+
 ACTIVATIONS = {
     "relu": torch.relu,
     "silu": functional.silu,

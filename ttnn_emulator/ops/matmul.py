@@ -2,7 +2,6 @@
 
 import functools
 import math
-from typing import Any
 
 import torch
 import ttnn
@@ -10,7 +9,7 @@ import ttnn
 from ttnn_emulator.arithmetic import paths
 from ttnn_emulator.arithmetic.compute import Blocking, Product
 from ttnn_emulator.arithmetic.formats import TILE
-from ttnn_emulator.dispatch import Launch, NotEmulated
+from ttnn_emulator.dispatch import Launch
 from ttnn_emulator.memory import DeviceTensor, Output, Shape
 from ttnn_emulator.ops.common import padding
 from ttnn_emulator.ops.common.activations import Fusable, steps_of
@@ -48,17 +47,21 @@ def linear(
 
     Padding of K is not read. Padding rows of `a` give rows of the output like any others. An
     activation within the program_config, or beside a core_grid, is fused to the product; otherwise
-    `activation` is an operation of its own on the rounded product (matmul.cpp).
+    `activation` is an operation of its own on the rounded product (matmul.cpp). Tiles of other
+    sizes change no value: each element sums the two halves of a tile's depth in the same order
+    (the replayed MVMULs of llk_math_matmul.h).
 
     Raises:
-        NotEmulated: an output tile that is not 32 x 32; `in0_column_offset`; streamed weights.
+        NotEmulated: `in0_column_offset`; streamed weights.
     """
-    _check_tile(launch, output_tile)
     streamed = {"global_cb": global_cb, "prefetcher_pipes": bool(prefetcher_pipes)}
     refuse(launch, in0_column_offset=in0_column_offset, **streamed)
     a = _matrix(input_tensor_a, transpose_a, vector_dim=0, rows=True)
     b = _matrix(input_tensor_b, transpose_b, vector_dim=-1, rows=False)
-    fused_bias = bias is not None and bias.padded_shape[-2] <= TILE
+    planned = program_config is not None or core_grid is not None
+    fused_bias = bias is not None and _adds_bias(
+        launch, input_tensor_a, input_tensor_b, bias, columns=b.shape[-1], planned=planned
+    )
     activation = steps_of([activation] if activation else (), alone=True)
     fused = steps_of(_as_tuple(getattr(program_config, "fused_activation", None)))
     if core_grid is not None:
@@ -67,7 +70,7 @@ def linear(
         paths.tell(SHARDED_BLOCKS)
     rows = a.shape[-2]
     padded = _padded(launch.output)
-    if (fused_bias or fused) and rows < padded[-2]:  # what they make of the padding rows' zeros
+    if (bias is not None or fused) and rows < padded[-2]:  # what padding rows of zeros become
         a = torch.nn.functional.pad(a, (0, 0, 0, 1))
     out = launch.output.dtype
     computed = needed_rows(a)
@@ -89,23 +92,15 @@ def linear(
     )
     values = computed.whole(values, out)
     if len(input_tensor_b.shape) == 1:
-        return values[..., :rows, :].reshape(launch.output.shape)
-    values = _fitted(values, rows, launch.output)
+        values = values[..., :rows, :].reshape(launch.output.shape)
+    else:
+        values = _fitted(values, rows, launch.output)
     if bias is not None and not fused_bias:
-        dtypes = (out, bias.dtype)
-        added = bias.data if values.shape[-2] == padded[-2] else bias.logical
-        add = functools.partial(launch.math.binary, "add", dtypes=dtypes, out=out)
-        values = row_by_row(add, values, added, dtype=out)
+        values = _plus(launch, values, bias)
     if activation:
         act = functools.partial(launch.math.unary, dtype=out, out=out)
         values = row_by_row(lambda rows: act(rows, *activation), values, dtype=out)
     return values
-
-
-def _check_tile(launch: Launch, tile: Any) -> None:
-    shape = getattr(tile, "tile_shape", tile)
-    if shape is not None and list(shape) != [TILE, TILE]:
-        raise NotEmulated(f"{launch.name} with output_tile={list(shape)} is not emulated.")
 
 
 def _matrix(operand: DeviceTensor, transpose: bool, vector_dim: int, rows: bool) -> torch.Tensor:
@@ -139,6 +134,43 @@ def _product(
     )
 
 
+def _adds_bias(
+    launch: Launch,
+    a: DeviceTensor,
+    b: DeviceTensor,
+    bias: DeviceTensor,
+    *,
+    columns: int,
+    planned: bool,
+) -> bool:
+    """Whether the product's kernel adds the bias; otherwise an operation of its own does.
+
+    Seen in the programs of ttnn.linear, which agree with get_post_process_bias of matmul.cpp: a
+    bias of all columns and one tile row is fused if the call says how to spread the product over
+    cores, or all lies in DRAM interleaved.
+    """
+    width = bias.shape[-1] if bias.shape else 1
+    if width != columns or bias.padded_shape[-2] > TILE or math.prod(b.shape[:-2]) > 1:
+        return False
+    in_dram = all(x.in_dram and not x.sharded for x in (a, b, launch.output))
+    return planned or (a.sharded and launch.output.in_dram) or in_dram
+
+
+def _plus(launch: Launch, values: torch.Tensor, bias: DeviceTensor) -> torch.Tensor:
+    """The product, rounded to the output's format, and the bias, in padding rows too."""
+    out = launch.output.dtype
+    added = bias.logical
+    if values.shape != launch.output.shape and bias.shape and bias.shape[-1] > 1:
+        added = bias.data if bias.shape[-2:-1] > (1,) else bias.data[..., :1, :]
+    dtypes = (out, bias.dtype)
+
+    def add(product: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
+        product = launch.math.stored(product, out)
+        return launch.math.binary("add", product, added, dtypes=dtypes, out=out)
+
+    return row_by_row(add, values, added, dtype=out)
+
+
 def _as_tuple(activation: Fusable | None) -> tuple[Fusable, ...]:
     return () if activation is None else (activation,)
 
@@ -165,11 +197,8 @@ def _fitted(values: torch.Tensor, rows: int, output: Output) -> torch.Tensor:
 
 
 def _first_row(bias: DeviceTensor) -> torch.Tensor:
-    """[..., 1, N]: a bias of one tile row is fused, and the kernel adds its first row to all rows.
-
-    A higher one is added by an operation of its own (seen in TTNN's graph of ttnn.linear).
-    """
-    rows = bias.logical.reshape(1, -1) if len(bias.shape) == 1 else bias.logical
+    """[..., 1, N]: of a bias that is fused the kernel adds the first row to all rows."""
+    rows = bias.logical.reshape(1, -1) if len(bias.shape) < 2 else bias.logical
     return rows[..., :1, :]
 
 

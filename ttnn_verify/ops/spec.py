@@ -24,6 +24,7 @@ PLACEMENT = frozenset(
         "output_mem_config",
         "output_tensor",
         "output_tensors",
+        "output_tile",
         "prefetcher_pipes",
         "queue_id",
         "sub_core_grid",

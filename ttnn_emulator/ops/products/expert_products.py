@@ -21,7 +21,7 @@ def sparse_matmul(
     input_tensor_b: DeviceTensor,
     *,
     sparsity: DeviceTensor,
-    program_config: object,
+    program_config: object = None,
     nnz: int | None = None,
     is_input_a_sparse: bool = False,
     is_input_b_sparse: bool = True,
@@ -42,17 +42,16 @@ def sparse_matmul(
     experts are computed, whatever the sparsity is, each with its row of `bias` [E, 32, N].
 
     Raises:
-        NotEmulated: another output tile; `nnz` that does not count the products, for which the
-            kernel waits forever.
+        NotEmulated: `nnz` that does not count the products, for which the kernel waits forever.
         OutOfBounds: an index beyond the experts.
     """
-    refuse(launch, output_tile=output_tile, global_cb=global_cb)
+    refuse(launch, global_cb=global_cb)
     a, b = input_tensor_a.logical, input_tensor_b.logical
     *_, experts, depth, columns = b.shape
     rows = a.shape[-2]
     groups = a if is_input_a_sparse else a.reshape(-1, 1, rows, depth).expand(-1, experts, -1, -1)
     if indices is None:
-        active = sparsity.logical.reshape(-1, experts)[: len(groups)] != 0
+        active = _active(launch, sparsity, len(groups), experts)
         chosen = torch.arange(experts)
         _check_count(launch, nnz, int(active.sum()))
     else:
@@ -83,6 +82,16 @@ def sparse_matmul(
     if launch.output.shape == (1, int(active.sum()), rows, columns):
         return result[active][None]
     return result.reshape(launch.output.shape)
+
+
+def _active(launch: Launch, sparsity: DeviceTensor, groups: int, experts: int) -> torch.Tensor:
+    values = sparsity.logical
+    if values.numel() % experts or values.numel() < groups * experts:
+        raise NotEmulated(
+            f"{launch.name}: a sparsity of shape {sparsity.shape} has no number for each of "
+            f"{groups} x {experts} products."
+        )
+    return values.reshape(-1, experts)[:groups] != 0
 
 
 def _check_count(launch: Launch, nnz: int | None, count: int) -> None:

@@ -188,10 +188,8 @@ def sparse_matmul(
     return Expected(value, floor)
 
 
-NO_TILE: dict[str, tuple] = {"output_tile": ()}
-
 SPECS = (
-    OpSpec(("addmm",), addmm, family="products", neutral=NO_TILE),
+    OpSpec(("addmm",), addmm, family="products"),
     OpSpec(("attn_matmul", "group_attn_matmul"), attn_matmul, family="products"),
     OpSpec(("attn_matmul_from_cache",), attn_matmul_from_cache, family="products"),
     OpSpec(
@@ -219,6 +217,6 @@ SPECS = (
         ("sparse_matmul",),
         sparse_matmul,
         family="products",
-        neutral=NO_TILE | {"indices": (), "bias": ()},
+        neutral={"indices": (), "bias": ()},
     ),
 )
