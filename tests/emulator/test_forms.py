@@ -114,6 +114,8 @@ UNREAD = {
     experimental.split_query_key_value_and_split_heads num_heads: the plan of the output has it
     fill_rm any: it only tells the device
     fill_ones_rm any: it only tells the device
+    group_norm inplace: the plan of the output has it
+    group_norm num_out_blocks: sums over blocks are in float64, whichever their size
     max correction: only deviations have it
     mean correction: only deviations have it
     min correction: only deviations have it

@@ -231,4 +231,81 @@ SOFTMAX = Op(
     ),
 )
 
-OPS = [RMS_NORM, LAYER_NORM, SOFTMAX]
+
+def groups_golden(x, *, groups, dtype):
+    by_channel = x.double().flatten(1, 2).mT
+    y = torch.nn.functional.group_norm(by_channel, groups, eps=EPSILON)
+    return y.mT.reshape(x.shape)
+
+
+def steps_floor(golden, *operands, dtype, **named):
+    """Four roundings, between the buffers of the kernel, and that of the result."""
+    return op_floors.chain(*[op_floors.output(golden, "bfloat16")] * 4, op_floors.output(golden))
+
+
+def grouped(shape, groups, values=plain):
+    return Sample(
+        shape,
+        lambda: (Operand(values(*shape)),),
+        BF16,
+        "dram",
+        f"{PLAIN[values]}-{groups}-groups".lstrip("-"),
+        {"groups": groups, "dtype": BF16},
+    )
+
+
+GROUP_NORM = Op(
+    "group_norm",
+    call=lambda x, *, groups, dtype: ttnn.group_norm(
+        x, num_groups=groups, epsilon=EPSILON, inplace=False, core_grid=ttnn.CoreGrid(x=1, y=1)
+    ),
+    golden=groups_golden,
+    floor=steps_floor,
+    samples=(
+        grouped((1, 1, 32, 32), 4),
+        grouped((1, 1, 96, 64), 2),
+        grouped((2, 1, 32, 128), 32),
+    ),
+    references=(grouped((1, 1, 256, 320), 32),),
+    errors=(
+        Refused(
+            "groups",
+            lambda device: ttnn.group_norm(
+                on(device, plain(1, 1, 32, 64)), num_groups=5, inplace=False
+            ),
+            "must be divisible by the number of groups",
+        ),
+    ),
+)
+
+
+def batch(shape, dtype=BF16):
+    def make():
+        rows = (1, shape[1], 1, 1)
+        mean, spread = plain(*rows), 1 + plain(*rows).square()
+        return tuple(Operand(x, dtype) for x in (plain(*shape), mean, spread))
+
+    return Sample(shape, make, dtype, "dram", "", {"dtype": dtype})
+
+
+BATCH_NORM = Op(
+    "batch_norm",
+    call=lambda x, mean, spread, *, dtype: ttnn.batch_norm(
+        x, running_mean=mean, running_var=spread, eps=EPSILON
+    ),
+    golden=lambda x, mean, spread, *, dtype: torch.nn.functional.batch_norm(
+        x.double(), mean.double().flatten(), spread.double().flatten(), eps=EPSILON
+    ),
+    floor=steps_floor,
+    samples=(batch((1, 3, 32, 32)), batch((2, 5, 23, 37)), batch((2, 5, 23, 37), FP32)),
+    references=(batch((4, 8, 64, 120)),),
+    errors=(
+        Refused(
+            "statistics",
+            lambda device: ttnn.batch_norm(on(device, plain(1, 3, 32, 32))),
+            "must be defined in evaluation mode",
+        ),
+    ),
+)
+
+OPS = [RMS_NORM, LAYER_NORM, SOFTMAX, GROUP_NORM, BATCH_NORM]

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from ttnn_emulator.arithmetic.compute import Compute, GroupedGate
+from ttnn_emulator.arithmetic.compute import BFLOAT16, Compute, Formats, GroupedGate
 
 
 class ReducingArithmetic(Protocol):
@@ -98,6 +98,30 @@ class ReducingArithmetic(Protocol):
             x: contents; [..., H, W] in whole tiles, padded with ones, where `dim` is None.
             dim: a dimension, or None.
             dtype, out: the operand's and the result's format.
+        """
+        ...
+
+    def group_norm(
+        self,
+        x: Tensor,
+        groups: int,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        *,
+        epsilon: float,
+        compute: Compute | None = None,
+        formats: Formats = BFLOAT16,
+    ) -> Tensor:
+        """(x - mean) / sqrt(variance + epsilon) * weight + bias, over each group of channels.
+
+        Args:
+            x: [..., S, C] contents, without padding.
+            groups: how many groups the C channels make, over which S is reduced too.
+            weight, bias: [C] contents, or None.
+            epsilon, compute, formats: as for `rms_norm`.
+
+        Returns:
+            [..., S, C] float32.
         """
         ...
 

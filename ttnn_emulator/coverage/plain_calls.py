@@ -126,6 +126,11 @@ PRODUCTS_AND_ATTENTION: dict[str, Callable[[ttnn.Tensor], dict[str, Any]]] = {
 # Operations whose call is short -> the same; those from above are among them.
 CALLS: dict[str, Callable[[ttnn.Tensor], dict[str, Any]]] = {
     "ttnn.addalpha": lambda x: {"input_tensor_a": x, "input_tensor_b": x, "alpha": 0.5},
+    "ttnn.batch_norm": lambda x: {
+        "input": _tiles(x, 1, 2, 32, 32),
+        "running_mean": _tiles(x, 1, 2, 1, 1),
+        "running_var": _tiles(x, 1, 2, 1, 1),
+    },
     "ttnn.bcast": lambda x: {
         "input_a": x,
         "input_b": x,
@@ -144,6 +149,12 @@ CALLS: dict[str, Callable[[ttnn.Tensor], dict[str, Any]]] = {
     "ttnn.gcd": lambda x: dict.fromkeys(
         ("input_tensor_a", "input_tensor_b"), ttnn.typecast(x, ttnn.int32)
     ),
+    "ttnn.group_norm": lambda x: {
+        "input_tensor": x.reshape(1, 1, -1, 64),
+        "num_groups": 2,
+        "core_grid": ttnn.CoreGrid(x=1, y=1),
+        "inplace": False,
+    },
     "ttnn.lcm": lambda x: dict.fromkeys(
         ("input_tensor_a", "input_tensor_b"), ttnn.typecast(x, ttnn.int32)
     ),

@@ -14,6 +14,7 @@ from ttnn_verify.ops.mesh import collectives, spread_norms
 from ttnn_verify.ops.spec import PLACEMENT, PRECISION, OpSpec
 from ttnn_verify.ops.special import (
     binary_functions,
+    channel_norms,
     eltwise_pairs,
     latent_attention,
     other_products,
@@ -23,7 +24,7 @@ from ttnn_verify.ops.special import (
 MODULES = (
     *(attention, collectives, eltwise, eltwise_pairs, heads, kv_caches, latent_attention),
     *(movement, other_products, picking, products, rotary, scanning, spread_norms),
-    *(binary_functions, reducing, unary_functions),
+    *(binary_functions, channel_norms, reducing, unary_functions),
 )
 
 ROWS: tuple[OpSpec, ...] = tuple(spec for family in MODULES for spec in family.SPECS)

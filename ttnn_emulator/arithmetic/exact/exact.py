@@ -35,6 +35,7 @@ from ttnn_emulator.arithmetic.exact import (
 )
 from ttnn_emulator.arithmetic.exact.along import (
     accumulations,
+    group_norms,
     ordering,
     products,
     scattering,
@@ -74,6 +75,7 @@ layer_norm = layer_norms.layer_norm
 norm_statistics = partial_norms.norm_statistics
 norm_from_statistics = partial_norms.norm_from_statistics
 softmax = norms.softmax
+group_norm = group_norms.group_norm
 variance = reductions.variance
 standard_deviation = reductions.standard_deviation
 tile_sum = products.tile_sum

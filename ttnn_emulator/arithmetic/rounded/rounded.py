@@ -37,6 +37,7 @@ attention_decode = rounded_attention.attention_decode
 attention_rows = rounded_attention.attention_rows
 cumulative = rounded_along.cumulative
 expert_share = rounded_along.expert_share
+group_norm = rounded_along.group_norm
 grouped_gate = rounded_along.grouped_gate
 moving_average = rounded_along.moving_average
 product = rounded_along.product

@@ -5,7 +5,7 @@ import math
 import torch
 
 from ttnn_emulator.arithmetic import paths
-from ttnn_emulator.arithmetic.compute import Compute, GroupedGate
+from ttnn_emulator.arithmetic.compute import BFLOAT16, Compute, Formats, GroupedGate
 from ttnn_emulator.arithmetic.rounded.rounded_eltwise import promoted
 
 UNSIGNED = {torch.uint8: 0xFF, torch.uint16: 0xFFFF, torch.uint32: 0xFFFFFFFF}
@@ -34,6 +34,25 @@ def product(
 ) -> torch.Tensor:
     """See `interface.Arithmetic`."""
     return promoted(x).prod() if dim is None else promoted(x).prod(dim, keepdim=True)
+
+
+def group_norm(
+    x: torch.Tensor,
+    groups: int,
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    *,
+    epsilon: float,
+    compute: Compute | None = None,
+    formats: Formats = BFLOAT16,
+) -> torch.Tensor:
+    """See `interface.Arithmetic`."""
+    parts = x.float().unflatten(-1, (groups, -1))
+    centred = parts - parts.mean((-3, -1), keepdim=True)
+    variance = (centred * centred).mean((-3, -1), keepdim=True)
+    y = (centred * torch.rsqrt(variance + epsilon)).flatten(-2)
+    y = y if weight is None else y * weight.float()
+    return y if bias is None else y + bias.float()
 
 
 def cumulative(
