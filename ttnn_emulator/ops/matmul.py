@@ -168,6 +168,8 @@ def _plus(launch: Launch, values: torch.Tensor, bias: DeviceTensor) -> torch.Ten
         product = launch.math.stored(product, out)
         return launch.math.binary("add", product, added, dtypes=dtypes, out=out)
 
+    if values.dim() < 2:
+        return add(values, added)
     return row_by_row(add, values, added, dtype=out)
 
 

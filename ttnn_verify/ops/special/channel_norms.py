@@ -29,11 +29,11 @@ def group_norm(
             channels are filled up to a tile.
     """
     channels = input_tensor.shape[-1]
-    rows = [None if row is None else row.double().flatten() for row in (weight, bias)]
-    if any(row is not None and row.numel() != channels for row in rows):
+    rows = {"weight": _flat(weight), "bias": _flat(bias)}
+    if any(row is not None and row.numel() != channels for row in rows.values()):
         raise NoGolden("group_norm has no golden for a weight with gaps between its channels.")
     by_channel = input_tensor.double().flatten(1, 2).mT
-    value = torch.nn.functional.group_norm(by_channel, num_groups, *rows, eps=epsilon)
+    value = torch.nn.functional.group_norm(by_channel, num_groups, **rows, eps=epsilon)
     return expected(context, value.mT.reshape(input_tensor.shape), STEPS)
 
 
@@ -48,12 +48,15 @@ def batch_norm(
     bias: torch.Tensor | None = None,
 ) -> Expected:
     """torch's batch_norm of [N, C, H, W] by given statistics [1, C, 1, 1]."""
-    flat = [
-        None if row is None else row.double().flatten()
-        for row in (running_mean, running_var, weight, bias)
-    ]
-    value = torch.nn.functional.batch_norm(input.double(), *flat, eps=eps)
+    mean, variance = _flat(running_mean), _flat(running_var)
+    value = torch.nn.functional.batch_norm(
+        input.double(), mean, variance, _flat(weight), _flat(bias), eps=eps
+    )
     return expected(context, value, STEPS)
+
+
+def _flat(row: torch.Tensor | None) -> torch.Tensor | None:
+    return None if row is None else row.double().flatten()
 
 
 SPECS = (
