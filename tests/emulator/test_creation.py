@@ -34,6 +34,9 @@ def test_constant(name, layout, dtype, device):
         (ttnn.ones_like, 1),
         (lambda t: ttnn.full_like(t, 2.5), 2.5),
         (lambda t: ttnn.full_like(t, fill_value=2.5, dtype=ttnn.float32), 2.5),
+        (lambda t: ttnn.moreh_full_like(t, 2.5), 2.5),
+        (lambda t: ttnn.moreh_full_like(t, 7, dtype=ttnn.int32), 7),
+        (lambda t: ttnn.moreh_full(list(SHAPE), 2.5, t.device(), layout=ROWS), 2.5),
     ],
 )
 def test_constant_like_another_tensor(make, value, device):
