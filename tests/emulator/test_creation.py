@@ -45,6 +45,13 @@ def test_constant_like_another_tensor(make, value, device):
     assert (ttnn.to_torch(tensor) == value).all()
 
 
+def test_a_whole_number_in_place_of_a_float_is_taken_by_its_bits(device):
+    """writer_full.cpp gets the integer's bits, whose upper half bfloat16 is written from."""
+    x = on_tiles(device, torch.randn(SHAPE))
+    assert (ttnn.to_torch(ttnn.moreh_full_like(x, 7)) == 0).all()
+    assert (ttnn.to_torch(ttnn.moreh_full_like(x, 0x40E00000)) == 7).all()
+
+
 @pytest.mark.parametrize("dtype", [ttnn.bfloat16, ttnn.float32, ttnn.bfloat8_b, ttnn.uint32])
 def test_unwritten_memory_does_not_pass_for_zeros(dtype, device):
     held = contents(ttnn.empty((1, 1, 32, 32), dtype, TILE, device))

@@ -57,7 +57,7 @@ CONSTANTS = [
     made("full_like", lambda x: ttnn.full_like(x, 7), lambda x: torch.full_like(x, 7)),
     made(
         "moreh_full",
-        lambda x: ttnn.moreh_full(list(x.shape), 7, x.device(), dtype=x.dtype, layout=x.layout),
+        lambda x: ttnn.moreh_full(list(x.shape), 7.0, x.device(), dtype=x.dtype, layout=x.layout),
         lambda x: torch.full_like(x, 7),
         floats=True,
         refused=Refused(
@@ -68,7 +68,7 @@ CONSTANTS = [
     ),
     made(
         "moreh_full_like",
-        lambda x: ttnn.moreh_full_like(x, 7),
+        lambda x: ttnn.moreh_full_like(x, 7.0),
         lambda x: torch.full_like(x, 7),
         floats=True,
     ),

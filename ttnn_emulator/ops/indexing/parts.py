@@ -7,7 +7,7 @@ import torch
 import ttnn
 
 from ttnn_emulator.arithmetic.formats import TILE
-from ttnn_emulator.dispatch import Launch
+from ttnn_emulator.dispatch import Launch, NotEmulated
 from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common import bounds
 from ttnn_emulator.ops.common.moving import copied, through_dest
@@ -83,12 +83,17 @@ def slice_write(
     result = copied(output_tensor.logical)
     picked = tuple(slice(*three) for three in zip(start, end, step, strict=True))
     part = result[picked]
-    part.copy_(_unfolded(input_tensor, part.shape))
+    values = _unfolded(input_tensor, part.shape)
+    if values is None:
+        raise NotEmulated(
+            f"{launch.name} of {input_tensor.shape}: these are no rows of {tuple(part.shape)}."
+        )
+    part.copy_(values)
     return result
 
 
-def _unfolded(operand: DeviceTensor, shape: Sequence[int]) -> torch.Tensor:
-    """A part of this shape, from a tensor of the shape or from its rows in shards."""
+def _unfolded(operand: DeviceTensor, shape: Sequence[int]) -> torch.Tensor | None:
+    """A part of this shape, from a tensor of the shape or from its rows in shards; or None."""
     values = operand.logical
     if values.numel() == math.prod(shape):
         return values.reshape(shape)
@@ -96,6 +101,8 @@ def _unfolded(operand: DeviceTensor, shape: Sequence[int]) -> torch.Tensor:
     if operand.tiled:
         height = -(-height // TILE) * TILE
     rows = values.reshape(-1, values.shape[-1])[: math.prod(outer) * height, :width]
+    if rows.numel() != math.prod(outer) * height * width:
+        return None
     return rows.reshape(*outer, height, width)[..., : shape[-2], :]
 
 
