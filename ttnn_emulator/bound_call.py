@@ -187,9 +187,14 @@ class BoundCall:
         """The operands that the binding writes."""
         if not self.writes:
             return []
-        signature = inspect.signature(self.binding)
-        bound = signature.bind(self.launch, *self.operands, **self.named).arguments
+        bound = self.arguments
         return [tensor for name in self.writes for tensor in chips.tensors_of(bound.get(name))]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the binding is called with, by the names of its parameters."""
+        signature = inspect.signature(self.binding)
+        return signature.bind(self.launch, *self.operands, **self.named).arguments
 
     def _taking_part(self, count: int) -> Collection[int]:
         """The chips on which the operation runs: all of the mesh, or those of `SOME_CHIPS`."""

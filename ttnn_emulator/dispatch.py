@@ -19,6 +19,7 @@ from ttnn_emulator.bound_call import SOME_CHIPS, Binding, BoundCall, Launch, OnC
 from ttnn_emulator.machine import signatures
 from ttnn_emulator.machine.planning import FOR_SOME_CHIPS, of_some_chips
 from ttnn_emulator.memory import (
+    COMPLEX,
     TENSOR,
     DeviceTensor,
     Memory,
@@ -178,6 +179,11 @@ def emulated_call(
                 f"{forms.binding.__name__} in {forms.binding.__module__.replace('.', '/')}.py."
             ) from None
         started = BoundCall(forms.binding, launch, operands, named, writes, by_batch)
+        if name == CUTTING and views_input:
+            cut = started.arguments
+            memory.parts.hold(
+                tensors[0], inputs[0], memory.key(inputs[0]), cut["start"], cut["dim"]
+            )
         if memory.recording is not None:
             memory.recording.record(started, tensors)
             return result
@@ -224,6 +230,8 @@ def refused_call(operation: Any) -> HostCall:
     return call
 
 
+CUTTING = "ttnn.narrow"  # its result is a part of its operand's buffer
+
 HOW_TO_ADD = (
     "To add it: write a binding in the module of its family in ttnn_emulator/ops/ and enter it in "
     "that module's BINDINGS; if no function of ttnn_emulator/arithmetic/interface.py computes it, "
@@ -237,6 +245,8 @@ def _as_binding_sees(value: Any, memory: Memory) -> Any:
         return _whole(memory.read(value), value) if on_device(value) else value
     if isinstance(value, (list, tuple)) and device_tensors(value):
         return type(value)(_as_binding_sees(v, memory) for v in value)
+    if isinstance(value, COMPLEX):
+        return tuple(_as_binding_sees(v, memory) for v in (value.real, value.imag))
     return value
 
 

@@ -15,6 +15,7 @@ import torch
 import ttnn
 
 from ttnn_emulator.arithmetic import formats
+from ttnn_emulator.machine.buffer_parts import BufferParts
 
 if TYPE_CHECKING:
     from ttnn_emulator.dispatch import ArithmeticSettings
@@ -35,6 +36,7 @@ SAME_WIDTH = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  #
 _DRAM, _TILE, _DEVICE = ttnn.BufferType.DRAM, ttnn.TILE_LAYOUT, ttnn.StorageType.DEVICE
 _INTERLEAVED = ttnn.TensorMemoryLayout.INTERLEAVED
 TENSOR = ttnn.Tensor
+COMPLEX = ttnn._ttnn.operations.complex.ComplexTensor
 _DTYPE_NAMES: dict[ttnn.DataType, str] = {}
 
 
@@ -71,7 +73,7 @@ class Contents:
         values = self.padded
         copy = untouched_zeros(self._padded_shape, values.dtype)
         for begin, end in _nonzero_stretches(values):
-            copy.view(-1)[begin:end] = values.view(-1)[begin:end]
+            copy.view(-1)[begin:end] = values.reshape(-1)[begin:end]
         return Contents(copy, self._padded_shape)
 
     def same_as(self, other: "Contents") -> bool:
@@ -206,27 +208,41 @@ class Memory:
     Attributes:
         settings: says in which order contents lie that come from the host.
         recording: the `ttnn_emulator.trace.Trace` that is being captured, or None.
+        parts: the tensors that are a part of a buffer.
     """
 
     def __init__(self, settings: "ArithmeticSettings") -> None:
         self.settings = settings
         self.recording: Trace | None = None
+        self.parts = BufferParts()
         self._buffers: dict[Place, tuple[int, Replicas]] = {}  # place -> (buffer id, contents)
         self._new_bytes = 0
         self._new_buffers = 0
 
     def __contains__(self, tensor: ttnn.Tensor) -> bool:
-        return self.contents(key_of(tensor)) is not None or is_nothing(tensor)
+        return self.contents(self.key(tensor)) is not None or is_nothing(tensor)
+
+    def key(self, tensor: ttnn.Tensor) -> Key:
+        """The key of a device tensor's contents: its buffer's, or one of its own for a part."""
+        key = key_of(tensor)
+        return key if not self.parts else self.parts.key(tensor) or key
 
     def contents(self, key: Key) -> Replicas | None:
         """What the buffer with that key holds, None when it has been freed or holds nothing."""
         place, unique_id = key
+        if part := self.parts.get(key):
+            whole = self.contents(part.whole)
+            return None if whole is None else tuple([_whole(part.of(c.padded)) for c in whole])
         buffer = self._buffers.get(place)
         return buffer[1] if buffer is not None and buffer[0] == unique_id else None
 
     def replace(self, key: Key, replicas: Replicas) -> None:
         """Other contents for a buffer that has some."""
         place, unique_id = key
+        if self.parts.get(key):
+            for own, new in zip(self.contents(key) or (), replicas, strict=True):
+                own.padded.copy_(formats.viewed(new.padded, tuple(own.padded.shape)))
+            return
         self._buffers[place] = unique_id, replicas
 
     def key_at(self, place: Place) -> Key | None:
@@ -250,7 +266,7 @@ class Memory:
         Raises:
             UnknownContents: nothing emulated has written it.
         """
-        key = key_of(tensor)
+        key = self.key(tensor)
         replicas = self.contents(key)
         if replicas is None and is_nothing(tensor):
             replicas = _of_nothing(tensor)
@@ -278,7 +294,7 @@ class Memory:
 
     def keep(self, tensor: ttnn.Tensor, replicas: Replicas) -> None:
         """Like `write`, for the contents of each chip."""
-        self.replace(key_of(tensor), replicas)
+        self.replace(self.key(tensor), replicas)
         self._new_bytes += nbytes_of(replicas)
         self._new_buffers += 1
         if self._new_bytes > SWEEP_BYTES or self._new_buffers > SWEEP_BUFFERS:
@@ -301,12 +317,17 @@ class Memory:
     def clear(self) -> None:
         """Forget everything, as when the device closes."""
         self._buffers.clear()
+        self.parts.clear()
         self.recording = None
 
     @property
     def nbytes(self) -> int:
         """Bytes of contents, the not yet swept ones included."""
         return sum(nbytes_of(replicas) for _, replicas in self._buffers.values())
+
+
+def _whole(values: torch.Tensor) -> Contents:
+    return Contents(values, tuple(values.shape))
 
 
 def is_nothing(tensor: ttnn.Tensor) -> bool:
@@ -346,7 +367,7 @@ def untouched_zeros(shape: Shape, dtype: torch.dtype) -> torch.Tensor:
 def _nonzero_stretches(values: torch.Tensor) -> Iterator[tuple[int, int]]:
     """(first element, element after the last) of stretches that are not all zero."""
     length = STRETCH_BYTES // values.dtype.itemsize
-    flat = values.view(-1).view(SAME_WIDTH[values.dtype.itemsize])  # bits: -0.0 is not zero
+    flat = values.reshape(-1).view(SAME_WIDTH[values.dtype.itemsize])  # bits: -0.0 is not zero
     for begin in range(0, flat.numel(), length):
         if flat[begin : begin + length].any():
             yield begin, min(begin + length, flat.numel())
@@ -384,7 +405,10 @@ def trimmed(padded: torch.Tensor, shape: Shape) -> torch.Tensor:
 
 
 def device_tensors(value: Any) -> list[ttnn.Tensor]:
-    """All ttnn tensors on a device within nested lists, tuples and dicts of anything."""
+    """All ttnn tensors on a device within nested lists, tuples and dicts of anything.
+
+    A complex tensor is its real and its imaginary part.
+    """
     tensors: list[ttnn.Tensor] = []
     _collect((value,), tensors)
     return tensors
@@ -399,6 +423,8 @@ def _collect(values: Iterable[Any], tensors: list[ttnn.Tensor]) -> None:
             _collect(value, tensors)
         elif isinstance(value, dict):
             _collect(value.values(), tensors)
+        elif isinstance(value, COMPLEX):
+            _collect((value.real, value.imag), tensors)
 
 
 def on_device(tensor: ttnn.Tensor) -> bool:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import ttnn
+from torch.nn import functional
 
 from tests.support.tensors import in_rows, on_tiles
 from ttnn_emulator.arithmetic.exact.along import swap_network
@@ -167,3 +168,31 @@ def test_a_slice_is_written_where_it_belongs(device):
     )
     target[:, 2:4] = x
     assert torch.equal(ttnn.to_torch(written), target)
+
+
+@pytest.mark.parametrize("layout", [ttnn.TILE_LAYOUT, ROWS], ids=lambda layout: layout.name)
+def test_rows_of_a_convolution_are_written_as_pictures(layout, device):
+    """A shard holds rows of pixels, those of tiles filled up; its columns are a tile's."""
+    x, target = torch.randn(1, 4, 8, 9).bfloat16(), torch.zeros(1, 8, 8, 9).bfloat16()
+    fill = 24 if layout == ttnn.TILE_LAYOUT else 0
+    part = in_one_shard(device, functional.pad(x, (0, 23, 0, fill)), layout)
+    whole = ttnn.to_layout(in_rows(device, target, ttnn.bfloat16), layout)
+    ttnn.experimental.slice_write(part, whole, [0, 2, 0, 0], [1, 6, 8, 9], [1, 1, 1, 1])
+    target[:, 2:6] = x
+    assert torch.equal(ttnn.to_torch(whole), target)
+
+
+def test_rows_that_are_no_pictures_are_refused(device):
+    part = in_one_shard(device, torch.randn(1, 4, 8, 32), ttnn.TILE_LAYOUT)
+    whole = on_tiles(device, torch.zeros(1, 8, 8, 9))
+    with pytest.raises(NotEmulated, match="no rows of"):
+        ttnn.experimental.slice_write(part, whole, [0, 2, 0, 0], [1, 6, 8, 9], [1, 1, 1, 1])
+
+
+def in_one_shard(device, x, layout):
+    """The rows of x one below the other, on one core."""
+    rows = x.reshape(1, 1, -1, 32)
+    cores = ttnn.CoreRangeSet({ttnn.CoreRange(ttnn.CoreCoord(0, 0), ttnn.CoreCoord(0, 0))})
+    spec = ttnn.ShardSpec(cores, tuple(rows.shape[-2:]), ttnn.ShardOrientation.ROW_MAJOR)
+    place = ttnn.MemoryConfig(ttnn.TensorMemoryLayout.HEIGHT_SHARDED, ttnn.BufferType.L1, spec)
+    return ttnn.from_torch(rows.bfloat16(), layout=layout, device=device, memory_config=place)

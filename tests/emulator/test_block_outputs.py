@@ -297,7 +297,8 @@ def test_of_every_operation_that_moves_or_makes_values_it_is_known_who_encodes_t
         AS_IT_LIES: "chunk concat move reallocate reshard slice split stack",
         HOST: "full ones zeros",
         NOTHING: "empty empty_like",
-        NO_SUCH_OUTPUT: "arange randn narrow to_dtype untilize untilize_with_unpadding",
+        NO_SUCH_OUTPUT: """arange moreh_full moreh_full_like randn narrow to_dtype untilize
+            untilize_with_unpadding""",
     }
     families = (creation, embedding, layouts, movement)
     assert named(encoders) == sorted(name for family in families for name in family.BINDINGS)

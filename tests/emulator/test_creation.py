@@ -34,12 +34,22 @@ def test_constant(name, layout, dtype, device):
         (ttnn.ones_like, 1),
         (lambda t: ttnn.full_like(t, 2.5), 2.5),
         (lambda t: ttnn.full_like(t, fill_value=2.5, dtype=ttnn.float32), 2.5),
+        (lambda t: ttnn.moreh_full_like(t, 2.5), 2.5),
+        (lambda t: ttnn.moreh_full_like(t, 7, dtype=ttnn.int32), 7),
+        (lambda t: ttnn.moreh_full(list(SHAPE), 2.5, t.device(), layout=ROWS), 2.5),
     ],
 )
 def test_constant_like_another_tensor(make, value, device):
     tensor = make(on_tiles(device, torch.randn(SHAPE)))
     assert tuple(tensor.shape) == SHAPE
     assert (ttnn.to_torch(tensor) == value).all()
+
+
+def test_a_whole_number_in_place_of_a_float_is_taken_by_its_bits(device):
+    """writer_full.cpp gets the integer's bits, whose upper half bfloat16 is written from."""
+    x = on_tiles(device, torch.randn(SHAPE))
+    assert (ttnn.to_torch(ttnn.moreh_full_like(x, 7)) == 0).all()
+    assert (ttnn.to_torch(ttnn.moreh_full_like(x, 0x40E00000)) == 7).all()
 
 
 @pytest.mark.parametrize("dtype", [ttnn.bfloat16, ttnn.float32, ttnn.bfloat8_b, ttnn.uint32])

@@ -80,6 +80,8 @@ SHAPES = table(
     empty shape
     empty_like tensor
     full shape
+    moreh_full shape
+    moreh_full_like input
     ones shape
     zeros shape
     zeros_like tensor
@@ -106,6 +108,10 @@ UNREAD = {
     for line in """
     argmax keepdim: the plan of the output has it
     bernoulli compute_kernel_config: the random numbers are others than the card's anyway
+    complex_tensor imag: it is the part as it is
+    complex_tensor real: it is the part as it is
+    imag input_tensor: its part has the same buffer
+    real input_tensor: its part has the same buffer
     experimental.all_reduce_async math_op: all_reduce_async.cpp leaves it out, the sum is taken
     experimental.isin assume_unique: isin_reader.cpp does not look at it
     experimental.paged_fused_update_cache batch_offset: the host side takes no other than 0
@@ -123,7 +129,6 @@ UNREAD = {
     moe_routing_remap expert_parallel_size: more chips than one are refused
     prod keepdim: the plan of the output has it
     randn compute_kernel_config: the random numbers are others than the card's anyway
-    requantize axis: it belongs to scales that are tensors, which are refused
     sparse_matmul is_input_b_sparse: the host side takes False with is_input_a_sparse alone
     std keepdim: the plan of the output has it
     sum correction: only deviations have it

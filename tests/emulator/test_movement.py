@@ -267,3 +267,58 @@ def test_sharding_may_change_the_dtype(device):
     sharded = ttnn.to_memory_config(on_tiles(device, x), config, ttnn.bfloat8_b)
     packed = ttnn.from_torch(x, dtype=ttnn.bfloat8_b, layout=TILE)
     assert torch.equal(ttnn.to_torch(sharded), ttnn.to_torch(packed))
+
+
+# --- parts of a buffer ---------------------------------------------------------------------------
+
+NARROWED = {  # shape, shard of a core or None, dim, start, length, layout
+    "pages": ((1, 32, 168, 16), None, 1, 5, 8, ttnn.ROW_MAJOR_LAYOUT),
+    "cores": ((1, 8, 64, 128), (32, 128), 1, 4, 4, ttnn.TILE_LAYOUT),
+    "columns": ((1, 8, 64, 128), (32, 128), 3, 32, 32, ttnn.TILE_LAYOUT),
+    "rows": ((1, 8, 128, 128), (64, 128), -2, 96, 32, ttnn.ROW_MAJOR_LAYOUT),
+}
+
+
+def narrowed(device, name):
+    """A tensor, its values, and what narrows it."""
+    shape, shard, *cut, layout = NARROWED[name]
+    where = ttnn.DRAM_MEMORY_CONFIG
+    if shard:
+        cores = ttnn.CoreRangeSet({ttnn.CoreRange(ttnn.CoreCoord(0, 0), ttnn.CoreCoord(3, 3))})
+        spec = ttnn.ShardSpec(cores, shard, ttnn.ShardOrientation.ROW_MAJOR)
+        where = ttnn.MemoryConfig(ttnn.TensorMemoryLayout.HEIGHT_SHARDED, ttnn.BufferType.L1, spec)
+    x = torch.randn(shape).bfloat16()
+    tensor = ttnn.from_torch(x, layout=layout, device=device, memory_config=where)
+    return tensor, x, cut
+
+
+@pytest.mark.parametrize("name", NARROWED)
+def test_a_narrowed_tensor_is_a_part_of_the_buffer(name, device):
+    tensor, x, (dim, start, length) = narrowed(device, name)
+    part = ttnn.narrow(tensor, dim, start, length)
+    assert part.buffer_unique_id() == tensor.buffer_unique_id()
+    assert ttnn.to_torch(part).equal(x.narrow(dim, start, length))
+    assert ttnn.to_torch(tensor).equal(x)
+
+
+@pytest.mark.parametrize("name", ["cores", "columns"])
+def test_what_is_written_to_the_whole_is_in_the_part(name, device):
+    tensor, x, (dim, start, length) = narrowed(device, name)
+    part = ttnn.narrow(tensor, dim, start, length)
+    ttnn.multiply_(tensor, 2)
+    assert ttnn.to_torch(part).equal(2 * x.narrow(dim, start, length))
+
+
+def test_what_is_written_to_a_part_is_in_the_whole(device):
+    tensor, x, (dim, start, length) = narrowed(device, "cores")
+    ttnn.multiply_(ttnn.narrow(tensor, dim, start, length), 2)
+    x.narrow(dim, start, length).mul_(2)
+    assert ttnn.to_torch(tensor).equal(x)
+
+
+def test_a_part_goes_with_its_buffer(device):
+    tensor, *_, (dim, start, length) = narrowed(device, "cores")
+    part = ttnn.narrow(tensor, dim, start, length)
+    ttnn.deallocate(tensor)
+    with pytest.raises(RuntimeError, match="Nothing emulated"):
+        ttnn.to_torch(part)

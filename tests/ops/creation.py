@@ -55,6 +55,23 @@ CONSTANTS = [
     made("zeros_like", ttnn.zeros_like, torch.zeros_like),
     made("ones_like", ttnn.ones_like, torch.ones_like),
     made("full_like", lambda x: ttnn.full_like(x, 7), lambda x: torch.full_like(x, 7)),
+    made(
+        "moreh_full",
+        lambda x: ttnn.moreh_full(list(x.shape), 7.0, x.device(), dtype=x.dtype, layout=x.layout),
+        lambda x: torch.full_like(x, 7),
+        floats=True,
+        refused=Refused(
+            "dtype",
+            lambda device: ttnn.moreh_full([32, 32], 7, device, dtype=ttnn.uint32),
+            "BFLOAT16",
+        ),
+    ),
+    made(
+        "moreh_full_like",
+        lambda x: ttnn.moreh_full_like(x, 7.0),
+        lambda x: torch.full_like(x, 7),
+        floats=True,
+    ),
     made("empty", held(lambda x: ttnn.empty(x.shape, *like(x).values())), lambda x: x),
     made("empty_like", held(ttnn.empty_like), lambda x: x),
 ]

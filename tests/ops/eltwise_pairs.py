@@ -1,5 +1,7 @@
 """Elementwise ops of two and three operands: angles, lengths, interpolations, integers."""
 
+from dataclasses import replace
+
 import torch
 import ttnn
 
@@ -109,7 +111,50 @@ def of_integers(name, golden, domain=lambda x: x):
     )
 
 
+def of_parts(name, golden, steps, domain=lambda x: x):
+    """An entry for `ttnn.<name>` of a complex tensor; both parts of a result that has two."""
+    operation = getattr(ttnn, name)
+
+    def call(a, b, dtype):
+        z = operation(ttnn.complex_tensor(a, b), memory_config=ttnn.DRAM_MEMORY_CONFIG)
+        return z if isinstance(z, ttnn.Tensor) else ttnn.concat([z.real, z.imag], -1)
+
+    def sample(shape, dtype=BF16, memory="dram"):
+        def make():
+            return tuple(Operand(domain(plain(*shape)), dtype, memory=memory) for _ in range(2))
+
+        return Sample(shape, make, dtype, memory, kwargs={"dtype": dtype})
+
+    return Op(
+        name,
+        call=call,
+        golden=lambda a, b, dtype: golden(a, b),
+        floor=rounded(steps),
+        samples=tuple(sample(*how) for how in CALLS[:3]),
+        references=(sample(HIDDEN),),
+        errors=(
+            Refused("real", lambda device: operation(on(device, plain(32, 32))), "incompatible"),
+        ),
+    )
+
+
+def both(real, imag):
+    return torch.cat([real, imag], -1)
+
+
 OPS = [
+    of_parts("angle", lambda a, b: torch.atan2(b, a), 4),
+    of_parts("conj", lambda a, b: both(a, -b), 0),
+    of_parts("imag", lambda a, b: b, 0),
+    of_parts("is_imag", lambda a, b: (a == 0).double(), 0, torch.relu),
+    of_parts("is_real", lambda a, b: (b == 0).double(), 0, torch.relu),
+    of_parts("polar", lambda a, b: both(a * torch.cos(b), a * torch.sin(b)), 3),
+    of_parts("real", lambda a, b: a, 0),
+    replace(
+        of_two("complex_tensor", lambda a, b: b, 0),
+        call=lambda a, b, dtype: ttnn.complex_tensor(a, b).imag,
+        errors=(Refused("number", lambda device: ttnn.complex_tensor(1.0, 2.0), "incompatible"),),
+    ),
     of_two("atan2", torch.atan2, 4),
     of_two("hypot", torch.hypot, 3),
     of_two("logaddexp", torch.logaddexp, 2, positive),

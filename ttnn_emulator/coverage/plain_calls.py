@@ -195,3 +195,18 @@ CALLS |= {
     for name in (*(f"bitwise_{kind}" for kind in _BITWISE), "logical_left_shift")
 }
 CALLS["ttnn.logical_right_shift"] = CALLS["ttnn.gcd"]
+_OF_COMPLEX = ("angle", "conj", "imag", "is_imag", "is_real", "polar", "real")
+CALLS |= {
+    f"ttnn.{name}": lambda x: {
+        "input_tensor": ttnn.complex_tensor(x, x),
+        "memory_config": ttnn.DRAM_MEMORY_CONFIG,
+    }
+    for name in _OF_COMPLEX
+}
+CALLS["ttnn.complex_tensor"] = lambda x: {"real": x, "imag": x}
+CALLS["ttnn.moreh_full"] = lambda x: {
+    "shape": list(x.shape),
+    "fill_value": 2.0,
+    "device": x.device(),
+}
+CALLS["ttnn.moreh_full_like"] = lambda x: {"input": x, "fill_value": 2.0}

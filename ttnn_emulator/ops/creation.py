@@ -7,13 +7,15 @@ import ttnn
 
 from ttnn_emulator.arithmetic import formats, paths
 from ttnn_emulator.arithmetic.compute import FusedOp
-from ttnn_emulator.dispatch import Launch
+from ttnn_emulator.dispatch import Launch, NotEmulated
 from ttnn_emulator.memory import DeviceTensor, untouched_zeros
 from ttnn_emulator.ops.common.padding import undefined
 from ttnn_emulator.ops.eltwise.eltwise_unary import apply
 
 # Dtypes of which `ttnn.full_like` fills tiles on the device (seen in the programs of TTNN 0.81.1).
 FILLED = ("bfloat16", "float32", "bfloat8_b")
+# Dtypes of which writer_full.cpp writes a number that is not 0.
+WRITTEN = ("bfloat16", "float32", "int32")
 RANDOM = paths.approximation("random numbers of torch, not the device's")
 
 
@@ -69,6 +71,30 @@ def full_like(
     if tensor.tiled and out.tiled and tensor.dtype == out.dtype in FILLED:
         return apply(launch, tensor, FusedOp("fill", (fill_value,)))
     return _full(launch, fill_value)
+
+
+def moreh_full(
+    launch: Launch,
+    shape: object,
+    fill_value: float,
+    device: object,
+    *,
+    dtype: ttnn.DataType = ttnn.bfloat16,
+    layout: object = None,
+    memory_config: object = None,
+) -> torch.Tensor:
+    return _pages(launch, fill_value)
+
+
+def moreh_full_like(
+    launch: Launch,
+    input: DeviceTensor,
+    fill_value: float,
+    dtype: ttnn.DataType | None = None,
+    layout: object = None,
+    memory_config: object = None,
+) -> torch.Tensor:
+    return _pages(launch, fill_value)
 
 
 def zeros_like(
@@ -193,12 +219,34 @@ def _filled(launch: Launch, value: float) -> torch.Tensor:
     return torch.full(launch.output.shape, value, dtype=dtype)
 
 
+def _pages(launch: Launch, value: float) -> torch.Tensor:
+    """A number in whole pages, padding included, as writer_full.cpp writes them.
+
+    It gets 32 bits: an integer's own, or a float's, which for bfloat16 are rounded and have their
+    value in the upper half. It looks at the tensor's dtype alone, so 3 in place of 3.0 is no 3.
+    """
+    out = launch.output
+    if out.dtype not in WRITTEN and value != 0:
+        raise NotEmulated(f"{launch.name} of {out.dtype}: its kernel writes nothing but zeros.")
+    number = torch.tensor(value, dtype=torch.float32 if isinstance(value, float) else torch.int32)
+    if out.dtype == "bfloat16" and isinstance(value, float):
+        number = number.bfloat16().float()
+    words = number.view(torch.int32).expand(out.padded_shape)
+    if out.dtype == "bfloat16":
+        return (words >> 16).to(torch.int16).view(torch.bfloat16)
+    if out.dtype in WRITTEN:
+        return words.clone().view(formats.STORAGE[out.dtype])
+    return _zeros(launch)
+
+
 BINDINGS = {
     "ttnn.arange": arange,
     "ttnn.empty": empty,
     "ttnn.empty_like": empty_like,
     "ttnn.full": full,
     "ttnn.full_like": full_like,
+    "ttnn.moreh_full": moreh_full,
+    "ttnn.moreh_full_like": moreh_full_like,
     "ttnn.ones": ones,
     "ttnn.ones_like": ones_like,
     "ttnn.rand": rand,

@@ -196,6 +196,8 @@ NOT_JUDGED = (
     "from_torch",
     "full",
     "full_like",
+    "moreh_full",
+    "moreh_full_like",
     "ones",
     "ones_like",
     "synchronize_device",

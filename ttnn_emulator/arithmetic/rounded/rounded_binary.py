@@ -64,7 +64,28 @@ def _squared_difference(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return torch.square(a - b)
 
 
-BINARY: dict[str, Function] = {
+def _quantized(x: torch.Tensor, factor: torch.Tensor | float, zero_point: float) -> torch.Tensor:
+    return torch.round(x * factor + zero_point).clamp(-127, 127)
+
+
+def _quantized_uint8(
+    x: torch.Tensor, factor: torch.Tensor | float, zero_point: float
+) -> torch.Tensor:
+    return torch.round((x * factor + zero_point).abs()).clamp(0, 255)
+
+
+def _dequantized(x: torch.Tensor, factor: torch.Tensor | float, zero_point: float) -> torch.Tensor:
+    return (x + zero_point) * factor
+
+
+# By a factor that is a tensor, or a number.
+QUANTIZATION: dict[str, Function] = {
+    "dequantize": _dequantized,
+    "quantize": _quantized,
+    "quantize_uint8": _quantized_uint8,
+}
+
+BINARY: dict[str, Function] = QUANTIZATION | {
     "add": torch.add,
     "subtract": torch.subtract,
     "multiply": torch.multiply,
@@ -132,20 +153,9 @@ def _rdiv(x: torch.Tensor, value: float, rounding: str | None = None) -> torch.T
     return torch.div(value, x, rounding_mode=rounding)
 
 
-def _quantized(x: torch.Tensor, factor: float, zero_point: float) -> torch.Tensor:
-    return torch.round(x * factor + zero_point).clamp(-127, 127)
-
-
-def _quantized_uint8(x: torch.Tensor, factor: float, zero_point: float) -> torch.Tensor:
-    return torch.round((x * factor + zero_point).abs()).clamp(0, 255)
-
-
 # Of one operand and numbers.
-WITH_NUMBERS: dict[str, Function] = {
-    "dequantize": lambda x, factor, zero_point: (x + zero_point) * factor,
+WITH_NUMBERS: dict[str, Function] = QUANTIZATION | {
     "fmod": torch.fmod,
-    "quantize": _quantized,
-    "quantize_uint8": _quantized_uint8,
     "mac": lambda x, factor, addend: x * factor + addend,
     "maximum": lambda x, number: x.clamp(min=number),
     "minimum": lambda x, number: x.clamp(max=number),

@@ -18,7 +18,6 @@ from ttnn_emulator.ops.common.idle_rows import row_by_row
 
 # Operations without arguments of their own: TTNN's name after "ttnn." is the arithmetic's name.
 PLAIN = [
-    "abs",
     "acos",
     "acosh",
     "asin",
@@ -65,7 +64,6 @@ PLAIN = [
     "mish",
     "neg",
     "nez",
-    "reciprocal",
     "relu",
     "relu6",
     "rsqrt",
@@ -199,6 +197,9 @@ def unary_chain(
     return apply(launch, input_tensor, *steps_of(ops_chain, alone=True))
 
 
+# Of a real tensor; `complex_numbers` binds these operations, which complex tensors have, too.
+PARTLY_COMPLEX = {name: _plain(name) for name in ("abs", "reciprocal")}
+
 BINDINGS = {f"ttnn.{name}": _plain(name) for name in PLAIN} | {
     "ttnn.alt_complex_rotate90": alt_complex_rotate90,
     "ttnn.gelu": gelu,
@@ -209,4 +210,4 @@ BINDINGS = {f"ttnn.{name}": _plain(name) for name in PLAIN} | {
     "ttnn.unary_chain": unary_chain,
 }
 
-BY_BATCH = frozenset(f"ttnn.{name}" for name in PLAIN)
+BY_BATCH = frozenset(f"ttnn.{name}" for name in [*PLAIN, *PARTLY_COMPLEX])

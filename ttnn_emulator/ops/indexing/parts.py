@@ -1,11 +1,13 @@
 """Parts of a tensor read to shards or written into another: slices, a slice of the height."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 import ttnn
 
-from ttnn_emulator.dispatch import Launch
+from ttnn_emulator.arithmetic.formats import TILE
+from ttnn_emulator.dispatch import Launch, NotEmulated
 from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common import bounds
 from ttnn_emulator.ops.common.moving import copied, through_dest
@@ -69,6 +71,9 @@ def slice_write(
 ) -> torch.Tensor:
     """The output tensor, its elements from `start` up to `end` by `step` written.
 
+    Shards hold the part's rows one below the other, of tiles with the rows that fill its last
+    tiles, and may be wider than the part.
+
     Raises:
         OutOfBounds: an end beyond the output tensor.
     """
@@ -78,8 +83,27 @@ def slice_write(
     result = copied(output_tensor.logical)
     picked = tuple(slice(*three) for three in zip(start, end, step, strict=True))
     part = result[picked]
-    part.copy_(input_tensor.logical.reshape(part.shape))
+    values = _unfolded(input_tensor, part.shape)
+    if values is None:
+        raise NotEmulated(
+            f"{launch.name} of {input_tensor.shape}: these are no rows of {tuple(part.shape)}."
+        )
+    part.copy_(values)
     return result
+
+
+def _unfolded(operand: DeviceTensor, shape: Sequence[int]) -> torch.Tensor | None:
+    """A part of this shape, from a tensor of the shape or from its rows in shards; or None."""
+    values = operand.logical
+    if values.numel() == math.prod(shape):
+        return values.reshape(shape)
+    *outer, height, width = shape
+    if operand.tiled:
+        height = -(-height // TILE) * TILE
+    rows = values.reshape(-1, values.shape[-1])[: math.prod(outer) * height, :width]
+    if rows.numel() != math.prod(outer) * height * width:
+        return None
+    return rows.reshape(*outer, height, width)[..., : shape[-2], :]
 
 
 def padded_slice(

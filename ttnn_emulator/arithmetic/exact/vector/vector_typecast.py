@@ -74,12 +74,20 @@ def integer_to_uint16(values: torch.Tensor) -> torch.Tensor:
 # --- quantization (ckernel_sfpu_quant.h), whose Dst has 32 bits ----------------------------------
 
 
-def _fixed(x: torch.Tensor, factor: float, zero_point: float) -> torch.Tensor:
-    return mad(load(x), float(torch.tensor(factor)), float(torch.tensor(zero_point)))
+def _fixed(x: torch.Tensor, factor: torch.Tensor | float, zero_point: float) -> torch.Tensor:
+    return mad(load(x), _loaded(factor), float(torch.tensor(zero_point)))
+
+
+def _loaded(factor: torch.Tensor | float) -> torch.Tensor | float:
+    return load(factor) if isinstance(factor, torch.Tensor) else float(torch.tensor(factor))
 
 
 def quantize(
-    x: torch.Tensor, factor: float, zero_point: float, *, fp32_dest_acc: bool = True
+    x: torch.Tensor,
+    factor: torch.Tensor | float,
+    zero_point: float,
+    *,
+    fp32_dest_acc: bool = True,
 ) -> torch.Tensor:
     """x*factor + zero_point to the nearest integer from -127 to 127, as float32 values."""
     value = _fixed(x, factor, zero_point)
@@ -87,17 +95,25 @@ def quantize(
 
 
 def quantize_uint8(
-    x: torch.Tensor, factor: float, zero_point: float, *, fp32_dest_acc: bool = True
+    x: torch.Tensor,
+    factor: torch.Tensor | float,
+    zero_point: float,
+    *,
+    fp32_dest_acc: bool = True,
 ) -> torch.Tensor:
     """The same without sign, up to 255: a negative value gives its magnitude."""
     return round_to_integer(_fixed(x, factor, zero_point), 255).float()
 
 
 def dequantize(
-    x: torch.Tensor, factor: float, zero_point: float, *, fp32_dest_acc: bool = True
+    x: torch.Tensor,
+    factor: torch.Tensor | float,
+    zero_point: float,
+    *,
+    fp32_dest_acc: bool = True,
 ) -> torch.Tensor:
     """(x + zero_point)*factor; the caller negates the zero point."""
-    return store(mul(add(load(x), zero_point), float(torch.tensor(factor))), fp32_dest_acc=True)
+    return store(mul(add(load(x), zero_point), _loaded(factor)), fp32_dest_acc=True)
 
 
 FOLLOWED = {
