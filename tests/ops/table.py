@@ -24,6 +24,7 @@ from . import (
     reductions,
     rotary,
     rotary_pairs,
+    state_space,
     unary_functions,
 )
 
@@ -52,6 +53,7 @@ FAMILIES = (
     indexes,
     unary_functions,
     binary_functions,
+    state_space,
 )
 
 OPS = {op.name: op for family in FAMILIES for op in family.OPS}

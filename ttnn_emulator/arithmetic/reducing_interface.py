@@ -158,6 +158,29 @@ class ReducingArithmetic(Protocol):
         """y[t] = alpha * y[t - 1] + (1 - alpha) * x[t] along the last dimension, y[-1] = 0."""
         ...
 
+    def state_scan(
+        self, a: Tensor, bx: Tensor, state: Tensor, *, compute: Compute | None = None
+    ) -> Tensor:
+        """h[l] = a[l] * h[l - 1] + bx[l] of each column.
+
+        Args:
+            a, bx: [..., L, W] contents of bfloat16 values.
+            state: [W], h before the first row.
+            compute: of which the fidelity counts; None for HiFi4.
+
+        Returns:
+            [..., L, W] states.
+        """
+        ...
+
+    def latent_product(self, a: Tensor, b: Tensor, *, compute: Compute | None = None) -> Tensor:
+        """a * b of one shape, by the matrix unit; `compute` as for `state_scan`."""
+        ...
+
+    def latent_sum(self, x: Tensor, *, compute: Compute | None = None) -> Tensor:
+        """[..., 32 H] to [..., H]: sums of 32 columns each; `compute` as for `state_scan`."""
+        ...
+
     def scattered(
         self,
         x: Tensor,

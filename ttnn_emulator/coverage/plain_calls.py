@@ -35,13 +35,14 @@ def _integers(x: ttnn.Tensor, numbers: list) -> ttnn.Tensor:
     return ttnn.from_torch(torch.tensor(numbers, dtype=torch.int32), device=x.device())
 
 
-def _columns(x: ttnn.Tensor, rows: int, columns: int) -> ttnn.Tensor:
+def _columns(x: ttnn.Tensor, *shape: int, layout: ttnn.Layout = ttnn.TILE_LAYOUT) -> ttnn.Tensor:
     """A tensor whose columns lie on two cores."""
+    *_, rows, columns = shape
     cores = ttnn.CoreRangeSet({ttnn.CoreRange(ttnn.CoreCoord(0, 0), ttnn.CoreCoord(1, 0))})
     shard = ttnn.ShardSpec(cores, [rows, columns // 2], ttnn.ShardOrientation.ROW_MAJOR)
-    layout = ttnn.TensorMemoryLayout.WIDTH_SHARDED
-    place = ttnn.MemoryConfig(layout, ttnn.BufferType.L1, shard)
-    return ttnn.to_memory_config(_tiles(x, rows, columns), place)
+    by_width = ttnn.TensorMemoryLayout.WIDTH_SHARDED
+    place = ttnn.MemoryConfig(by_width, ttnn.BufferType.L1, shard)
+    return ttnn.to_memory_config(ttnn.to_layout(_tiles(x, *shape), layout), place)
 
 
 def _of_users(x: ttnn.Tensor) -> dict[str, Any]:
@@ -166,6 +167,16 @@ CALLS: dict[str, Callable[[ttnn.Tensor], dict[str, Any]]] = {
     "ttnn.experimental.deepseek_grouped_gate": lambda x: {
         "scores": _wide(x, 4),
         "bias": _wide(x, 4),
+    },
+    "ttnn.experimental.hc_sum_reduce": lambda x: {"input": _tiles(x, 1, 1, 32, 1024)},
+    "ttnn.experimental.prefix_scan": lambda x: {
+        "a": _columns(x, 1, 1, 32, 64),
+        "bx": _columns(x, 1, 1, 32, 64),
+        "h_prev": _columns(x, 1, 1, 1, 64, layout=ttnn.ROW_MAJOR_LAYOUT),
+    },
+    "ttnn.experimental.repeat_and_interleave_eltwise_mul": lambda x: {
+        "a": _tiles(x, 1, 1, 32, 32),
+        "b": _tiles(x, 1, 1, 32, 5120),
     },
     "ttnn.experimental.fast_reduce_nc": lambda x: {"input": x, "dims": [1]},
     "ttnn.manual_seed": lambda x: {"seeds": 1, "device": x.device()},

@@ -18,13 +18,14 @@ from ttnn_verify.ops.special import (
     eltwise_pairs,
     latent_attention,
     other_products,
+    state_space,
     unary_functions,
 )
 
 MODULES = (
     *(attention, collectives, eltwise, eltwise_pairs, heads, kv_caches, latent_attention),
     *(movement, other_products, picking, products, rotary, scanning, spread_norms),
-    *(binary_functions, channel_norms, reducing, unary_functions),
+    *(binary_functions, channel_norms, reducing, state_space, unary_functions),
 )
 
 ROWS: tuple[OpSpec, ...] = tuple(spec for family in MODULES for spec in family.SPECS)

@@ -36,6 +36,7 @@ from ttnn_emulator.arithmetic.exact import (
 from ttnn_emulator.arithmetic.exact.along import (
     accumulations,
     group_norms,
+    latent_states,
     ordering,
     products,
     scattering,
@@ -82,6 +83,9 @@ tile_sum = products.tile_sum
 product = products.product
 cumulative = accumulations.cumulative
 moving_average = accumulations.moving_average
+state_scan = latent_states.state_scan
+latent_product = latent_states.latent_product
+latent_sum = latent_states.latent_sum
 scattered = scattering.scattered
 sorted_rows = ordering.sorted_rows
 top_of_rows = ordering.top_of_rows

@@ -6,6 +6,7 @@ import torch
 
 from ttnn_emulator.arithmetic import paths
 from ttnn_emulator.arithmetic.compute import BFLOAT16, Compute, Formats, GroupedGate
+from ttnn_emulator.arithmetic.formats import TILE
 from ttnn_emulator.arithmetic.rounded.rounded_eltwise import promoted
 
 UNSIGNED = {torch.uint8: 0xFF, torch.uint16: 0xFFFF, torch.uint32: 0xFFFFFFFF}
@@ -81,6 +82,30 @@ def moving_average(
         average = alpha * average + (1 - alpha) * value
         results.append(average)
     return torch.stack(results, -1)
+
+
+def state_scan(
+    a: torch.Tensor, bx: torch.Tensor, state: torch.Tensor, *, compute: Compute | None = None
+) -> torch.Tensor:
+    """See `interface.Arithmetic`."""
+    state = state.float()
+    states = []
+    for factor, term in zip(a.float().unbind(-2), bx.float().unbind(-2), strict=True):
+        state = factor * state + term
+        states.append(state)
+    return torch.stack(states, -2)
+
+
+def latent_product(
+    a: torch.Tensor, b: torch.Tensor, *, compute: Compute | None = None
+) -> torch.Tensor:
+    """See `interface.Arithmetic`."""
+    return a.float() * b.float()
+
+
+def latent_sum(x: torch.Tensor, *, compute: Compute | None = None) -> torch.Tensor:
+    """See `interface.Arithmetic`."""
+    return x.float().unflatten(-1, (-1, TILE)).sum(-1)
 
 
 def scattered(
