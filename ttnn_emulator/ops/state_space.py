@@ -1,8 +1,8 @@
 """Operations of Mamba's state space: the recurrence, the product by latents and the sum over them.
 
 L positions, H channels, N = 32 latents of a channel, which lie side by side in W = 32 H columns.
-All compute in the matrix unit with a 16-bit destination. What the program factories ask for is
-observed on those of TTNN 0.81.1 and read in tt-metal's sources of the same kernels.
+All compute in the matrix unit with a 16-bit destination. The formats of the circular buffers are
+those of tt-metal's program factories (`*_program_factory.cpp` of experimental/ssm).
 """
 
 from typing import Any
