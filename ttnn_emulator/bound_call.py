@@ -58,6 +58,7 @@ class Launch:
         views_input: whether the first output has the first operand's buffer: a view, or in place.
         mesh: (rows, columns) of the chips that it runs on.
         fabric: what links them; None but for collectives.
+        chip_dims: how many first dimensions of operands and outputs are chips computed together.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Launch:
     views_input: bool
     mesh: tuple[int, int] = (1, 1)
     fabric: "Fabric | None" = None
+    chip_dims: int = 0
 
     @property
     def output(self) -> Output:
@@ -171,7 +173,7 @@ class BoundCall:
                 yield self._stored(journal, *chips.on_chip(arguments, group[0]))
             return
         (operands, named), wide = one
-        launch = dataclasses.replace(self.launch, outputs=wide)
+        launch = dataclasses.replace(self.launch, outputs=wide, chip_dims=1)
         together = dataclasses.replace(self, launch=launch)._stored(journal, operands, named)
         parts = [
             [None] * len(groups) if contents is None else chips.apart(contents, output, len(groups))

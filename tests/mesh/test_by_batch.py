@@ -41,6 +41,9 @@ CALLS = {
     "bias": lambda mesh: ttnn.linear(
         shared(mesh, 1, 32, 96), different(mesh, 96, 64), bias=different(mesh, 1, 64)
     ),
+    "bias of several matrices": lambda mesh: ttnn.linear(
+        different(mesh, 2, 32, 96), different(mesh, 2, 96, 64), bias=different(mesh, 1, 64)
+    ),
     "activation": lambda mesh: ttnn.linear(
         shared(mesh, 1, 37, 96), different(mesh, 96, 64), activation="silu", dtype=ttnn.bfloat8_b
     ),

@@ -146,11 +146,13 @@ def _adds_bias(
     """Whether the product's kernel adds the bias; otherwise an operation of its own does.
 
     Seen in the programs of ttnn.linear, which agree with get_post_process_bias of matmul.cpp: a
-    bias of all columns and one tile row is fused if the call says how to spread the product over
-    cores, or all lies in DRAM interleaved.
+    bias of all columns and one tile row is fused to a product by one matrix if the call says how to
+    spread the product over cores, or all lies in DRAM interleaved.
     """
     width = bias.shape[-1] if bias.shape else 1
-    if width != columns or bias.padded_shape[-2] > TILE or math.prod(b.shape[:-2]) > 1:
+    if width != columns or bias.padded_shape[-2] > TILE:
+        return False
+    if math.prod(b.shape[launch.chip_dims : -2]) > 1:
         return False
     in_dram = all(x.in_dram and not x.sharded for x in (a, b, launch.output))
     return planned or (a.sharded and launch.output.in_dram) or in_dram
