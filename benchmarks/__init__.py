@@ -3,3 +3,4 @@
 from ttnn_verify import backend
 
 backend.quiet()  # before a benchmark imports ttnn
+backend.spare_cores()  # and torch; as the commands do
