@@ -19,7 +19,7 @@ from ttnn_emulator.machine.buffer_parts import BufferParts
 
 if TYPE_CHECKING:
     from ttnn_emulator.dispatch import ArithmeticSettings
-    from ttnn_emulator.trace import Trace
+    from ttnn_emulator.runtime.trace import Trace
 
 Shape = tuple[int, ...]
 # Place: (id of the mesh device, buffer type, address). Key: (place, unique id): one buffer.
@@ -207,7 +207,7 @@ class Memory:
 
     Attributes:
         settings: says in which order contents lie that come from the host.
-        recording: the `ttnn_emulator.trace.Trace` that is being captured, or None.
+        recording: the `ttnn_emulator.runtime.trace.Trace` that is being captured, or None.
         parts: the tensors that are a part of a buffer.
     """
 

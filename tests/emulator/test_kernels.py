@@ -5,7 +5,7 @@ import collections
 import ttnn
 
 from ttnn_emulator.ops import BINDINGS, FAMILIES
-from ttnn_emulator.transfer import TRANSFERS
+from ttnn_emulator.runtime.transfer import TRANSFERS
 
 
 def test_an_operation_has_one_kernel():

@@ -12,13 +12,14 @@ from typing import Any
 import torch
 import ttnn
 
-from ttnn_emulator import device, evidence, transfer
+from ttnn_emulator import device, evidence, installation
 from ttnn_emulator.call_settings import MOVING
 from ttnn_emulator.coverage.plain_calls import CALLS
 from ttnn_emulator.ops import BINDINGS, FAMILY_OF
 from ttnn_emulator.ops.creation import RANDOM
 from ttnn_emulator.ops.indexing.experts import ROUTER
 from ttnn_emulator.ops.mesh.fused_collectives import ARRIVING_BLOCKS
+from ttnn_emulator.runtime import transfer
 
 # Basis -> what it says of an operation.
 BASES = {
@@ -66,7 +67,7 @@ def rows(opened: ttnn.MeshDevice) -> list[OperationCoverage]:
 def _row(name: str, operation: Callable[..., Any], opened: ttnn.MeshDevice) -> OperationCoverage:
     if name in transfer.TRANSFERS:
         return OperationCoverage(name, "host")
-    if name in device.COMPOSED:
+    if name in installation.COMPOSED:
         return OperationCoverage(name, "composed")
     if name not in BINDINGS:
         return OperationCoverage(name, "refused")

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 import ttnn
 
-from ttnn_emulator import transfer
 from ttnn_emulator.dispatch import NotEmulated
 from ttnn_emulator.memory import Memory, on_device
+from ttnn_emulator.runtime import transfer
 
 Method = Callable[..., Any]  # arguments and result are those of the method of its name
 
