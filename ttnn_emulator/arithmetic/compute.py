@@ -38,6 +38,26 @@ class Formats(NamedTuple):
 BFLOAT16 = Formats()
 
 
+# --- norms ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Split:
+    """How the columns of a row that is to be normalised lie on cores.
+
+    Attributes:
+        width: columns of the row that are not padding.
+        columns: of each core, in whole tiles.
+        cores: of a line, whose parts are added first.
+        lines: of cores, whose sums are added then.
+    """
+
+    width: int
+    columns: int
+    cores: int
+    lines: int = 1
+
+
 # --- elementwise ---------------------------------------------------------------------------------
 
 

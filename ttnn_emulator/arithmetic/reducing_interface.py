@@ -4,11 +4,12 @@ Arguments and results are those of `interface`. D stands for the size of the dim
 operation works along.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from torch import Tensor
 
-from ttnn_emulator.arithmetic.compute import BFLOAT16, Compute, Formats, GroupedGate
+from ttnn_emulator.arithmetic.compute import BFLOAT16, Compute, Formats, GroupedGate, Split
 
 
 class ReducingArithmetic(Protocol):
@@ -248,4 +249,76 @@ class ReducingArithmetic(Protocol):
         self, scores: Tensor, bias: Tensor, gate: GroupedGate
     ) -> tuple[Tensor, Tensor]:
         """Weights and int64 places [..., K] of the experts that rows [..., E] go to."""
+        ...
+
+    # --- norms of rows that are split among cores ------------------------------------------------
+
+    def split_layer_norm(
+        self,
+        x: Tensor,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        residual: Tensor | None = None,
+        *,
+        split: Split,
+        epsilon: float,
+        compute: Compute | None = None,
+        formats: Formats = BFLOAT16,
+    ) -> Tensor:
+        """`layer_norm` of rows whose columns lie on several cores, as `split` says."""
+        ...
+
+    def split_rms_norm(
+        self,
+        x: Tensor,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        residual: Tensor | None = None,
+        *,
+        split: Split,
+        epsilon: float,
+        compute: Compute | None = None,
+        formats: Formats = BFLOAT16,
+    ) -> Tensor:
+        """`rms_norm` of rows whose columns lie on several cores, as `split` says."""
+        ...
+
+    def split_statistics(
+        self,
+        x: Tensor,
+        residual: Tensor | None = None,
+        *,
+        split: Split,
+        centred: bool,
+        compute: Compute | None = None,
+        formats: Formats = BFLOAT16,
+    ) -> tuple[Tensor, Tensor]:
+        """What a chip tells the others of its columns, which lie on several cores.
+
+        Other arguments are those of `norm_statistics`.
+
+        Returns:
+            Means, not sums, in the first column of each tile: of the squares [..., S, 32], or of
+            the columns and then of their squares [..., S, 64] if `centred`; and x + residual.
+        """
+        ...
+
+    def split_norm_from_statistics(
+        self,
+        x: Tensor,
+        statistics: Tensor,
+        parameters: Sequence[Tensor | None] = (None, None),
+        *,
+        centred: bool,
+        epsilon: float,
+        compute: Compute | None = None,
+        formats: Formats = BFLOAT16,
+    ) -> Tensor:
+        """A chip's columns of normalised rows, from all chips' `split_statistics` side by side.
+
+        Args:
+            parameters: weight and bias, [..., W] contents or None.
+
+        Other arguments and the result are those of `norm_from_statistics`.
+        """
         ...

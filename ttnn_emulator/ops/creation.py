@@ -1,5 +1,6 @@
 """Operations that make a tensor from its shape."""
 
+import math
 from typing import Any
 
 import torch
@@ -175,7 +176,8 @@ def rand(
 ) -> torch.Tensor:
     """Uniform numbers from torch's generator, not the device's; seed 0 continues its sequence."""
     paths.tell(RANDOM)
-    numbers = low + (high - low) * torch.rand(launch.output.shape, generator=_generator(seed))
+    chances = torch.rand(launch.output.shape, generator=_generator(seed))
+    numbers = between(low, high, chances, launch.output.dtype)
     if launch.output.dtype in formats.BLOCK_FORMAT_BITS:  # made in float32
         return launch.math.typecast(numbers, "float32", launch.output.dtype)
     return numbers
@@ -194,6 +196,30 @@ def randn(
     """Normal numbers from torch's generator, not the device's."""
     paths.tell(RANDOM)
     return torch.randn(launch.output.shape, generator=_generator(seed))
+
+
+def between(low: float, high: float, chances: torch.Tensor, dtype: str) -> torch.Tensor:
+    """Numbers of [low, high) that stay there when they are rounded to the format.
+
+    The host gives compute_uniform.cpp the format's least number not below `low` and its greatest
+    below `high`, as a graph capture of the operation shows; other formats are made in float32.
+    """
+    kind = torch.bfloat16 if dtype == "bfloat16" else torch.float32
+    ends = torch.tensor((low, high), dtype=torch.float32)
+    least, greatest = ends.to(kind)
+    if least.float() < ends[0]:
+        least = _neighbour(least, math.inf)
+    if greatest.float() >= ends[1]:
+        greatest = _neighbour(greatest, -math.inf)
+    return torch.lerp(least.float(), greatest.float(), chances)
+
+
+def _neighbour(number: torch.Tensor, towards: float) -> torch.Tensor:
+    """The next number of the format, where zero's are the least normal ones."""
+    smallest = torch.finfo(number.dtype).tiny
+    if number == 0:
+        return torch.full_like(number, math.copysign(smallest, towards))
+    return torch.nextafter(number, torch.full_like(number, towards))
 
 
 def _generator(seed: int | None) -> torch.Generator | None:

@@ -7,16 +7,18 @@ from typing import Any
 import torch
 import ttnn
 
-from ttnn_emulator.arithmetic import paths
-from ttnn_emulator.arithmetic.compute import Formats
+from ttnn_emulator.arithmetic import formats, paths
+from ttnn_emulator.arithmetic.compute import Formats, Split
+from ttnn_emulator.arithmetic.formats import ceil_div
 from ttnn_emulator.dispatch import Launch, NotEmulated
-from ttnn_emulator.memory import DeviceTensor
+from ttnn_emulator.memory import DeviceTensor, trimmed
 from ttnn_emulator.ops.common import padding
 from ttnn_emulator.ops.common.configs import compute_of
 from ttnn_emulator.ops.common.idle_rows import all_rows, needed_rows
 from ttnn_emulator.ops.common.pairs.stages import Stages
 
 SHARDED = paths.approximation("sharded as if interleaved")
+SPLIT = paths.approximation("parts of a row on several cores, added in the cores' order")
 ROW_MAJOR = paths.approximation("row-major as if in tiles")
 WELFORD = paths.approximation("Welford's running mean as the plain one")
 
@@ -34,21 +36,31 @@ def _norm(name: str, default_epsilon: float = 1e-12) -> Callable[..., torch.Tens
         program_config: object = None,  # how rows are spread over cores
         recip_tensor: DeviceTensor | None = None,  # 1/1, 1/2, ... 1/H for the kernel's running mean
     ) -> torch.Tensor:
-        _tell_approximations(input_tensor)
         if recip_tensor is not None or getattr(program_config, "use_welford", False):
             paths.tell(WELFORD)
+            split = None
+        else:
+            split = split_of(input_tensor, launch.cores)
+        if split is None:
+            _tell_approximations(input_tensor)
         values, residual = _rows(input_tensor, residual_input_tensor)
         rows = needed_rows(values) if residual is None else all_rows(values)
-        result = getattr(launch.math, name)(
+        operands = (
             rows.values,
             _row(weight, values.shape[-1]),
             _row(bias, values.shape[-1]),
             residual,
-            epsilon=epsilon,
-            width=input_tensor.shape[-1],
-            compute=compute_of(compute_kernel_config),
-            formats=Formats(input_tensor.dtype, launch.output.dtype),
         )
+        options: dict[str, Any] = {
+            "epsilon": epsilon,
+            "compute": compute_of(compute_kernel_config),
+            "formats": Formats(input_tensor.dtype, launch.output.dtype),
+        }
+        if split is None:
+            width = input_tensor.shape[-1]
+            result = getattr(launch.math, name)(*operands, width=width, **options)
+        else:
+            result = getattr(launch.math, f"split_{name}")(*operands, split=split, **options)
         result = rows.whole(result, launch.output.dtype)
         if tuple(result.shape) == launch.output.shape:
             return result
@@ -57,6 +69,22 @@ def _norm(name: str, default_epsilon: float = 1e-12) -> Callable[..., torch.Tens
 
     binding.__name__ = name
     return binding
+
+
+def split_of(operand: DeviceTensor, cores: tuple[int, int]) -> Split | None:
+    """How an operand's rows lie on cores; None if each lies on one.
+
+    Rows that all cores share are added in two stages if the cores are in several lines; the lines
+    are taken to be as long as the chip is wide, `cores` being its (columns, rows).
+    """
+    if operand.shards is None or operand.shards[1] >= operand.padded_shape[-1]:
+        return None
+    paths.tell(SPLIT)
+    shard_rows, columns, _ = operand.shards
+    parts = ceil_div(operand.padded_shape[-1], columns)
+    shared_by_all = shard_rows >= math.prod(operand.padded_shape[:-1])
+    lines = parts // cores[0] if shared_by_all and parts % cores[0] == 0 else 1
+    return Split(operand.shape[-1], columns, parts // lines, lines)
 
 
 def _tell_approximations(operand: DeviceTensor) -> None:
@@ -181,8 +209,21 @@ def attention_softmax(
 
 
 def _mask(mask: DeviceTensor, operand: DeviceTensor, causal: bool) -> torch.Tensor:
-    """Logical contents that broadcast; of a mask that is not causal the kernel reads one row."""
-    rows = mask.logical if causal else mask.logical[..., :1, :]
+    """Contents of the mask that broadcast to the operand [N, ..., S, W].
+
+    A mask that is not causal has a row for each of the N entries: the first row of its tiles, or
+    row-major [N, 1, W/32, 32] (reader_unary_sharded_sm_rm_mask.cpp).
+
+    Raises:
+        NotEmulated: a mask that does not broadcast, or of fewer rows than the kernel reads.
+    """
+    if causal and mask.tiled and _repeats(mask, operand):
+        return _repeated(mask, operand)
+    rows = mask.logical
+    if not mask.tiled:
+        rows = _one_row_each(mask, operand)
+    elif not causal:
+        rows = rows[..., :1, :]
     try:
         torch.broadcast_shapes(rows.shape, operand.shape)
     except RuntimeError:
@@ -191,6 +232,44 @@ def _mask(mask: DeviceTensor, operand: DeviceTensor, causal: bool) -> torch.Tens
             f"{operand.shape}."
         ) from None
     return rows
+
+
+def _one_row_each(mask: DeviceTensor, operand: DeviceTensor) -> torch.Tensor:
+    entries, width = operand.shape[0], operand.shape[-1]
+    if mask.logical.numel() != entries * width:
+        return mask.logical
+    return mask.logical.reshape(entries, *[1] * (len(operand.shape) - 2), width)
+
+
+def _repeats(mask: DeviceTensor, operand: DeviceTensor) -> bool:
+    """Whether the rows of an entry begin anew on the mask before the entry ends."""
+    if len(operand.shape) != 4 or math.prod(mask.shape[:-2]) not in (1, operand.shape[0]):
+        return False
+    return operand.shape[1] > 1 or operand.padded_shape[-2] != mask.padded_shape[-2]
+
+
+def _repeated(mask: DeviceTensor, operand: DeviceTensor) -> torch.Tensor:
+    """A causal mask in rows of tiles, which all heads of an entry go through again and again.
+
+    A sharded operand begins anew after the mask's last row (`mask_block_ht` of
+    reader_unary_sharded_sm.cpp). An interleaved one does after as many rows of tiles as it has
+    columns of them, since its kernel takes masks to be square (`mask_ht == Wt` of
+    reader_unary_interleaved_sm.cpp).
+    """
+    entries, width = operand.padded_shape[0], operand.padded_shape[-1]
+    held = mask.padded_shape[-2] // formats.TILE
+    period = held if operand.sharded else width // formats.TILE
+    rows = math.prod(operand.padded_shape[1:-1]) // formats.TILE
+    starts = held * torch.arange(entries if math.prod(mask.shape[:-2]) > 1 else 1)
+    places = starts[:, None] + torch.arange(rows) % period
+    tiles = mask.data.reshape(-1, formats.TILE, width)
+    if places.max() >= len(tiles):
+        raise NotEmulated(
+            f"softmax: the kernel takes a causal mask to be square, so for an input of "
+            f"{operand.shape} it reads beyond a mask of {mask.shape}."
+        )
+    whole = tiles[places].reshape(-1, *operand.padded_shape[1:])
+    return trimmed(whole, (len(whole), *operand.shape[1:]))
 
 
 BINDINGS = {

@@ -40,6 +40,7 @@ from ttnn_emulator.arithmetic.exact.along import (
     ordering,
     products,
     scattering,
+    split_norms,
     token_sampling,
 )
 from ttnn_emulator.arithmetic.exact.attention_steps import (
@@ -75,6 +76,10 @@ rms_norm = norms.rms_norm
 layer_norm = layer_norms.layer_norm
 norm_statistics = partial_norms.norm_statistics
 norm_from_statistics = partial_norms.norm_from_statistics
+split_layer_norm = split_norms.split_layer_norm
+split_rms_norm = split_norms.split_rms_norm
+split_statistics = split_norms.split_statistics
+split_norm_from_statistics = split_norms.split_norm_from_statistics
 softmax = norms.softmax
 group_norm = group_norms.group_norm
 variance = reductions.variance

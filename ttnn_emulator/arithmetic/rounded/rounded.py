@@ -5,7 +5,8 @@ operation is not. `interface.Arithmetic` documents the functions.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch.nn import functional
@@ -18,6 +19,7 @@ from ttnn_emulator.arithmetic.compute import (
     Formats,
     FusedOp,
     Product,
+    Split,
 )
 from ttnn_emulator.arithmetic.formats import TILE
 from ttnn_emulator.arithmetic.rounded import rounded_along, rounded_attention, rounded_eltwise
@@ -200,6 +202,58 @@ def norm_from_statistics(
         mean = means[..., 1:]
         x, variance = x - mean, variance - mean.square()
     return _affine(x * torch.rsqrt(variance + epsilon), weight, bias)
+
+
+def split_layer_norm(
+    *operands: torch.Tensor | None, split: Split, epsilon: float, **named: Any
+) -> torch.Tensor:
+    """See `ReducingArithmetic`."""
+    return layer_norm(*operands, epsilon=epsilon, width=split.width, **named)
+
+
+def split_rms_norm(
+    *operands: torch.Tensor | None, split: Split, epsilon: float, **named: Any
+) -> torch.Tensor:
+    """See `ReducingArithmetic`."""
+    return rms_norm(*operands, epsilon=epsilon, width=split.width, **named)
+
+
+def split_statistics(
+    x: torch.Tensor,
+    residual: torch.Tensor | None = None,
+    *,
+    split: Split,
+    centred: bool,
+    compute: Compute | None = None,
+    formats: Formats = BFLOAT16,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """See `ReducingArithmetic`."""
+    x = x.float() if residual is None else x.float() + residual.float()
+    inside = x[..., : split.width]
+    terms = ([inside] if centred else []) + [inside.square()]
+    means = (functional.pad(term.mean(-1, keepdim=True), (0, TILE - 1)) for term in terms)
+    return torch.cat(list(means), -1), x
+
+
+def split_norm_from_statistics(
+    x: torch.Tensor,
+    statistics: torch.Tensor,
+    parameters: Sequence[torch.Tensor | None] = (None, None),
+    *,
+    centred: bool,
+    epsilon: float,
+    compute: Compute | None = None,
+    formats: Formats = BFLOAT16,
+) -> torch.Tensor:
+    """See `ReducingArithmetic`."""
+    x = x.float()
+    tiles = statistics.float().unflatten(-1, (-1, 2 if centred else 1, TILE))
+    means = tiles.sum(-1).mean(-2)
+    variance = means[..., -1:]
+    if centred:
+        mean = means[..., :1]
+        x, variance = x - mean, variance - mean.square()
+    return _affine(x * torch.rsqrt(variance + epsilon), *parameters)
 
 
 def _affine(

@@ -15,7 +15,7 @@ from ttnn_emulator.dispatch import Launch, NotEmulated
 from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common import bounds
 from ttnn_emulator.ops.common.padding import undefined
-from ttnn_emulator.ops.creation import RANDOM
+from ttnn_emulator.ops.creation import RANDOM, between
 
 CHANCES = 1 << 16  # as many different ones
 USERS = 32  # rows of logits in one call, each on a core of its own
@@ -97,7 +97,7 @@ def uniform(
         raise NotEmulated(f"ttnn.uniform has no argument {min(unknown)}.")
     paths.tell(RANDOM)
     chances = torch.rand(input.shape, generator=_generator(given["seed"]))
-    return given["from"] + (given["to"] - given["from"]) * chances
+    return between(given["from"], given["to"], chances, input.dtype)
 
 
 DEFAULTS = (("from", 0.0), ("to", 1.0), ("seed", 0))

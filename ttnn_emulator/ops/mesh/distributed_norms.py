@@ -4,6 +4,7 @@ A chip computes both from what it holds; they also run on one chip.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import ttnn
@@ -14,7 +15,7 @@ from ttnn_emulator.dispatch import Binding, Launch, NotEmulated
 from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common.configs import compute_of
 from ttnn_emulator.ops.common.idle_rows import all_rows
-from ttnn_emulator.ops.normalization import SHARDED
+from ttnn_emulator.ops.normalization import split_of
 
 SPLIT_ROWS = paths.approximation("rows split among cores in two dimensions, as if on one")
 
@@ -33,18 +34,31 @@ def _before(name: str, centred: bool) -> Callable[..., torch.Tensor]:
         fast_and_approximate_mode: bool = False,
     ) -> torch.Tensor:
         _refuse_welford(launch, program_config, recip_tensor)
-        if input_tensor.sharded:
-            paths.tell(SHARDED)
         if use_2d_core_grid:
             paths.tell(SPLIT_ROWS)
-        rows = all_rows(input_tensor.data)
+        residual = residual_input_tensor
+        formats = Formats(input_tensor.dtype, launch.output.dtype)
+        compute = compute_of(compute_kernel_config)
+        if split := split_of(input_tensor, launch.cores):
+            result, added = launch.math.split_statistics(
+                input_tensor.data,
+                None if residual is None else residual.data,
+                split=split,
+                centred=centred,
+                compute=compute,
+                formats=formats,
+            )
+            if residual is not None:
+                input_tensor.data.copy_(added)
+            return result
+        rows = all_rows(_without_padding(input_tensor))
         result = launch.math.norm_statistics(
             rows.values,
-            None if residual_input_tensor is None else residual_input_tensor.data,
+            None if residual is None else _without_padding(residual),
             centred=centred,
-            compute=compute_of(compute_kernel_config),
+            compute=compute,
             fast=fast_and_approximate_mode,
-            formats=Formats(input_tensor.dtype, launch.output.dtype),
+            formats=formats,
         )
         return rows.whole(result, launch.output.dtype)
 
@@ -67,23 +81,34 @@ def _after(name: str, centred: bool) -> Callable[..., torch.Tensor]:
         use_2d_core_grid: bool | None = None,
     ) -> torch.Tensor:
         _refuse_welford(launch, program_config, None)
-        if input_tensor.sharded:
-            paths.tell(SHARDED)
         rows = all_rows(input_tensor.data)
-        result = launch.math.norm_from_statistics(
-            rows.values,
-            stats.data,
-            _row(weight, rows.values.shape[-1]),
-            _row(bias, rows.values.shape[-1]),
-            centred=centred,
-            epsilon=epsilon,
-            compute=compute_of(compute_kernel_config),
-            formats=Formats(input_tensor.dtype, launch.output.dtype),
-        )
+        width = rows.values.shape[-1]
+        options: dict[str, Any] = {
+            "centred": centred,
+            "epsilon": epsilon,
+            "compute": compute_of(compute_kernel_config),
+            "formats": Formats(input_tensor.dtype, launch.output.dtype),
+        }
+        parameters = (_row(weight, width), _row(bias, width))
+        if split_of(input_tensor, launch.cores):
+            result = launch.math.split_norm_from_statistics(
+                rows.values, stats.data, parameters, **options
+            )
+        else:
+            result = launch.math.norm_from_statistics(
+                rows.values, stats.data, *parameters, **options
+            )
         return rows.whole(result, launch.output.dtype)
 
     binding.__name__ = name
     return binding
+
+
+def _without_padding(operand: DeviceTensor) -> torch.Tensor:
+    """Contents with zeros as padding, which TTNN's host side fills in before the kernel."""
+    missing = zip(operand.padded_shape, operand.shape, strict=True)
+    ends = [n for whole, own in reversed(list(missing)) for n in (0, whole - own)]
+    return torch.nn.functional.pad(operand.logical, ends)
 
 
 def _refuse_welford(launch: Launch, program_config: object, recip: DeviceTensor | None) -> None:
@@ -104,4 +129,10 @@ BINDINGS: dict[str, Binding] = {
     "ttnn.layer_norm_pre_all_gather": _before("layer_norm_pre_all_gather", True),
     "ttnn.rms_norm_post_all_gather": _after("rms_norm_post_all_gather", False),
     "ttnn.rms_norm_pre_all_gather": _before("rms_norm_pre_all_gather", False),
+}
+
+# Where the input is sharded, its sum with a residual takes its place.
+WRITES = {
+    "ttnn.layer_norm_pre_all_gather": ("input_tensor",),
+    "ttnn.rms_norm_pre_all_gather": ("input_tensor",),
 }
