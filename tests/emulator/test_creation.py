@@ -85,3 +85,17 @@ def test_same_seed_same_numbers(device):
     assert first.min() >= -1
     assert first.max() <= 3
     assert abs(first.float().mean() - 1) < 0.1  # six standard errors of 4096 numbers
+
+
+@pytest.mark.parametrize("dtype", [ttnn.bfloat16, ttnn.float32], ids=str)
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (2.1, 9.0), (-5.1, 1.2), (-1.0, 0.0)])
+def test_uniform_numbers_never_reach_the_upper_bound(low, high, dtype, device):
+    """Of 262144 numbers some would be rounded to it."""
+    tensor = ttnn.zeros((512, 512), dtype, ttnn.TILE_LAYOUT, device)
+    ttnn.uniform(tensor, low, high, 3)
+    made = ttnn.rand((512, 512), device, dtype=dtype, low=low, high=high, seed=3)
+    for numbers in (ttnn.to_torch(tensor), ttnn.to_torch(made)):
+        bounds = torch.tensor((low, high)).to(numbers.dtype)
+        assert numbers.min() >= bounds[0]
+        assert numbers.max() < bounds[1]
+        assert abs(numbers.float().mean() - (low + high) / 2) < (high - low) / 100

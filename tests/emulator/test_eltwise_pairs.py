@@ -8,6 +8,7 @@ import ttnn
 from torch.nn import functional
 
 from tests.support.tensors import on_tiles
+from ttnn_emulator import NotEmulated
 from ttnn_emulator.ops.common.bounds import OutOfBounds
 
 SHAPE = (2, 37, 64)
@@ -277,3 +278,17 @@ def test_division_by_zero_is_infinite_or_undefined(kernel_device):
     got = ttnn.to_torch(ttnn.floor_div(x, 0.0))[0].tolist()
     assert got[:2] == [math.inf, -math.inf]
     assert not math.isfinite(got[2])  # a NaN that the packer makes infinite
+
+
+@pytest.mark.parametrize("dtype", [ttnn.int32, ttnn.uint32], ids=str)
+def test_integers_are_divided_by_a_number_in_float32(dtype, device):
+    x = torch.randint(0 if dtype == ttnn.uint32 else -1000, 1000, (32, 64), dtype=torch.int32)
+    y = ttnn.floor_div(on_tiles(device, x, dtype), 7.5)
+    assert y.dtype == ttnn.float32
+    assert torch.equal(ttnn.to_torch(y), torch.floor(x / 7.5))
+
+
+def test_integers_divided_by_a_tensor_are_refused(device):
+    x = on_tiles(device, torch.ones(32, 32), ttnn.int32)
+    with pytest.raises(NotEmulated, match="between float32 and int32 values"):
+        ttnn.floor_div(x, x)

@@ -124,10 +124,16 @@ def masked_softmax(
     *,
     is_causal_mask: bool = False,
 ) -> Expected:
-    """softmax(x * scale + mask) of x [..., W]; of a mask that is not causal its first row."""
+    """softmax(x * scale + mask) of x [..., S, W]; of a mask that is not causal its first row.
+
+    Such a row may be given as [N, 1, W/32, 32]. A causal mask of fewer rows begins anew.
+    """
     x = input_tensor.double() * (1.0 if scale is None else scale)
-    if mask is not None:
-        x = x + (mask if is_causal_mask else mask[..., :1, :]).double()
+    if mask is not None and is_causal_mask:
+        x = x + torch.cat([mask] * max(1, x.shape[-2] // mask.shape[-2]), -2).double()
+    elif mask is not None:
+        row = mask if mask.shape[-1] == x.shape[-1] else mask.reshape(len(mask), 1, 1, -1)
+        x = x + row[..., :1, :].double()
     return softmax(context, x)
 
 

@@ -30,12 +30,16 @@ def floor_div(
     *,
     value: float | None = None,
 ) -> torch.Tensor:
-    """floor(a/b), by a number floor(a * (1/b)); infinite quotients stay as they are."""
+    """floor(a/b), by a number floor(a * (1/b)); infinite quotients stay as they are.
+
+    Integers are typecast to float32 if they are divided by a number.
+    """
     divisor: Any = value if input_tensor_b is None else input_tensor_b
-    if not storage(input_tensor_a).is_floating_point:
+    integers = not storage(input_tensor_a).is_floating_point
+    if integers and isinstance(divisor, DeviceTensor):
         raise NotEmulated(
-            "ttnn.floor_div of integers: its last kernel chooses between float32 and int32 values "
-            "by their bits. ttnn.div with rounding_mode='floor' divides integers."
+            "ttnn.floor_div of integers by a tensor: its last kernel chooses between float32 and "
+            "int32 values by their bits. ttnn.div with rounding_mode='floor' divides integers."
         )
     stages = Stages(launch, launch.output.dtype)
 
@@ -49,6 +53,8 @@ def floor_div(
         return stages.where(stages.unary("eqz", a), math.nan, infinite)
 
     def by_number(a: torch.Tensor) -> torch.Tensor:
+        if integers:
+            a = launch.math.typecast(a, input_tensor_a.dtype, "float32")
         return stages.unary("floor", stages.binary("multiply", a, _inverse(divisor)))
 
     if isinstance(divisor, DeviceTensor):

@@ -10,8 +10,16 @@ from ttnn_verify.numerics import metrics, op_floors
 from ttnn_verify.numerics.compute_config import HIFI4
 from ttnn_verify.numerics.formats import TILE
 from ttnn_verify.numerics.rounding import BF16_BITS, cut
-from ttnn_verify.ops.expected import CallContext, Expected
+from ttnn_verify.ops.expected import CallContext, Expected, NoGolden
 from ttnn_verify.ops.spec import OpSpec
+
+
+def _refuse_parts(context: CallContext) -> None:
+    """Raise `NoGolden` for rows that lie on several cores: their statistics are means, not sums."""
+    if hasattr(context.program_config, "block_w"):
+        raise NoGolden(
+            "Statistics of rows on several cores are means, for which there is no golden."
+        )
 
 
 def rms_norm_pre_all_gather(
@@ -21,6 +29,7 @@ def rms_norm_pre_all_gather(
     residual_input_tensor: torch.Tensor | None = None,
 ) -> Expected:
     """The sum of squares of x [..., W], in the first column of a tile [..., 32]."""
+    _refuse_parts(context)
     x = input_tensor if residual_input_tensor is None else input_tensor + residual_input_tensor
     squares = x.double().square()
     value = squares.sum(-1, keepdim=True)
@@ -55,6 +64,7 @@ def layer_norm_pre_all_gather(
 
     Of [..., S, 64]. They are compared as [..., 2, S]: a row is one of the two sums.
     """
+    _refuse_parts(context)
     x = input_tensor if residual_input_tensor is None else input_tensor + residual_input_tensor
     squares, rows = x.double().square(), torch.arange(x.shape[-2])
     sums = [terms.sum(-1) for terms in (squares, x.double())]
@@ -83,6 +93,7 @@ def rms_norm_post_all_gather(
     bias: torch.Tensor | None = None,
 ) -> Expected:
     """x / sqrt(mean + epsilon) * weight + bias, the mean by the statistics [..., 32 chips]."""
+    _refuse_parts(context)
     x = input_tensor.double()
     chips = stats.shape[-1] // TILE
     mean = stats.double()[..., ::TILE].sum(-1, keepdim=True) / (chips * x.shape[-1])
@@ -114,6 +125,7 @@ def layer_norm_post_all_gather(
 
     The variance is the mean of the squares without the square of the mean.
     """
+    _refuse_parts(context)
     x, sums = input_tensor.double(), stats.double()[..., ::TILE]
     count = x.shape[-1] * (sums.shape[-1] // 2)
     squares, mean = (sums[..., kind::2].sum(-1, keepdim=True) / count for kind in range(2))
