@@ -82,6 +82,8 @@ class Installation:
             self._layer.replace(ttnn.Tensor, name, method)
         for name, method in planning.SubDevices().replacements().items():
             self._layer.replace(ttnn.MeshDevice, name, method)
+        for name, waiting in planning.WAITING.items():
+            self._layer.replace(ttnn, name, waiting)
         for module, name in OPENING:
             self._layer.wrap(module, name, self._open.opening)
         for module, name in CLOSING:

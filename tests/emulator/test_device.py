@@ -317,3 +317,14 @@ def test_temporaries_take_pages_that_the_process_has_already(device):
         [np.ones(8 << 20, np.uint8) for _ in range(8)]
         faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     assert faults[1] < 2000  # of 16384 pages
+
+
+def test_events_are_recorded_and_waited_for(device):
+    x = on_tiles(device, torch.ones(32, 32))
+    event = ttnn.record_event(device, 0)
+    ttnn.wait_for_event(0, event)
+    ttnn.wait_for_event(mesh_event=event)
+    ttnn.event_synchronize(event)
+    assert ttnn.to_torch(ttnn.add(x, x)).eq(2).all()
+    with pytest.raises(TypeError, match=r"no ttnn\.MeshEvent"):
+        ttnn.event_synchronize(x)

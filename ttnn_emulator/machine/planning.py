@@ -1,7 +1,7 @@
 """Host calls that TTNN makes on a card and that end the process on its mock device.
 
-The mock device dies of a program for some chips of a mesh, and of a manager of sub-devices. Here
-TTNN checks and plans such a call as ever, and does not start it.
+The mock device dies of a program for some chips of a mesh, of a manager of sub-devices, and of
+waiting for an event. Here TTNN checks and plans such a call as ever, and does not start it.
 """
 
 from collections.abc import Callable
@@ -75,3 +75,25 @@ class SubDevices:
                 clear_loaded_sub_device_manager,
             )
         }
+
+
+def wait_for_event(cq_id: int | None = None, mesh_event: ttnn.MeshEvent | None = None) -> None:
+    """Nothing is waited for: a call has its results when it returns, on whichever queue.
+
+    Raises:
+        TypeError: no event.
+    """
+    event_synchronize(mesh_event)
+
+
+def event_synchronize(mesh_event: ttnn.MeshEvent | None) -> None:
+    """As `wait_for_event`, for the host."""
+    if not isinstance(mesh_event, ttnn.MeshEvent):
+        raise TypeError(f"{mesh_event!r} is no ttnn.MeshEvent.")
+
+
+# Function of ttnn -> the one in its place.
+WAITING: dict[str, Callable[..., None]] = {
+    "event_synchronize": event_synchronize,
+    "wait_for_event": wait_for_event,
+}

@@ -54,7 +54,7 @@ def floor_div(
 
     def by_number(a: torch.Tensor) -> torch.Tensor:
         if integers:
-            a = launch.math.typecast(a, input_tensor_a.dtype, "float32")
+            a = launch.math.typecast(a, input_tensor_a.dtype, "float32").float()
         return stages.unary("floor", stages.binary("multiply", a, _inverse(divisor)))
 
     if isinstance(divisor, DeviceTensor):
