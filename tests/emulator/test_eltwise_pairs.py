@@ -283,9 +283,9 @@ def test_division_by_zero_is_infinite_or_undefined(kernel_device):
 @pytest.mark.parametrize("dtype", [ttnn.int32, ttnn.uint32], ids=str)
 def test_integers_are_divided_by_a_number_in_float32(dtype, device):
     x = torch.randint(0 if dtype == ttnn.uint32 else -1000, 1000, (32, 64), dtype=torch.int32)
-    y = ttnn.floor_div(on_tiles(device, x, dtype), 7.5)
+    y = ttnn.floor_div(on_tiles(device, x, dtype), 8)
     assert y.dtype == ttnn.float32
-    assert torch.equal(ttnn.to_torch(y), torch.floor(x / 7.5))
+    assert torch.equal(ttnn.to_torch(y), torch.floor(x / 8))
 
 
 def test_integers_divided_by_a_tensor_are_refused(device):

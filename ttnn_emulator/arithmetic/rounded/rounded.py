@@ -6,7 +6,6 @@ operation is not. `interface.Arithmetic` documents the functions.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch.nn import functional
@@ -205,17 +204,33 @@ def norm_from_statistics(
 
 
 def split_layer_norm(
-    *operands: torch.Tensor | None, split: Split, epsilon: float, **named: Any
+    x: torch.Tensor,
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    residual: torch.Tensor | None = None,
+    *,
+    split: Split,
+    epsilon: float,
+    compute: Compute | None = None,
+    formats: Formats = BFLOAT16,
 ) -> torch.Tensor:
     """See `ReducingArithmetic`."""
-    return layer_norm(*operands, epsilon=epsilon, width=split.width, **named)
+    return layer_norm(x, weight, bias, residual, epsilon=epsilon, width=split.width)
 
 
 def split_rms_norm(
-    *operands: torch.Tensor | None, split: Split, epsilon: float, **named: Any
+    x: torch.Tensor,
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    residual: torch.Tensor | None = None,
+    *,
+    split: Split,
+    epsilon: float,
+    compute: Compute | None = None,
+    formats: Formats = BFLOAT16,
 ) -> torch.Tensor:
     """See `ReducingArithmetic`."""
-    return rms_norm(*operands, epsilon=epsilon, width=split.width, **named)
+    return rms_norm(x, weight, bias, residual, epsilon=epsilon, width=split.width)
 
 
 def split_statistics(
