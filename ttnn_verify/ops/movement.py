@@ -32,6 +32,31 @@ def copied(context: CallContext, tensor: torch.Tensor, *placement: object) -> Ex
     return Expected(tensor.double(), lambda: op_floors.typecast(tensor.double(), context.out))
 
 
+def bitcast(context: CallContext, input_tensor: torch.Tensor, dtype: object) -> Expected:
+    """The same bits read as another format of their width."""
+    x, short = input_tensor, context.out in ("bfloat16", "uint16")
+    if x.is_floating_point():
+        x = x.bfloat16().view(torch.int16) if short else x.view(torch.int32)
+    bits = x.long() % (1 << (16 if short else 32))
+    if "float" in context.out:
+        signed = bits.to(torch.int16 if short else torch.int32)
+        return Expected(signed.view(getattr(torch, context.out)).float())
+    return Expected(bits - (bits >> 31 << 32) if context.out == "int32" else bits)
+
+
+def fill_rm(context: CallContext, *sizes_and_values: Any) -> Expected:
+    """[N, C, H, W] of a number (1) in the first rows and columns, elsewhere of another (0).
+
+    In their order N, C, H, W, how many rows, how many columns, a tensor that says where the result
+    lies, and perhaps the two numbers.
+    """
+    *shape, rows, columns, _like = sizes_and_values[:7]
+    high, low = sizes_and_values[7:] or (1.0, 0.0)
+    made = torch.full(shape, float(low))
+    made[..., :rows, :columns] = high
+    return copied(context, made)
+
+
 def sliced(
     input_tensor: torch.Tensor,
     starts: Sequence[int] | None = None,
@@ -246,6 +271,8 @@ SPECS = (
         for name, golden in (("broadcast_to", expanded), ("expand", expanded))
     ),
     OpSpec(("untilize_with_unpadding",), cut, data="picks"),
+    OpSpec(("bitcast",), bitcast),
+    OpSpec(("fill_rm", "fill_ones_rm"), fill_rm),
     OpSpec(("typecast",), copied, data="keeps", ignored=frozenset({"input_dtype"})),
     *(
         OpSpec(

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 
 from ttnn_verify.numerics import op_floors
+from ttnn_verify.numerics.destination import add_up
+from ttnn_verify.numerics.rounding import TF32_BITS, cut
 from ttnn_verify.ops.expected import CallContext, Expected
 from ttnn_verify.ops.spec import Golden, OpSpec
 
@@ -67,6 +69,32 @@ def summed_tiles(context: CallContext, input: torch.Tensor, *, dims: Sequence[in
     return _expected(value, rounded, context.out)
 
 
+def summed_and_split(
+    context: CallContext, input_tensor: torch.Tensor, dim: int, *, split_size: int
+) -> list[Expected]:
+    """The sum over a leading dimension, cut along the last one.
+
+    Term by term in a 32-bit destination, which reads a TF32's bits of each, unless a config says
+    otherwise (deepseek_moe_fast_reduce_nc_reduce.cpp): then each sum is rounded to bfloat16.
+    """
+    parts = input_tensor.split(split_size, -1)
+    if context.compute is not None and not context.compute.fp32_dest_acc:
+        return [summed_tiles(context, part, dims=[dim]) for part in parts]
+
+    def of_part(part: torch.Tensor) -> Expected:
+        value = part.double().sum(dim, keepdim=True)
+
+        def floor() -> op_floors.Floor:
+            total = add_up(cut(part.float(), TF32_BITS).split(1, dim))
+            return op_floors.chain(
+                op_floors.between(value, total.double()), op_floors.output(value, context.out)
+            )
+
+        return Expected(value, floor)
+
+    return [of_part(part) for part in parts]
+
+
 def averaged(context: CallContext, input_tensor: torch.Tensor, alpha: float) -> Expected:
     """alpha * (what was) + (1 - alpha) * (what comes) along the last dimension, from 0."""
 
@@ -88,5 +116,10 @@ SPECS = (
     OpSpec(("cumprod",), running(torch.cumprod), ignored=IGNORED),
     OpSpec(("prod",), product, ignored=IGNORED),
     OpSpec(("fast_reduce_nc",), summed_tiles, ignored=IGNORED),
+    OpSpec(
+        ("deepseek_moe_fast_reduce_nc",),
+        summed_and_split,
+        ignored=frozenset({"output_memory_config"}),
+    ),
     OpSpec(("ema",), averaged, ignored=IGNORED),
 )

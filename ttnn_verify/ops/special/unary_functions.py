@@ -1,13 +1,14 @@
 """Functions of one value that no activation of `eltwise` is, and those with numbers."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 
 import torch
 from torch.nn import functional
 
-from ttnn_verify.numerics import op_floors
+from ttnn_verify.numerics import metrics, op_floors
 from ttnn_verify.ops.eltwise import APPROXIMATE, unary
-from ttnn_verify.ops.expected import CallContext, Expected
+from ttnn_verify.ops.expected import CallContext, Expected, applied, functions_of
 from ttnn_verify.ops.spec import Golden, OpSpec
 from ttnn_verify.ops.special.eltwise_pairs import expected
 
@@ -20,6 +21,7 @@ OF_A_BOUND = (
 
 # Values that bfloat16 and float32 have: one rounding, if the output is of another format.
 EXACT: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "alt_complex_rotate90": lambda x: torch.stack((-x[..., 1::2], x[..., ::2]), -1).flatten(-2),
     "bitwise_not": lambda x: torch.bitwise_not(x.long()),
     "ceil": torch.ceil,
     "eqz": lambda x: x == 0,
@@ -184,10 +186,98 @@ def logit(
     return Expected(value, lambda: op_floors.vector(value, context.out, "logit"))
 
 
-def rpow(context: CallContext, input_tensor: torch.Tensor, exponent: float) -> Expected:
-    """A number to the power of each element."""
-    value = exponent ** input_tensor.double()
-    return Expected(value, lambda: op_floors.vector(value, context.out, "exp2"))
+def heaviside(context: CallContext, input_tensor: torch.Tensor, value: float) -> Expected:
+    """0 below zero, 1 above it, and at zero a number, which a 16-bit destination cuts."""
+    x = input_tensor.double()
+    steps = torch.where(x == 0, value, (x > 0).double())
+    lower = torch.where((x == 0) & (context.out != "float32"), steps * (1 - CUT), steps)
+    return Expected(
+        steps,
+        lambda: op_floors.chain(
+            op_floors.output(steps, context.out), op_floors.between(steps, lower)
+        ),
+    )
+
+
+def times(number: float) -> Golden:
+    """The golden of a product with a number that the host rounds to float32.
+
+    A 16-bit destination cuts it (ckernel_sfpu_binop_with_unary.h), which counts as four roundings.
+    """
+
+    def golden(context: CallContext, input_tensor: torch.Tensor) -> Expected:
+        steps = 1 if context.out == "float32" else 3
+        return expected(context, input_tensor.double() * number, steps)
+
+    return golden
+
+
+def chained(context: CallContext, input_tensor: torch.Tensor, ops_chain: Iterable) -> Expected:
+    """Functions one after the other, whose results a destination of the operand's width keeps.
+
+    A function makes of what the one before it has rounded what it makes of any such error.
+    """
+    names = functions_of(ops_chain)
+    value = applied(input_tensor.double(), names)
+
+    def floor() -> op_floors.Floor:
+        kept = torch.float32 if context.out == "float32" else torch.bfloat16
+        rounded = input_tensor.double()
+        for name in names:
+            rounded = applied(rounded, [name]).to(kept).double()
+        own = [op_floors.vector(value, context.out, name) for name in names]
+        return op_floors.chain(op_floors.between(value, rounded), *own)
+
+    return Expected(value, floor)
+
+
+def polygamma(context: CallContext, input_tensor: torch.Tensor, k: int) -> Expected:
+    """The k-th derivative of digamma, from six terms and a tail (ckernel_sfpu_polygamma.h).
+
+    A term is an inverse to the power of k + 1, which has its error as many times over, and k + 1
+    products; four of the sums matter. In 16 bits the inverse has one step of Newton's. Of the
+    tail's series, Euler's and Maclaurin's, the first term that is left out bounds the rest, as its
+    signs alternate.
+    """
+    x = input_tensor.double()
+    value = torch.polygamma(k, x)
+    short = context.out != "float32"
+
+    def floor() -> op_floors.Floor:
+        rest = B_8 * math.factorial(k + 7) / (x + 6) ** (k + 8)
+        rest = rest + (k + 1) * NEWTON_ONCE * value.abs() if short else rest
+        steps = 0 if short else (k + 1) ** 2 + (k + 1) + 4
+        roundings = [op_floors.output(value, "float32")] * steps
+        series = op_floors.of_errors(value, rest / math.sqrt(3))
+        return op_floors.chain(op_floors.output(value, context.out), series, *roundings)
+
+    return Expected(value, floor)
+
+
+B_8 = 1 / 30 / math.factorial(8)  # the eighth Bernoulli number over 8!, but for its sign
+# The best parabola for 1/x on [1, 2] errs by 1/T3(3) = 1/99 of it; a step of Newton's squares that.
+NEWTON_ONCE = 1 / 99**2
+
+
+def multigammaln(context: CallContext, input_tensor: torch.Tensor) -> Expected:
+    """log of the multivariate gamma function of order 4: lgamma of x, x - 1/2, x - 1, x - 3/2.
+
+    Each is stored, and so are their sums: errors add up as they are, whatever the terms cancel.
+    """
+    x = input_tensor.double()
+    value = torch.special.multigammaln(x, 4)
+
+    def floor() -> op_floors.Floor:
+        terms = [torch.lgamma(x - less) for less in (0.0, 0.5, 1.0, 1.5)]
+        bound = op_floors.VECTOR_SERIES["lgamma"][context.out == "float32"]
+        errors = [one.abs().clamp(min=1) * bound for one in terms]
+        sums = torch.stack(terms).cumsum(0)[1:]
+        errors += [metrics.unit(one, context.out) for one in sums]
+        error = torch.stack(errors).square().sum(0).sqrt() / math.sqrt(12)
+        own = op_floors.of_errors(value, error)
+        return op_floors.chain(op_floors.output(value, context.out), own)
+
+    return Expected(value, floor)
 
 
 NUMBERS: dict[str, Golden] = {
@@ -195,15 +285,20 @@ NUMBERS: dict[str, Golden] = {
     "clamp": clamp,
     "fill": exactly(torch.full_like),
     "hardshrink": hardshrink,
+    "deg2rad": times(math.pi / 180),
     "hardtanh": hardtanh,
+    "heaviside": heaviside,
     "logit": logit,
+    "multigammaln": multigammaln,
+    "polygamma": polygamma,
+    "rad2deg": times(180 / math.pi),
     "relu_max": relu_max,
     "relu_min": relu_min,
     "round": rounded,
-    "rpow": rpow,
     "softplus": softplus,
     "softshrink": softshrink,
     "threshold": threshold,
+    "unary_chain": chained,
     "xielu": xielu,
 }
 
