@@ -143,7 +143,8 @@ def nlp_create_qkv_heads_vit(input: torch.Tensor) -> tuple[torch.Tensor, ...]:
 def nlp_create_qkv_heads_segformer(input: torch.Tensor) -> list[Expected]:
     """[B, 1, S, N 32] -> queries [B, N, S, 32]; what the other two outputs hold nobody wrote."""
     (queries,) = sections(input, (input.shape[-1] // 32,), 32)
-    unwritten = Expected(queries.new_empty(0), None, (slice(0, 0),))
+    nothing = (torch.empty(0, dtype=torch.long),) * queries.dim()
+    unwritten = Expected(queries[nothing], None, nothing)
     return [Expected(queries), unwritten, unwritten]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ttnn_verify.numerics import metrics, op_floors
-from ttnn_verify.ops.expected import CallContext, Expected
+from ttnn_verify.ops.expected import CallContext, Expected, NoGolden
 from ttnn_verify.ops.spec import OpSpec, without_context
 
 
@@ -25,11 +25,43 @@ def reshaped(context: CallContext, input_tensor: torch.Tensor, *shape: object) -
 
 
 def copied(context: CallContext, tensor: torch.Tensor, *placement: object) -> Expected:
-    """Another place, layout or format; a format of fewer bits rounds."""
-    fits = context.out != "bfloat16" or torch.equal(tensor.bfloat16().float(), tensor)
-    if not tensor.is_floating_point() or (fits and context.out not in metrics.BLOCK_BITS):
+    """Another place, layout or format; a format that does not have its values rounds."""
+    if _has(context.out, tensor):
         return Expected(tensor)
     return Expected(tensor.double(), lambda: op_floors.typecast(tensor.double(), context.out))
+
+
+def _has(out: str, x: torch.Tensor) -> bool:
+    """Whether a format has all values of a tensor, which is of float32 or of integers."""
+    if out in metrics.BLOCK_BITS:
+        return False
+    if out not in ("bfloat16", "float32"):
+        return True
+    same_width = x.is_floating_point() and out == "float32"
+    return same_width or torch.equal(x.to(getattr(torch, out)).double(), x.double())
+
+
+# What the conversions to integers reach: uint16 rounds, the others cut (ckernel_sfpu_typecast.h).
+RANGES = {"int32": (-(2**31), 2**31 - 1), "uint32": (0, 2**32 - 1), "uint16": (0, 2**16 - 1)}
+
+
+def typecast(context: CallContext, tensor: torch.Tensor, *placement: object) -> Expected:
+    """Another format. What numbers become that an integer format does not reach is left out.
+
+    Raises:
+        NoGolden: numbers with a fraction as uint8.
+    """
+    if context.out not in RANGES:
+        if "int" in context.out and not torch.equal(tensor, tensor.trunc()):
+            raise NoGolden(f"typecast has no golden for fractions as {context.out}.")
+        return copied(context, tensor)
+    least, most = RANGES[context.out]
+    x = tensor.double()
+    known = (x > least - 0.5) & (x < most + 0.5)
+    if context.out == "uint16":
+        known &= (x - x.floor()) != 0.5  # to one side or the other
+    whole = (x.round() if context.out == "uint16" else x.trunc())[known].long()
+    return Expected(whole, None, known) if not known.all() else Expected(whole.reshape(x.shape))
 
 
 def bitcast(context: CallContext, input_tensor: torch.Tensor, dtype: object) -> Expected:
@@ -227,6 +259,7 @@ NOT_JUDGED = (
     "ones_like",
     "synchronize_device",
     "to_device",
+    "to_dtype",  # of tensors on the host
     "to_torch",
     "zeros",
     "zeros_like",
@@ -260,7 +293,6 @@ SPECS = (
             "tilize",
             "tilize_with_val_padding",
             "tilize_with_zero_padding",
-            "to_dtype",
             "to_layout",
             "to_memory_config",
             "untilize",
@@ -273,7 +305,7 @@ SPECS = (
     OpSpec(("untilize_with_unpadding",), cut, data="picks"),
     OpSpec(("bitcast",), bitcast),
     OpSpec(("fill_rm", "fill_ones_rm"), fill_rm),
-    OpSpec(("typecast",), copied, data="keeps", ignored=frozenset({"input_dtype"})),
+    OpSpec(("typecast",), typecast, data="keeps", ignored=frozenset({"input_dtype"})),
     *(
         OpSpec(
             (name,),

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ttnn_verify.numerics import destination, op_floors, rounding
+from ttnn_verify.numerics.vector_floors import LN_OF_XLOGY
 from ttnn_verify.ops.eltwise import APPROXIMATE, binary
 from ttnn_verify.ops.expected import CallContext, Expected, NoGolden
 from ttnn_verify.ops.spec import Golden, OpSpec
@@ -69,11 +70,9 @@ def floored(
     return divided(context, input_tensor_a, input_tensor_b, value=value, rounding_mode="floor")
 
 
-# The largest error of the cubic that is ln on [1, 2) in a power of 16 bits, and that of the one of
-# xlogy; their coefficients stand in ckernel_sfpu_binary_pow.h and ckernel_sfpu_log.h.
-LN_OF_POWER, LN_OF_XLOGY = 0.00196, 0.000442
-# Root mean square of the parabola that is 2**z between two powers of two (exp_21f in the first).
-PARABOLA = op_floors.Floor(0.0012, 0.0012)
+# The largest error of the cubic that is ln on [1, 2) in a power of 16 bits, by its coefficients
+# (ckernel_sfpu_binary_pow.h).
+LN_OF_POWER = 0.00196
 
 
 def power(context: CallContext, input_tensor: Value, exponent: Value) -> Expected:
@@ -91,8 +90,26 @@ def power(context: CallContext, input_tensor: Value, exponent: Value) -> Expecte
         if context.out == "float32":
             steps = [own, own, op_floors.of_errors(value, grown * 1.5 * 2.0**-24)]
         else:
-            steps = [PARABOLA, op_floors.of_errors(value, grown * LN_OF_POWER)]
+            steps = [op_floors.PARABOLA, op_floors.of_errors(value, grown * LN_OF_POWER)]
         return op_floors.chain(own, *steps)
+
+    return Expected(value, floor)
+
+
+def scaled_by_power(
+    context: CallContext, input_tensor_a: torch.Tensor, input_tensor_b: Value
+) -> Expected:
+    """a * 2**b: the power is stored, and the matrix unit multiplies.
+
+    In a 16-bit destination it rounds the product in each of four phases.
+    """
+    value = _wide(input_tensor_a) * torch.exp2(_wide(input_tensor_b))
+
+    def floor() -> op_floors.Floor:
+        stored = op_floors.vector(value, context.out, "exp2")
+        width, phases = ("float32", 1) if context.out == "float32" else ("bfloat16", 3)
+        parts = [op_floors.output(value, width)] * phases
+        return op_floors.chain(op_floors.output(value, context.out), stored, *parts)
 
     return Expected(value, floor)
 
@@ -235,8 +252,6 @@ FUNCTIONS_OF_TWO: dict[str, tuple[Callable[..., torch.Tensor], int]] = {
     "bias_gelu": (_biased_gelu, 4),
     "bias_gelu_": (_biased_gelu, 4),
     "fmod": (torch.fmod, 0),
-    "ldexp": (lambda a, b: a * torch.exp2(b), 2),
-    "ldexp_": (lambda a, b: a * torch.exp2(b), 2),
     "logaddexp_": (torch.logaddexp, 2),
     "logaddexp2_": (torch.logaddexp2, 2),
     "remainder": (torch.remainder, 0),
@@ -249,6 +264,7 @@ SPECS = (
         OpSpec((name,), of_two(function, steps), neutral=APPROXIMATE)
         for name, (function, steps) in FUNCTIONS_OF_TWO.items()
     ),
+    OpSpec(("ldexp", "ldexp_"), scaled_by_power, neutral=APPROXIMATE),
     OpSpec(("div", "divide", "divide_"), divided, neutral=APPROXIMATE),
     OpSpec(("rdiv",), divided_by),
     OpSpec(("div_no_nan",), divided_or_zero),
