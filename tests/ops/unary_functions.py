@@ -125,6 +125,13 @@ def gamma_of_four(x):
     return torch.special.multigammaln(x, 4)
 
 
+def bessel_floor(golden, x, dtype):
+    """A power series, as far as the kernel takes it; a 16-bit destination cuts the sum."""
+    series = floors.of_errors(golden, op_floors.bessel_errors(x))
+    parts = [op_floors.output(golden, "float32" if dtype == FP32 else "bfloat16")] * 3
+    return floors.chain(series, op_floors.output(golden, dtype.name.lower()), *parts)
+
+
 def gamma_floor(golden, x, dtype):
     """Stirling's series, as far as the kernel takes it."""
     own = floors.of_errors(golden, op_floors.gamma_errors(x, dtype.name.lower()))
@@ -176,7 +183,7 @@ POWERS = [
 SPECIAL = [
     function("erfc", torch.erfc, within(-4, 4)),
     function("erfinv", torch.erfinv, inside_one),
-    function("i0", torch.special.i0, within(-8, 8)),
+    of_one("i0", torch.special.i0, bessel_floor, within(-8, 8)),
     function("i1", torch.special.i1, within(-30, 30)),
     function("digamma", torch.digamma, lambda x: 0.5 + x.abs().clamp(max=250)),
     of_one(

@@ -13,7 +13,6 @@ import math
 import torch
 
 from ttnn_verify.numerics import metrics
-from ttnn_verify.numerics.attention_floors import attention
 from ttnn_verify.numerics.compute_config import ComputeConfig, of_steps
 from ttnn_verify.numerics.destination import add_up, as_read, exponentials, packed, stored
 from ttnn_verify.numerics.floors import (
@@ -27,7 +26,15 @@ from ttnn_verify.numerics.floors import (
     shifted,
 )
 from ttnn_verify.numerics.formats import BLOCK_BITS, TILE
-from ttnn_verify.numerics.norm_floors import layer_norm, rms_norm, rounded_rms_norm
+from ttnn_verify.numerics.kernel_floors.attention_floors import attention
+from ttnn_verify.numerics.kernel_floors.norm_floors import layer_norm, rms_norm, rounded_rms_norm
+from ttnn_verify.numerics.kernel_floors.vector_floors import (
+    PARABOLA,
+    VECTOR_RELATIVE,
+    bessel_errors,
+    gamma_errors,
+    vector,
+)
 from ttnn_verify.numerics.rounding import (
     BF16_BITS,
     TF32_BITS,
@@ -41,7 +48,6 @@ from ttnn_verify.numerics.rounding import (
     phases,
     row_sum,
 )
-from ttnn_verify.numerics.vector_floors import PARABOLA, VECTOR_RELATIVE, gamma_errors, vector
 
 # Floors and how they combine are part of this module's interface: a caller needs one import.
 __all__ = [
@@ -51,6 +57,7 @@ __all__ = [
     "ComputeConfig",
     "Floor",
     "attention",
+    "bessel_errors",
     "between",
     "block_float",
     "chain",

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ttnn_verify.numerics import destination, op_floors, rounding
-from ttnn_verify.numerics.vector_floors import LN_OF_XLOGY
+from ttnn_verify.numerics.kernel_floors.vector_floors import LN_OF_XLOGY
 from ttnn_verify.ops.eltwise import APPROXIMATE, binary
 from ttnn_verify.ops.expected import CallContext, Expected, NoGolden
 from ttnn_verify.ops.spec import Golden, OpSpec

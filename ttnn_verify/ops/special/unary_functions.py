@@ -275,14 +275,15 @@ def multigammaln(context: CallContext, input_tensor: torch.Tensor) -> Expected:
 
 
 def i0(context: CallContext, input_tensor: torch.Tensor) -> Expected:
-    """The modified Bessel function of order 0, of whose power series twelve terms are taken."""
-    x = input_tensor.double()
-    value = torch.special.i0(x)
+    """The modified Bessel function of order 0; a 16-bit destination cuts it."""
+    value = torch.special.i0(input_tensor.double())
 
     def floor() -> op_floors.Floor:
-        taken = sum((x / 2) ** (2 * k) / math.factorial(k) ** 2 for k in range(12))
-        left_out = op_floors.of_errors(value, (value - taken).abs() / math.sqrt(3))
-        return op_floors.chain(op_floors.vector(value, context.out, "i0"), left_out)
+        short = context.out != "float32"
+        width, steps = ("bfloat16", 3) if short else ("float32", 2)
+        series = op_floors.of_errors(value, op_floors.bessel_errors(input_tensor))
+        parts = [op_floors.output(value, width)] * steps
+        return op_floors.chain(op_floors.output(value, context.out), series, *parts)
 
     return Expected(value, floor)
 

@@ -58,7 +58,7 @@ ROUNDINGS = {"hardswish": 8} | dict.fromkeys(
     ("atanh", "erf", "hardmish", "hardsigmoid", "leaky_relu", "softshrink", "softsign"), 4
 )
 # Of the series, those that nothing rounds.
-ROUNDINGS |= dict.fromkeys(("digamma", "erfc", "erfinv", "i0", "log_sigmoid"), 4)
+ROUNDINGS |= dict.fromkeys(("digamma", "erfc", "erfinv", "log_sigmoid"), 4)
 
 # Functions whose 16-bit results come from a parabola that is 2**z between two powers of two
 # (ckernel_sfpu_exp.h, exp_21f; ckernel_sfpu_exp2.h): the best errs by up to 0.0017 of the value.
@@ -82,30 +82,34 @@ class Series:
     Attributes:
         absolute: the error.
         relative: to the value, or to `least` where that is larger.
+        beyond: (value, relative error) of another series for greater values.
     """
 
     absolute: float = math.inf
     relative: float = math.inf
     least: float = 0.0
+    beyond: tuple[float, float] = (math.inf, 0.0)
 
     def errors(self, exact: torch.Tensor) -> torch.Tensor:
         """The standard deviation of errors uniform within the bound."""
-        bound = (self.relative * exact.abs().clamp(min=self.least)).clamp(max=self.absolute)
-        return bound / math.sqrt(3)
+        size, (value, relative) = exact.abs(), self.beyond
+        bound = (self.relative * size.clamp(min=self.least)).clamp(max=self.absolute)
+        return torch.where(exact > value, relative * size, bound) / math.sqrt(3)
 
 
 # Beside a 16-bit destination and a 32-bit one: the largest distance of the series in each kernel's
 # source from the function, computed in float64 from its coefficients where the kernel uses them.
 SERIES = {
-    # quotients of degrees 6 and 5, 10 and 9, from 0.01 on; above 102 the logarithm is a cubic
-    "digamma": (Series(relative=1.2e-4, least=1.0), Series(relative=9.3e-5, least=1.0)),
+    # quotients of degrees 6 and 5, 10 and 9, from 0.01 up to 102; then the logarithm is a cubic
+    "digamma": (
+        Series(relative=1.2e-4, least=1.0),
+        Series(relative=6.0e-6, least=1.0, beyond=(4.62, 9.3e-5)),
+    ),
     # quotients of degrees 4 and 5 up to 2.5 and up to 5, where they meet worst
     "erfc": (Series(absolute=9.8e-5), Series(absolute=9.8e-5)),
     # Winitzki's formula (2008), which has that error itself; near zero it is the root of a
     # difference in float32, which is off by 4e-7
     "erfinv": (Series(relative=2.0e-3, least=0.32), Series(relative=2.0e-3, least=0.32)),
-    # twelve terms whose coefficients have three digits; beyond 10 what it leaves out counts, too
-    "i0": (Series(relative=2.3e-4), Series(relative=2.3e-4)),
     # quotients of degrees 3 and 3, 6 and 7; the terms of the last denominator add up to 9.5 of it
     "i1": (Series(relative=1.5e-4), Series(relative=9.5 * 2.0**-24)),
     # degree 8 between -4 and 4, x below; above, an exponential that errs by 3.1 %
@@ -152,6 +156,17 @@ def vector(exact: torch.Tensor, dtype: str, function: str) -> Floor:
 
 
 OF_SERIES = 3  # float32 steps that matter of a series' many, its last ones
+
+
+def bessel_errors(x: torch.Tensor) -> torch.Tensor:
+    """The standard deviation of each error of the series that is i0(x).
+
+    Twelve terms of its power series are taken, and from the sixth on their coefficients have three
+    digits, which are off by 1/300 at most (ckernel_sfpu_i0.h).
+    """
+    terms = torch.stack([(x.double() / 2) ** (2 * k) / math.factorial(k) ** 2 for k in range(12)])
+    left_out = (torch.special.i0(x.double()) - terms.sum(0)).abs()
+    return (left_out + terms[5:].sum(0) / 300) / math.sqrt(3)
 
 
 def gamma_errors(x: torch.Tensor, dtype: str) -> torch.Tensor:
