@@ -75,6 +75,13 @@ VECTOR_RELATIVE = {
 }
 
 
+# The largest errors of the cubics that are ln on [1, 2): of powers, digamma and lgamma
+# (ckernel_sfpu_binary_pow.h; _calculate_log_body_no_init_), and of xlogy (_calculate_log_body_).
+LN_OF_POWER, LN_OF_XLOGY = 0.00196, 0.000442
+# Digamma's and lgamma's takes 0.692871 for ln(2), which is so much of the logarithm beside.
+LN_TWO_SHORT = 4.0e-4
+
+
 @dataclasses.dataclass(frozen=True)
 class Series:
     """How far a kernel's series is from its function, at most: the smaller of two bounds.
@@ -94,7 +101,7 @@ class Series:
         """The standard deviation of errors uniform within the bound."""
         size, (value, relative) = exact.abs(), self.beyond
         bound = (self.relative * size.clamp(min=self.least)).clamp(max=self.absolute)
-        return torch.where(exact > value, relative * size, bound) / math.sqrt(3)
+        return torch.where(size > value, relative * size, bound) / math.sqrt(3)
 
 
 # Beside a 16-bit destination and a 32-bit one: the largest distance of the series in each kernel's
@@ -102,16 +109,20 @@ class Series:
 SERIES = {
     # quotients of degrees 6 and 5, 10 and 9, from 0.01 up to 102; then the logarithm is a cubic
     "digamma": (
-        Series(relative=1.2e-4, least=1.0),
-        Series(relative=6.0e-6, least=1.0, beyond=(4.62, 9.3e-5)),
+        Series(relative=1.2e-4, least=1.0, beyond=(4.62, LN_OF_POWER / 4.62 + LN_TWO_SHORT)),
+        Series(relative=6.0e-6, least=1.0, beyond=(4.62, LN_OF_POWER / 4.62 + LN_TWO_SHORT)),
     ),
     # quotients of degrees 4 and 5 up to 2.5 and up to 5, where they meet worst
     "erfc": (Series(absolute=9.8e-5), Series(absolute=9.8e-5)),
     # Winitzki's formula (2008), which has that error itself; near zero it is the root of a
     # difference in float32, which is off by 4e-7
     "erfinv": (Series(relative=2.0e-3, least=0.32), Series(relative=2.0e-3, least=0.32)),
-    # quotients of degrees 3 and 3, 6 and 7; the terms of the last denominator add up to 9.5 of it
-    "i1": (Series(relative=1.5e-4), Series(relative=9.5 * 2.0**-24)),
+    # quotients of degrees 3 and 3, 6 and 7, the terms of whose denominator add up to 9.5 of it;
+    # from 10 on an exponential, which in 16 bits is the parabola
+    "i1": (
+        Series(relative=1.5e-4, beyond=(2671.0, 1.9e-3)),
+        Series(relative=9.5 * 2.0**-24),
+    ),
     # degree 8 between -4 and 4, x below; above, an exponential that errs by 3.1 %
     "log_sigmoid": (Series(0.0182, 0.0092, least=0.08), Series(0.0182, 0.0092, least=0.08)),
     # degrees 6 and 8 up to 5; beyond nothing in 16 bits, whose exponential is left out
@@ -182,18 +193,14 @@ def gamma_errors(x: torch.Tensor, dtype: str) -> torch.Tensor:
     first, last = (1 / 1260, 5) if short else (1 / 1188, 9)
     left_out = (first / z**last).clamp(max=0.052)  # the largest distance, at 0.51
     if short:
-        left_out = left_out + LN_OF_XLOGY * (z - 0.5)
+        logarithm = LN_OF_POWER + LN_TWO_SHORT * (z.log().abs() + 0.7)
+        left_out = left_out + logarithm * (z - 0.5)
     else:
         nearest = torch.minimum((z - 1).abs(), (z - 2).abs())
-        left_out = torch.where(nearest <= 0.25, nearest**6 / 6, left_out)
+        left_out = torch.where(nearest <= 0.25, nearest**6 / (1 - nearest) / 5.8, left_out)
     terms = (z - 0.5).abs() * z.log().abs() + z  # which cancel each other, in float32
     rounded = terms * 2.0**-23
     reflected = torch.log(torch.sin(math.pi * x.double()).abs()).abs() + torch.lgamma(z).abs() + 2
     stored = reflected * (2.0**-7 if short else 2.0**-22)
     rounded = rounded + torch.where(x < 0.5, stored, 0.0)
     return (left_out + rounded) / math.sqrt(3)
-
-
-# The largest error of the cubic that is ln on [1, 2) in the older `log`, of which xlogy, digamma
-# and lgamma are made (ckernel_sfpu_log.h of tt_llk).
-LN_OF_XLOGY = 0.000442

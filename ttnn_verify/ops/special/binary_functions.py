@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ttnn_verify.numerics import destination, op_floors, rounding
-from ttnn_verify.numerics.kernel_floors.vector_floors import LN_OF_XLOGY
+from ttnn_verify.numerics.kernel_floors.vector_floors import LN_OF_POWER, LN_OF_XLOGY
 from ttnn_verify.ops.eltwise import APPROXIMATE, binary
 from ttnn_verify.ops.expected import CallContext, Expected, NoGolden
 from ttnn_verify.ops.spec import Golden, OpSpec
@@ -68,11 +68,6 @@ def floored(
 ) -> Expected:
     """a / b rounded down."""
     return divided(context, input_tensor_a, input_tensor_b, value=value, rounding_mode="floor")
-
-
-# The largest error of the cubic that is ln on [1, 2) in a power of 16 bits, by its coefficients
-# (ckernel_sfpu_binary_pow.h).
-LN_OF_POWER = 0.00196
 
 
 def power(context: CallContext, input_tensor: Value, exponent: Value) -> Expected:
