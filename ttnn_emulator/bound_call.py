@@ -14,7 +14,8 @@ import torch
 
 from ttnn_emulator import chips
 from ttnn_emulator.arithmetic import paths
-from ttnn_emulator.memory import Contents, DeviceTensor, Key, Output, Replicas, physical
+from ttnn_emulator.described_tensors import Key
+from ttnn_emulator.memory import Contents, DeviceTensor, Output, Replicas, physical
 
 if TYPE_CHECKING:
     from ttnn_emulator.arithmetic.interface import Arithmetic

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from ttnn_emulator.memory import Contents, DeviceTensor, Output, Shape
+from ttnn_emulator.described_tensors import Shape
+from ttnn_emulator.memory import Contents, DeviceTensor, Output
 
 # Elements of all operands on all chips, beyond which to compute takes longer than to call.
 FEW = 1 << 20

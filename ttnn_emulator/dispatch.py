@@ -16,18 +16,10 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import ttnn
 
 from ttnn_emulator.bound_call import SOME_CHIPS, Binding, BoundCall, Launch, OnChips, Values
+from ttnn_emulator.described_tensors import COMPLEX, TENSOR, describe, device_tensors, on_device
 from ttnn_emulator.machine import signatures
 from ttnn_emulator.machine.planning import FOR_SOME_CHIPS, of_some_chips
-from ttnn_emulator.memory import (
-    COMPLEX,
-    TENSOR,
-    DeviceTensor,
-    Memory,
-    Output,
-    describe,
-    device_tensors,
-    on_device,
-)
+from ttnn_emulator.memory import DeviceTensor, Memory, Output
 
 if TYPE_CHECKING:
     from ttnn_emulator.arithmetic.interface import Arithmetic

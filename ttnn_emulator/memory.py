@@ -7,37 +7,35 @@ that hold the same share one tensor: a replicated one is kept once.
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import ttnn
 
 from ttnn_emulator.arithmetic import formats
+from ttnn_emulator.described_tensors import (
+    Key,
+    Place,
+    Shape,
+    chips_of,
+    describe,
+    dtype_name,
+    key_of,
+    sizes,
+)
 from ttnn_emulator.machine.buffer_parts import BufferParts
 
 if TYPE_CHECKING:
     from ttnn_emulator.dispatch import ArithmeticSettings
     from ttnn_emulator.runtime.trace import Trace
 
-Shape = tuple[int, ...]
-# Place: (id of the mesh device, buffer type, address). Key: (place, unique id): one buffer.
-Place = tuple[int, ttnn.BufferType, int]
-Key = tuple[Place, int]
-
 SWEEP_BYTES = 64 << 20  # of new contents after which TTNN is asked which buffers are live
 SWEEP_BUFFERS = 1024
 
 STRETCH_BYTES = 1 << 20  # of contents that are copied, or left out since they are zero
 SAME_WIDTH = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
-
-# Looked up once. `ttnn.Tensor` is another class, slower to ask, while something is emulated.
-_DRAM, _TILE, _DEVICE = ttnn.BufferType.DRAM, ttnn.TILE_LAYOUT, ttnn.StorageType.DEVICE
-_INTERLEAVED = ttnn.TensorMemoryLayout.INTERLEAVED
-TENSOR = ttnn.Tensor
-COMPLEX = ttnn._ttnn.operations.complex.ComplexTensor
-_DTYPE_NAMES: dict[ttnn.DataType, str] = {}
 
 
 class UnknownContents(RuntimeError):
@@ -163,40 +161,6 @@ class Output:
     in_dram: bool
     sharded: bool
     shards: tuple[int, int, int] | None
-
-
-def dtype_name(dtype: ttnn.DataType) -> str:
-    """`ttnn.bfloat8_b` -> "bfloat8_b": the name that `arithmetic.formats` knows it by."""
-    if dtype not in _DTYPE_NAMES:
-        _DTYPE_NAMES[dtype] = dtype.name.lower()
-    return _DTYPE_NAMES[dtype]
-
-
-def _sizes(shape: ttnn.Shape) -> Shape:
-    """A ttnn.Shape as a tuple. Four times faster than iterating over it."""
-    return tuple([shape[i] for i in range(shape.rank)])
-
-
-def describe(tensor: ttnn.Tensor) -> dict[str, Any]:
-    """The fields of `Output` that a ttnn tensor has."""
-    place = tensor.memory_config()
-    return {
-        "shape": _sizes(tensor.shape),
-        "padded_shape": _sizes(tensor.padded_shape),
-        "dtype": dtype_name(tensor.dtype),
-        "tiled": tensor.layout is _TILE,
-        "in_dram": place.buffer_type is _DRAM,
-        "sharded": place.memory_layout is not _INTERLEAVED,
-        "shards": _shards(place),
-    }
-
-
-def _shards(place: ttnn.MemoryConfig) -> tuple[int, int, int] | None:
-    if not place.is_sharded() or place.shard_spec is None:  # or not in two dimensions
-        return None
-    spec = place.shard_spec
-    rows, columns = spec.shape
-    return rows, columns, spec.grid.num_cores()
 
 
 class Memory:
@@ -336,7 +300,7 @@ def is_nothing(tensor: ttnn.Tensor) -> bool:
 
 
 def _of_nothing(tensor: ttnn.Tensor) -> Replicas:
-    shape, dtype = _sizes(tensor.padded_shape), formats.STORAGE[dtype_name(tensor.dtype)]
+    shape, dtype = sizes(tensor.padded_shape), formats.STORAGE[dtype_name(tensor.dtype)]
     return (Contents(torch.empty(shape, dtype=dtype), shape),) * tensor.device().get_num_devices()
 
 
@@ -345,12 +309,6 @@ def nbytes_of(replicas: Replicas) -> int:
     if len(replicas) == 1:
         return replicas[0].nbytes
     return sum({id(contents): contents.nbytes for contents in replicas}.values())
-
-
-def chips_of(tensor: ttnn.Tensor) -> list[int]:
-    """The numbers of the chips that hold a device tensor: all of its mesh, or one for a part."""
-    columns = tensor.device().shape[1]
-    return [row * columns + column for row, column in tensor.device_coords()]
 
 
 def untouched_zeros(shape: Shape, dtype: torch.dtype) -> torch.Tensor:
@@ -402,42 +360,3 @@ def trimmed(padded: torch.Tensor, shape: Shape) -> torch.Tensor:
     """
     extra = padded.dim() - len(shape)
     return padded[(0,) * extra + tuple(slice(0, n) for n in shape)]
-
-
-def device_tensors(value: Any) -> list[ttnn.Tensor]:
-    """All ttnn tensors on a device within nested lists, tuples and dicts of anything.
-
-    A complex tensor is its real and its imaginary part.
-    """
-    tensors: list[ttnn.Tensor] = []
-    _collect((value,), tensors)
-    return tensors
-
-
-def _collect(values: Iterable[Any], tensors: list[ttnn.Tensor]) -> None:
-    for value in values:
-        if isinstance(value, TENSOR):
-            if on_device(value):
-                tensors.append(value)
-        elif isinstance(value, (list, tuple)):
-            _collect(value, tensors)
-        elif isinstance(value, dict):
-            _collect(value.values(), tensors)
-        elif isinstance(value, COMPLEX):
-            _collect((value.real, value.imag), tensors)
-
-
-def on_device(tensor: ttnn.Tensor) -> bool:
-    """Whether the tensor's storage is a device's."""
-    return tensor.storage_type() is _DEVICE
-
-
-def key_of(tensor: ttnn.Tensor) -> Key:
-    """((device, buffer type, address), unique id) of a ttnn device tensor's buffer."""
-    if not tensor.is_allocated():  # TTNN dies of being asked for the buffer of a freed tensor
-        raise RuntimeError(
-            f"The {tensor.dtype.name} tensor {tuple(tensor.shape)} was deallocated and is used "
-            "again."
-        )
-    place = tensor.device().id(), tensor.memory_config().buffer_type, tensor.buffer_address()
-    return place, tensor.buffer_unique_id()

@@ -89,18 +89,6 @@ def by_function(function):
     return floor
 
 
-# 16-bit results of exp come from a parabola over an octave of 2^x (ckernel_sfpu_exp.h, exp_21f), of
-# which the best errs by up to 0.0017 of the value, 0.0012 in the root mean square.
-EXP_PARABOLA = 0.0012
-
-
-def exp_floor(golden, x, dtype):
-    floor = op_floors.vector(golden, dtype.name.lower(), "exp")
-    if dtype == FP32:
-        return floor
-    return op_floors.chain(floor, op_floors.Floor(EXP_PARABOLA, EXP_PARABOLA))
-
-
 def positive(x):
     """Values greater than a tenth of their row, so that no format takes one for zero."""
     return x.abs() + x.abs().mean(-1, keepdim=True) / 4
@@ -131,7 +119,7 @@ UNARY = [
     unary(
         "exp",
         torch.exp,
-        exp_floor,
+        by_function("exp"),
         lambda x: x.clamp(-80, 80),
         high=6,
         errors=(of_integers("exp"),),

@@ -111,13 +111,13 @@ def of_integers(name, golden, domain=lambda x: x):
     )
 
 
-def of_parts(name, golden, steps, domain=lambda x: x):
+def of_parts(name, golden, steps, domain=lambda x: x, complex_result=False):
     """An entry for `ttnn.<name>` of a complex tensor; both parts of a result that has two."""
     operation = getattr(ttnn, name)
 
     def call(a, b, dtype):
         z = operation(ttnn.complex_tensor(a, b), memory_config=ttnn.DRAM_MEMORY_CONFIG)
-        return z if isinstance(z, ttnn.Tensor) else ttnn.concat([z.real, z.imag], -1)
+        return ttnn.concat([z.real, z.imag], -1) if complex_result else z
 
     def sample(shape, dtype=BF16, memory="dram"):
         def make():
@@ -144,11 +144,16 @@ def both(real, imag):
 
 OPS = [
     of_parts("angle", lambda a, b: torch.atan2(b, a), 4),
-    of_parts("conj", lambda a, b: both(a, -b), 0),
+    of_parts("conj", lambda a, b: both(a, -b), 0, complex_result=True),
     of_parts("imag", lambda a, b: b, 0),
     of_parts("is_imag", lambda a, b: (a == 0).double(), 0, torch.relu),
     of_parts("is_real", lambda a, b: (b == 0).double(), 0, torch.relu),
-    of_parts("polar", lambda a, b: both(a * torch.cos(b), a * torch.sin(b)), 3),
+    of_parts(
+        "polar",
+        lambda a, b: both(a * torch.cos(b), a * torch.sin(b)),
+        3,
+        complex_result=True,
+    ),
     of_parts("real", lambda a, b: a, 0),
     replace(
         of_two("complex_tensor", lambda a, b: b, 0),

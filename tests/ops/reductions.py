@@ -4,7 +4,7 @@ import torch
 import ttnn
 from torch.nn import functional
 
-from ttnn_verify.numerics import floors, op_floors
+from ttnn_verify.numerics import destination, floors, op_floors, rounding
 
 from .along import distinct, near_one
 from .entries import case, entry, given
@@ -125,8 +125,11 @@ def whole_floor(golden, x):
 
 
 def product_floor(golden, x, *, dim, out):
-    """Each product is rounded in each of four phases (HiFi4)."""
-    return rounded(golden, 4 * x.shape[dim])
+    """Products in HiFi4, each of whose four phases a 16-bit destination rounds, one by one."""
+    total, *factors = x.float().unbind(dim)
+    for factor in factors:
+        total = rounding.multiply(total, factor, "HiFi4", fp32_dest_acc=False)
+    return destination.packed(golden, total.double().reshape(golden.shape), "bfloat16")
 
 
 def summed(x, dim):

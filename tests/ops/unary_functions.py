@@ -4,7 +4,7 @@ import torch
 import ttnn
 from torch.nn import functional
 
-from ttnn_verify.numerics import op_floors
+from ttnn_verify.numerics import floors, metrics, op_floors
 
 from .eltwise import BF16, BFP8, FP32, SMALL, by_function, positive
 from .opinfo import PLAIN, Op, Operand, Refused, Sample, extreme, massive, plain
@@ -125,6 +125,30 @@ def gamma_of_four(x):
     return torch.special.multigammaln(x, 4)
 
 
+def bessel_floor(golden, x, dtype):
+    """A power series, as far as the kernel takes it; a 16-bit destination cuts the sum."""
+    series = floors.of_errors(golden, op_floors.bessel_errors(x))
+    parts = [op_floors.output(golden, "float32" if dtype == FP32 else "bfloat16")] * 3
+    return floors.chain(series, op_floors.output(golden, dtype.name.lower()), *parts)
+
+
+def gamma_floor(golden, x, dtype):
+    """Stirling's series, as far as the kernel takes it."""
+    own = floors.of_errors(golden, op_floors.gamma_errors(x, dtype.name.lower()))
+    return floors.chain(own, op_floors.output(golden, dtype.name.lower()))
+
+
+def gammas_floor(golden, x, dtype):
+    """Four of them, each stored, as are their sums: bfloat16 or float32."""
+    name = dtype.name.lower()
+    arguments = [x - less for less in (0.0, 0.5, 1.0, 1.5)]
+    off = torch.stack([op_floors.gamma_errors(one, name) for one in arguments])
+    terms = torch.stack([one.lgamma() for one in arguments])
+    kept = torch.stack([metrics.unit(y, name) for y in (*terms, *terms.cumsum(0)[1:])])
+    variance = off.square().sum(0) + kept.square().sum(0) / 12
+    return floors.chain(floors.of_errors(golden, variance.sqrt()), op_floors.output(golden, name))
+
+
 def from_two(x):
     return 2 + x.abs().clamp(max=30)
 
@@ -159,18 +183,24 @@ POWERS = [
 SPECIAL = [
     function("erfc", torch.erfc, within(-4, 4)),
     function("erfinv", torch.erfinv, inside_one),
-    function("i0", torch.special.i0, within(-8, 8)),
+    of_one("i0", torch.special.i0, bessel_floor, within(-8, 8)),
     function("i1", torch.special.i1, within(-30, 30)),
     function("digamma", torch.digamma, lambda x: 0.5 + x.abs().clamp(max=250)),
-    function("lgamma", torch.lgamma, lambda x: 0.625 + x.abs().clamp(max=55), calls=EXACT),
+    of_one(
+        "lgamma",
+        torch.lgamma,
+        gamma_floor,
+        lambda x: 0.625 + x.abs().clamp(max=55),
+        calls=EXACT,
+    ),
 ]
 
 SPECIAL += [
-    function(
+    of_one(
         "multigammaln",
         gamma_of_four,
-        known_as="lgamma",
-        domain=lambda x: 5 + x.abs().clamp(max=50),
+        gammas_floor,
+        lambda x: 5 + x.abs().clamp(max=50),
         calls=EXACT,
     ),
     numbers(
@@ -193,7 +223,7 @@ SPECIAL += [
 
 ACTIVATIONS = [
     function("log_sigmoid", functional.logsigmoid, within(-20, 20)),
-    function("tanhshrink", functional.tanhshrink, within(-10, 10)),
+    function("tanhshrink", functional.tanhshrink, within(-10, 10), low=-7),
     function("swish", functional.silu, known_as="silu"),
     function("sigmoid_accurate", torch.sigmoid, known_as="sigmoid"),
     function("hardmish", lambda x: x * (x + 2).clamp(0, 2) / 2),

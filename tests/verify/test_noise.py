@@ -22,8 +22,8 @@ from ttnn_emulator.arithmetic.compute import (
 )
 from ttnn_emulator.arithmetic.exact import exact as kernels
 from ttnn_verify.numerics import floors, metrics, op_floors, rounding, tolerance
-from ttnn_verify.numerics.attention_floors import rounded_attention
 from ttnn_verify.numerics.compute_config import ComputeConfig
+from ttnn_verify.numerics.kernel_floors.attention_floors import rounded_attention
 
 
 def normal(*shape, massive=1):

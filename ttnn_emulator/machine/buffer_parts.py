@@ -14,7 +14,7 @@ import ttnn
 from ttnn_emulator.arithmetic import formats
 
 if TYPE_CHECKING:
-    from ttnn_emulator.memory import Key
+    from ttnn_emulator.described_tensors import Key
 
 # (buffer's unique id, address, cores of the shards, elements): what tells a part from its whole
 Mark = tuple[int, int, str, int]

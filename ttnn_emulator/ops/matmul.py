@@ -9,8 +9,9 @@ import ttnn
 from ttnn_emulator.arithmetic import paths
 from ttnn_emulator.arithmetic.compute import Blocking, Product
 from ttnn_emulator.arithmetic.formats import TILE
+from ttnn_emulator.described_tensors import Shape
 from ttnn_emulator.dispatch import Launch
-from ttnn_emulator.memory import DeviceTensor, Output, Shape
+from ttnn_emulator.memory import DeviceTensor, Output
 from ttnn_emulator.ops.common import padding
 from ttnn_emulator.ops.common.activations import Fusable, steps_of
 from ttnn_emulator.ops.common.attending import refuse

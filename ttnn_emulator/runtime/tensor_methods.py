@@ -6,8 +6,9 @@ from typing import Any
 import torch
 import ttnn
 
+from ttnn_emulator.described_tensors import on_device
 from ttnn_emulator.dispatch import NotEmulated
-from ttnn_emulator.memory import Memory, on_device
+from ttnn_emulator.memory import Memory
 from ttnn_emulator.runtime import transfer
 
 Method = Callable[..., Any]  # arguments and result are those of the method of its name

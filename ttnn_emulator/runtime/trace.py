@@ -16,16 +16,8 @@ import ttnn
 
 from ttnn_emulator import chips
 from ttnn_emulator.bound_call import BoundCall
-from ttnn_emulator.memory import (
-    Contents,
-    DeviceTensor,
-    Key,
-    Memory,
-    Place,
-    Replicas,
-    dtype_name,
-    key_of,
-)
+from ttnn_emulator.described_tensors import Key, Place, dtype_name, key_of
+from ttnn_emulator.memory import Contents, DeviceTensor, Memory, Replicas
 from ttnn_emulator.ops.common.padding import undefined
 
 # These create their contents on the host: TTNN's graph shows Tensor::to_device and no program.

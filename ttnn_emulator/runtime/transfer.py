@@ -8,18 +8,9 @@ import torch
 import ttnn
 
 from ttnn_emulator.arithmetic import formats
+from ttnn_emulator.described_tensors import describe, dtype_name, on_device
 from ttnn_emulator.dispatch import NotEmulated
-from ttnn_emulator.memory import (
-    Contents,
-    DeviceTensor,
-    Memory,
-    Output,
-    describe,
-    dtype_name,
-    on_device,
-    physical,
-    trimmed,
-)
+from ttnn_emulator.memory import Contents, DeviceTensor, Memory, Output, physical, trimmed
 from ttnn_emulator.ops.common.padding import undefined
 
 # TTNN's genuine function; what it takes beside tensors is handed on as it comes.

@@ -19,9 +19,9 @@ import torch
 from ttnn_emulator.interpose import Layer, Level
 from ttnn_verify.huggingface import bf16_pass
 from ttnn_verify.numerics import metrics, op_floors, rounding
-from ttnn_verify.numerics.attention_floors import rounded_attention
 from ttnn_verify.numerics.compute_config import ComputeConfig
 from ttnn_verify.numerics.formats import BLOCK_BITS, TILE
+from ttnn_verify.numerics.kernel_floors.attention_floors import rounded_attention
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,8 +19,8 @@ from transformers.models.phi3 import modeling_phi3
 
 from ttnn_verify.huggingface import submodules
 from ttnn_verify.numerics import op_floors
-from ttnn_verify.numerics.attention_floors import rounded_attention
 from ttnn_verify.numerics.floors import Floor, between, chain, output
+from ttnn_verify.numerics.kernel_floors.attention_floors import rounded_attention
 from ttnn_verify.numerics.rounding import dot
 
 

@@ -13,7 +13,6 @@ import math
 import torch
 
 from ttnn_verify.numerics import metrics
-from ttnn_verify.numerics.attention_floors import attention
 from ttnn_verify.numerics.compute_config import ComputeConfig, of_steps
 from ttnn_verify.numerics.destination import add_up, as_read, exponentials, packed, stored
 from ttnn_verify.numerics.floors import (
@@ -27,7 +26,15 @@ from ttnn_verify.numerics.floors import (
     shifted,
 )
 from ttnn_verify.numerics.formats import BLOCK_BITS, TILE
-from ttnn_verify.numerics.norm_floors import layer_norm, rms_norm, rounded_rms_norm
+from ttnn_verify.numerics.kernel_floors.attention_floors import attention
+from ttnn_verify.numerics.kernel_floors.norm_floors import layer_norm, rms_norm, rounded_rms_norm
+from ttnn_verify.numerics.kernel_floors.vector_floors import (
+    PARABOLA,
+    VECTOR_RELATIVE,
+    bessel_errors,
+    gamma_errors,
+    vector,
+)
 from ttnn_verify.numerics.rounding import (
     BF16_BITS,
     TF32_BITS,
@@ -45,13 +52,17 @@ from ttnn_verify.numerics.rounding import (
 # Floors and how they combine are part of this module's interface: a caller needs one import.
 __all__ = [
     "EXACT",
+    "PARABOLA",
+    "VECTOR_RELATIVE",
     "ComputeConfig",
     "Floor",
     "attention",
+    "bessel_errors",
     "between",
     "block_float",
     "chain",
     "default_k_block",
+    "gamma_errors",
     "layer_norm",
     "matmul",
     "of_errors",
@@ -68,105 +79,6 @@ __all__ = [
 
 # A product's floor is measured on at most this many of its columns, evenly spread.
 MOST_COLUMNS = 4096
-
-# Float32 operations one after the other in a vector function, the last of which rounds the result
-# (ckernel_sfpu_exp.h, _recip.h, _silu.h, ...; of a power series those that still matter). They
-# count only where the result is float32.
-VECTOR_STEPS = {
-    "abs": 1,
-    "neg": 1,
-    "relu": 1,
-    "relu6": 1,
-    "leaky_relu": 1,
-    "square": 1,
-    "exp": 2,
-    "log": 2,
-    "reciprocal": 2,
-    "rsqrt": 2,
-    "sqrt": 2,
-    "cos": 3,
-    "sin": 3,
-    "tanh": 3,
-    "sigmoid": 4,  # exponential, sum, inverse in two
-    "silu": 5,  # and a product
-    "elu": 3,
-    "selu": 4,
-    "softsign": 4,
-    "hardsigmoid": 4,
-    "erf": 8,  # two polynomials and an inverse in two
-    "hardswish": 8,
-    "mish": 8,
-    "gelu": 7,  # thirteen powers of the argument by Horner's rule
-    "hardmish": 3,  # counted: a product and a sum before the product
-    "logit": 5,  # a clamp, an inverse in two, a product and a logarithm
-    "polygamma": 16,  # an inverse whose cube has three times its error, products, sums that matter
-    "softshrink": 1,
-    "xielu": 5,
-}
-# Those whose kernels come with a bound: as many as units in the last place that it allows.
-VECTOR_STEPS |= dict.fromkeys(("acos", "asinh", "cosh", "exp2", "expm1", "log1p"), 2)
-VECTOR_STEPS |= dict.fromkeys(("acosh", "asin", "atan", "atanh", "cbrt", "celu"), 3)
-VECTOR_STEPS |= dict.fromkeys(("log10", "log2", "sinh", "tan"), 3)
-
-# Roundings to bfloat16 of a 16-bit result, where it is not one. A store that cuts counts as four:
-# its error is twice that of a rounding (ckernel_sfpu_erf.h, _softsign.h, _activations.h, _relu.h,
-# _hardmish.h; of atanh a term on the way, ckernel_sfpu_trigonometry.h). hardswish's gate
-# is cut, and its product rounded in each of four phases (hardswish_kernel.cpp).
-ROUNDINGS = {"hardswish": 8} | dict.fromkeys(
-    ("atanh", "erf", "hardmish", "hardsigmoid", "leaky_relu", "softshrink", "softsign"), 4
-)
-
-# Relative error of the approximate variants, root mean square: the exponential's straight lines
-# (mean 0.8 %, deviation 1.8 %), and the tables of six lines of the others, whose largest values
-# count (measured on all bfloat16 arguments, November 2026).
-VECTOR_RELATIVE = {
-    "exp_approximate": 0.020,
-    "gelu_approximate": 0.006,
-    "tanh_approximate": 0.008,
-}
-
-# Functions whose series are cut short -> the relative error, of values below 1 the error, beside a
-# 16-bit destination and a 32-bit one: twice the largest that was measured (November 2026).
-VECTOR_SERIES = {
-    "digamma": (2.0**-6, 2.0**-9),
-    "erfc": (2.0**-6, 2.0**-11),
-    "erfinv": (2.0**-6, 2.0**-8),
-    "i0": (2.0**-6, 2.0**-12),
-    "i1": (2.0**-6, 2.0**-20),
-    "lgamma": (2.0**-5, 2.0**-5),
-    "log_sigmoid": (2.0**-6, 2.0**-6),
-    "softplus": (2.0**-6, 2.0**-13),
-    "tanhshrink": (2.0**-6, 2.0**-20),
-}
-
-
-def vector(exact: torch.Tensor, dtype: str, function: str) -> Floor:
-    """A function of the vector unit: the rounding of its result and of its own steps.
-
-    The authors of the kernels state an error below one unit of bfloat16 for each of `VECTOR_STEPS`.
-
-    Args:
-        exact: the result in float64, any shape.
-        dtype: as of `output`.
-        function: a name in `VECTOR_STEPS`, `VECTOR_SERIES` or `VECTOR_RELATIVE`.
-
-    Raises:
-        ValueError: nothing is known of the function.
-    """
-    if function in VECTOR_RELATIVE:
-        off = VECTOR_RELATIVE[function]
-        return chain(output(exact, dtype), Floor(off, off))
-    if function in VECTOR_SERIES:
-        bound = VECTOR_SERIES[function][dtype == "float32"]
-        error = exact.abs().clamp(min=1) * bound / math.sqrt(12)
-        return chain(output(exact, dtype), of_errors(exact, error))
-    if function not in VECTOR_STEPS:
-        known = ", ".join([*VECTOR_STEPS, *VECTOR_SERIES, *VECTOR_RELATIVE])
-        raise ValueError(f"function {function!r} has no noise floor; these have: {known}.")
-    steps = [output(exact, "float32")] * (VECTOR_STEPS[function] - 1)
-    if dtype != "float32":
-        steps += [output(exact, "bfloat16")] * (ROUNDINGS.get(function, 1) - 1)
-    return chain(output(exact, dtype), *steps)
 
 
 def block_float(x: torch.Tensor, dtype: str) -> Floor:

@@ -101,8 +101,8 @@ APPROXIMATE: dict[str, tuple] = {"fast_and_approximate_mode": (False,)}
 
 # Functions of one value, whose approximate variants (where they have one) are no golden's.
 OF_ONE_VALUE = (
-    *("abs", "erf", "hardsigmoid", "hardswish", "log", "mish", "neg", "reciprocal", "relu"),
-    *("relu6", "rsqrt", "softsign", "sqrt", "square", "tanh"),
+    *("erf", "hardsigmoid", "hardswish", "log", "mish", "neg", "relu", "relu6", "rsqrt"),
+    *("softsign", "sqrt", "square", "tanh"),
 )
 
 SPECS = (

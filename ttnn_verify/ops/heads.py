@@ -140,6 +140,14 @@ def nlp_create_qkv_heads_vit(input: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return sections(input, (12, 12, 12), 64)
 
 
+def nlp_create_qkv_heads_segformer(input: torch.Tensor) -> list[Expected]:
+    """[B, 1, S, N 32] -> queries [B, N, S, 32]; what the other two outputs hold nobody wrote."""
+    (queries,) = sections(input, (input.shape[-1] // 32,), 32)
+    nothing = (torch.empty(0, dtype=torch.long),) * queries.dim()
+    unwritten = Expected(queries[nothing], None, nothing)
+    return [Expected(queries), unwritten, unwritten]
+
+
 def nlp_create_q_heads_split(
     input: torch.Tensor, *, num_heads: int, split_head_dim: int
 ) -> tuple[torch.Tensor, ...]:
@@ -220,6 +228,7 @@ SPECS = (
             nlp_create_q_heads_split,
             nlp_create_qkv_heads_boltz,
             nlp_create_qkv_heads_falcon7b,
+            nlp_create_qkv_heads_segformer,
             nlp_create_qkv_heads_vit,
         )
     ),

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ttnn_verify.numerics import metrics, op_floors
-from ttnn_verify.ops.expected import CallContext, Expected
+from ttnn_verify.ops.expected import CallContext, Expected, NoGolden
 from ttnn_verify.ops.spec import OpSpec, without_context
 
 
@@ -25,11 +25,68 @@ def reshaped(context: CallContext, input_tensor: torch.Tensor, *shape: object) -
 
 
 def copied(context: CallContext, tensor: torch.Tensor, *placement: object) -> Expected:
-    """Another place, layout or format; a format of fewer bits rounds."""
-    fits = context.out != "bfloat16" or torch.equal(tensor.bfloat16().float(), tensor)
-    if not tensor.is_floating_point() or (fits and context.out not in metrics.BLOCK_BITS):
+    """Another place, layout or format; a format that does not have its values rounds."""
+    if _has(context.out, tensor):
         return Expected(tensor)
     return Expected(tensor.double(), lambda: op_floors.typecast(tensor.double(), context.out))
+
+
+def _has(out: str, x: torch.Tensor) -> bool:
+    """Whether a format has all values of a tensor, which is of float32 or of integers."""
+    if out in metrics.BLOCK_BITS:
+        return False
+    if out not in ("bfloat16", "float32"):
+        return True
+    same_width = x.is_floating_point() and out == "float32"
+    return same_width or torch.equal(x.to(getattr(torch, out)).double(), x.double())
+
+
+# What the conversions to integers reach: uint16 rounds, the others cut (ckernel_sfpu_typecast.h).
+RANGES = {"int32": (-(2**31), 2**31 - 1), "uint32": (0, 2**32 - 1), "uint16": (0, 2**16 - 1)}
+
+
+def typecast(context: CallContext, tensor: torch.Tensor, *placement: object) -> Expected:
+    """Another format. What numbers become that an integer format does not reach is left out.
+
+    Raises:
+        NoGolden: numbers with a fraction as uint8.
+    """
+    if context.out not in RANGES:
+        if "int" in context.out and not torch.equal(tensor, tensor.trunc()):
+            raise NoGolden(f"typecast has no golden for fractions as {context.out}.")
+        return copied(context, tensor)
+    least, most = RANGES[context.out]
+    x = tensor.double()
+    known = (x > least - 0.5) & (x < most + 0.5)
+    if context.out == "uint16":
+        known &= (x - x.floor()) != 0.5  # to one side or the other
+    whole = (x.round() if context.out == "uint16" else x.trunc())[known].long()
+    return Expected(whole, None, known) if not known.all() else Expected(whole.reshape(x.shape))
+
+
+def bitcast(context: CallContext, input_tensor: torch.Tensor, dtype: object) -> Expected:
+    """The same bits read as another format of their width."""
+    x, short = input_tensor, context.out in ("bfloat16", "uint16")
+    if x.is_floating_point():
+        x = x.bfloat16().view(torch.int16) if short else x.view(torch.int32)
+    bits = x.long() % (1 << (16 if short else 32))
+    if "float" in context.out:
+        signed = bits.to(torch.int16 if short else torch.int32)
+        return Expected(signed.view(getattr(torch, context.out)).float())
+    return Expected(bits - (bits >> 31 << 32) if context.out == "int32" else bits)
+
+
+def fill_rm(context: CallContext, *sizes_and_values: Any) -> Expected:
+    """[N, C, H, W] of a number (1) in the first rows and columns, elsewhere of another (0).
+
+    In their order N, C, H, W, how many rows, how many columns, a tensor that says where the result
+    lies, and perhaps the two numbers.
+    """
+    *shape, rows, columns, _like = sizes_and_values[:7]
+    high, low = sizes_and_values[7:] or (1.0, 0.0)
+    made = torch.full(shape, float(low))
+    made[..., :rows, :columns] = high
+    return copied(context, made)
 
 
 def sliced(
@@ -202,6 +259,7 @@ NOT_JUDGED = (
     "ones_like",
     "synchronize_device",
     "to_device",
+    "to_dtype",  # of tensors on the host
     "to_torch",
     "zeros",
     "zeros_like",
@@ -235,7 +293,6 @@ SPECS = (
             "tilize",
             "tilize_with_val_padding",
             "tilize_with_zero_padding",
-            "to_dtype",
             "to_layout",
             "to_memory_config",
             "untilize",
@@ -246,7 +303,9 @@ SPECS = (
         for name, golden in (("broadcast_to", expanded), ("expand", expanded))
     ),
     OpSpec(("untilize_with_unpadding",), cut, data="picks"),
-    OpSpec(("typecast",), copied, data="keeps", ignored=frozenset({"input_dtype"})),
+    OpSpec(("bitcast",), bitcast),
+    OpSpec(("fill_rm", "fill_ones_rm"), fill_rm),
+    OpSpec(("typecast",), typecast, data="keeps", ignored=frozenset({"input_dtype"})),
     *(
         OpSpec(
             (name,),

@@ -8,7 +8,7 @@ import torch
 from ttnn_verify.numerics import op_floors
 from ttnn_verify.ops.comparison import in_whole_tiles, of_golden
 from ttnn_verify.ops.expected import CallContext, Expected
-from ttnn_verify.ops.spec import OpSpec
+from ttnn_verify.ops.spec import OpSpec, without_context
 
 PAIRS = 32  # columns that a transformation matrix [32, 32] turns at a time
 
@@ -76,6 +76,11 @@ def rotary_embedding_llama_fused_qk(
     ]
 
 
+def rotate_half(input: torch.Tensor) -> torch.Tensor:
+    """[..., D] -> the second half of the columns with its sign changed, then the first."""
+    return torch.cat((-input[..., input.shape[-1] // 2 :], input[..., : input.shape[-1] // 2]), -1)
+
+
 def _by_halves(
     context: CallContext, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
 ) -> Expected:
@@ -110,19 +115,22 @@ def _rows_of(x: torch.Tensor) -> tuple:
 
 # TTNN's own golden of the first wants a token index, which a prompt does not have, and the shape of
 # the input, which the operation pads. It has none of the others.
-SPECS = tuple(
-    OpSpec(
-        (golden.__name__,),
-        golden,
-        kind="rope",
-        pairs=pairs,
-        family="rotary",
-        comparison=comparison,
-    )
-    for golden, pairs, comparison in (
-        (rotary_embedding, False, in_whole_tiles(of_golden(rotary_embedding))),
-        (rotary_embedding_hf, False, of_golden(rotary_embedding_hf)),
-        (rotary_embedding_llama, True, of_golden(rotary_embedding_llama)),
-        (rotary_embedding_llama_fused_qk, True, of_golden(rotary_embedding_llama_fused_qk)),
-    )
+SPECS = (
+    *(
+        OpSpec(
+            (golden.__name__,),
+            golden,
+            kind="rope",
+            pairs=pairs,
+            family="rotary",
+            comparison=comparison,
+        )
+        for golden, pairs, comparison in (
+            (rotary_embedding, False, in_whole_tiles(of_golden(rotary_embedding))),
+            (rotary_embedding_hf, False, of_golden(rotary_embedding_hf)),
+            (rotary_embedding_llama, True, of_golden(rotary_embedding_llama)),
+            (rotary_embedding_llama_fused_qk, True, of_golden(rotary_embedding_llama_fused_qk)),
+        )
+    ),
+    OpSpec(("rotate_half",), without_context(rotate_half)),
 )

@@ -8,16 +8,19 @@ import torch
 
 from ttnn_verify.numerics import op_floors
 from ttnn_verify.ops import attention, eltwise, heads, kv_caches, movement, products, rotary
-from ttnn_verify.ops.along import picking, reducing, scanning
+from ttnn_verify.ops.along import looking_up, picking, reducing, scanning
 from ttnn_verify.ops.expected import CallContext, Expected, NoGolden, compute_of
 from ttnn_verify.ops.mesh import collectives, spread_norms
 from ttnn_verify.ops.spec import PLACEMENT, PRECISION, OpSpec
 from ttnn_verify.ops.special import (
     binary_functions,
     channel_norms,
+    complex_values,
     eltwise_pairs,
     latent_attention,
     other_products,
+    quantizing,
+    routing,
     state_space,
     unary_functions,
 )
@@ -25,7 +28,8 @@ from ttnn_verify.ops.special import (
 MODULES = (
     *(attention, collectives, eltwise, eltwise_pairs, heads, kv_caches, latent_attention),
     *(movement, other_products, picking, products, rotary, scanning, spread_norms),
-    *(binary_functions, channel_norms, reducing, state_space, unary_functions),
+    *(binary_functions, channel_norms, complex_values, looking_up, quantizing, reducing),
+    *(routing, state_space, unary_functions),
 )
 
 ROWS: tuple[OpSpec, ...] = tuple(spec for family in MODULES for spec in family.SPECS)

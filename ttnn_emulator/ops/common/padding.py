@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from ttnn_emulator.arithmetic import formats
-from ttnn_emulator.memory import DeviceTensor, Output, Shape, trimmed
+from ttnn_emulator.described_tensors import Shape
+from ttnn_emulator.memory import DeviceTensor, Output, trimmed
 
 # A NaN pattern that no operation computes: the contents of a float buffer that nothing wrote.
 UNDEFINED_BFLOAT16 = 0x7FA5

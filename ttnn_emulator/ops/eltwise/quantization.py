@@ -5,6 +5,7 @@ by one that is a number; several elementwise kernels where it is a tensor. The s
 dtypes were observed in the operations that TTNN 0.81.1 starts.
 """
 
+from collections.abc import Callable
 from typing import Any, TypeGuard
 
 import torch
@@ -32,12 +33,7 @@ def quantize(
     output_tensor: DeviceTensor | None = None,
 ) -> torch.Tensor:
     """x/scale + zero_point: of a zero point that is a number rounded, of a tensor cut."""
-    own, out = input_tensor.dtype, launch.output.dtype
-    if not (isinstance(scale, DeviceTensor) or isinstance(zero_point, DeviceTensor)):
-        a, b = scale, zero_point
-        return over_tiles(launch, lambda x: _quantized(launch, x, own, a, b, out), input_tensor)
-    scales, zeros = _along(axis, len(input_tensor.shape), scale, zero_point)
-    return _quantized(launch, input_tensor.logical, own, scales, zeros, out)
+    return _by_scale(launch, _quantized, input_tensor, (scale, zero_point), axis)
 
 
 def dequantize(
@@ -51,12 +47,25 @@ def dequantize(
     output_tensor: DeviceTensor | None = None,
 ) -> torch.Tensor:
     """(x - zero_point)*scale: one kernel, of a zero point that is a tensor three."""
-    own, out = input_tensor.dtype, launch.output.dtype
-    if not (isinstance(scale, DeviceTensor) or isinstance(zero_point, DeviceTensor)):
-        a, b = scale, zero_point
-        return over_tiles(launch, lambda x: _dequantized(launch, x, own, a, b, out), input_tensor)
-    scales, zeros = _along(axis, len(input_tensor.shape), scale, zero_point)
-    return _dequantized(launch, input_tensor.logical, own, scales, zeros, out)
+    return _by_scale(launch, _dequantized, input_tensor, (scale, zero_point), axis)
+
+
+def _by_scale(
+    launch: Launch,
+    function: Callable[..., torch.Tensor],
+    operand: DeviceTensor,
+    given: tuple[Operand, Operand],
+    axis: int | None,
+) -> torch.Tensor:
+    """`_quantized` or `_dequantized` by a scale and a zero point, as they are given.
+
+    Of two numbers whole tiles are computed, else the logical values.
+    """
+    own, out = operand.dtype, launch.output.dtype
+    if _are_numbers(given):
+        return over_tiles(launch, lambda x: function(launch, x, own, *given, out), operand)
+    along = _along(axis, len(operand.shape), *given)
+    return function(launch, operand.logical, own, *along, out)
 
 
 def requantize(

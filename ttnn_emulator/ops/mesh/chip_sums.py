@@ -15,9 +15,10 @@ import ttnn
 from ttnn_emulator.arithmetic import paths
 from ttnn_emulator.arithmetic.compute import Compute
 from ttnn_emulator.arithmetic.formats import TILE
+from ttnn_emulator.described_tensors import Shape
 from ttnn_emulator.dispatch import Binding, Launch, NotEmulated, OnChips
 from ttnn_emulator.machine.fabric import Fabric
-from ttnn_emulator.memory import DeviceTensor, Shape
+from ttnn_emulator.memory import DeviceTensor
 from ttnn_emulator.ops.common import padding
 from ttnn_emulator.ops.common.chip_orders import Kernel, Way, scattered
 from ttnn_emulator.ops.common.configs import compute_of

@@ -104,8 +104,10 @@ class Reader:
     def in_torch(self, value: Any) -> Any:
         """An argument with torch tensors in place of ttnn's, within lists and tuples too.
 
-        In place of one on a mesh of chips, its parts.
+        In place of one on a mesh of chips, its parts; of a complex tensor torch's complex numbers.
         """
+        if isinstance(value, taps.ComplexTensor):
+            return _complex(self.in_torch(value.real), self.in_torch(value.imag))
         if isinstance(value, ttnn.Tensor):
             if value.storage_type() == ttnn.StorageType.DEVICE:
                 parts = self.parts(value)
@@ -126,6 +128,13 @@ class Reader:
 def _plain(values: torch.Tensor) -> torch.Tensor:
     """In float32 or int64."""
     return values.float() if values.is_floating_point() else values.long()
+
+
+def _complex(real: Any, imag: Any) -> Any:
+    """Complex numbers of their parts, which each chip has or one."""
+    if isinstance(real, OnChips):
+        return OnChips(map(torch.complex, real, imag))
+    return torch.complex(real.float(), imag.float())
 
 
 def on_mesh(tensor: ttnn.Tensor) -> bool:

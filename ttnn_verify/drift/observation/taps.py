@@ -15,6 +15,9 @@ from ttnn.decorators import FastOperation, Operation
 
 from ttnn_emulator.interpose import Layer, Level
 
+# A real and an imaginary tensor in one object of TTNN's, which its `ttnn` gives no name of its own.
+ComplexTensor = ttnn._ttnn.operations.complex.ComplexTensor
+
 
 @dataclasses.dataclass(frozen=True)
 class TtnnCall:
@@ -71,22 +74,28 @@ def intercept(observer: Observer) -> Iterator[None]:
 
 
 def device_tensors(value: Any) -> list[ttnn.Tensor]:
-    """All ttnn tensors on a device within nested lists, tuples and dicts, in their order."""
+    """All ttnn tensors on a device within nested lists, tuples and dicts, in their order.
+
+    Of a complex tensor its real and its imaginary part.
+    """
     if isinstance(value, ttnn.Tensor):
         return [value] if value.storage_type() == ttnn.StorageType.DEVICE else []
-    if isinstance(value, dict):
-        value = value.values()
-    elif not isinstance(value, (list, tuple)):
-        return []
-    return [tensor for element in value for tensor in device_tensors(element)]
+    return [tensor for _, element in _elements(value) for tensor in device_tensors(element)]
 
 
 def paths(value: Any) -> list[str]:
-    """The place of each of `device_tensors(value)` in it as Python indexes it, such as "[0]"."""
-    if isinstance(value, dict):
-        pairs = [(f"[{key!r}]", one) for key, one in value.items()]
-    elif isinstance(value, (list, tuple)):
-        pairs = [(f"[{number}]", one) for number, one in enumerate(value)]
-    else:
+    """The place of each of `device_tensors(value)` in it as Python writes it, such as "[0]"."""
+    if isinstance(value, ttnn.Tensor):
         return [""] * len(device_tensors(value))
-    return [before + after for before, one in pairs for after in paths(one)]
+    return [before + after for before, one in _elements(value) for after in paths(one)]
+
+
+def _elements(value: Any) -> list[tuple[str, Any]]:
+    """(place as Python writes it, element) of a container or a complex tensor."""
+    if isinstance(value, dict):
+        return [(f"[{key!r}]", one) for key, one in value.items()]
+    if isinstance(value, (list, tuple)):
+        return [(f"[{number}]", one) for number, one in enumerate(value)]
+    if isinstance(value, ComplexTensor):
+        return [(".real", value.real), (".imag", value.imag)]
+    return []

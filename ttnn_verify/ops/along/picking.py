@@ -57,7 +57,7 @@ def in_order(
 ) -> list[Expected]:
     """Values in order; positions where no other value is equal."""
     values, places = torch.sort(input_tensor, dim=dim, descending=descending, stable=True)
-    return [Expected(values), Expected(places, region=_alone(values, dim))]
+    return [Expected(values), _known(places, _alone(values, dim))]
 
 
 def largest(
@@ -71,11 +71,13 @@ def largest(
 ) -> list[Expected]:
     """The first of the order; positions where no other value is equal."""
     values, places = torch.sort(input_tensor, dim=dim, descending=largest, stable=True)
-    alone = _alone(values, dim).narrow(dim, 0, k)
-    return [
-        Expected(values.narrow(dim, 0, k)),
-        Expected(places.narrow(dim, 0, k), region=alone),
-    ]
+    values, places, alone = (x.narrow(dim, 0, k) for x in (values, places, _alone(values, dim)))
+    return [Expected(values), _known(places, alone)]
+
+
+def _known(places: torch.Tensor, alone: torch.Tensor) -> Expected:
+    """Positions where they are known."""
+    return Expected(places) if alone.all() else Expected(places[alone], region=alone)
 
 
 def _alone(ordered: torch.Tensor, dim: int) -> torch.Tensor:

@@ -57,6 +57,46 @@ def deviation(function: Callable[..., torch.Tensor]) -> Golden:
     return golden
 
 
+def of_matrices(name: str, whole: bool = False) -> Golden:
+    """The golden of what the host composes of reductions over the last two dimensions.
+
+    Its kernels store the mean, the differences, their squares and the mean of these in the format
+    of the result; the inverse root is fused to the last product. A matrix's mean and variance have
+    one error each, which all of its results share.
+
+    Args:
+        name: "variance", "deviation" or "normalised".
+        whole: the tensor as one matrix.
+    """
+
+    def composed(x: torch.Tensor, stored: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        away = stored(x - stored(x.mean((-2, -1), keepdim=True)))
+        variance = stored(stored(away.square()).mean((-2, -1), keepdim=True))
+        if name == "normalised":
+            return away * variance.rsqrt()
+        return variance if name == "variance" else variance.sqrt()
+
+    def golden(context: CallContext, input_tensor: torch.Tensor) -> Expected:
+        x = input_tensor.double()
+        if whole:
+            x = x.reshape(1, x.shape[-2], -1)
+        value = composed(x, lambda y: y)
+        shape = value.shape if not whole else input_tensor.shape
+
+        def floor() -> op_floors.Floor:
+            width = torch.float32 if context.out == "float32" else torch.bfloat16
+            rounded = composed(x, lambda y: y.to(width).double())
+            matrices = value[..., 0, 0].numel()
+            return op_floors.chain(
+                op_floors.between(value, rounded, matrices),
+                *[op_floors.output(value, context.out)] * 2,  # the root's own, and the result's
+            )
+
+        return Expected(value.reshape(shape), floor)
+
+    return golden
+
+
 def share_of_first(
     context: CallContext,
     input_tensor: torch.Tensor,
@@ -90,5 +130,9 @@ SPECS = (
     OpSpec(("min",), reduced("min", torch.amin), ignored=WITHOUT, neutral=FAST),
     OpSpec(("std",), deviation(torch.std)),
     OpSpec(("var",), deviation(torch.var)),
+    OpSpec(("var_hw",), of_matrices("variance")),
+    OpSpec(("std_hw",), of_matrices("deviation")),
+    OpSpec(("normalize_hw",), of_matrices("normalised")),
+    OpSpec(("normalize_global",), of_matrices("normalised", whole=True)),
     OpSpec(("moe",), share_of_first),
 )

@@ -1,25 +1,27 @@
 """Functions of one value that no activation of `eltwise` is, and those with numbers."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 
 import torch
 from torch.nn import functional
 
-from ttnn_verify.numerics import op_floors
+from ttnn_verify.numerics import metrics, op_floors
 from ttnn_verify.ops.eltwise import APPROXIMATE, unary
-from ttnn_verify.ops.expected import CallContext, Expected
+from ttnn_verify.ops.expected import CallContext, Expected, applied, functions_of
 from ttnn_verify.ops.spec import Golden, OpSpec
 from ttnn_verify.ops.special.eltwise_pairs import expected
 
 # Functions of `FUNCTIONS` whose kernels have a stated error (`op_floors.vector`).
 OF_A_BOUND = (
     *("acos", "acosh", "asin", "asinh", "atan", "atanh", "cbrt", "cos", "cosh", "digamma", "erfc"),
-    *("erfinv", "exp2", "expm1", "hardmish", "i0", "i1", "lgamma", "log10", "log1p", "log2"),
+    *("erfinv", "exp", "exp2", "expm1", "hardmish", "i1", "log10", "log1p", "log2"),
     *("log_sigmoid", "sin", "sinh", "tan", "tanhshrink"),
 )
 
 # Values that bfloat16 and float32 have: one rounding, if the output is of another format.
 EXACT: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "alt_complex_rotate90": lambda x: torch.stack((-x[..., 1::2], x[..., ::2]), -1).flatten(-2),
     "bitwise_not": lambda x: torch.bitwise_not(x.long()),
     "ceil": torch.ceil,
     "eqz": lambda x: x == 0,
@@ -42,21 +44,6 @@ EXACT: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "signbit": torch.signbit,
     "trunc": torch.trunc,
 }
-
-
-# 16-bit results of exp come from a parabola over an octave (ckernel_sfpu_exp.h, exp_21f): the best
-# one errs by 0.0012 of the value in the root mean square.
-PARABOLA = op_floors.Floor(0.0012, 0.0012)
-
-
-def exponential(context: CallContext, input_tensor: torch.Tensor) -> Expected:
-    value = input_tensor.double().exp()
-
-    def floor() -> op_floors.Floor:
-        own = op_floors.vector(value, context.out, "exp")
-        return own if context.out == "float32" else op_floors.chain(own, PARABOLA)
-
-    return Expected(value, floor)
 
 
 def exactly(function: Callable[..., torch.Tensor]) -> Golden:
@@ -184,10 +171,121 @@ def logit(
     return Expected(value, lambda: op_floors.vector(value, context.out, "logit"))
 
 
-def rpow(context: CallContext, input_tensor: torch.Tensor, exponent: float) -> Expected:
-    """A number to the power of each element."""
-    value = exponent ** input_tensor.double()
-    return Expected(value, lambda: op_floors.vector(value, context.out, "exp2"))
+def heaviside(context: CallContext, input_tensor: torch.Tensor, value: float) -> Expected:
+    """0 below zero, 1 above it, and at zero a number, which a 16-bit destination cuts."""
+    x = input_tensor.double()
+    steps = torch.where(x == 0, value, (x > 0).double())
+    lower = torch.where((x == 0) & (context.out != "float32"), steps * (1 - CUT), steps)
+    return Expected(
+        steps,
+        lambda: op_floors.chain(
+            op_floors.output(steps, context.out), op_floors.between(steps, lower)
+        ),
+    )
+
+
+def times(number: float) -> Golden:
+    """The golden of a product with a number that the host rounds to float32.
+
+    A 16-bit destination cuts it (ckernel_sfpu_binop_with_unary.h), which counts as four roundings.
+    """
+
+    def golden(context: CallContext, input_tensor: torch.Tensor) -> Expected:
+        steps = 1 if context.out == "float32" else 3
+        return expected(context, input_tensor.double() * number, steps)
+
+    return golden
+
+
+def chained(context: CallContext, input_tensor: torch.Tensor, ops_chain: Iterable) -> Expected:
+    """Functions one after the other, whose results a destination of the operand's width keeps.
+
+    A function makes of what the one before it has rounded what it makes of any such error.
+    """
+    names = functions_of(ops_chain)
+    value = applied(input_tensor.double(), names)
+
+    def floor() -> op_floors.Floor:
+        kept = torch.float32 if context.out == "float32" else torch.bfloat16
+        rounded = input_tensor.double()
+        for name in names:
+            rounded = applied(rounded, [name]).to(kept).double()
+        own = [op_floors.vector(value, context.out, name) for name in names]
+        return op_floors.chain(op_floors.between(value, rounded), *own)
+
+    return Expected(value, floor)
+
+
+def polygamma(context: CallContext, input_tensor: torch.Tensor, k: int) -> Expected:
+    """The k-th derivative of digamma, from six terms and a tail (ckernel_sfpu_polygamma.h).
+
+    A term is an inverse to the power of k + 1, which has its error as many times over, and k + 1
+    products; four of the sums matter. In 16 bits the inverse has one step of Newton's. Of the
+    tail's series, Euler's and Maclaurin's, the first term that is left out bounds the rest, as its
+    signs alternate.
+    """
+    x = input_tensor.double()
+    value = torch.polygamma(k, x)
+    short = context.out != "float32"
+
+    def floor() -> op_floors.Floor:
+        rest = B_8 * math.factorial(k + 7) / (x + 6) ** (k + 8)
+        rest = rest + (k + 1) * NEWTON_ONCE * value.abs() if short else rest
+        steps = 0 if short else (k + 1) ** 2 + (k + 1) + 4
+        roundings = [op_floors.output(value, "float32")] * steps
+        series = op_floors.of_errors(value, rest / math.sqrt(3))
+        return op_floors.chain(op_floors.output(value, context.out), series, *roundings)
+
+    return Expected(value, floor)
+
+
+B_8 = 1 / 30 / math.factorial(8)  # the eighth Bernoulli number over 8!, but for its sign
+# The best parabola for 1/x on [1, 2] errs by 1/T3(3) = 1/99 of it; a step of Newton's squares that.
+NEWTON_ONCE = 1 / 99**2
+
+
+def lgamma(context: CallContext, input_tensor: torch.Tensor) -> Expected:
+    """log |gamma(x)|."""
+    value = torch.lgamma(input_tensor.double())
+
+    def floor() -> op_floors.Floor:
+        own = op_floors.of_errors(value, op_floors.gamma_errors(input_tensor, context.out))
+        return op_floors.chain(op_floors.output(value, context.out), own)
+
+    return Expected(value, floor)
+
+
+def multigammaln(context: CallContext, input_tensor: torch.Tensor) -> Expected:
+    """log of the multivariate gamma function of order 4: lgamma of x, x - 1/2, x - 1, x - 3/2.
+
+    Each is stored, and so are their sums: errors add up as they are, whatever the terms cancel.
+    """
+    arguments = [input_tensor.double() - less for less in (0.0, 0.5, 1.0, 1.5)]
+    value = torch.special.multigammaln(input_tensor.double(), 4)
+
+    def floor() -> op_floors.Floor:
+        terms = torch.stack([torch.lgamma(x) for x in arguments])
+        stored = [*terms, *terms.cumsum(0)[1:]]
+        errors = [metrics.unit(one, context.out) / math.sqrt(12) for one in stored]
+        errors += [op_floors.gamma_errors(x, context.out) for x in arguments]
+        own = op_floors.of_errors(value, torch.stack(errors).square().sum(0).sqrt())
+        return op_floors.chain(op_floors.output(value, context.out), own)
+
+    return Expected(value, floor)
+
+
+def i0(context: CallContext, input_tensor: torch.Tensor) -> Expected:
+    """The modified Bessel function of order 0; a 16-bit destination cuts it."""
+    value = torch.special.i0(input_tensor.double())
+
+    def floor() -> op_floors.Floor:
+        short = context.out != "float32"
+        width, steps = ("bfloat16", 3) if short else ("float32", 2)
+        series = op_floors.of_errors(value, op_floors.bessel_errors(input_tensor))
+        parts = [op_floors.output(value, width)] * steps
+        return op_floors.chain(op_floors.output(value, context.out), series, *parts)
+
+    return Expected(value, floor)
 
 
 NUMBERS: dict[str, Golden] = {
@@ -195,15 +293,22 @@ NUMBERS: dict[str, Golden] = {
     "clamp": clamp,
     "fill": exactly(torch.full_like),
     "hardshrink": hardshrink,
+    "deg2rad": times(math.pi / 180),
     "hardtanh": hardtanh,
+    "heaviside": heaviside,
+    "i0": i0,
+    "lgamma": lgamma,
     "logit": logit,
+    "multigammaln": multigammaln,
+    "polygamma": polygamma,
+    "rad2deg": times(180 / math.pi),
     "relu_max": relu_max,
     "relu_min": relu_min,
     "round": rounded,
-    "rpow": rpow,
     "softplus": softplus,
     "softshrink": softshrink,
     "threshold": threshold,
+    "unary_chain": chained,
     "xielu": xielu,
 }
 
@@ -214,12 +319,11 @@ SPECS = (
         OpSpec((name,), unary(name), family="elementwise", neutral=APPROXIMATE)
         for name in OF_A_BOUND
     ),
-    OpSpec(("exp",), exponential, family="elementwise", neutral=APPROXIMATE),
     OpSpec(("swish",), unary("silu"), family="elementwise", neutral=APPROXIMATE),
     OpSpec(("sigmoid_accurate",), unary("sigmoid"), family="elementwise", neutral=APPROXIMATE),
     *(OpSpec((name,), exactly(f), neutral=APPROXIMATE) for name, f in EXACT.items()),
     *(
-        OpSpec(SAME.get(name, (name,)), golden, family="elementwise")
+        OpSpec(SAME.get(name, (name,)), golden, family="elementwise", neutral=APPROXIMATE)
         for name, golden in NUMBERS.items()
     ),
 )

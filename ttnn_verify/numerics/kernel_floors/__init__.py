@@ -1,0 +1,1 @@
+"""Noise floors of particular kernels: attention, norms, functions of the vector unit."""
