@@ -3,6 +3,7 @@
 `dispatch` makes one of each operation call and runs it at once; a trace keeps it and runs it later.
 """
 
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -82,6 +83,17 @@ class Launch:
 Results = list[Replicas | None]
 
 
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Within, torch computes in one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 @dataclasses.dataclass(frozen=True)
 class BoundCall:
     """A binding with all its arguments.
@@ -108,6 +120,11 @@ class BoundCall:
             own: called with the key of a buffer that is written in place, and with its contents
                 from now on, where chips that held the same go different ways.
         """
+        values = max((math.prod(output.padded_shape) for output in self.launch.outputs), default=0)
+        with _one_thread() if values <= self.launch.math.ONE_THREAD else contextlib.nullcontext():
+            return self._results(journal, own)
+
+    def _results(self, journal: "Journal | None", own: Callable[[Key, Replicas], None]) -> Results:
         if self.launch.fabric is not None:
             return self._of_all_chips(journal)
         count = math.prod(self.launch.mesh)

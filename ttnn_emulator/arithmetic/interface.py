@@ -35,7 +35,13 @@ from ttnn_emulator.arithmetic.reducing_interface import ReducingArithmetic
 
 
 class Arithmetic(ReducingArithmetic, Protocol):
-    """The functions of an arithmetic, each documented here alone."""
+    """The functions of an arithmetic, each documented here alone.
+
+    Attributes:
+        ONE_THREAD: values of a result up to which torch had better compute it in one thread.
+    """
+
+    ONE_THREAD: int
 
     # --- matrix products -------------------------------------------------------------------------
 

@@ -27,6 +27,22 @@ def _both_ways(dst, sums, exponents, near, exact):
 
 
 @njit
+def _onto_16_bits(dst, sums, exponents, fast, exact):
+    """The same by `accumulate16_large`."""
+    for i in range(dst.size):
+        first, second = sums[0, i], sums[1, i]
+        ruler0 = matrix_accumulator.ruler_of(exponents[0, i])
+        ruler1 = matrix_accumulator.ruler_of(exponents[1, i])
+        sum0 = lanes.float_of(lanes.add32(lanes.bits_of(ruler0), first)) - ruler0
+        sum1 = lanes.float_of(lanes.add32(lanes.bits_of(ruler1), second)) - ruler1
+        old = lanes.float_of(dst[i])
+        fast[i] = matrix_accumulator.accumulate16_large(old, sum0, ruler0, sum1, ruler1)
+        exact[i] = matrix_exact.accumulate(
+            dst[i], first, exponents[0, i], second, exponents[1, i], False
+        )
+
+
+@njit
 def _in_vectors(dst, sums, exponents, near):
     """`accumulate32_near` on sixteen lanes at a time, as products use it."""
     for i in range(0, dst.size, 16):
@@ -93,3 +109,18 @@ def test_accumulation_of_near_groups_is_the_integer_definition(lane_count):
     assert errata.sum() > 50
     suspect = [matrix_accumulator.smallest_suspect(int(e)) for e in exponents.max(0)[errata]]
     assert ((unit[errata] << 23) - (1 << 31) < suspect).all()
+
+
+@pytest.mark.parametrize("apart", [3, 20, 120])
+def test_accumulation_of_large_groups_onto_16_bits_is_the_integer_definition(apart):
+    generator = np.random.default_rng(apart)
+    count = 1 << 19
+    first = generator.integers(matrix_accumulator.SMALLEST_16, 200, count)
+    second = first + generator.integers(-apart, apart + 1, count)
+    second = np.clip(second, matrix_accumulator.SMALLEST_16, 200)
+    exponents = np.stack([first, second]).astype(np.int32)
+    sums = np.stack([_sums_to_try(generator, count) for _ in range(2)]).astype(np.int32)
+    dst = _destinations_to_try(generator, sums, exponents) & -0x10000
+    fast, exact = np.empty(count, np.float32), np.empty(count, np.uint32)
+    _onto_16_bits(dst, sums, exponents, fast, exact)
+    assert_same_bits(torch.from_numpy(fast), torch.from_numpy(exact.view(np.float32)))

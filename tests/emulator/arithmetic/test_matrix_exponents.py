@@ -10,12 +10,12 @@ ROWS = 20
 
 
 @njit
-def _in_bytes(stage, exponents, below_weights, below, largest):
+def _in_bytes(stage, exponents, below_weights, below, least, largest):
     weights = np.empty((4, 2, 32, 16), np.float32)
     in_window = np.empty((32, 64), np.int8)
     matrix_operands.decode(stage, 0, below_weights, weights, in_window)
     place = (0, 0, exponents.shape[2])
-    return matrix_exponents.in_bytes(in_window, exponents, place, below, largest)
+    return matrix_exponents.in_bytes(in_window, exponents, place, below, least, largest)
 
 
 def row_exponents(rows, below):
@@ -25,18 +25,19 @@ def row_exponents(rows, below):
     return exponents[0]
 
 
-def largest_sums(weights, rows):
-    """Exponents of a tile's four groups by bytes and by definition, [4, M, 64], and the claims.
+def largest_sums(weights, rows, least=matrix_exponents.LOW):
+    """Exponents of a tile's four groups by bytes and by definition, [4, M, 64], and two claims.
 
-    The largest of all is one of the claims, too, which holds where they are exact.
+    These are that they are exact, and that they also are near and none below `least`. The largest
+    of all is one of the claims, too, which holds where they are exact.
     """
     below = [
         matrix_operands.window_of(int(exponents_of(operand).max())) for operand in (weights, rows)
     ]
     largest = np.empty((4, 4, ROWS, 16), np.int32)
     exponents = row_exponents(rows, below[1])
-    exact, near, highest = _in_bytes(
-        weights.view(np.uint32), exponents, below[0], sum(below), largest
+    exact, large, near, highest = _in_bytes(
+        weights.view(np.uint32), exponents, below[0], sum(below), least, largest
     )
     by_bytes = (largest >> 23).transpose(1, 2, 0, 3).reshape(4, ROWS, 64) + sum(below)
     ours, theirs = exponents_of(rows), exponents_of(weights)
@@ -44,7 +45,8 @@ def largest_sums(weights, rows):
     sums = np.where((ours[:, :, None] > 0) & (theirs[None] > 0), sums, -1000)
     sums = sums.reshape(ROWS, 4, 8, 64).max(2).transpose(1, 0, 2)
     assert not exact or highest + sum(below) == sums.max()
-    return by_bytes, sums, exact, near
+    assert large == (exact and sums.min() >= least)
+    return by_bytes, sums, exact, large and near
 
 
 def exponents_of(values):
@@ -113,10 +115,11 @@ def test_near_means_within_the_steps_bound():
     assert largest_sums(weights, rows)[2:] == (True, False)
 
 
-def test_near_groups_are_not_tiny():
-    """`accumulate32_near` has no destination's unit below what float32 can invert."""
+@pytest.mark.parametrize("least", [matrix_exponents.LOW, matrix_exponents.FLOOR_16])
+def test_groups_of_the_fast_accumulations_are_not_tiny(least):
+    """`accumulate32_near` inverts a destination's unit, `accumulate16_large` takes parts of it."""
     weights, rows = np.ones((32, 64), np.float32), np.ones((ROWS, 32), np.float32)
-    rows *= np.float32(2.0 ** (matrix_exponents.LOW - 254))
-    assert largest_sums(weights, rows)[2:] == (True, True)
+    rows *= np.float32(2.0 ** (least - 254))
+    assert largest_sums(weights, rows, least)[2:] == (True, True)
     rows /= 2
-    assert largest_sums(weights, rows)[2:] == (True, False)
+    assert largest_sums(weights, rows, least)[2:] == (True, False)

@@ -146,6 +146,68 @@ def test_vector_code_is_the_integer_definition(fidelity, fp32_dest_acc, spread, 
     )
 
 
+@pytest.mark.parametrize("rows", [2, 9], ids=["few", "many"])
+@pytest.mark.parametrize("fp32_dest_acc", [False, True], ids=["dst16", "dst32"])
+@pytest.mark.parametrize("phases", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("factor", "zero"),
+    [
+        (1.0, np.s_[:, 32:]),  # columns, as of padded heads
+        (1.0, np.s_[40:64]),  # groups of K
+        (1.0, np.s_[8:16, 5]),
+        (2.0**-80, np.s_[40:64]),  # products above what may count as none
+        (2.0**-104, np.s_[40:64]),  # and below
+    ],
+    ids=["columns", "groups", "one group", "small", "tiny"],
+)
+def test_groups_without_products_change_no_destination(factor, zero, phases, fp32_dest_acc, rows):
+    generator = torch.Generator().manual_seed(phases)
+    activation = _operand(generator, (rows, 96), 1)
+    activation[1:, 64:80] = 0
+    weight = _operand(generator, (96, 64), 1)
+    weight *= factor
+    weight[zero] = 0
+    computed = matrix_unit._accumulate(
+        activation, matrix_unit.prepare_weight(weight), Accumulation(phases, fp32_dest_acc, block=3)
+    )
+    assert_same_bits(
+        torch.from_numpy(computed[0]), exact_product(activation, weight, phases, fp32_dest_acc)
+    )
+
+
+@pytest.mark.parametrize("rows", [1, 9], ids=["few", "many"])
+@pytest.mark.parametrize("fp32_dest_acc", [False, True], ids=["dst16", "dst32"])
+def test_products_far_below_the_rows_largest_are_not_taken_for_none(fp32_dest_acc, rows):
+    weight = torch.zeros(32, 64)
+    weight[0, :32] = 1
+    weight[8:16, 32:] = 2.0**-110
+    weight[16:] = 1
+    activation = torch.zeros(rows, 32)
+    activation[:, 0], activation[:, 8:16] = 2.0**30, 1
+    computed = matrix_unit._accumulate(
+        activation, matrix_unit.prepare_weight(weight), Accumulation(1, fp32_dest_acc, block=1)
+    )
+    assert_same_bits(
+        torch.from_numpy(computed[0]), exact_product(activation, weight, 1, fp32_dest_acc)
+    )
+    assert computed[0, :, 32:].all()
+
+
+@pytest.mark.parametrize("rows", [1, 9], ids=["few", "many"])
+@pytest.mark.parametrize("fp32_dest_acc", [False, True], ids=["dst16", "dst32"])
+def test_a_tiny_destination_is_not_rounded_beside_a_group_without_products(fp32_dest_acc, rows):
+    weight = torch.zeros(64, 64)
+    weight[0, :32] = torch.arange(1, 33) * 2.0**-105
+    activation = torch.ones(rows, 64)
+    computed = matrix_unit._accumulate(
+        activation, matrix_unit.prepare_weight(weight), Accumulation(1, fp32_dest_acc, block=2)
+    )
+    assert_same_bits(
+        torch.from_numpy(computed[0]), exact_product(activation, weight, 1, fp32_dest_acc)
+    )
+    assert computed[0, :, :32].all()
+
+
 @pytest.mark.parametrize("fp32_dest_acc", [False, True], ids=["dst16", "dst32"])
 @pytest.mark.parametrize("rows", [1, 2, 32, 33, 70])
 def test_rows_do_not_depend_on_how_many_are_taken_together(rows, fp32_dest_acc):

@@ -54,6 +54,10 @@ from ttnn_emulator.arithmetic.exact.packer import pack
 from ttnn_emulator.arithmetic.formats import TILE, ceil_div
 from ttnn_emulator.arithmetic.rounded import rounded, rounded_along, rounded_attention
 
+# Torch only prepares and rounds what kernels compute in threads of their own. To wake another of
+# its threads takes as long as one needs for half a million values, in each of some ten steps.
+ONE_THREAD = 1 << 21
+
 # Branches that depend on sizes, not only on a call's arguments.
 SEVERAL_K_BLOCKS = paths.Fact("several blocks of K")
 SEVERAL_CHUNKS = paths.Fact("several chunks of keys")

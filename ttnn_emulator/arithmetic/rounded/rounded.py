@@ -23,6 +23,7 @@ from ttnn_emulator.arithmetic.compute import (
 from ttnn_emulator.arithmetic.formats import TILE
 from ttnn_emulator.arithmetic.rounded import rounded_along, rounded_attention, rounded_eltwise
 
+ONE_THREAD = 0  # torch computes everything, small results of large operands too
 COLUMN_CHUNK = 1024  # columns of a bf16 weight converted to float32 at a time
 LONG_SIDE = 1024  # rows and columns from which a matrix's order in memory matters
 REDUCTIONS: dict[str, Callable[..., torch.Tensor]] = {

@@ -120,7 +120,10 @@ def _multiply_chunk(a, b, phases, fp32_dest_acc, dst):
     _split(a, np.int32(-0x80000), np.int32(-0x4000), top_a, low_a)
     _split(b, np.int32(-0x20000), np.int32(-0x2000), top_b, low_b)
     for i in range(a.size):
-        exponents[i] = add32(_exponent(a[i]), _exponent(b[i]))
+        # Of a product that is 0 any will do; a small one makes denormals, which are slow.
+        smaller = min32(_exponent(a[i]), _exponent(b[i]))
+        exponent = add32(_exponent(a[i]), _exponent(b[i]))
+        exponents[i] = exponent if smaller > np.int32(0) else np.int32(254)
         dst[i] = np.float32(0)
     _phase(top_a, top_b, exponents, -127, fp32_dest_acc, dst)
     if phases > 1:

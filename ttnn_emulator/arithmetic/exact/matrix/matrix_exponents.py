@@ -1,8 +1,8 @@
 """Largest exponents of groups of eight products, to which the matrix unit aligns them.
 
 For ordinary operands they are found as bytes, 64 columns at a time, which also tells whether
-`accumulate32_near`, the fast accumulation, applies. Otherwise they are found as 16-bit integers,
-and `all_near` has to tell.
+the fast accumulations apply, `accumulate16_large` and `accumulate32_near`. Otherwise they are found
+as 16-bit integers, and `none_tiny` and `all_near` have to tell.
 
 Within a tile, `place` is the tile's index, the first row of the destination among the operands'
 rows, and how many rows there are.
@@ -11,7 +11,8 @@ rows, and how many rows there are.
 import numpy as np
 from numba import njit
 
-from ttnn_emulator.arithmetic.exact.matrix.matrix_accumulator import NEAR
+from ttnn_emulator.arithmetic.exact.matrix.matrix_accumulator import NEAR, SMALLEST_16
+from ttnn_emulator.arithmetic.exact.matrix.matrix_exact import PHASE_ADJUST
 from ttnn_emulator.arithmetic.exact.matrix.matrix_operands import PAIR, SPAN, STEP, VECTOR, WINDOW
 from ttnn_emulator.arithmetic.exact.simd.lanes import (
     abs32,
@@ -22,7 +23,6 @@ from ttnn_emulator.arithmetic.exact.simd.lanes import (
     below16,
     below32,
     bits_of,
-    either,
     greater32,
     max16,
     max32,
@@ -55,6 +55,11 @@ COLUMNS = SPAN * VECTOR  # of a span; as bytes, one vector
 LOW = 198
 TINY = 60
 FLOOR = 163
+
+# `accumulate16_large` applies where no group with products has an exponent sum below FLOOR_16. As
+# long as no destination but 0 is below TINY, groups without products may count as FLOOR_16: within
+# a phase a destination is a whole number of its units, so they round none.
+FLOOR_16 = SMALLEST_16 - PHASE_ADJUST[-1]
 
 
 # --- in bytes ------------------------------------------------------------------------------------
@@ -103,8 +108,9 @@ def in_bytes(
     operands: np.ndarray,
     place: tuple[int, int, int],
     below: int,
+    least: int,
     largest: np.ndarray,
-) -> tuple[bool, bool, int]:
+) -> tuple[bool, bool, bool, int]:
     """Largest exponent sums of a tile's groups, less `below`, where bytes suffice.
 
     Args:
@@ -112,13 +118,13 @@ def in_bytes(
         operands: [2, K/16, M, 16] int32 from `split_rows`.
         place: see above.
         below: the sum of `window_of` for both operands.
+        least: the smallest sum with which a fast accumulation applies.
         largest: [SPAN, 4, M, 16] int32 to write, in float32's exponent field.
 
     Returns:
-        (exact, near, highest): whether these are the largest sums of all groups; whether
-        `accumulate32_near` applies whatever the destination holds, because the groups of a step are
-        near each other and no sum is below `LOW`, so that no group is empty; the largest sum of
-        all.
+        (exact, large, near, highest): whether these are the largest sums of all groups; whether
+        they also are at least `least`, so that no group is empty; whether the groups of each step
+        are near each other; the largest sum of all.
     """
     tile, base, rows = place
     lowest = four8(-1, COLUMNS)
@@ -137,9 +143,9 @@ def in_bytes(
             _spread(sum0, largest, 2 * half, row)
             _spread(sum1, largest, 2 * half + 1, row)
     exact = not in_any_lane(below8(lowest, WINDOW + 1))
-    low = LOW - below > 255 or in_any_lane(below8(lowest, max(LOW - below, 0)))
-    near = not (low or in_any_lane(below8(NEAR, apart)))
-    return exact, exact and near, unsigned_largest(highest)
+    low = least - below > 255 or in_any_lane(below8(lowest, max(least - below, 0)))
+    near = not in_any_lane(below8(NEAR, apart))
+    return exact, exact and not low, near, unsigned_largest(highest)
 
 
 # --- in 16-bit numbers ---------------------------------------------------------------------------
@@ -175,8 +181,8 @@ def _largest_sum(eight, b, k):
 
 
 @njit
-def _group_exponents(exponents, operands, place, floor, largest):
-    """Largest exponent sums of a tile's groups for a pair of vectors; whether one is below `LOW`.
+def _group_exponents(exponents, operands, place, least, floor, largest):
+    """Largest exponent sums of a tile's groups for a pair of vectors; whether one is below `least`.
 
     Written to `largest` [2, 4, M, 16], at least `floor`, in float32's exponent field. They may
     overflow until a phase's adjustment is added.
@@ -192,29 +198,20 @@ def _group_exponents(exponents, operands, place, floor, largest):
             exponent = max16(exponent, floor)
             store(largest[0, group, row], 0, shift_left(half32(exponent, 0), 23))
             store(largest[1, group, row], 0, shift_left(half32(exponent, 1), 23))
-    return in_any_lane(below16(lowest, LOW))
+    return in_any_lane(below16(lowest, least))
 
 
 @njit
-def _near(largest, dst):
-    """(whether each step's groups are near each other and no destination near zero, largest sum).
-
-    These are the conditions of `accumulate32_near`. Where both groups are empty the destination
-    must not be rounded to the unit that `floor` gives them; it is not, unless it is tiny.
-    """
+def _near(largest):
+    """(whether the groups of each step are near each other, largest sum) for a vector."""
     highest = apart = sub32(load(largest, 0, VECTOR), load(largest, 0, VECTOR))
-    smallest = sub32(apart, 1)
-    for row in range(dst.shape[0]):
-        magnitude = and32(bits_of(load(dst[row], 0, VECTOR)), 0x7FFFFFFF)
-        smallest = unsigned_min32(smallest, sub32(magnitude, 1))
+    for row in range(largest.shape[1]):
         for group in range(0, 4, 2):
             first = load(largest[group, row], 0, VECTOR)
             second = load(largest[group + 1, row], 0, VECTOR)
             apart = max32(apart, abs32(sub32(first, second)))
             highest = unsigned_max32(highest, unsigned_max32(first, second))
-    tiny = below32(smallest, (TINY << 23) - 1)
-    near = not in_any_lane(either(tiny, greater32(apart, NEAR << 23)))
-    return near, unsigned_largest(highest) >> 23
+    return not in_any_lane(greater32(apart, NEAR << 23)), unsigned_largest(highest) >> 23
 
 
 @njit
@@ -222,29 +219,46 @@ def in_numbers(
     exponents: np.ndarray,
     operands: np.ndarray,
     place: tuple[int, int, int],
+    least: int,
     floor: int,
     largest: np.ndarray,
 ) -> bool:
     """Largest exponent sums of a tile's groups as `in_bytes` writes them, at least `floor`.
 
-    Returns whether one is below `LOW`. They may overflow until a phase's adjustment is added.
+    Returns whether one of a group with products is below `least`. They may overflow until a phase's
+    adjustment is added.
     """
     low = False
     for pair in range(exponents.shape[0]):
         part = largest[2 * pair : 2 * pair + 2]
-        low = _group_exponents(exponents[pair], operands, place, floor, part) or low
+        low = _group_exponents(exponents[pair], operands, place, least, floor, part) or low
     return low
 
 
 @njit
-def all_near(largest: np.ndarray, dst: np.ndarray) -> tuple[bool, int]:
-    """(the conditions of `accumulate32_near` beyond those of `in_numbers`, largest exponent).
+def none_tiny(dst: np.ndarray) -> bool:
+    """Whether no destination of [vectors, M, 16] but 0 has an exponent below `TINY`.
 
-    The exponent means nothing where the conditions do not hold.
+    A tiny one might be rounded to the unit that `floor` gives groups without products.
+    """
+    first = load(dst, 0, VECTOR)
+    smallest = sub32(sub32(bits_of(first), bits_of(first)), 1)
+    for vector in range(dst.shape[0]):
+        for row in range(dst.shape[1]):
+            magnitude = and32(bits_of(load(dst[vector, row], 0, VECTOR)), 0x7FFFFFFF)
+            smallest = unsigned_min32(smallest, sub32(magnitude, 1))
+    return not in_any_lane(below32(smallest, (TINY << 23) - 1))
+
+
+@njit
+def all_near(largest: np.ndarray) -> tuple[bool, int]:
+    """(whether the groups of each step are near each other, largest exponent).
+
+    The exponent means nothing where they are not.
     """
     highest = 0
-    for vector in range(dst.shape[0]):
-        near, of_vector = _near(largest[vector], dst[vector])
+    for vector in range(largest.shape[0]):
+        near, of_vector = _near(largest[vector])
         if not near:
             return False, 0
         highest = max(highest, of_vector)

@@ -14,38 +14,47 @@ row's largest, exact where it is positive. These are 16-bit numbers, in bfloat16
 the mantissa below does not change which is the largest.
 """
 
-from typing import NamedTuple
-
-import numpy as np
 from numba import njit
 
 from ttnn_emulator.arithmetic.exact.matrix.matrix_accumulator import (
     NEAR,
     accumulate16,
+    accumulate16_large,
     accumulate32_near,
     accumulate32_of_sums,
     ruler_at,
 )
 from ttnn_emulator.arithmetic.exact.matrix.matrix_exact import PHASE_ADJUST
-from ttnn_emulator.arithmetic.exact.matrix.matrix_exponents import LOW
-from ttnn_emulator.arithmetic.exact.matrix.matrix_operands import (
-    PAIR,
-    SPAN,
-    STEP,
-    VECTOR,
-    Rows,
+from ttnn_emulator.arithmetic.exact.matrix.matrix_exponents import FLOOR, FLOOR_16, LOW, TINY
+from ttnn_emulator.arithmetic.exact.matrix.matrix_few_operands import (
+    FAR,
+    GROUP,
+    GROUPS,
+    MANTISSA_BITS,
+    PHASES,
+    Places,
 )
+from ttnn_emulator.arithmetic.exact.matrix.matrix_operands import PAIR, SPAN, STEP, VECTOR
 from ttnn_emulator.arithmetic.exact.simd.lanes import (
     above16,
+    abs32,
+    add16,
     add32,
     and16,
     and32,
     below16,
+    below32,
+    bits_of,
+    either,
     float_of,
     fma,
+    greater32,
     max16,
+    max32,
     sub16,
+    sub32,
     unsigned_min16,
+    unsigned_min32,
 )
 from ttnn_emulator.arithmetic.exact.simd.lanes_across import (
     alternate_lanes,
@@ -54,103 +63,18 @@ from ttnn_emulator.arithmetic.exact.simd.lanes_across import (
     twice16,
     upper32,
 )
-from ttnn_emulator.arithmetic.exact.simd.lanes_memory import element, load, pointer, store
+from ttnn_emulator.arithmetic.exact.simd.lanes_memory import element, load, store
 from ttnn_emulator.arithmetic.formats import TILE
 
-GROUP = 8  # K values of a group
-GROUPS = TILE // GROUP
-PHASES = len(PHASE_ADJUST)
-
 # Of a bfloat16.
-_MANTISSA_BITS = 7
 _EXPONENT = 0x7F80
 _MAGNITUDE = 0x7FFF
 
-# The distance of a zero: larger than any exponent.
-_FAR = 0xFFFF
+# What `element` reads as a zero's distance.
+_ALL_FAR = (FAR << 16 | FAR) - (1 << 32)
 
 # The smallest sum of two biased exponents that is positive in every phase.
 _POSITIVE = 1 - PHASE_ADJUST[-1]
-
-
-class Few(NamedTuple):
-    """What a product of few rows needs beside its operands; arrays are empty where there are many.
-
-    Attributes:
-        distances: [M, K/16, 16] int32, of exponents below the row's largest, in each half.
-        highest: [M] int32, the rows' largest exponents.
-        largest: [M, SPAN, 4, 16] int32 to work in, largest exponents of groups.
-        sums: [SPAN, 4, 4, 16] float32 to work in, sums of groups in each phase.
-    """
-
-    distances: np.ndarray
-    highest: np.ndarray
-    largest: np.ndarray
-    sums: np.ndarray
-
-
-class Places(NamedTuple):
-    """Pointers to a product's operands and to `Few`, and how far apart (in elements) things lie.
-
-    Attributes:
-        stored: first column of the stripe of weights, whose rows are `columns` apart.
-        dst: [vectors, rows, 16].
-        pieces: first row of the activations' pieces, whose 16 values of K are `step` apart.
-        low: the same of the lower pieces, if there are any.
-        distances: of rows that are `depth` apart.
-    """
-
-    stored: object
-    columns: int
-    dst: object
-    rows: int
-    pieces: object
-    low: object
-    step: int
-    distances: object
-    depth: int
-    highest: object
-    largest: object
-    sums: object
-
-
-@njit
-def few_rows(rows: Rows, count: int) -> Few:
-    """`Few` of the first `count` of the rows; with none it has no values."""
-    steps = rows.exponents.shape[1]
-    highest = np.zeros(count, np.int32)
-    distances = np.empty((count, steps, STEP), np.int32)
-    for row in range(count):
-        exponents = rows.exponents[0, :, rows.first + row] >> 16
-        highest[row] = max(exponents.max(), 0)
-        for step in range(steps):
-            for i in range(STEP):
-                exponent = exponents[step, i]
-                far = (highest[row] - exponent) << _MANTISSA_BITS if exponent > 0 else _FAR
-                distances[row, step, i] = far << 16 | far
-    largest = np.empty((count, SPAN, GROUPS, VECTOR), np.int32)
-    return Few(distances, highest, largest, np.empty((SPAN, GROUPS, PHASES, VECTOR), np.float32))
-
-
-@njit
-def places_of(weights: np.ndarray, start: int, dst: np.ndarray, rows: Rows, few: Few) -> Places:
-    """`Places` of weights [K, N] uint16 from column `start` on and of dst [vectors, M, 16]."""
-    _, steps, height, _ = rows.pieces.shape
-    first = rows.first * STEP
-    return Places(
-        pointer(weights, start),
-        weights.shape[1],
-        pointer(dst, 0),
-        dst.shape[1],
-        pointer(rows.pieces, first),
-        pointer(rows.pieces, first + steps * height * STEP),
-        height * STEP,
-        pointer(few.distances, 0),
-        steps * STEP,
-        pointer(few.highest, 0),
-        pointer(few.largest, 0),
-        pointer(few.sums, 0),
-    )
 
 
 @njit
@@ -185,6 +109,61 @@ def _find_largest(places, at, distances, to):
             store(places.largest, even + VECTOR, upper32(second, 0))
             store(places.largest, odd + VECTOR, upper32(second, 1))
     return lowest, apart
+
+
+@njit
+def _hides_products(places, at, distances):
+    """Whether a tile has products so small that `_largest` counts them as none."""
+    hidden = below16(twice16(0, PAIR), twice16(0, PAIR))
+    for k in range(TILE):
+        distance = element(places.distances, distances + k)
+        if distance == _ALL_FAR:
+            continue
+        counted = add16(twice16(distance, PAIR), (1 << MANTISSA_BITS) - 1)
+        for pair in range(0, SPAN * VECTOR, PAIR):
+            magnitude = and16(load(places.stored, at + pair + k * places.columns, PAIR), _MAGNITUDE)
+            hidden = either(hidden, below16(sub16(magnitude, 1), counted))  # not where it is 0
+    return in_any_lane(hidden)
+
+
+@njit
+def _fill_empty(places, exponents, least, floor):
+    """Let groups without products have an exponent `floor`.
+
+    Returns (whether those of the others are at least `least`, whether each step's are near).
+    """
+    first = load(places.largest, exponents, VECTOR)
+    apart = sub32(first, first)
+    lowest = sub32(apart, 1)
+    floor, least = floor << 23, least << 23
+    for at in range(exponents, exponents + SPAN * GROUPS * VECTOR, 2 * VECTOR):
+        first = load(places.largest, at, VECTOR)
+        second = load(places.largest, at + VECTOR, VECTOR)
+        # Less 1, empty ones are the largest.
+        of_step = unsigned_min32(sub32(first, 1), sub32(second, 1))
+        lowest = unsigned_min32(lowest, of_step)
+        first, second = max32(first, floor), max32(second, floor)
+        apart = max32(apart, abs32(sub32(first, second)))
+        store(places.largest, at, first)
+        store(places.largest, at + VECTOR, second)
+    large = not in_any_lane(below32(lowest, least - 1))
+    return large, not in_any_lane(greater32(apart, NEAR << 23))
+
+
+@njit
+def _is_tiny(places, at):
+    """In which lanes a destination but 0 has an exponent below `TINY`."""
+    magnitude = and32(bits_of(load(places.dst, at, VECTOR)), 0x7FFFFFFF)
+    return below32(sub32(magnitude, 1), (TINY << 23) - 1)
+
+
+@njit
+def _any_tiny(places, at):
+    """Whether a span's destination but 0 has an exponent below `TINY`; see `none_tiny`."""
+    tiny = _is_tiny(places, at)
+    for vector in range(1, SPAN):
+        tiny = either(tiny, _is_tiny(places, at + vector * places.rows * VECTOR))
+    return in_any_lane(tiny)
 
 
 @njit
@@ -297,6 +276,7 @@ def _steps_by(suffix, accumulate):
 
 
 _steps16 = _steps_by("_16", accumulate16)
+_steps16_large = _steps_by("_16_large", accumulate16_large)
 _steps32 = _steps_by("_32", accumulate32_of_sums)
 _steps32_near = _steps_by("_32_near", accumulate32_near)
 
@@ -315,20 +295,27 @@ def accumulate_span(
         fp32_dest_acc: whether the destination has 32 bits.
 
     Returns:
-        Whether it was done. It is not where a group has no products, or very small ones only.
+        Whether it was done. It is not where a group has very small products only.
     """
     at = tile * TILE * places.columns + vector * VECTOR
     size = SPAN * GROUPS * VECTOR
-    near = True
+    least, floor = (LOW, FLOOR) if fp32_dest_acc else (FLOOR_16, FLOOR_16)
+    all_large = all_near = True
     for row in range(places.rows):
         highest = element(places.highest, row)
         distances = row * places.depth + tile * TILE
         lowest, apart = _find_largest(places, at, distances, row * size)
-        positive = max(_POSITIVE - highest, 1) << _MANTISSA_BITS
-        if in_any_lane(below16(lowest, positive)):
-            return False
-        low = in_any_lane(below16(lowest, max(LOW - highest, 0) << _MANTISSA_BITS))
-        near = near and not (low or in_any_lane(below16(NEAR << _MANTISSA_BITS, apart)))
+        large = not in_any_lane(below16(lowest, max(least - highest, 0) << MANTISSA_BITS))
+        near = not in_any_lane(below16(NEAR << MANTISSA_BITS, apart))
+        if in_any_lane(below16(lowest, max(_POSITIVE - highest, 1) << MANTISSA_BITS)):
+            if highest >= floor or _hides_products(places, at, distances):
+                return False
+            if _any_tiny(places, (vector * places.rows + row) * VECTOR):
+                return False
+            large, near = _fill_empty(places, row * size, least - highest, floor - highest)
+            if not large:
+                return False
+        all_large, all_near = all_large and large, all_near and near
     for row in range(places.rows):
         highest = element(places.highest, row)
         values = 2 * tile * places.step + row * STEP
@@ -339,9 +326,11 @@ def accumulate_span(
             _sums2(places, at, values, row * size, highest)
         else:
             _sums4(places, at, values, row * size, highest)
-        if not fp32_dest_acc:
+        if not fp32_dest_acc and all_large:
+            _steps16_large(places, to, row * size, phases, highest)
+        elif not fp32_dest_acc:
             _steps16(places, to, row * size, phases, highest)
-        elif near:
+        elif all_large and all_near:
             _steps32_near(places, to, row * size, phases, highest)
         else:
             _steps32(places, to, row * size, phases, highest)

@@ -9,11 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import get_num_threads, njit, prange
 
-from ttnn_emulator.arithmetic.exact.matrix.matrix_few_rows import (
-    accumulate_span,
-    few_rows,
-    places_of,
-)
+from ttnn_emulator.arithmetic.exact.matrix.matrix_few_operands import few_rows, places_of
+from ttnn_emulator.arithmetic.exact.matrix.matrix_few_rows import accumulate_span
 from ttnn_emulator.arithmetic.exact.matrix.matrix_operands import (
     PAIR,
     SPAN,

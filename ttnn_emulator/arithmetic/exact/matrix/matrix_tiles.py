@@ -17,6 +17,7 @@ from numba import njit
 
 from ttnn_emulator.arithmetic.exact.matrix.matrix_accumulator import (
     accumulate16,
+    accumulate16_large,
     accumulate32,
     accumulate32_near,
     ruler_at,
@@ -24,9 +25,12 @@ from ttnn_emulator.arithmetic.exact.matrix.matrix_accumulator import (
 from ttnn_emulator.arithmetic.exact.matrix.matrix_exact import PHASE_ADJUST
 from ttnn_emulator.arithmetic.exact.matrix.matrix_exponents import (
     FLOOR,
+    FLOOR_16,
+    LOW,
     all_near,
     in_bytes,
     in_numbers,
+    none_tiny,
 )
 from ttnn_emulator.arithmetic.exact.matrix.matrix_operands import (
     SPAN,
@@ -102,8 +106,8 @@ def _sums(weights, b, exponent0, exponent1):
 
 
 @njit
-def _sums32_near(weights, b, exponent0, exponent1):
-    """What `accumulate32_near` adds to a destination."""
+def _sums_of_large(weights, b, exponent0, exponent1):
+    """What `accumulate16_large` and `accumulate32_near` add to a destination."""
     total0, ruler0, total1, ruler1 = _sums(weights, b, exponent0, exponent1)
     return total0 - ruler0, ruler0, total1 - ruler1, ruler1
 
@@ -180,7 +184,8 @@ def _all_steps(suffix: str, sums: Callable, accumulate: Callable) -> Callable:
 
 _steps16 = _all_steps("_16", _sums16, accumulate16)
 _steps32 = _all_steps("_32", _sums32, accumulate32)
-_steps32_near = _all_steps("_32_near", _sums32_near, accumulate32_near)
+_steps16_large = _all_steps("_16_large", _sums_of_large, accumulate16_large)
+_steps32_near = _all_steps("_32_near", _sums_of_large, accumulate32_near)
 
 
 @njit
@@ -211,19 +216,24 @@ def accumulate_tile(
     row_pieces, row_exponents, _ = operands
     largest, exponents = scratch
     part = dst[vector : vector + SPAN]
-    exact, near, highest = in_bytes(decoded.exponents, row_exponents, place, below, largest)
+    least, floor = (LOW, FLOOR) if fp32_dest_acc else (FLOOR_16, FLOOR_16)
+    exact, large, near, highest = in_bytes(
+        decoded.exponents, row_exponents, place, below, least, largest
+    )
     if not exact:
         below = 0
         decode_exponents(decoded.stored, decoded.first, exponents)
+        low = in_numbers(exponents, row_exponents, place, least, floor, largest)
+        large = not low and none_tiny(part)
         if fp32_dest_acc:
-            low = in_numbers(exponents, row_exponents, place, FLOOR, largest)
-            near, highest = all_near(largest, part)
-            near = near and not low
-        if not fp32_dest_acc or not near:
-            in_numbers(exponents, row_exponents, place, 0, largest)
-    if not fp32_dest_acc:
+            near, highest = all_near(largest)
+        if not large or (fp32_dest_acc and not near):
+            in_numbers(exponents, row_exponents, place, least, 0, largest)
+    if not fp32_dest_acc and large:
+        _steps16_large(part, pieces, row_pieces, place, largest, below, phases)
+    elif not fp32_dest_acc:
         _steps16(part, pieces, row_pieces, place, largest, below, phases)
-    elif not near:
+    elif not (large and near):
         _steps32(part, pieces, row_pieces, place, largest, below, phases)
     elif dst.shape[1] < STAGES:
         _steps32_near(part, pieces, row_pieces, place, largest, below, phases)

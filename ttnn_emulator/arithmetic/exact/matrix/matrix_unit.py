@@ -25,6 +25,8 @@ from ttnn_emulator.arithmetic.formats import BLOCK_FORMAT_BITS, TILE
 
 LANES = matrix_kernels.LANES  # columns that the kernels compute together
 
+_INFINITE = 255  # biased exponent
+
 # The compute config that TTNN 0.81.1 builds its programs with where the caller gives none.
 MATMUL = Compute("HiFi2")
 ROW_SUM = Compute("HiFi3", fp32_dest_acc=True)
@@ -189,7 +191,7 @@ def _accumulate(
     if dst is None:
         dst = np.zeros((batches, rows.shape[1], columns), np.float32)
     largest = (weight.largest_exponent, _survey(rows.numpy().view(np.uint32))[0])
-    if sum(largest) > matrix_accumulator.LARGEST_PRODUCT:
+    if sum(largest) > matrix_accumulator.LARGEST_PRODUCT or max(largest) == _INFINITE:
         _accumulate_exact(rows, weight, matrices, accumulation, dst)
         return dst
     windows = np.array([matrix_operands.window_of(exponent) for exponent in largest])
