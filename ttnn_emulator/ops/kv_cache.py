@@ -77,8 +77,8 @@ def update_cache(
     rows = input.data[0, :, batch_offset : batch_offset + users]
     rows = _packed(launch, rows, input.dtype, cache, compute_kernel_config)
     cache.data[:, :, update_idx] = rows.transpose(0, 1)
-    for user in range(users):
-        _repack(launch, cache.data[user], cache.dtype, update_idx)
+    everyone = torch.arange(users)
+    _repack(launch, cache.data, cache.dtype, everyone, torch.full_like(everyone, update_idx))
 
 
 def update_cache_for_token_(
@@ -156,16 +156,15 @@ def paged_update_cache(
     rows = input_tensor.data[0, active, : geometry.heads]
     rows = _packed(launch, rows, input_tensor.dtype, cache_tensor, compute_kernel_config)
     if geometry != own:
-        for slot, position, row in zip(slots.tolist(), positions.tolist(), rows, strict=True):
+        for slot, position, row in zip(slots.tolist(), positions, rows, strict=True):
             page = retiled(cache_tensor.data[slot], geometry)
             page[:, position] = row
-            _repack(launch, page, cache_tensor.dtype, position)
+            _repack(launch, page[None], cache_tensor.dtype, torch.tensor([0]), position[None])
             cache_tensor.data[slot] = retiled(page, own)
         return
     bounds.within(slots, cache_tensor.shape[0], op=launch.name, operand="cache_tensor", unit="user")
     cache_tensor.data[slots, :, positions] = rows
-    for slot, position in zip(slots.tolist(), positions.tolist(), strict=True):
-        _repack(launch, cache_tensor.data[slot], cache_tensor.dtype, position)
+    _repack(launch, cache_tensor.data, cache_tensor.dtype, slots, positions)
 
 
 def _packed(
@@ -187,15 +186,17 @@ def _packed(
     return launch.math.stored(moved, cache.dtype)
 
 
-def _repack(launch: Launch, slot: torch.Tensor, dtype: str, position: int) -> None:
-    """Pack the whole tile rows of [K, C, D] that hold a position once more (update_cache.cpp).
+def _repack(
+    launch: Launch, cache: torch.Tensor, dtype: str, slots: torch.Tensor, positions: torch.Tensor
+) -> None:
+    """Pack the whole tile rows of [B, K, C, D] that hold a position once more (update_cache.cpp).
 
     Old rows of a block format come out as they went in: the packer has nothing to round in values
     that have their block's largest exponent already.
     """
-    first = position // TILE * TILE
-    tile = slot[:, first : first + TILE]
-    tile.copy_(launch.math.moved(tile, dtype))
+    rows = (positions // TILE * TILE)[:, None] + torch.arange(min(TILE, cache.shape[2]))
+    tiles = slots[:, None], slice(None), rows
+    cache[tiles] = launch.math.moved(cache[tiles], dtype).to(cache.dtype)  # [slots, rows, K, D]
 
 
 def paged_fused_update_cache(

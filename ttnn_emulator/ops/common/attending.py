@@ -15,6 +15,7 @@ from ttnn_emulator.dispatch import Launch, NotEmulated
 from ttnn_emulator.memory import DeviceTensor, trimmed
 from ttnn_emulator.ops.common import bounds
 from ttnn_emulator.ops.common.configs import attention_program, compute_of
+from ttnn_emulator.ops.common.idle_rows import unlike_users
 from ttnn_emulator.ops.common.padding import undefined
 from ttnn_emulator.ops.common.paging import Geometry, check_pages, gather_pages
 
@@ -133,14 +134,20 @@ def decoded(
             chunk = launch.math.attention_rows(1, capacity, program)
             rows = ceil_div(last, chunk) * chunk
         key, value = live(group, last, rows)
+        asked = trimmed(query.data, (*query.shape[:-1], query.padded_shape[-1]))[0][group]
+        hidden = None if mask is None else _users_mask(launch, mask, group, users)[..., :rows]
+        hides = [] if hidden is None else [hidden.expand(count, *hidden.shape[1:])]
+        alike = unlike_users(asked, key, value, *hides)
+        if alike is not None:
+            asked, key, value, *hides = (x[alike[0]] for x in (asked, key, value, *hides))
         result = launch.math.attention_decode(
-            trimmed(query.data, (*query.shape[:-1], query.padded_shape[-1]))[0][group],
+            asked,
             key,
             value,
             scores=CacheScores(
                 scale=scale,
-                positions=None if positions is None else [last - 1] * count,
-                mask=None if mask is None else _users_mask(launch, mask, group, users)[..., :rows],
+                positions=None if positions is None else [last - 1] * len(asked),
+                mask=hides[0] if hides else None,
                 window=window,
                 sink=sink,
             ),
@@ -149,6 +156,7 @@ def decoded(
             compute=compute_of(compute),
             out=launch.output.dtype,
         )
+        result = result if alike is None else result[alike[1]]
         output[0, :users][group, :heads] = result.to(output.dtype)
     return output
 

@@ -1,7 +1,7 @@
 """Rows of a batch that are not computed each by itself: those of idle users.
 
 Nothing wrote them (`padding.undefined_rows`), or they are all equal to the last one, of which one
-is enough.
+is enough. Users of a cache are alike in their keys and values, too.
 """
 
 from collections.abc import Callable
@@ -96,6 +96,27 @@ def row_by_row(
     other = 0 if marked is not None else len(chosen) - 1
     rows = ComputedRows(few[0], chosen, _numbered(needed, other), marked)
     return rows.whole(function(*few), dtype)
+
+
+def unlike_users(*operands: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Which entries of the operands' first dimension to compute; None for all of them.
+
+    Those equal to the last one in every operand are not computed.
+
+    Returns:
+        (int64, which ones are; int64, the number of the one among them that stands for each).
+    """
+    count = len(operands[0])
+    if count < _FEWEST:
+        return None
+    bits = [x.view(SAME_WIDTH[x.element_size()]) for x in operands]
+    needed = torch.tensor(
+        [not all(x[user].equal(x[-1]) for x in bits) for user in range(count - 1)] + [True]
+    )
+    if needed.all():
+        return None
+    chosen = torch.nonzero(needed).flatten()
+    return chosen, _numbered(needed, len(chosen) - 1)
 
 
 def _union(marks: list[torch.Tensor | None]) -> torch.Tensor | None:

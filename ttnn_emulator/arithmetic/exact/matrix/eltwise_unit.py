@@ -166,7 +166,7 @@ def _bits(values: np.ndarray) -> np.ndarray:
     return values.view(np.uint32)
 
 
-def _largest_exponent(values: np.ndarray) -> int:
+def largest_exponent(values: np.ndarray) -> int:
     """Largest biased exponent of a float32 array; NaN and infinity have 255."""
     if values.size == 0:
         return 0
@@ -197,7 +197,7 @@ def add(
         matrix_exact.add_onto(_bits(a), _bits(b), fp32_dest_acc, _bits(dst.numpy().reshape(-1)))
         return dst
     out = np.empty_like(a)
-    if max(_largest_exponent(a), _largest_exponent(b)) <= _LARGEST:
+    if max(largest_exponent(a), largest_exponent(b)) <= _LARGEST:
         if out.size < WORTH_WAKING:
             _add_in_turn(a, b, fp32_dest_acc, out)
         else:
@@ -236,7 +236,7 @@ def multiply(
     a, b, shape = _operands(first, second)
     out = np.empty_like(a)
     largest = _LARGEST_PRODUCT_OF_FP32 if fp32_dest_acc else _LARGEST
-    if _largest_exponent(a) + _largest_exponent(b) - 127 <= largest:
+    if largest_exponent(a) + largest_exponent(b) - 127 <= largest:
         if out.size < WORTH_WAKING:
             _multiply_in_turn(a, b, phases, fp32_dest_acc, out)
         else:

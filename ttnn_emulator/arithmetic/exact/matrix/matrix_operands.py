@@ -48,6 +48,9 @@ EMPTY = -1000
 # The largest exponent in byte form; twice that fits a byte.
 WINDOW = 120
 
+# Of bit patterns of 2 bytes (bfloat16) and of 4 (float32).
+MANTISSA_BITS = {2: 7, 4: 23}
+
 # Operands that one thread splits while another is being woken.
 WORTH_WAKING = 1 << 15
 
@@ -82,6 +85,63 @@ class Tile(NamedTuple):
     below: int
     stored: np.ndarray
     first: int
+
+
+@njit
+def _lay_row(bits, row, mantissa, out):
+    """One row of `lay_out`; returns its largest magnitude."""
+    matrix, k = row // bits.shape[1], row % bits.shape[1]
+    magnitude_bits = (1 << (8 * bits.itemsize - 1)) - 1
+    largest = 0
+    for n in range(bits.shape[2]):
+        pattern = bits[matrix, k, n]
+        magnitude = pattern & magnitude_bits
+        largest = max(largest, magnitude)
+        out[matrix, k, n] = 0 if 0 < magnitude < 1 << mantissa else pattern
+    return largest
+
+
+@njit(nogil=True, cache=True)
+def _lay_in_turn(bits, mantissa, out):
+    largest = 0
+    for row in range(bits.shape[0] * bits.shape[1]):
+        largest = max(largest, _lay_row(bits, row, mantissa, out))
+    return largest >> mantissa
+
+
+@njit(parallel=True, nogil=True, cache=True)
+def _lay_in_parallel(bits, mantissa, out):
+    largest = 0
+    for row in prange(bits.shape[0] * bits.shape[1]):
+        largest = max(largest, _lay_row(bits, row, mantissa, out))
+    return largest >> mantissa
+
+
+def lay_out(bits: np.ndarray, out: np.ndarray) -> int:
+    """Copy SrcA operands, denormals as +0, and return the largest biased exponent.
+
+    Args:
+        bits: [W, K, N] uint16 (bfloat16) or uint32 (float32 bits) of any strides.
+        out: [W, K or more, N or more] of the same type to write.
+    """
+    run = _lay_in_turn if bits.size < WORTH_WAKING else _lay_in_parallel
+    return int(run(bits, MANTISSA_BITS[bits.itemsize], out))
+
+
+@njit(nogil=True, cache=True)
+def _survey(bits, mantissa):
+    magnitude_bits = (1 << (8 * bits.itemsize - 1)) - 1
+    largest, smallest = 0, magnitude_bits
+    for i in range(bits.size):
+        magnitude = bits[i] & magnitude_bits
+        largest = max(largest, magnitude)
+        smallest = min(smallest, (magnitude - 1) & magnitude_bits)  # zero is the largest
+    return largest >> mantissa, smallest < (1 << mantissa) - 1
+
+
+def survey(bits: np.ndarray) -> tuple[int, bool]:
+    """(the largest biased exponent, whether there is a denormal) of contiguous bit patterns."""
+    return _survey(bits.reshape(-1), MANTISSA_BITS[bits.itemsize])
 
 
 def window_of(largest: int) -> int:

@@ -19,7 +19,7 @@ from ttnn_emulator.arithmetic.exact.matrix import (
     matrix_kernels,
     matrix_operands,
 )
-from ttnn_emulator.arithmetic.exact.matrix.eltwise_unit import add
+from ttnn_emulator.arithmetic.exact.matrix.eltwise_unit import add, largest_exponent
 from ttnn_emulator.arithmetic.exact.matrix.matrix_kernels import Accumulation
 from ttnn_emulator.arithmetic.formats import BLOCK_FORMAT_BITS, TILE
 
@@ -47,20 +47,6 @@ class Weight:
     largest_exponent: int
 
 
-def _survey(bits: np.ndarray) -> tuple[int, np.ndarray | None]:
-    """Scan the exponents in an integer view of bfloat16 (uint16) or float32 (uint32).
-
-    Returns:
-        (the largest biased exponent, a mask of the denormals or None where there are none).
-    """
-    mantissa = 7 if bits.dtype == np.uint16 else 23
-    magnitude = bits & bits.dtype.type(np.iinfo(bits.dtype).max >> 1)
-    largest = int(magnitude.max(initial=0)) >> mantissa
-    magnitude -= 1  # wraps zero to the largest number: denormals are the smallest
-    end = (1 << mantissa) - 1
-    return largest, magnitude < end if magnitude.min(initial=end) < end else None
-
-
 def prepare_weight(weight: torch.Tensor) -> Weight:
     """Lay out a right operand once for all products with it.
 
@@ -74,20 +60,19 @@ def prepare_weight(weight: torch.Tensor) -> Weight:
     """
     depth, columns = weight.shape[-2:]
     if weight.dtype == torch.bfloat16:
-        bits = weight.contiguous().view(torch.int16).numpy().view(np.uint16)
+        bits = weight.view(torch.int16).numpy().view(np.uint16)
     else:
         bits = weight.float().contiguous().view(torch.int32).numpy().view(np.uint32)
         if not (bits & 0xFFFF).any():
             bits = (bits >> 16).astype(np.uint16)
     bits = bits.reshape(-1, depth, columns)
-    largest, denormal = _survey(bits)
-    if denormal is not None:
-        bits = np.where(denormal, bits.dtype.type(0), bits)
-    if depth % TILE or columns % LANES:
+    lies_ready = bits.flags.c_contiguous and not (depth % TILE or columns % LANES)
+    largest, has_denormals = matrix_operands.survey(bits) if lies_ready else (0, True)
+    if has_denormals:
         shape = len(bits), depth + -depth % TILE, columns + -columns % LANES
-        padded = np.zeros(shape, bits.dtype)
-        padded[:, :depth, :columns] = bits
-        bits = padded
+        laid = np.zeros(shape, bits.dtype)
+        largest = matrix_operands.lay_out(bits, laid)
+        bits = laid
     count, depth, columns = bits.shape
     tiles = bits.reshape(count, depth // TILE, TILE, columns // LANES, LANES)
     return Weight(tiles, tuple(weight.shape), largest)
@@ -190,7 +175,7 @@ def _accumulate(
     columns = weight.tiles.shape[3] * LANES
     if dst is None:
         dst = np.zeros((batches, rows.shape[1], columns), np.float32)
-    largest = (weight.largest_exponent, _survey(rows.numpy().view(np.uint32))[0])
+    largest = (weight.largest_exponent, largest_exponent(rows.numpy()))
     if sum(largest) > matrix_accumulator.LARGEST_PRODUCT or max(largest) == _INFINITE:
         _accumulate_exact(rows, weight, matrices, accumulation, dst)
         return dst
