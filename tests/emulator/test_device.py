@@ -328,3 +328,31 @@ def test_events_are_recorded_and_waited_for(device):
     assert ttnn.to_torch(ttnn.add(x, x)).eq(2).all()
     with pytest.raises(TypeError, match=r"no ttnn\.MeshEvent"):
         ttnn.event_synchronize(x)
+
+
+@pytest.mark.parametrize(
+    ("arithmetic", "rows", "used"), [("kernel", 32, 1), ("kernel", 4096, 3), ("rounded", 32, 3)]
+)
+def test_torch_prepares_a_small_result_of_a_kernel_in_one_thread(arithmetic, rows, used, device):
+    threads = []
+
+    def counted(genuine):
+        def binding(launch, a, b):
+            threads.append(torch.get_num_threads())
+            return genuine(launch, a, b)
+
+        return binding
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with (
+            ttnn_emulator.arithmetic_settings(arithmetic),
+            ttnn_emulator.binding_replaced("ttnn.add", counted),
+        ):
+            x = on_tiles(device, torch.zeros(rows, 1024))
+            ttnn.add(x, x)
+        assert threads == [used]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -7,7 +7,7 @@ import ttnn
 import ttnn_emulator
 from tests.support.checks import assert_same_bits
 from tests.support.tensors import on_tiles
-from ttnn_emulator.ops.common import idle_rows, padding
+from ttnn_emulator.ops.common import attending, idle_rows, padding
 
 
 def product(device, x):
@@ -120,3 +120,54 @@ def test_of_two_operands_a_row_that_nothing_wrote_in_one_is_not_computed(matrice
     result = idle_rows.row_by_row(total, a, b, dtype="bfloat16")
     assert seen == [3]
     assert_same_bits(result, unwritten_rows((a.float() + 1).bfloat16(), [1, 4, 5]))
+
+
+USERS = 6
+
+
+@pytest.mark.parametrize("own", ["query", "key", "value", "mask", "nothing"])
+@pytest.mark.parametrize("masked", [False, True], ids=["causal", "masked"])
+def test_users_that_are_alike_are_computed_once(own, masked, arithmetic, device, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"query": (USERS, 4, 64), "key": (USERS, 2, 32, 64), "value": (USERS, 2, 32, 64)}
+    shapes["mask"] = (USERS, 1, 4, 32)
+    operands = {
+        name: torch.randn(shape, generator=generator).bfloat16() for name, shape in shapes.items()
+    }
+    for name, x in operands.items():
+        x[2 if name == own else 1 :] = x[-1].clone()  # user 0 is not like the others, 1 in one
+    tensors = {name: on_tiles(device, x) for name, x in operands.items()}
+    query = on_tiles(device, operands["query"][None])
+    arguments = {"cur_pos": [9] * USERS}
+    if masked:
+        arguments = {"is_causal": False, "attn_mask": tensors["mask"]}
+
+    def attended():
+        return ttnn.to_torch(
+            ttnn.transformer.scaled_dot_product_attention_decode(
+                query, tensors["key"], tensors["value"], **arguments
+            )
+        )[0, :, :4]
+
+    counts = []
+    unlike_users = idle_rows.unlike_users
+
+    def counted(*operands):
+        found = unlike_users(*operands)
+        counts.append(len(found[0]))
+        return found
+
+    monkeypatch.setattr(attending, "unlike_users", counted)
+    together = attended()
+    assert counts == [2 if own == "nothing" or (own == "mask" and not masked) else 3]
+    monkeypatch.setattr(attending, "unlike_users", lambda *operands: None)
+    assert_same_bits(together, attended())
+
+
+def test_of_two_users_and_of_different_ones_all_are_computed():
+    assert idle_rows.unlike_users(torch.zeros(2, 4)) is None
+    assert idle_rows.unlike_users(torch.zeros(4, 4), torch.arange(4.0)[:, None]) is None
+    # NaN and the sign of zero count as any other bits
+    chosen, which = idle_rows.unlike_users(torch.tensor([[-0.0], [0.0], [1.0], [0.0]]))
+    assert chosen.tolist() == [0, 2, 3]
+    assert which.tolist() == [0, 2, 1, 2]
