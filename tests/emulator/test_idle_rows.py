@@ -164,10 +164,18 @@ def test_users_that_are_alike_are_computed_once(own, masked, arithmetic, device,
     assert_same_bits(together, attended())
 
 
-def test_of_two_users_and_of_different_ones_all_are_computed():
+def test_of_two_users_and_where_the_last_ones_differ_all_are_computed():
     assert idle_rows.unlike_users(torch.zeros(2, 4)) is None
     assert idle_rows.unlike_users(torch.zeros(4, 4), torch.arange(4.0)[:, None]) is None
+
+
+@pytest.mark.parametrize("width", [1, 3, 4, 8])
+@pytest.mark.parametrize("start", [0, 1])
+def test_users_are_alike_by_their_bits(width, start):
     # NaN and the sign of zero count as any other bits
-    chosen, which = idle_rows.unlike_users(torch.tensor([[-0.0], [0.0], [1.0], [0.0]]))
-    assert chosen.tolist() == [0, 2, 3]
-    assert which.tolist() == [0, 2, 1, 2]
+    last = torch.tensor([-0.0, 0.0, torch.nan, torch.nan, torch.nan])
+    x = torch.zeros(5, 2, 2 * width).bfloat16()
+    x[:, 1, start + width - 1] = last
+    chosen, which = idle_rows.unlike_users(x[..., start : start + width])
+    assert chosen.tolist() == [0, 1, 4]
+    assert which.tolist() == [0, 1, 2, 2, 2]

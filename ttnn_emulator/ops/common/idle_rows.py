@@ -99,24 +99,33 @@ def row_by_row(
 
 
 def unlike_users(*operands: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Which entries of the operands' first dimension to compute; None for all of them.
-
-    Those equal to the last one in every operand are not computed.
+    """Which entries of the operands' first dimension to compute where those equal need not be.
 
     Returns:
-        (int64, which ones are; int64, the number of the one among them that stands for each).
+        (int64, which ones are computed; int64, the number of the one among them that stands for
+        each), where those equal to the last one in every operand are not computed. None for all of
+        them: the last two differ, and most are likely to.
     """
-    count = len(operands[0])
-    if count < _FEWEST:
+    if len(operands[0]) < _FEWEST:
         return None
-    bits = [x.view(SAME_WIDTH[x.element_size()]) for x in operands]
-    needed = torch.tensor(
-        [not all(x[user].equal(x[-1]) for x in bits) for user in range(count - 1)] + [True]
-    )
-    if needed.all():
+    words = [_in_words(x) for x in operands]
+    if not all(x[-2].equal(x[-1]) for x in words):
         return None
+    needed = torch.stack([(x != x[-1:]).flatten(1).any(1) for x in words]).any(0)
+    needed[-1] = True
     chosen = torch.nonzero(needed).flatten()
     return chosen, _numbered(needed, len(chosen) - 1)
+
+
+def _in_words(values: torch.Tensor) -> torch.Tensor:
+    """The bits of a tensor as integers of 8 bytes, or of its own width where it is not whole ones.
+
+    They are compared in a quarter of the time.
+    """
+    each = 8 // values.element_size()
+    starts = (values.shape[-1], values.storage_offset(), *values.stride()[:-1])
+    whole = values.stride(-1) == 1 and not any(n % each for n in starts)
+    return values.view(torch.int64 if whole else SAME_WIDTH[values.element_size()])
 
 
 def _union(marks: list[torch.Tensor | None]) -> torch.Tensor | None:
