@@ -151,7 +151,8 @@ def accumulate16_large(dst: Float, sum0: Float, ruler0: Float, sum1: Float, rule
     ruler = larger(larger(ruler0, ruler1), dst_ruler)
     far = ruler * float_of(_in_memory(_TIE_UP_FAR_BITS))
     tie = float_of(_in_memory(_TIE_UP_BITS))
-    # Where either addend of a tie matters the other is too small to.
+    # The sum of a tie's two addends in place of the larger: 1.125 * 2^-14 u and 3/16 of the
+    # group's unit stay between what makes a tie round up and what the next number below can take.
     first = sum0 + fma(ruler0, tie, far)
     second = sum1 + fma(ruler1, tie, far)
     scaled = fma(dst, float_of(_in_memory(_TIE_AWAY_BITS)), ruler)
