@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
+from ttnn_emulator.arithmetic.along_interface import AlongArithmetic
 from ttnn_emulator.arithmetic.compute import (
     BFLOAT16,
     CAUSAL,
@@ -31,10 +32,9 @@ from ttnn_emulator.arithmetic.compute import (
     Product,
     PromptScores,
 )
-from ttnn_emulator.arithmetic.reducing_interface import ReducingArithmetic
 
 
-class Arithmetic(ReducingArithmetic, Protocol):
+class Arithmetic(AlongArithmetic, Protocol):
     """The functions of an arithmetic, each documented here alone.
 
     Attributes:

@@ -11,8 +11,8 @@ from ttnn_emulator.arithmetic.exact.simd import lanes, lanes_memory
 
 
 @njit
-def _both_ways(dst, sums, exponents, near, exact):
-    """Two groups' integer sums onto dst, by `accumulate32_near` and by the integer definition."""
+def _both_ways(accumulate, fp32_dest_acc, dst, sums, exponents, fast, exact):
+    """Two groups' integer sums onto dst, by `accumulate` and by the integer definition."""
     for i in range(dst.size):
         first, second = sums[0, i], sums[1, i]
         ruler0 = matrix_accumulator.ruler_of(exponents[0, i])
@@ -20,25 +20,9 @@ def _both_ways(dst, sums, exponents, near, exact):
         sum0 = lanes.float_of(lanes.add32(lanes.bits_of(ruler0), first)) - ruler0
         sum1 = lanes.float_of(lanes.add32(lanes.bits_of(ruler1), second)) - ruler1
         old = lanes.float_of(dst[i])
-        near[i] = matrix_accumulator.accumulate32_near(old, sum0, ruler0, sum1, ruler1)
+        fast[i] = accumulate(old, sum0, ruler0, sum1, ruler1)
         exact[i] = matrix_exact.accumulate(
-            dst[i], first, exponents[0, i], second, exponents[1, i], True
-        )
-
-
-@njit
-def _onto_16_bits(dst, sums, exponents, fast, exact):
-    """The same by `accumulate16_large`."""
-    for i in range(dst.size):
-        first, second = sums[0, i], sums[1, i]
-        ruler0 = matrix_accumulator.ruler_of(exponents[0, i])
-        ruler1 = matrix_accumulator.ruler_of(exponents[1, i])
-        sum0 = lanes.float_of(lanes.add32(lanes.bits_of(ruler0), first)) - ruler0
-        sum1 = lanes.float_of(lanes.add32(lanes.bits_of(ruler1), second)) - ruler1
-        old = lanes.float_of(dst[i])
-        fast[i] = matrix_accumulator.accumulate16_large(old, sum0, ruler0, sum1, ruler1)
-        exact[i] = matrix_exact.accumulate(
-            dst[i], first, exponents[0, i], second, exponents[1, i], False
+            dst[i], first, exponents[0, i], second, exponents[1, i], fp32_dest_acc
         )
 
 
@@ -98,7 +82,7 @@ def test_accumulation_of_near_groups_is_the_integer_definition(lane_count):
     sums = np.stack([_sums_to_try(generator, count) for _ in range(2)]).astype(np.int32)
     dst = _destinations_to_try(generator, sums, exponents)
     near, exact = np.empty(count, np.float32), np.empty(count, np.uint32)
-    _both_ways(dst, sums, exponents, near, exact)
+    _both_ways(matrix_accumulator.accumulate32_near, True, dst, sums, exponents, near, exact)
     if lane_count == 16:
         _in_vectors(dst, sums, exponents, near)
     assert_same_bits(torch.from_numpy(near), torch.from_numpy(exact.view(np.float32)))
@@ -122,5 +106,5 @@ def test_accumulation_of_large_groups_onto_16_bits_is_the_integer_definition(apa
     sums = np.stack([_sums_to_try(generator, count) for _ in range(2)]).astype(np.int32)
     dst = _destinations_to_try(generator, sums, exponents) & -0x10000
     fast, exact = np.empty(count, np.float32), np.empty(count, np.uint32)
-    _onto_16_bits(dst, sums, exponents, fast, exact)
+    _both_ways(matrix_accumulator.accumulate16_large, False, dst, sums, exponents, fast, exact)
     assert_same_bits(torch.from_numpy(fast), torch.from_numpy(exact.view(np.float32)))

@@ -215,7 +215,7 @@ def split_layer_norm(
     compute: Compute | None = None,
     formats: Formats = BFLOAT16,
 ) -> torch.Tensor:
-    """See `ReducingArithmetic`."""
+    """See `AlongArithmetic`."""
     return layer_norm(x, weight, bias, residual, epsilon=epsilon, width=split.width)
 
 
@@ -230,7 +230,7 @@ def split_rms_norm(
     compute: Compute | None = None,
     formats: Formats = BFLOAT16,
 ) -> torch.Tensor:
-    """See `ReducingArithmetic`."""
+    """See `AlongArithmetic`."""
     return rms_norm(x, weight, bias, residual, epsilon=epsilon, width=split.width)
 
 
@@ -243,7 +243,7 @@ def split_statistics(
     compute: Compute | None = None,
     formats: Formats = BFLOAT16,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """See `ReducingArithmetic`."""
+    """See `AlongArithmetic`."""
     x = x.float() if residual is None else x.float() + residual.float()
     inside = x[..., : split.width]
     terms = ([inside] if centred else []) + [inside.square()]
@@ -261,7 +261,7 @@ def split_norm_from_statistics(
     compute: Compute | None = None,
     formats: Formats = BFLOAT16,
 ) -> torch.Tensor:
-    """See `ReducingArithmetic`."""
+    """See `AlongArithmetic`."""
     x = x.float()
     tiles = statistics.float().unflatten(-1, (-1, 2 if centred else 1, TILE))
     means = tiles.sum(-1).mean(-2)

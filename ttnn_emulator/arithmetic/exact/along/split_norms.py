@@ -34,7 +34,7 @@ def split_layer_norm(
     compute: Compute | None = None,
     formats: Formats = BFLOAT16,
 ) -> torch.Tensor:
-    """See `ReducingArithmetic`."""
+    """See `AlongArithmetic`."""
     compute = compute or LAYER_NORM
     fp32_dest_acc = compute.fp32_dest_acc
     x = _sum(x, residual, compute)
@@ -64,7 +64,7 @@ def split_rms_norm(
     compute: Compute | None = None,
     formats: Formats = BFLOAT16,
 ) -> torch.Tensor:
-    """See `ReducingArithmetic`."""
+    """See `AlongArithmetic`."""
     compute = compute or RMS_NORM
     x = _sum(x, residual, compute)
     squares = _inside(_squares(x, compute), split, compute)
@@ -81,7 +81,7 @@ def split_statistics(
     compute: Compute | None = None,
     formats: Formats = BFLOAT16,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """See `ReducingArithmetic`; the sum with a residual is packed to the operand's own format."""
+    """See `AlongArithmetic`; the sum with a residual is packed to the operand's own format."""
     compute = compute or DISTRIBUTED
     fp32_dest_acc = compute.fp32_dest_acc
     if residual is not None:
@@ -103,7 +103,7 @@ def split_norm_from_statistics(
     compute: Compute | None = None,
     formats: Formats = BFLOAT16,
 ) -> torch.Tensor:
-    """See `ReducingArithmetic`."""
+    """See `AlongArithmetic`."""
     compute = compute or DISTRIBUTED
     fp32_dest_acc = compute.fp32_dest_acc
     x = unpack(x, fp32_dest_acc)

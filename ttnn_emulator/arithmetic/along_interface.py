@@ -1,4 +1,4 @@
-"""The part of `interface.Arithmetic` that reduces, scans, sorts and samples.
+"""The part of `interface.Arithmetic` that works along a dimension: reduces, scans, sorts, samples.
 
 Arguments and results are those of `interface`. D stands for the size of the dimension that an
 operation works along.
@@ -12,7 +12,7 @@ from torch import Tensor
 from ttnn_emulator.arithmetic.compute import BFLOAT16, Compute, Formats, GroupedGate, Split
 
 
-class ReducingArithmetic(Protocol):
+class AlongArithmetic(Protocol):
     """Functions along a dimension, each documented here alone."""
 
     # --- reductions ------------------------------------------------------------------------------
