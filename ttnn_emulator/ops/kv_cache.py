@@ -191,6 +191,8 @@ def _repack(
 ) -> None:
     """Pack the whole tile rows of [B, K, C, D] that hold a position once more (update_cache.cpp).
 
+    `slots` and `positions` are int64 [n], a position in each of these of the B.
+
     Old rows of a block format come out as they went in: the packer has nothing to round in values
     that have their block's largest exponent already.
     """

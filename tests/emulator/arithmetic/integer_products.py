@@ -1,8 +1,9 @@
-"""Products by the matrix unit's definition in integers, the reference for the vector code."""
+"""Products by the matrix unit's definition in integers, for the vector code, and operands."""
 
 import numpy as np
 import torch
 
+from ttnn_emulator.arithmetic.exact import packer
 from ttnn_emulator.arithmetic.exact.matrix import matrix_exact
 
 
@@ -17,3 +18,12 @@ def exact_product(activation, weight, phases, fp32_dest_acc):
         dst,
     )
     return torch.from_numpy(dst.view(np.float32))
+
+
+def operand(generator, shape, spread, tf32=False, scale=0):
+    """Values of magnitudes 2^-spread to 2^spread, one in twenty of them zero."""
+    values = torch.randn(shape, generator=generator)
+    exponents = torch.randint(-spread, spread + 1, shape, generator=generator)
+    values = torch.ldexp(values, exponents + scale)
+    values[torch.rand(shape, generator=generator) < 0.05] = 0
+    return packer.truncate_to_tf32(values) if tf32 else packer.truncate_to_bfloat16(values)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.emulator.arithmetic.integer_products import exact_product
+from tests.emulator.arithmetic.integer_products import exact_product, operand
 from tests.emulator.arithmetic.recorded import assert_same_bits, from_bits
 from ttnn_emulator.arithmetic.compute import FIDELITY_PHASES, Compute, Product
 from ttnn_emulator.arithmetic.exact import packer
@@ -114,15 +114,6 @@ def test_row_reduction_gives_the_recorded_bits(case):
     assert_same_bits(computed, case.output())
 
 
-def _operand(generator, shape, spread, tf32=False, scale=0):
-    """Values of magnitudes 2^-spread to 2^spread, one in twenty of them zero."""
-    values = torch.randn(shape, generator=generator)
-    exponents = torch.randint(-spread, spread + 1, shape, generator=generator)
-    values = torch.ldexp(values, exponents + scale)
-    values[torch.rand(shape, generator=generator) < 0.05] = 0
-    return packer.truncate_to_tf32(values) if tf32 else packer.truncate_to_bfloat16(values)
-
-
 @pytest.mark.parametrize("rows", [2, 9], ids=["few", "many"])
 @pytest.mark.parametrize("fp32_dest_acc", [False, True], ids=["dst16", "dst32"])
 @pytest.mark.parametrize("fidelity", FIDELITY_PHASES)
@@ -133,8 +124,8 @@ def _operand(generator, shape, spread, tf32=False, scale=0):
 )
 def test_vector_code_is_the_integer_definition(fidelity, fp32_dest_acc, spread, tf32, scale, rows):
     generator = torch.Generator().manual_seed(spread)
-    activation = _operand(generator, (rows, 192), spread, tf32, scale)
-    weight = _operand(generator, (192, 64), spread, tf32, scale)
+    activation = operand(generator, (rows, 192), spread, tf32, scale)
+    weight = operand(generator, (192, 64), spread, tf32, scale)
     prepared = matrix_unit.prepare_weight(weight)
     assert prepared.tiles.dtype == (np.uint32 if tf32 else np.uint16)
     phases = FIDELITY_PHASES[fidelity]
@@ -146,76 +137,14 @@ def test_vector_code_is_the_integer_definition(fidelity, fp32_dest_acc, spread, 
     )
 
 
-@pytest.mark.parametrize("rows", [2, 9], ids=["few", "many"])
-@pytest.mark.parametrize("fp32_dest_acc", [False, True], ids=["dst16", "dst32"])
-@pytest.mark.parametrize("phases", [1, 2, 4])
-@pytest.mark.parametrize(
-    ("factor", "zero"),
-    [
-        (1.0, np.s_[:, 32:]),  # columns, as of padded heads
-        (1.0, np.s_[40:64]),  # groups of K
-        (1.0, np.s_[8:16, 5]),
-        (2.0**-80, np.s_[40:64]),  # products above what may count as none
-        (2.0**-104, np.s_[40:64]),  # and below
-    ],
-    ids=["columns", "groups", "one group", "small", "tiny"],
-)
-def test_groups_without_products_change_no_destination(factor, zero, phases, fp32_dest_acc, rows):
-    generator = torch.Generator().manual_seed(phases)
-    activation = _operand(generator, (rows, 96), 1)
-    activation[1:, 64:80] = 0
-    weight = _operand(generator, (96, 64), 1)
-    weight *= factor
-    weight[zero] = 0
-    computed = matrix_unit._accumulate(
-        activation, matrix_unit.prepare_weight(weight), Accumulation(phases, fp32_dest_acc, block=3)
-    )
-    assert_same_bits(
-        torch.from_numpy(computed[0]), exact_product(activation, weight, phases, fp32_dest_acc)
-    )
-
-
-@pytest.mark.parametrize("rows", [1, 9], ids=["few", "many"])
-@pytest.mark.parametrize("fp32_dest_acc", [False, True], ids=["dst16", "dst32"])
-def test_products_far_below_the_rows_largest_are_not_taken_for_none(fp32_dest_acc, rows):
-    weight = torch.zeros(32, 64)
-    weight[0, :32] = 1
-    weight[8:16, 32:] = 2.0**-110
-    weight[16:] = 1
-    activation = torch.zeros(rows, 32)
-    activation[:, 0], activation[:, 8:16] = 2.0**30, 1
-    computed = matrix_unit._accumulate(
-        activation, matrix_unit.prepare_weight(weight), Accumulation(1, fp32_dest_acc, block=1)
-    )
-    assert_same_bits(
-        torch.from_numpy(computed[0]), exact_product(activation, weight, 1, fp32_dest_acc)
-    )
-    assert computed[0, :, 32:].all()
-
-
-@pytest.mark.parametrize("rows", [1, 9], ids=["few", "many"])
-@pytest.mark.parametrize("fp32_dest_acc", [False, True], ids=["dst16", "dst32"])
-def test_a_tiny_destination_is_not_rounded_beside_a_group_without_products(fp32_dest_acc, rows):
-    weight = torch.zeros(64, 64)
-    weight[0, :32] = torch.arange(1, 33) * 2.0**-105
-    activation = torch.ones(rows, 64)
-    computed = matrix_unit._accumulate(
-        activation, matrix_unit.prepare_weight(weight), Accumulation(1, fp32_dest_acc, block=2)
-    )
-    assert_same_bits(
-        torch.from_numpy(computed[0]), exact_product(activation, weight, 1, fp32_dest_acc)
-    )
-    assert computed[0, :, :32].all()
-
-
 @pytest.mark.parametrize("fp32_dest_acc", [False, True], ids=["dst16", "dst32"])
 @pytest.mark.parametrize("rows", [1, 2, 32, 33, 70])
 def test_rows_do_not_depend_on_how_many_are_taken_together(rows, fp32_dest_acc):
     # One tile has a channel 300 times as large as the others, whose groups are then far apart.
     generator = torch.Generator().manual_seed(rows)
-    activation = _operand(generator, (rows, 160), 0)
+    activation = operand(generator, (rows, 160), 0)
     activation[:, 100] *= 300
-    weight = _operand(generator, (160, 192), 0)
+    weight = operand(generator, (160, 192), 0)
     computed = matrix_unit._accumulate(
         activation, matrix_unit.prepare_weight(weight), Accumulation(4, fp32_dest_acc, block=5)
     )
@@ -262,8 +191,8 @@ def test_blocks_of_special_values_are_summed_like_ordinary_ones(
     block, bias, fp32_dest_acc, monkeypatch
 ):
     generator = torch.Generator().manual_seed(block)
-    activation = _operand(generator, (2, 3, 180), 2)
-    weight = _operand(generator, (180, 104), 2)
+    activation = operand(generator, (2, 3, 180), 2)
+    weight = operand(generator, (180, 104), 2)
     arguments = {
         "compute": Compute("HiFi2", fp32_dest_acc=fp32_dest_acc, packer_l1_acc=True),
         "k_block_tiles": block,
@@ -339,8 +268,8 @@ def test_a_prepared_weight_shares_the_tensors_memory():
 
 def test_batched_products_are_the_products_of_each_batch():
     generator = torch.Generator().manual_seed(2)
-    activation = _operand(generator, (2, 3, 5, 64), 1)
-    weight = _operand(generator, (2, 1, 64, 33), 1)
+    activation = operand(generator, (2, 3, 5, 64), 1)
+    weight = operand(generator, (2, 1, 64, 33), 1)
     computed = matrix_unit.matmul(activation, weight)
     assert computed.shape == (2, 3, 5, 33)
     for batch in range(2):
@@ -351,7 +280,7 @@ def test_batched_products_are_the_products_of_each_batch():
 
 def test_spilling_in_a_block_format_costs_accuracy_and_l1_accumulation_does_not():
     generator = torch.Generator().manual_seed(3)
-    activation, weight = _operand(generator, (4, 256), 1), _operand(generator, (256, 32), 1)
+    activation, weight = operand(generator, (4, 256), 1), operand(generator, (256, 32), 1)
     spilled, in_l1, one_block = (
         matrix_unit.matmul(
             activation,
@@ -393,8 +322,8 @@ def test_vector_code_of_elementwise_ops_is_the_integer_definition(
     fp32_dest_acc, spread, tf32, scale, monkeypatch
 ):
     generator = torch.Generator().manual_seed(spread)
-    first = _operand(generator, (5000,), spread, tf32, scale)
-    second = _operand(generator, (5000,), spread, tf32, scale // 4)
+    first = operand(generator, (5000,), spread, tf32, scale)
+    second = operand(generator, (5000,), spread, tf32, scale // 4)
     computed = [eltwise_unit.add(first, second, fp32_dest_acc=fp32_dest_acc)]
     for fidelity in FIDELITY_PHASES:
         computed.append(

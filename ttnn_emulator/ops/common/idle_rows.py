@@ -99,12 +99,12 @@ def row_by_row(
 
 
 def unlike_users(*operands: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Which entries of the operands' first dimension to compute where those equal need not be.
+    """Which users of operands [U, ...] to compute where those equal to the last need not be.
 
     Returns:
-        (int64, which ones are computed; int64, the number of the one among them that stands for
-        each), where those equal to the last one in every operand are not computed. None for all of
-        them: the last two differ, and most are likely to.
+        (int64 [R], which ones are computed; int64 [U], the number of the one among them that
+        stands for each). None for all of them: there are few, or the last two differ in an
+        operand, and most are likely to.
     """
     if len(operands[0]) < _FEWEST:
         return None

@@ -79,9 +79,9 @@ _ROUNDS_TO_NORMAL = 0x7FC000
 # float32 patterns: of the number before 0.5, of 2^-30, of `TIE_UP`, `TIE_UP_FAR` and `TIE_AWAY`.
 _ALMOST_HALF = 0x3EFFFFFF
 _TWO_TO_MINUS_30 = (127 - 30) << 23
-_TIE_UP_BITS = (127 - 26) << 23
-_TIE_UP_FAR_BITS = (126 - 37) << 23 | _RULER_HALF
-_TIE_AWAY_BITS = (127 << 23) + (1 << (23 - 13))
+_TIE_UP_BITS, _TIE_UP_FAR_BITS, _TIE_AWAY_BITS = (
+    int(number.view(np.int32)) for number in (TIE_UP, TIE_UP_FAR, TIE_AWAY)
+)
 # Half a unit of the upper 16 bits, and these.
 _HALF = 0x8000
 _UPPER_HALF = -0x10000

@@ -6,14 +6,20 @@ import numpy as np
 from numba import njit
 
 from ttnn_emulator.arithmetic.exact.matrix.matrix_exact import PHASE_ADJUST
-from ttnn_emulator.arithmetic.exact.matrix.matrix_operands import SPAN, STEP, VECTOR, Rows
+from ttnn_emulator.arithmetic.exact.matrix.matrix_operands import (
+    MANTISSA_BITS,
+    SPAN,
+    STEP,
+    VECTOR,
+    Rows,
+)
 from ttnn_emulator.arithmetic.exact.simd.lanes_memory import pointer
 from ttnn_emulator.arithmetic.formats import TILE
 
 GROUP = 8  # K values of a group
 GROUPS = TILE // GROUP
 PHASES = len(PHASE_ADJUST)
-MANTISSA_BITS = 7  # of a bfloat16
+BFLOAT16_MANTISSA = MANTISSA_BITS[2]
 FAR = 0xFFFF  # the distance of a zero: larger than any exponent
 
 
@@ -70,7 +76,7 @@ def few_rows(rows: Rows, count: int) -> Few:
         for step in range(steps):
             for i in range(STEP):
                 exponent = exponents[step, i]
-                far = (highest[row] - exponent) << MANTISSA_BITS if exponent > 0 else FAR
+                far = (highest[row] - exponent) << BFLOAT16_MANTISSA if exponent > 0 else FAR
                 distances[row, step, i] = far << 16 | far
     largest = np.empty((count, SPAN, GROUPS, VECTOR), np.int32)
     return Few(distances, highest, largest, np.empty((SPAN, GROUPS, PHASES, VECTOR), np.float32))

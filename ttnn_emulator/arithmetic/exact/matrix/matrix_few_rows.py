@@ -27,10 +27,10 @@ from ttnn_emulator.arithmetic.exact.matrix.matrix_accumulator import (
 from ttnn_emulator.arithmetic.exact.matrix.matrix_exact import PHASE_ADJUST
 from ttnn_emulator.arithmetic.exact.matrix.matrix_exponents import FLOOR, FLOOR_16, LOW, TINY
 from ttnn_emulator.arithmetic.exact.matrix.matrix_few_operands import (
+    BFLOAT16_MANTISSA,
     FAR,
     GROUP,
     GROUPS,
-    MANTISSA_BITS,
     PHASES,
     Places,
 )
@@ -119,7 +119,7 @@ def _hides_products(places, at, distances):
         distance = element(places.distances, distances + k)
         if distance == _ALL_FAR:
             continue
-        counted = add16(twice16(distance, PAIR), (1 << MANTISSA_BITS) - 1)
+        counted = add16(twice16(distance, PAIR), (1 << BFLOAT16_MANTISSA) - 1)
         for pair in range(0, SPAN * VECTOR, PAIR):
             magnitude = and16(load(places.stored, at + pair + k * places.columns, PAIR), _MAGNITUDE)
             hidden = either(hidden, below16(sub16(magnitude, 1), counted))  # not where it is 0
@@ -305,9 +305,9 @@ def accumulate_span(
         highest = element(places.highest, row)
         distances = row * places.depth + tile * TILE
         lowest, apart = _find_largest(places, at, distances, row * size)
-        large = not in_any_lane(below16(lowest, max(least - highest, 0) << MANTISSA_BITS))
-        near = not in_any_lane(below16(NEAR << MANTISSA_BITS, apart))
-        if in_any_lane(below16(lowest, max(_POSITIVE - highest, 1) << MANTISSA_BITS)):
+        large = not in_any_lane(below16(lowest, max(least - highest, 0) << BFLOAT16_MANTISSA))
+        near = not in_any_lane(below16(NEAR << BFLOAT16_MANTISSA, apart))
+        if in_any_lane(below16(lowest, max(_POSITIVE - highest, 1) << BFLOAT16_MANTISSA)):
             if highest >= floor or _hides_products(places, at, distances):
                 return False
             if _any_tiny(places, (vector * places.rows + row) * VECTOR):

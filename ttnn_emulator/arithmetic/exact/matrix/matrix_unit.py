@@ -66,9 +66,9 @@ def prepare_weight(weight: torch.Tensor) -> Weight:
         if not (bits & 0xFFFF).any():
             bits = (bits >> 16).astype(np.uint16)
     bits = bits.reshape(-1, depth, columns)
-    lies_ready = bits.flags.c_contiguous and not (depth % TILE or columns % LANES)
-    largest, has_denormals = matrix_operands.survey(bits) if lies_ready else (0, True)
-    if has_denormals:
+    whole = bits.flags.c_contiguous and not (depth % TILE or columns % LANES)
+    largest, has_denormals = matrix_operands.survey(bits) if whole else (0, False)
+    if has_denormals or not whole:
         shape = len(bits), depth + -depth % TILE, columns + -columns % LANES
         laid = np.zeros(shape, bits.dtype)
         largest = matrix_operands.lay_out(bits, laid)
